@@ -1,0 +1,2 @@
+/** Module actors. */
+package ai.lram.runtime;

@@ -1,0 +1,2 @@
+/** Module benchmarks. */
+package ai.lram.bench;

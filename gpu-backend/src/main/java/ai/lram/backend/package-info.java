@@ -1,0 +1,2 @@
+/** Module gpu-backend. */
+package ai.lram.backend;

@@ -1,0 +1,47 @@
+package ai.lram.agent.policy;
+
+import ai.lram.agent.card.TaskCard;
+
+/**
+ * Return-to-go bookkeeping of one session: g_0 is the target, g_{t+1} = g_t - r_t (specs of LRAM, section on target returns;
+ * no lower clamp). Raw units. Zero throughout for imitation tasks. Single thread, no allocation.
+ */
+public final class EpisodeReturn {
+    private final boolean imitation;
+    private double returnToGo;
+    private float lastReward;
+    private long steps;
+
+    public EpisodeReturn(TaskCard task) {
+        this.imitation = task.imitation();
+    }
+
+    /** Starts an episode that asks for {@code targetReturn}. */
+    public void begin(double targetReturn) {
+        returnToGo = imitation ? 0 : targetReturn;
+        lastReward = 0;
+        steps = 0;
+    }
+
+    /** Takes the reward of the action just executed, before the next observation is sent. */
+    public void rewarded(float reward) {
+        lastReward = imitation ? 0 : reward;
+        returnToGo -= lastReward;
+    }
+
+    /** Fills the reward, return and first-step fields of a batch row and counts the step. */
+    public void fill(PolicyBatch batch, int row) {
+        batch.first[row] = steps == 0;
+        batch.reward[row] = lastReward;
+        batch.returnToGo[row] = (float) returnToGo;
+        steps++;
+    }
+
+    public double returnToGo() {
+        return returnToGo;
+    }
+
+    public long steps() {
+        return steps;
+    }
+}

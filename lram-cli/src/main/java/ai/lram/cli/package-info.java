@@ -1,0 +1,2 @@
+/** Module lram-cli. */
+package ai.lram.cli;

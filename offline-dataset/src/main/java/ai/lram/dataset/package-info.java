@@ -1,0 +1,2 @@
+/** Module offline-dataset. */
+package ai.lram.dataset;

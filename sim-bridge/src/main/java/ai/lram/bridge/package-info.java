@@ -1,0 +1,2 @@
+/** Module sim-bridge. */
+package ai.lram.bridge;
