@@ -1,0 +1,49 @@
+package ai.lram.backend;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import java.util.ServiceLoader;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Chooses an engine among the {@link BackendProvider}s on the class path and says once why. */
+public final class Backends {
+    private static final Logger LOG = LoggerFactory.getLogger(Backends.class);
+
+    private Backends() {}
+
+    public static List<BackendProvider> providers() {
+        List<BackendProvider> all = new ArrayList<>();
+        ServiceLoader.load(BackendProvider.class).forEach(all::add);
+        all.sort(Comparator.comparingInt(BackendProvider::rank).reversed());
+        return all;
+    }
+
+    /**
+     * @param device {@code auto} for the best usable engine, or a provider's name, which must then be usable
+     * @throws BackendUnavailableException naming every engine and why it was refused
+     */
+    public static Backend open(String device, BackendOptions options) {
+        List<String> refusals = new ArrayList<>();
+        for (BackendProvider p : providers()) {
+            if (!device.equals("auto") && !device.equals(p.name())) {
+                continue;
+            }
+            Optional<String> why = p.whyUnavailable();
+            if (why.isEmpty()) {
+                Backend b = p.open(options);
+                LOG.info("engine {}: {}{}", b.name(), b.describe(), refusals.isEmpty() ? "" : " (refused: " + refusals + ")");
+                return b;
+            }
+            refusals.add(p.name() + ": " + why.get());
+        }
+        throw new BackendUnavailableException(
+                "no engine for device=" + device,
+                refusals.isEmpty()
+                        ? "known engines are " + providers().stream().map(BackendProvider::name).toList()
+                        : String.join("; ", refusals),
+                "choose device=auto, device=cpu, or remove the cause named");
+    }
+}

@@ -1,0 +1,40 @@
+package ai.lram.backend.ops;
+
+/**
+ * When the ring is folded into the matrix state. Reading C costs DHQK*DHHV floats a step, a ring token DHQK + DHHV, a fold twice C:
+ * so the first fold comes late (C is zero and not read before it) and later ones sooner.
+ *
+ * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
+ * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
+ *
+ * @param first ring length that triggers a head's first fold; 3..R
+ * @param period ring length that triggers later folds; 3..R
+ * @param stagger number of different phases, >= 1
+ */
+public record FoldSchedule(int first, int period, int stagger) {
+    public FoldSchedule {
+        if (first < 3 || period < 3 || stagger < 1) {
+            throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger >= 1, got first=" + first
+                    + " period=" + period + " stagger=" + stagger);
+        }
+    }
+
+    /** Ring capacity that this schedule needs. */
+    public int capacity() {
+        return Math.max(first, period);
+    }
+
+    /** From the byte counts for one head. */
+    public static FoldSchedule forHead(int dimQk, int dimHv) {
+        double c = (double) dimQk * dimHv;
+        double token = dimQk + dimHv;
+        int period = (int) Math.ceil(Math.sqrt(12 * c / token));
+        int first = (int) Math.ceil(c / token + period);
+        return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
+    }
+
+    /** Ring length at which head {@code index} = layer * NH + head folds for the first time; at least 3. */
+    public int firstOf(int index) {
+        return Math.max(3, first - 3 * Math.floorMod(index, stagger));
+    }
+}

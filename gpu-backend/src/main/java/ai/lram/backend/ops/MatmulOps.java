@@ -1,0 +1,28 @@
+package ai.lram.backend.ops;
+
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+
+/** Products with weight matrices; weights are stored (out, in) as in the published checkpoints. */
+public interface MatmulOps {
+    /** y[M,N] = act(x[M,K] w[N,K]^T + bias[N]); bias may be null. */
+    void linear(Stream s, Tensor x, Tensor w, Tensor bias, Activation act, Tensor y);
+
+    /** dx[M,K] = dy[M,N] w[N,K], or += where {@code accumulate}. */
+    void linearBackwardInput(Stream s, Tensor dy, Tensor w, boolean accumulate, Tensor dx);
+
+    /** dw[N,K] += dy[M,N]^T x[M,K]; dbias[N] += column sums of dy; dbias may be null. */
+    void linearBackwardWeight(Stream s, Tensor dy, Tensor x, Tensor dw, Tensor dbias);
+
+    /**
+     * Head-wise (block-diagonal) product: y[M, g*DO + o] = sum_d w[g,o,d] x[M, g*DI + d] + bias[g*DO + o] for each group g.
+     * w is (G, DO, DI); x (M, G*DI); y (M, G*DO); bias may be null.
+     */
+    void headwise(Stream s, Tensor x, Tensor w, Tensor bias, Tensor y);
+
+    /** dx[M, g*DI + d] = sum_o dy[M, g*DO + o] w[g,o,d], or += where {@code accumulate}. */
+    void headwiseBackwardInput(Stream s, Tensor dy, Tensor w, boolean accumulate, Tensor dx);
+
+    /** dw[g,o,d] += sum_M dy[M, g*DO + o] x[M, g*DI + d]; dbias += column sums; dbias may be null. */
+    void headwiseBackwardWeight(Stream s, Tensor dy, Tensor x, Tensor dw, Tensor dbias);
+}

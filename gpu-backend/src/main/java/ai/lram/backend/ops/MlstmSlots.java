@@ -1,0 +1,20 @@
+package ai.lram.backend.ops;
+
+import ai.lram.backend.Tensor;
+
+/**
+ * States of many sessions of one mLSTM layer under deferred folding: the matrix state as of the last fold, and a ring of the tokens
+ * since. P = slots, R = ring capacity in tokens. All F32 unless said.
+ *
+ * @param matC (P, NH, DHQK, DHHV) as of the last fold
+ * @param vecN (P, NH, DHQK)
+ * @param scaM (P, NH)
+ * @param ringK (P, NH, R, DHQK), unscaled keys
+ * @param ringV (P, NH, R, DHHV)
+ * @param ringI (P, NH, R), input gate pre-activations
+ * @param ringF (P, NH, R), log forget gates logsigmoid(f)
+ * @param ringLength I32 (P, NH), tokens in the ring; heads differ because folds are staggered
+ * @param folded I32 (P, NH), 0 while matC is still zero and need not be read
+ */
+public record MlstmSlots(
+        Tensor matC, Tensor vecN, Tensor scaM, Tensor ringK, Tensor ringV, Tensor ringI, Tensor ringF, Tensor ringLength, Tensor folded) {}

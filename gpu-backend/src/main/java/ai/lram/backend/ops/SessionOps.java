@@ -1,0 +1,57 @@
+package ai.lram.backend.ops;
+
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+
+/**
+ * Kernels of the control step, which advances many sessions by the tokens of one environment step at once. Sessions live in slots of
+ * preallocated pools; a batched step names them by index, so that batching robots copies nothing.
+ *
+ * <p>slots, counts are I32 (B): row b advances slot slots[b] by counts[b] tokens, 0 <= counts[b] <= L. Tokens are <b>right-aligned</b>:
+ * of the L token rows of b only the last counts[b] are read or written, and the newest token is row L-1. Slots within one call are
+ * distinct. Real-time safe: no heap or device allocation, no host synchronisation.
+ */
+public interface SessionOps {
+    /**
+     * mLSTM over the new tokens, reading matC at most once. q, k (B, L, NH, DHQK); v, h (B, L, NH, DHHV); i, f (B, L, NH).
+     * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C by the schedule. The answer is
+     * that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
+     *
+     * @param layer index of the layer, for staggering
+     */
+    void mlstmStep(
+            Stream s,
+            MlstmSpec spec,
+            FoldSchedule schedule,
+            int layer,
+            MlstmSlots state,
+            Tensor slots,
+            Tensor counts,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor i,
+            Tensor f,
+            Tensor h);
+
+    /** Causal depthwise convolution: x, y (B, L, C); w (C, K); bias may be null; history (P, K-1, C), oldest first, advanced in place. */
+    void causalConv1dStep(Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y);
+
+    /** sLSTM over the new tokens: xi..xo, y (B, L, H); state (P, 4, H) in order y, c, n, m, advanced in place. */
+    void slstmStep(
+            Stream s,
+            int heads,
+            Tensor slots,
+            Tensor counts,
+            Tensor xi,
+            Tensor xf,
+            Tensor xz,
+            Tensor xo,
+            Tensor r,
+            Tensor bias,
+            Tensor state,
+            Tensor y);
+
+    /** Empties one slot of an mLSTM layer: zero state, empty ring, not folded. */
+    void mlstmReset(Stream s, MlstmSlots state, int slot);
+}
