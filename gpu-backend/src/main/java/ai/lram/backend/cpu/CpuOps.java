@@ -1,0 +1,87 @@
+package ai.lram.backend.cpu;
+
+import ai.lram.backend.ops.AttentionOps;
+import ai.lram.backend.ops.ConvOps;
+import ai.lram.backend.ops.ElementwiseOps;
+import ai.lram.backend.ops.EmbeddingOps;
+import ai.lram.backend.ops.LossOps;
+import ai.lram.backend.ops.MatmulOps;
+import ai.lram.backend.ops.MlstmOps;
+import ai.lram.backend.ops.NormOps;
+import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.OptimizerOps;
+import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.SlstmOps;
+
+/** The kernels of the CPU engine. */
+final class CpuOps implements Ops {
+    private MatmulOps matmul;
+    private NormOps norm;
+    private ConvOps conv;
+    private ElementwiseOps elementwise;
+    private EmbeddingOps embedding;
+    private MlstmOps mlstm;
+    private SlstmOps slstm;
+    private AttentionOps attention;
+    private SessionOps session;
+    private LossOps loss;
+    private OptimizerOps optimizer;
+
+    CpuOps(Workers workers) {
+    }
+
+    @Override
+    public MatmulOps matmul() {
+        return matmul;
+    }
+
+    @Override
+    public NormOps norm() {
+        return norm;
+    }
+
+    @Override
+    public ConvOps conv() {
+        return conv;
+    }
+
+    @Override
+    public ElementwiseOps elementwise() {
+        return elementwise;
+    }
+
+    @Override
+    public EmbeddingOps embedding() {
+        return embedding;
+    }
+
+    @Override
+    public MlstmOps mlstm() {
+        return mlstm;
+    }
+
+    @Override
+    public SlstmOps slstm() {
+        return slstm;
+    }
+
+    @Override
+    public AttentionOps attention() {
+        return attention;
+    }
+
+    @Override
+    public SessionOps session() {
+        return session;
+    }
+
+    @Override
+    public LossOps loss() {
+        return loss;
+    }
+
+    @Override
+    public OptimizerOps optimizer() {
+        return optimizer;
+    }
+}
