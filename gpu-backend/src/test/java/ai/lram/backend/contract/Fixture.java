@@ -1,0 +1,141 @@
+package ai.lram.backend.contract;
+
+import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
+import ai.lram.backend.ops.Ops;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.Random;
+
+/**
+ * An engine under test with a memory arena of its own: makes tensors from plain arrays, reads them back, compares with fp64 references.
+ * Works for host and device engines alike. Inputs are drawn from {@code -Dlram.seed}, else from the clock; every failure names the seed.
+ */
+public final class Fixture implements AutoCloseable {
+    public final Backend backend;
+    public final Ops ops;
+    public final Stream stream;
+    public final long seed;
+    public final Random random;
+    private final TensorArena arena;
+
+    public Fixture(Backend backend) {
+        this.backend = backend;
+        this.ops = backend.ops();
+        this.stream = backend.stream();
+        this.seed = Long.getLong("lram.seed", System.nanoTime());
+        this.random = new Random(seed);
+        this.arena = backend.arena("test");
+    }
+
+    public Tensor of(float[] values, int... shape) {
+        Tensor t = arena.allocate(DType.F32, shape);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment m = host.allocate(Math.max(4, 4L * values.length), 64).asSlice(0, 4L * values.length);
+            MemorySegment.copy(values, 0, m, ValueLayout.JAVA_FLOAT, 0, values.length);
+            backend.upload(stream, t, m);
+            stream.synchronize();
+        }
+        return t;
+    }
+
+    public Tensor ofInts(int[] values, int... shape) {
+        Tensor t = arena.allocate(DType.I32, shape);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment m = host.allocate(Math.max(4, 4L * values.length), 64).asSlice(0, 4L * values.length);
+            MemorySegment.copy(values, 0, m, ValueLayout.JAVA_INT, 0, values.length);
+            backend.upload(stream, t, m);
+            stream.synchronize();
+        }
+        return t;
+    }
+
+    public Tensor zeros(int... shape) {
+        return arena.allocate(DType.F32, shape);
+    }
+
+    /** Filled with NaN: an element that a kernel forgets to write shows. */
+    public Tensor poisoned(int... shape) {
+        float[] a = new float[Math.toIntExact(Tensor.sizeOf(shape))];
+        Arrays.fill(a, Float.NaN);
+        return of(a, shape);
+    }
+
+    /** N(0,1) scaled. */
+    public float[] normal(int n, double scale) {
+        float[] a = new float[n];
+        for (int i = 0; i < n; i++) {
+            a[i] = (float) (random.nextGaussian() * scale);
+        }
+        return a;
+    }
+
+    public float[] read(Tensor t) {
+        float[] a = new float[Math.toIntExact(t.size())];
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment m = host.allocate(Math.max(4, t.bytes()), 64).asSlice(0, t.bytes());
+            backend.download(stream, t, m);
+            stream.synchronize();
+            MemorySegment.copy(m, ValueLayout.JAVA_FLOAT, 0, a, 0, a.length);
+        }
+        return a;
+    }
+
+    public int[] readInts(Tensor t) {
+        int[] a = new int[Math.toIntExact(t.size())];
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment m = host.allocate(Math.max(4, t.bytes()), 64).asSlice(0, t.bytes());
+            backend.download(stream, t, m);
+            stream.synchronize();
+            MemorySegment.copy(m, ValueLayout.JAVA_INT, 0, a, 0, a.length);
+        }
+        return a;
+    }
+
+    /** max|got - want| / max|want|, infinite if anything got is not finite; 0/0 counts as 0. */
+    public static double error(float[] got, double[] want) {
+        double diff = 0;
+        double scale = 0;
+        if (got.length != want.length) {
+            throw new AssertionError("sizes differ: got " + got.length + ", want " + want.length);
+        }
+        for (int i = 0; i < got.length; i++) {
+            if (!Float.isFinite(got[i])) {
+                return Double.POSITIVE_INFINITY;
+            }
+            diff = Math.max(diff, Math.abs(got[i] - want[i]));
+            scale = Math.max(scale, Math.abs(want[i]));
+        }
+        return diff == 0 ? 0 : diff / scale;
+    }
+
+    /** Fails with the name, the error seen, the tolerance and the seed. */
+    public void assertClose(String name, double[] want, Tensor got, double tolerance) {
+        double e = error(read(got), want);
+        if (!(e <= tolerance)) {
+            throw new AssertionError(
+                    name + ": max|difference|/max|reference| = " + e + " > " + tolerance + "; rerun with -Dlram.seed=" + seed);
+        }
+    }
+
+    public static double[] doubles(float[] a) {
+        double[] d = new double[a.length];
+        for (int i = 0; i < a.length; i++) {
+            d[i] = a[i];
+        }
+        return d;
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+        if (arena.liveBytes() != 0) {
+            throw new AssertionError("the arena still holds memory: " + arena.dump());
+        }
+    }
+}
