@@ -140,6 +140,23 @@ public final class Tensor {
         return new Tensor(dtype, newShape.clone(), n, address + at, segment == null ? null : segment.asSlice(at, n * dtype.bytes()));
     }
 
+    /** A tensor of any dtype laid over this one's bytes from {@code byteOffset} on: how a plan cuts its slab. */
+    public Tensor carve(DType as, long byteOffset, int... newShape) {
+        long n = sizeOf(newShape);
+        if (byteOffset < 0 || byteOffset + n * as.bytes() > bytes()) {
+            throw new ShapeMismatchException(
+                    "carving " + as + Arrays.toString(newShape) + " out of " + this,
+                    "bytes " + byteOffset + ".." + (byteOffset + n * as.bytes()) + " do not exist",
+                    "stay within the slab");
+        }
+        return new Tensor(
+                as,
+                newShape.clone(),
+                n,
+                address + byteOffset,
+                segment == null ? null : segment.asSlice(byteOffset, n * as.bytes()));
+    }
+
     /** Host tensors of F32 only. */
     public float get(long i) {
         return segment().get(FLOAT, i * 4);

@@ -1,0 +1,2 @@
+/** Large Recurrent Action Models: definition, training, control. */
+package ai.lram.agent;

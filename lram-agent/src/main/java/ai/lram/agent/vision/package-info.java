@@ -1,0 +1,2 @@
+/** Image encoders. */
+package ai.lram.agent.vision;
