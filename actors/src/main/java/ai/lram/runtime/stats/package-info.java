@@ -1,0 +1,2 @@
+/** Latency distributions that one thread writes and any thread reads. */
+package ai.lram.runtime.stats;
