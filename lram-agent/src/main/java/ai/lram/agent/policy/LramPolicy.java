@@ -1,0 +1,679 @@
+package ai.lram.agent.policy;
+
+import ai.lram.agent.autodiff.Plan;
+import ai.lram.agent.autodiff.Tape;
+import ai.lram.agent.autodiff.Value;
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.lram.ActionCodec;
+import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.vision.ImpalaCnn;
+import ai.lram.agent.xlstm.Block;
+import ai.lram.agent.xlstm.MlstmBlock;
+import ai.lram.agent.xlstm.SlstmBlock;
+import ai.lram.agent.xlstm.XlstmConfig;
+import ai.lram.agent.xlstm.XlstmStack;
+import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
+import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.Ops;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The control step of a Large Recurrent Action Model. The tokens r_{t-1}, s_t, g_t of one environment step go through the stack in one
+ * pass: weights and matrix state are read once, the ring of recent tokens is folded into the matrix state by the schedule. The answer is the
+ * training pass's over the same tokens, for any number of steps.
+ *
+ * <p>{@link #step} allocates nothing on the heap. One thread owns an instance.
+ */
+public final class LramPolicy implements Policy {
+    private static final int L = Lram.TOKENS;
+    /** Row of the return-to-go token within the triple r, s, g. */
+    private static final int G = 2;
+
+    /** How a policy is set up. */
+    public record Options(int slots, int maxBatch, ActionCodec.Decoding decoding, FoldSchedule schedule, boolean zeroRewards) {
+        public Options {
+            if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
+                throw new PolicyException(
+                        "policy with " + slots + " slots and batches of " + maxBatch, "both must be >= 1 and a batch holds each slot once",
+                        "use 1 <= maxBatch <= slots");
+            }
+        }
+
+        /** Expected bin centre, schedule by byte counts, true rewards. */
+        public static Options of(int slots, int maxBatch) {
+            return new Options(slots, maxBatch, ActionCodec.Decoding.EXPECTATION, null, false);
+        }
+
+        public Options withSchedule(FoldSchedule s) {
+            return new Options(slots, maxBatch, decoding, s, zeroRewards);
+        }
+
+        public Options withDecoding(ActionCodec.Decoding d) {
+            return new Options(slots, maxBatch, d, schedule, zeroRewards);
+        }
+    }
+
+    private sealed interface Layer permits MlstmLayer, SlstmLayer {}
+
+    private record MlstmLayer(MlstmBlock block, Weights w, MlstmSlots slots, Tensor history) implements Layer {}
+
+    private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
+
+    /** Tensors of a block's parameters, taken once: Parameter.value() of a row view makes a new object. */
+    private record Weights(
+            Tensor norm,
+            Tensor upU,
+            Tensor upZ,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor conv,
+            Tensor convBias,
+            Tensor inputGate,
+            Tensor inputGateBias,
+            Tensor forgetGate,
+            Tensor forgetGateBias,
+            Tensor outNorm,
+            Tensor skip,
+            Tensor down) {}
+
+    private record SlstmWeights(
+            Tensor norm,
+            Tensor conv,
+            Tensor convBias,
+            Tensor i,
+            Tensor f,
+            Tensor z,
+            Tensor o,
+            Tensor r,
+            Tensor bias,
+            Tensor groupNorm,
+            Tensor ffnNorm,
+            Tensor ffnGate,
+            Tensor ffnUp,
+            Tensor ffnDown) {}
+
+    /** Views for a batch of n rows over the shared step memory. */
+    private record Frame(
+            Tensor states,
+            Tensor returns,
+            Tensor rewards,
+            Tensor slots,
+            Tensor counts,
+            Tensor embedS,
+            Tensor embedG,
+            Tensor embedR,
+            Tensor x,
+            Tensor x1,
+            Tensor y,
+            Tensor u,
+            Tensor z,
+            Tensor c,
+            Tensor conv,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor h,
+            Tensor hn,
+            Tensor gateI,
+            Tensor gateF,
+            Tensor d1,
+            Tensor d2,
+            Tensor d3,
+            Tensor d4,
+            Tensor f1,
+            Tensor f2,
+            Tensor last,
+            Tensor lastNormed,
+            Tensor logits,
+            MemorySegment hostStates,
+            MemorySegment hostReturns,
+            MemorySegment hostRewards,
+            MemorySegment hostSlots,
+            MemorySegment hostCounts,
+            MemorySegment hostLogits) {}
+
+    private final Lram model;
+    private final ModelCard card;
+    private final Options options;
+    private final Backend backend;
+    private final Ops ops;
+    private final Stream stream;
+    private final TensorArena arena;
+    private final Arena host = Arena.ofShared();
+    private final FoldSchedule schedule;
+    private final List<Layer> layers = new ArrayList<>();
+    private final Layer[] layerArray;
+    private final Frame[] frames;
+    private final Map<TaskCard, TaskCodec> codecs = new IdentityHashMap<>();
+    private final TaskCodec[] bound;
+    private final boolean[] taken;
+    private final float[] logits;
+    private final int headRows;
+    private final Tensor head;
+    private final Tensor headBias;
+    private final Plan imagePlan;
+    private final Value imageInput;
+    private final Value imageOutput;
+    private final MemorySegment hostImage;
+    private boolean closed;
+
+    /** Takes the model, allocated on its backend, into use; closing the policy does not close the model. */
+    public LramPolicy(Lram model, ModelCard card, Options options) {
+        this.model = model;
+        this.card = card;
+        this.options = options;
+        backend = model.parameters().backend();
+        ops = backend.ops();
+        stream = backend.stream();
+        arena = backend.arena("policy");
+        LramConfig config = model.config();
+        XlstmConfig b = config.backbone();
+        schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
+        ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
+        int actions = 1;
+        for (TaskCard t : card.tasks()) {
+            requireFits(t, config);
+            codecs.put(t, new TaskCodec(t, bins));
+            actions = Math.max(actions, t.actionSize());
+        }
+        headRows = actions * config.vocabulary();
+        head = model.head.rows(0, headRows).value();
+        headBias = model.headBias.rows(0, headRows).value();
+        bound = new TaskCodec[options.slots()];
+        taken = new boolean[options.slots()];
+        for (Block block : model.stack().blocks()) {
+            layers.add(layer(block, b));
+        }
+        layerArray = layers.toArray(Layer[]::new);
+        logits = new float[headRows * options.maxBatch()];
+        frames = frames(config);
+        if (config.images()) {
+            Tape tape = new Tape(backend, false);
+            imageInput = tape.input("image", DType.U8, 1, ImpalaCnn.CHANNELS, ImpalaCnn.SIZE, ImpalaCnn.SIZE);
+            imageOutput = tape.keep(model.imageEncoder().forward(tape, imageInput));
+            imagePlan = tape.plan("image encoder");
+            hostImage = host.allocate(imageInput.size(), 64);
+        } else {
+            imageInput = null;
+            imageOutput = null;
+            imagePlan = null;
+            hostImage = null;
+        }
+    }
+
+    private static void requireFits(TaskCard t, LramConfig config) {
+        if (t.observationSize() > config.stateDim()) {
+            throw new PolicyException("task " + t.id() + " observes " + t.observationSize() + " numbers",
+                    "the model's state token holds " + config.stateDim(), "use the card that was trained with this model");
+        }
+        if (t.actionSize() > config.actionDims() || t.discreteActions() > config.discreteActions()) {
+            throw new PolicyException(
+                    "task " + t.id() + " has " + t.actionSize() + " action dimensions and " + t.discreteActions() + " discrete actions",
+                    "the model's head has " + config.actionDims() + " and " + config.discreteActions(), "use the card that was trained with this model");
+        }
+        if (t.hasImage() && !config.images()) {
+            throw new PolicyException("task " + t.id() + " is observed by images", "the model has no image encoder", "use a model trained with images");
+        }
+    }
+
+    private Layer layer(Block block, XlstmConfig c) {
+        int p = options.slots();
+        switch (block) {
+            case MlstmBlock m -> {
+                int d = c.headDim();
+                int r = schedule.capacity();
+                int inner = c.inner();
+                MlstmSlots s = new MlstmSlots(
+                        arena.f32(p, c.heads(), d, d),
+                        arena.f32(p, c.heads(), d),
+                        arena.f32(p, c.heads()),
+                        arena.f32(p, c.heads(), r, d),
+                        arena.f32(p, c.heads(), r, d),
+                        arena.f32(p, c.heads(), r),
+                        arena.f32(p, c.heads(), r),
+                        arena.i32(p, c.heads()),
+                        arena.i32(p, c.heads()));
+                Weights w = new Weights(
+                        m.norm.value(),
+                        m.up.rows(0, inner).value(),
+                        m.up.rows(inner, inner).value(),
+                        m.q.value(),
+                        m.k.value(),
+                        m.v.value(),
+                        m.conv.value().reshape(inner, XlstmConfig.CONV),
+                        m.convBias.value(),
+                        m.inputGate.value(),
+                        m.inputGateBias.value(),
+                        m.forgetGate.value(),
+                        m.forgetGateBias.value(),
+                        m.outNorm.value(),
+                        m.skip.value(),
+                        m.down.value());
+                return new MlstmLayer(m, w, s, arena.f32(p, XlstmConfig.CONV - 1, inner));
+            }
+            case SlstmBlock b -> {
+                int f = b.feedForward();
+                SlstmWeights w = new SlstmWeights(
+                        b.norm.value(),
+                        b.conv.value().reshape(c.width(), XlstmConfig.CONV),
+                        b.convBias.value(),
+                        b.inputMap.value(),
+                        b.forgetMap.value(),
+                        b.zMap.value(),
+                        b.outputMap.value(),
+                        b.recurrent.value(),
+                        b.bias.value(),
+                        b.groupNorm.value(),
+                        b.ffnNorm.value(),
+                        b.ffnUp.rows(0, f).value(),
+                        b.ffnUp.rows(f, f).value(),
+                        b.ffnDown.value());
+                return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
+            }
+        }
+    }
+
+    private Frame[] frames(LramConfig config) {
+        int max = options.maxBatch();
+        XlstmConfig b = config.backbone();
+        int d = b.width();
+        int inner = b.inner();
+        boolean slstm = !b.slstmAt().isEmpty();
+        int ffn = slstm ? b.feedForward() : 1;
+        int sd = slstm ? d : 1;
+        Tensor states = arena.f32(max, config.stateDim());
+        Tensor returns = arena.f32(max, 1);
+        Tensor rewards = arena.f32(max, 1);
+        Tensor slots = arena.i32(max);
+        Tensor counts = arena.i32(max);
+        Tensor[] width = new Tensor[6];
+        for (int i = 0; i < width.length; i++) {
+            width[i] = arena.f32(max, L, d);
+        }
+        Tensor[] wide = new Tensor[9];
+        for (int i = 0; i < wide.length; i++) {
+            wide[i] = arena.f32(max, L, inner);
+        }
+        Tensor[] four = new Tensor[4];
+        for (int i = 0; i < four.length; i++) {
+            four[i] = arena.f32(max, L, sd);
+        }
+        Tensor gateI = arena.f32(max, L, b.heads());
+        Tensor gateF = arena.f32(max, L, b.heads());
+        Tensor f1 = arena.f32(max, L, ffn);
+        Tensor f2 = arena.f32(max, L, ffn);
+        Tensor last = arena.f32(max, d);
+        Tensor lastNormed = arena.f32(max, d);
+        Tensor logitRows = arena.f32(max, headRows);
+        MemorySegment hostStates = host.allocate(4L * max * config.stateDim(), 64);
+        MemorySegment hostReturns = host.allocate(4L * max, 64);
+        MemorySegment hostRewards = host.allocate(4L * max, 64);
+        MemorySegment hostSlots = host.allocate(4L * max, 64);
+        MemorySegment hostCounts = host.allocate(4L * max, 64);
+        MemorySegment hostLogits = host.allocate(4L * max * headRows, 64);
+        Frame[] all = new Frame[max + 1];
+        for (int n = 1; n <= max; n++) {
+            all[n] = new Frame(
+                    states.slice(0, n),
+                    returns.slice(0, n),
+                    rewards.slice(0, n),
+                    slots.slice(0, n),
+                    counts.slice(0, n),
+                    width[0].view(0, n, d),
+                    width[1].view(0, n, d),
+                    width[2].view(0, n, d),
+                    width[3].slice(0, n),
+                    width[4].slice(0, n),
+                    width[5].slice(0, n),
+                    wide[0].slice(0, n),
+                    wide[1].slice(0, n),
+                    wide[2].slice(0, n),
+                    wide[3].slice(0, n),
+                    wide[4].slice(0, n),
+                    wide[5].slice(0, n),
+                    wide[6].slice(0, n),
+                    wide[7].slice(0, n),
+                    wide[8].slice(0, n),
+                    gateI.slice(0, n),
+                    gateF.slice(0, n),
+                    four[0].slice(0, n),
+                    four[1].slice(0, n),
+                    four[2].slice(0, n),
+                    four[3].slice(0, n),
+                    f1.slice(0, n),
+                    f2.slice(0, n),
+                    last.slice(0, n),
+                    lastNormed.slice(0, n),
+                    logitRows.slice(0, n),
+                    hostStates.asSlice(0, 4L * n * config.stateDim()),
+                    hostReturns.asSlice(0, 4L * n),
+                    hostRewards.asSlice(0, 4L * n),
+                    hostSlots.asSlice(0, 4L * n),
+                    hostCounts.asSlice(0, 4L * n),
+                    hostLogits.asSlice(0, 4L * n * headRows));
+        }
+        return all;
+    }
+
+    @Override
+    public ModelCard card() {
+        return card;
+    }
+
+    @Override
+    public int slots() {
+        return options.slots();
+    }
+
+    @Override
+    public int maxBatch() {
+        return options.maxBatch();
+    }
+
+    @Override
+    public void reset(int slot, TaskCard task) {
+        requireSlot(slot);
+        TaskCodec codec = codecs.get(task);
+        if (codec == null) {
+            for (Map.Entry<TaskCard, TaskCodec> e : codecs.entrySet()) {
+                if (e.getKey().equals(task)) {
+                    codec = e.getValue();
+                }
+            }
+        }
+        if (codec == null) {
+            throw new PolicyException("slot " + slot + " cannot be bound to task " + task.id(), "it is not on this model's card",
+                    "take the TaskCard from card()");
+        }
+        bound[slot] = codec;
+        for (Layer layer : layerArray) {
+            switch (layer) {
+                case MlstmLayer m -> {
+                    ops.session().mlstmReset(stream, m.slots(), slot);
+                    ops.elementwise().fill(stream, 0f, m.history().slice(slot, 1));
+                }
+                case SlstmLayer s -> {
+                    ops.elementwise().fill(stream, 0f, s.state().slice(slot, 1));
+                    ops.elementwise().fill(stream, 0f, s.history().slice(slot, 1));
+                }
+            }
+        }
+    }
+
+    private void requireSlot(int slot) {
+        if (slot < 0 || slot >= options.slots()) {
+            throw new PolicyException("slot " + slot, "this policy has slots 0.." + (options.slots() - 1), "use one of them");
+        }
+    }
+
+    private void check(PolicyBatch batch) {
+        int n = batch.count;
+        if (n < 0 || n > options.maxBatch()) {
+            throw new PolicyException("a batch of " + n + " rows", "this policy takes up to " + options.maxBatch(), "split the batch");
+        }
+        int bad = -1;
+        int marked = 0;
+        for (; marked < n; marked++) {
+            int s = batch.slot[marked];
+            if (s < 0 || s >= options.slots() || bound[s] == null || taken[s]) {
+                bad = s;
+                break;
+            }
+            taken[s] = true;
+        }
+        for (int i = 0; i < marked; i++) {
+            taken[batch.slot[i]] = false;
+        }
+        if (marked < n) {
+            throw new PolicyException("row " + marked + " names slot " + bad, "it is out of range, named twice, or was never reset",
+                    "reset a slot before its first step and name each slot once per batch");
+        }
+    }
+
+    @Override
+    public void step(PolicyBatch batch) {
+        check(batch);
+        int n = batch.count;
+        if (n == 0) {
+            return;
+        }
+        Frame f = frames[n];
+        encode(batch, f);
+        embed(f, n);
+        encodeImages(batch, f, n);
+        tokens(f, n);
+        for (int i = 0; i < layerArray.length; i++) {
+            switch (layerArray[i]) {
+                case MlstmLayer m -> mlstm(f, m, i);
+                case SlstmLayer s -> slstm(f, s);
+            }
+        }
+        int d = model.config().backbone().width();
+        ops.elementwise().copyRows(stream, n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        ops.norm().forward(stream, XlstmStack.NORM, f.last, model.stack().postNorm().value(), null, f.lastNormed, null, null);
+        ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.logits);
+        backend.download(stream, f.logits, f.hostLogits);
+        stream.synchronize();
+        decode(batch, f);
+    }
+
+    private void encode(PolicyBatch batch, Frame f) {
+        int dim = model.config().stateDim();
+        for (int row = 0; row < batch.count; row++) {
+            TaskCodec codec = bound[batch.slot[row]];
+            float[] raw = batch.observation[row];
+            int n = codec.observationSize();
+            long base = (long) row * dim;
+            for (int i = 0; i < n; i++) {
+                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, codec.observation(i, raw[i]));
+            }
+            for (int i = n; i < dim; i++) {
+                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, 0f);
+            }
+            f.hostReturns.setAtIndex(ValueLayout.JAVA_FLOAT, row, codec.reward(batch.returnToGo[row]));
+            float reward = batch.first[row] || options.zeroRewards() ? 0f : codec.reward(batch.reward[row]);
+            f.hostRewards.setAtIndex(ValueLayout.JAVA_FLOAT, row, reward);
+            f.hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, batch.slot[row]);
+            f.hostCounts.setAtIndex(ValueLayout.JAVA_INT, row, batch.first[row] ? L - 1 : L);
+        }
+        backend.upload(stream, f.states, f.hostStates);
+        backend.upload(stream, f.returns, f.hostReturns);
+        backend.upload(stream, f.rewards, f.hostRewards);
+        backend.upload(stream, f.slots, f.hostSlots);
+        backend.upload(stream, f.counts, f.hostCounts);
+    }
+
+    private void embed(Frame f, int n) {
+        ops.matmul().linear(stream, f.states, model.stateWeight.value(), model.stateBias.value(), Activation.NONE, f.embedS);
+        ops.matmul().linear(stream, f.returns, model.returnWeight.value(), model.returnBias.value(), Activation.NONE, f.embedG);
+        ops.matmul().linear(stream, f.rewards, model.rewardWeight.value(), model.rewardBias.value(), Activation.NONE, f.embedR);
+    }
+
+    private void encodeImages(PolicyBatch batch, Frame f, int n) {
+        if (imagePlan == null) {
+            return;
+        }
+        int d = model.config().backbone().width();
+        for (int row = 0; row < n; row++) {
+            if (bound[batch.slot[row]].task().hasImage()) {
+                MemorySegment.copy(batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
+                backend.upload(stream, imageInput.tensor(), hostImage);
+                imagePlan.run();
+                ops.elementwise().copyRows(stream, 1, d, imageOutput.tensor(), 0, d, f.embedS, (long) row * d, d, false);
+            }
+        }
+    }
+
+    private void tokens(Frame f, int n) {
+        int d = model.config().backbone().width();
+        long stride = (long) L * d;
+        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
+        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
+        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
+        ops.norm().forward(stream, Lram.EMBED_NORM, f.y, model.embedNorm.value(), model.embedNormBias.value(), f.x, null, null);
+    }
+
+    private void mlstm(Frame f, MlstmLayer m, int index) {
+        Weights w = m.w();
+        ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
+        ops.matmul().linear(stream, f.x1, w.upU, null, Activation.NONE, f.u);
+        ops.matmul().linear(stream, f.x1, w.upZ, null, Activation.NONE, f.z);
+        ops.session().causalConv1dStep(stream, f.slots, f.counts, f.u, w.conv, w.convBias, m.history(), f.conv);
+        ops.elementwise().activation(stream, Activation.SILU, f.conv, f.c);
+        ops.matmul().headwise(stream, f.c, w.q, null, f.q);
+        ops.matmul().headwise(stream, f.c, w.k, null, f.k);
+        ops.matmul().headwise(stream, f.u, w.v, null, f.v);
+        ops.mlstm().gates(stream, f.q, f.k, f.v, w.inputGate, w.inputGateBias, w.forgetGate, w.forgetGateBias, f.gateI, f.gateF);
+        ops.session()
+                .mlstmStep(
+                        stream, m.block().spec(), schedule, index, m.slots(), f.slots, f.counts, f.q, f.k, f.v, f.gateI, f.gateF, f.h);
+        normHeads(m.block().headNorm(), f.h, w.outNorm, f.hn);
+        ops.elementwise().skipGate(stream, f.hn, w.skip, f.c, f.z, f.h);
+        ops.matmul().linear(stream, f.h, w.down, null, Activation.NONE, f.y);
+        ops.elementwise().axpy(stream, 1f, f.y, f.x);
+    }
+
+    private void normHeads(NormSpec spec, Tensor x, Tensor weight, Tensor y) {
+        ops.norm().forward(stream, spec, x, weight, null, y, null, null);
+    }
+
+    private void slstm(Frame f, SlstmLayer s) {
+        SlstmWeights w = s.w();
+        SlstmBlock b = s.block();
+        int heads = model.config().backbone().heads();
+        ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
+        ops.session().causalConv1dStep(stream, f.slots, f.counts, f.x1, w.conv, w.convBias, s.history(), f.y);
+        ops.elementwise().activation(stream, Activation.SILU, f.y, f.y);
+        ops.matmul().headwise(stream, f.y, w.i, null, f.d1);
+        ops.matmul().headwise(stream, f.y, w.f, null, f.d2);
+        ops.matmul().headwise(stream, f.x1, w.z, null, f.d3);
+        ops.matmul().headwise(stream, f.x1, w.o, null, f.d4);
+        ops.session().slstmStep(stream, heads, f.slots, f.counts, f.d1, f.d2, f.d3, f.d4, w.r, w.bias, s.state(), f.y);
+        normHeads(b.headNorm(), f.y, w.groupNorm, f.x1);
+        ops.elementwise().axpy(stream, 1f, f.x1, f.x);
+        ops.norm().forward(stream, XlstmStack.NORM, f.x, w.ffnNorm, null, f.x1, null, null);
+        ops.matmul().linear(stream, f.x1, w.ffnGate, null, Activation.NONE, f.f1);
+        ops.matmul().linear(stream, f.x1, w.ffnUp, null, Activation.NONE, f.f2);
+        ops.elementwise().gate(stream, Activation.GELU, f.f1, f.f2, f.f1);
+        ops.matmul().linear(stream, f.f1, w.ffnDown, null, Activation.NONE, f.y);
+        ops.elementwise().axpy(stream, 1f, f.y, f.x);
+    }
+
+    private void decode(PolicyBatch batch, Frame f) {
+        MemorySegment.copy(f.hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, batch.count * headRows);
+        for (int row = 0; row < batch.count; row++) {
+            TaskCodec codec = bound[batch.slot[row]];
+            codec.decode(options.decoding(), logits, row * headRows, batch.observation[row], batch.action[row]);
+            boolean finite = true;
+            for (int i = 0; i < codec.actionSize(); i++) {
+                finite &= Float.isFinite(batch.action[row][i]);
+            }
+            // A discrete argmax over NaN would look fine, so one logit is looked at as well.
+            finite &= Float.isFinite(logits[row * headRows]);
+            batch.status[row] = finite ? PolicyBatch.OK : PolicyBatch.NOT_FINITE;
+        }
+    }
+
+    /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and evaluation. */
+    public float[] logits() {
+        return logits;
+    }
+
+    /** Logits per row in {@link #logits}. */
+    public int logitsPerRow() {
+        return headRows;
+    }
+
+    private List<Tensor> stateTensors() {
+        List<Tensor> all = new ArrayList<>();
+        for (Layer layer : layerArray) {
+            switch (layer) {
+                case MlstmLayer m -> {
+                    MlstmSlots s = m.slots();
+                    all.addAll(List.of(
+                            s.matC(), s.vecN(), s.scaM(), s.ringK(), s.ringV(), s.ringI(), s.ringF(), s.ringLength(), s.folded(), m.history()));
+                }
+                case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
+            }
+        }
+        return all;
+    }
+
+    @Override
+    public long stateBytes() {
+        long n = 0;
+        for (Tensor t : stateTensors()) {
+            n += t.bytes() / options.slots();
+        }
+        return n;
+    }
+
+    @Override
+    public void saveState(int slot, MemorySegment target) {
+        requireSlot(slot);
+        requireStateSize(target);
+        long at = 0;
+        for (Tensor t : stateTensors()) {
+            Tensor s = t.slice(slot, 1);
+            backend.download(stream, s, target.asSlice(at, s.bytes()));
+            at += s.bytes();
+        }
+        stream.synchronize();
+    }
+
+    @Override
+    public void restoreState(int slot, MemorySegment source) {
+        requireSlot(slot);
+        requireStateSize(source);
+        if (bound[slot] == null) {
+            throw new PolicyException("restore into slot " + slot, "it is not bound to a task", "reset the slot for its task first");
+        }
+        long at = 0;
+        for (Tensor t : stateTensors()) {
+            Tensor s = t.slice(slot, 1);
+            backend.upload(stream, s, source.asSlice(at, s.bytes()));
+            at += s.bytes();
+        }
+        stream.synchronize();
+    }
+
+    private void requireStateSize(MemorySegment m) {
+        if (m.byteSize() < stateBytes()) {
+            throw new PolicyException("a session state of " + m.byteSize() + " bytes", "this model's state has " + stateBytes(),
+                    "save and restore with the same model and fold schedule");
+        }
+    }
+
+    /** Memory of this policy by name. */
+    public String memory() {
+        return arena.dump();
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            if (imagePlan != null) {
+                imagePlan.close();
+            }
+            arena.close();
+            host.close();
+        }
+    }
+}
