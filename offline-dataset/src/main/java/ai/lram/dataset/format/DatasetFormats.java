@@ -1,0 +1,86 @@
+package ai.lram.dataset.format;
+
+import ai.lram.dataset.DatasetReadException;
+import ai.lram.dataset.UnsupportedFormatException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+
+/** Finds out which format a path holds and opens the reader for it. */
+public final class DatasetFormats {
+    private static final byte[] HDF5_MAGIC = {(byte) 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    private static final String KNOWN =
+            "known are LeRobot v2.0, v2.1 and v3.0 (a folder with meta/info.json), Minari (a folder with"
+                    + " data/main_data.hdf5) and D4RL (an .hdf5 file with observations, actions, rewards, terminals)";
+
+    private DatasetFormats() {}
+
+    /** As {@link #open(Path, ReaderOptions)} with {@link ReaderOptions#defaults()}. */
+    public static DatasetReader open(Path path) {
+        return open(path, ReaderOptions.defaults());
+    }
+
+    /**
+     * Opens a data set of any known format.
+     *
+     * @throws DatasetReadException if there is nothing at {@code path}
+     * @throws UnsupportedFormatException if it is none of the known formats; the message lists them
+     * @throws ai.lram.dataset.MalformedDatasetException if it is one of them, but damaged
+     */
+    public static DatasetReader open(Path path, ReaderOptions options) {
+        if (!Files.exists(path)) {
+            throw new DatasetReadException(
+                    "data set " + path + " was not opened",
+                    Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? "it is a link to nothing" : "there is nothing of that name",
+                    "check the path");
+        }
+        if (Files.isDirectory(path)) {
+            return openFolder(path, options);
+        }
+        if (!isHdf5(path)) {
+            String name = path.getFileName().toString().toLowerCase(Locale.ROOT);
+            String why = name.endsWith(".pkl") || name.endsWith(".pickle")
+                    ? "pickle files can run code when they are read and are refused"
+                    : name.contains(".tfrecord") ? "RLDS records are not read yet" : "its content is of no known format";
+            throw unsupported(path, why);
+        }
+        boolean minari;
+        try (Hdf5 hdf = Hdf5.open(path)) {
+            minari = hdf.child(hdf.root(), "episode_0").isPresent();
+        }
+        return minari ? MinariReader.open(path, options) : D4rlReader.open(path, options);
+    }
+
+    private static DatasetReader openFolder(Path path, ReaderOptions options) {
+        if (Files.isRegularFile(path.resolve(LeRobotInfo.INFO))) {
+            return LeRobotReader.open(path, options);
+        }
+        if (MinariReader.mainFile(path).isPresent()) {
+            return MinariReader.open(path, options);
+        }
+        throw unsupported(
+                path,
+                Files.exists(path.resolve("features.json")) || Files.exists(path.resolve("dataset_info.json"))
+                        ? "RLDS records are not read yet"
+                        : "the folder holds none of the files that mark a known format");
+    }
+
+    private static boolean isHdf5(Path path) {
+        try (var in = Files.newInputStream(path)) {
+            return Arrays.equals(in.readNBytes(HDF5_MAGIC.length), HDF5_MAGIC);
+        } catch (IOException e) {
+            throw new DatasetReadException(
+                    "data set " + path + " was not opened",
+                    e.getClass().getSimpleName() + ": " + e.getMessage(),
+                    "check permissions and the device",
+                    e);
+        }
+    }
+
+    private static UnsupportedFormatException unsupported(Path path, String why) {
+        return new UnsupportedFormatException("data set " + path + " was not opened", why, "convert it; " + KNOWN);
+    }
+}
