@@ -17,17 +17,19 @@ import ai.lram.backend.ops.SlstmOps;
 final class CpuOps implements Ops {
     private MatmulOps matmul;
     private NormOps norm;
-    private ConvOps conv;
+    private final ConvOps conv;
     private ElementwiseOps elementwise;
     private EmbeddingOps embedding;
     private MlstmOps mlstm;
     private SlstmOps slstm;
     private AttentionOps attention;
     private SessionOps session;
-    private LossOps loss;
+    private final LossOps loss;
     private OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
+        loss = new CpuLoss(workers);
+        conv = new CpuConv(workers);
     }
 
     @Override

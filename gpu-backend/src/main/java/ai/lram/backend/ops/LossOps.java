@@ -8,15 +8,17 @@ public interface LossOps {
     /**
      * Masked cross-entropy and its gradient. logits [M,V]; target I32 [M]; mask F32 [M] (0 = not counted). With W = sum of mask:
      * stats[0] = sum mask * ce / W, stats[1] = W, stats[2] = sum over counted rows of [argmax = target] / W, stats F32 (3).
-     * dlogits [M,V] = gradScale * mask / W * (softmax - onehot), may be null; W = 0 gives zero loss and gradient.
+     * dlogits [M,V] = gradScale * mask / W * (softmax - onehot), may be null; W = 0 gives zero loss and gradient. Rows with mask 0 are
+     * not read: neither their logits nor their targets matter. Other targets lie within 0..V-1 (checked on the host engine).
      */
     void crossEntropy(Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats);
 
     /**
-     * The same with soft targets over the bins of a continuous action: target F32 [M] is a position in bin units (bin j spans
-     * [j, j+1)), the target distribution is a normal density of that mean and deviation {@code sigma} (> 0) integrated over each bin of
-     * {@code firstBin .. firstBin+bins-1} and renormalised (HL-Gauss, Farebrother et al. 2024, arXiv:2403.03950). stats[2] compares the
-     * argmax with the bin the target falls in. dlogits and stats as above.
+     * The same with soft targets over the bins of a continuous action: target F32 [M] is a position on the axis of classes (class j
+     * spans [j, j+1), so the bins cover firstBin to firstBin+bins), the target distribution is a normal density of that mean and deviation {@code sigma} (> 0) integrated over each bin of
+     * {@code firstBin .. firstBin+bins-1} and renormalised (HL-Gauss, Farebrother et al. 2024, arXiv:2403.03950). A target more than
+     * 8 sigma outside the bins is moved to their nearest edge first. stats[2] compares the argmax with the bin the target falls in, or
+     * the nearest one. dlogits and stats as above.
      */
     void crossEntropySoftBins(
             Stream s,
