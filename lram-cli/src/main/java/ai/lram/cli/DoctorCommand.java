@@ -1,0 +1,85 @@
+package ai.lram.cli;
+
+import ai.lram.backend.Backend;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.BackendProvider;
+import ai.lram.backend.Backends;
+import ai.lram.backend.cpu.BlasCore;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.stream.Stream;
+import jdk.incubator.vector.FloatVector;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** Says what this machine offers and which engine would run, before anything depends on it. */
+@Command(
+        name = "doctor",
+        description = "Prints the JDK, the processor, the numeric libraries and the engine that would be used.",
+        mixinStandardHelpOptions = true)
+final class DoctorCommand implements Runnable {
+    private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
+
+    @Spec
+    private CommandSpec spec;
+
+    @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            description = "auto, or the engine that must be usable: cpu, cuda (default: ${DEFAULT-VALUE}).")
+    private String device = "auto";
+
+    @Override
+    public void run() {
+        line("JDK", Runtime.version() + ", " + System.getProperty("java.vendor") + ", " + System.getProperty("java.home"));
+        line("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + ", "
+                + System.getProperty("os.arch"));
+        line("processor", processorName() + ", " + Runtime.getRuntime().availableProcessors() + " available");
+        line("heap", (Runtime.getRuntime().maxMemory() >> 20) + " MiB at most, "
+                + ManagementFactory.getGarbageCollectorMXBeans().getFirst().getName());
+        line("vectors", FloatVector.SPECIES_PREFERRED.vectorBitSize() + " bits ("
+                + FloatVector.SPECIES_PREFERRED.length() + " floats)");
+        line("OpenBLAS", blas());
+        for (BackendProvider provider : Backends.providers()) {
+            line("engine", provider.name() + ": " + provider.whyUnavailable().map(why -> "unusable; " + why).orElse("usable"));
+        }
+        try (Backend chosen = Backends.open(device, BackendOptions.defaults())) {
+            line("chosen", chosen.name() + " (" + chosen.describe() + ")");
+        }
+    }
+
+    private void line(String name, String value) {
+        PrintWriter out = spec.commandLine().getOut();
+        out.printf("%-10s %s%n", name, value);
+        out.flush();
+    }
+
+    private static String blas() {
+        String forced = System.getenv("OPENBLAS_CORETYPE");
+        try {
+            return "core " + BlasCore.name() + (forced == null ? "" : " (OPENBLAS_CORETYPE=" + forced + " is set)");
+        } catch (LinkageError e) {
+            return "not loadable: " + e.getMessage();
+        }
+    }
+
+    private static String processorName() {
+        if (!Files.isReadable(CPU_INFO)) {
+            return System.getProperty("os.arch");
+        }
+        try (Stream<String> lines = Files.lines(CPU_INFO)) {
+            Optional<String> model = lines.filter(l -> l.startsWith("model name"))
+                    .map(l -> l.substring(l.indexOf(':') + 1).strip())
+                    .findFirst();
+            return model.orElse(System.getProperty("os.arch"));
+        } catch (IOException e) {
+            return System.getProperty("os.arch") + " (" + CPU_INFO + ": " + e.getMessage() + ")";
+        }
+    }
+}
