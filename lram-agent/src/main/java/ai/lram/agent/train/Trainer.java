@@ -1,0 +1,427 @@
+package ai.lram.agent.train;
+
+import ai.lram.agent.ConfigException;
+import ai.lram.agent.autodiff.ParameterSet;
+import ai.lram.agent.autodiff.Plan;
+import ai.lram.agent.autodiff.Profile;
+import ai.lram.agent.autodiff.Tape;
+import ai.lram.agent.autodiff.Value;
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.xlstm.CarriedState;
+import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.dataset.store.TrajectoryStore;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.BooleanSupplier;
+
+/**
+ * Trains a Large Recurrent Action Model on a trajectory store: cross-entropy over action tokens, AdamW, one recorded plan replayed per
+ * update. Single thread, the backend's.
+ *
+ * <p>Two runs with the same configuration, data and engine give the same numbers, interrupted or not, as long as the update counter and not
+ * the clock ends them.
+ */
+public final class Trainer implements AutoCloseable {
+    private static final int VALIDATION_BATCHES = 8;
+
+    private final TrainConfig config;
+    private final Backend backend;
+    private final Lram model;
+    private final ModelCard card;
+    private final BatchStream stream;
+    private final BatchStream validation;
+    private final long[] validationStart;
+    private final Graph training;
+    private final Graph evaluating;
+    private final Optimizer optimizer;
+    private final LearningRate schedule;
+    private double elapsedBefore;
+    private long update;
+
+    /** A recorded pass with its inputs, for training or for validation. */
+    private final class Graph implements AutoCloseable {
+        final Lram.Pass pass;
+        final Value targets;
+        final Value positions;
+        final Value continuousMask;
+        final Value discreteMask;
+        final Value continuousStats;
+        final Value discreteStats;
+        final Plan plan;
+        final CarriedState carried;
+        final double continuousShare;
+        final Arena host = Arena.ofShared();
+        final MemorySegment staging;
+
+        Graph(boolean differentiate) {
+            LramConfig c = model.config();
+            int b = config.batch();
+            int t = config.steps();
+            int entries = b * t * c.actionDims();
+            boolean images = card.tasks().getFirst().hasImage();
+            Tape tape = new Tape(backend, differentiate);
+            carried = config.carryState() ? new CarriedState(backend, c.backbone(), b) : null;
+            pass = model.forward(tape, b, t, images, carried);
+            long discreteTasks = card.tasks().stream().filter(TaskCard::discrete).count();
+            continuousShare = 1 - (double) discreteTasks / card.tasks().size();
+            boolean continuous = continuousShare > 0;
+            boolean discrete = discreteTasks > 0;
+            targets = tape.input("targets", DType.I32, entries);
+            positions = tape.input("positions", DType.F32, entries);
+            continuousMask = tape.input("continuous mask", DType.F32, entries);
+            discreteMask = tape.input("discrete mask", DType.F32, entries);
+            continuousStats = tape.keep(tape.buffer("continuous stats", DType.F32, 3));
+            discreteStats = tape.keep(tape.buffer("discrete stats", DType.F32, 3));
+            Value d1 = continuous ? loss(tape, entries, true, differentiate) : null;
+            Value d2 = discrete ? loss(tape, entries, false, differentiate) : null;
+            if (differentiate) {
+                Value d = d1 == null ? d2 : d1;
+                if (d1 != null && d2 != null) {
+                    Value sum = tape.buffer("d logits", DType.F32, entries, c.vocabulary());
+                    tape.record(
+                            "add", (o, s) -> o.elementwise().add(s, d1.tensor(), d2.tensor(), sum.tensor()), d1, d2, sum);
+                    d = sum;
+                }
+                tape.backward(pass.logits(), d);
+            }
+            plan = tape.plan(differentiate ? "training" : "validation");
+            staging = host.allocate(
+                    Math.max(Math.max(4L * b * t * c.stateDim(), 4L * entries), images ? pass.states().size() : 1), 64);
+        }
+
+        private Value loss(Tape tape, int entries, boolean continuous, boolean differentiate) {
+            LramConfig c = model.config();
+            int vocabulary = c.vocabulary();
+            Value d = differentiate ? tape.buffer("d logits", DType.F32, entries, vocabulary) : null;
+            Value logits = pass.logits();
+            float share = (float) (continuous ? continuousShare : 1 - continuousShare);
+            Value mask = continuous ? continuousMask : discreteMask;
+            Value stats = continuous ? continuousStats : discreteStats;
+            boolean soft = continuous && config.binSigma() > 0;
+            tape.record(
+                    "loss",
+                    (o, s) -> {
+                        Tensor l = logits.tensor().reshape(entries, vocabulary);
+                        Tensor dl = d == null ? null : d.tensor();
+                        if (soft) {
+                            o.loss()
+                                    .crossEntropySoftBins(
+                                            s,
+                                            l,
+                                            positions.tensor(),
+                                            mask.tensor(),
+                                            c.discreteActions(),
+                                            c.bins(),
+                                            (float) config.binSigma(),
+                                            share,
+                                            dl,
+                                            stats.tensor());
+                        } else {
+                            o.loss().crossEntropy(s, l, targets.tensor(), mask.tensor(), share, dl, stats.tensor());
+                        }
+                    },
+                    logits,
+                    targets,
+                    positions,
+                    mask,
+                    stats,
+                    d);
+            return d;
+        }
+
+        void upload(BatchStream from) {
+            if (carried != null) {
+                for (int row = 0; row < config.batch(); row++) {
+                    if (from.fresh[row]) {
+                        carried.reset(row);
+                    }
+                }
+            }
+            if (pass.states().dtype() == DType.U8) {
+                MemorySegment.copy(from.images, 0, staging, ValueLayout.JAVA_BYTE, 0, from.images.length);
+                send(pass.states(), from.images.length);
+            } else {
+                floats(pass.states(), from.states);
+            }
+            floats(pass.returnsToGo(), from.returns);
+            floats(pass.rewards(), from.rewards);
+            floats(positions, from.positions);
+            floats(continuousMask, from.continuousMask);
+            floats(discreteMask, from.discreteMask);
+            MemorySegment.copy(from.targets, 0, staging, ValueLayout.JAVA_INT, 0, from.targets.length);
+            send(targets, 4L * from.targets.length);
+        }
+
+        private void floats(Value v, float[] a) {
+            MemorySegment.copy(a, 0, staging, ValueLayout.JAVA_FLOAT, 0, a.length);
+            send(v, 4L * a.length);
+        }
+
+        private void send(Value v, long bytes) {
+            backend.upload(backend.stream(), v.tensor(), staging.asSlice(0, bytes));
+            backend.stream().synchronize();
+        }
+
+        /** {loss, accuracy} of the last replay, both kinds of action weighted by their share of tasks. */
+        double[] result() {
+            double loss = 0;
+            double accuracy = 0;
+            ParameterSet p = model.parameters();
+            if (continuousShare > 0) {
+                float[] s = p.read(continuousStats.tensor());
+                loss += continuousShare * s[0];
+                accuracy += continuousShare * s[2];
+            }
+            if (continuousShare < 1) {
+                float[] s = p.read(discreteStats.tensor());
+                loss += (1 - continuousShare) * s[0];
+                accuracy += (1 - continuousShare) * s[2];
+            }
+            return new double[] {loss, accuracy};
+        }
+
+        @Override
+        public void close() {
+            plan.close();
+            if (carried != null) {
+                carried.close();
+            }
+            host.close();
+        }
+    }
+
+    /**
+     * @param trainEpisodes episodes per task, in the order of {@code card.tasks()}
+     * @param validationEpisodes likewise; may be empty arrays, then there is no validation
+     * @param model unallocated, or allocated for training on {@code backend} with the parameters to go on from
+     */
+    public Trainer(
+            TrajectoryStore store,
+            ModelCard card,
+            Lram model,
+            Backend backend,
+            TrainConfig config,
+            int[][] trainEpisodes,
+            int[][] validationEpisodes) {
+        this.config = config;
+        this.backend = backend;
+        this.model = model;
+        this.card = card;
+        if (card.tasks().stream().anyMatch(TaskCard::hasImage) && !card.tasks().stream().allMatch(TaskCard::hasImage)) {
+            throw new ConfigException("a batch with image and vector tasks", "a training pass encodes one kind of state",
+                    "train on image tasks or on vector tasks");
+        }
+        if (model.parameters().backend() == null) {
+            model.allocate(backend, true);
+            model.parameters().initialize(config.seed());
+        }
+        stream = new BatchStream(
+                store, card, model.config(), trainEpisodes, config.batch(), config.steps(), config.carryState(),
+                config.observationNoise(), config.seed());
+        boolean validate = config.validateEvery() > 0;
+        for (int[] e : validationEpisodes) {
+            validate &= e.length > 0;
+        }
+        validation = validate
+                ? new BatchStream(
+                        store, card, model.config(), validationEpisodes, config.batch(), config.steps(), config.carryState(), 0,
+                        config.seed() + 1)
+                : null;
+        validationStart = validate ? validation.state() : null;
+        training = new Graph(true);
+        evaluating = validate ? new Graph(false) : null;
+        optimizer = new Optimizer(model.parameters(), 0.9, config.beta2(), config.weightDecay(), config.clipNorm(), false);
+        schedule = new LearningRate(
+                config.peakLearningRate(),
+                config.peakLearningRate() * 0.01,
+                config.warmupUpdates(),
+                Math.max(1, config.updates() - config.warmupUpdates()));
+    }
+
+    /** A card for every task of a store, from its training episodes. */
+    public static ModelCard card(TrajectoryStore store, String name, TrainConfig config, int[][] trainEpisodes, Map<String, String> provenance) {
+        List<TaskCard> tasks = new java.util.ArrayList<>();
+        for (int i = 0; i < store.taskIds().size(); i++) {
+            tasks.add(TaskCards.of(store, store.taskIds().get(i), trainEpisodes[i], config));
+        }
+        return new ModelCard(ModelCard.FORMAT_VERSION, name, tasks, provenance);
+    }
+
+    /** The smallest published-style model configuration that holds every task of a card. */
+    public static LramConfig modelConfig(ModelCard card, TrainConfig config) {
+        int obs = 1;
+        int act = 1;
+        boolean images = false;
+        for (TaskCard t : card.tasks()) {
+            obs = Math.max(obs, t.observationSize());
+            act = Math.max(act, t.actionSize());
+            images |= t.hasImage();
+        }
+        return new LramConfig(obs, act, LramConfig.DISCRETE_ACTIONS, LramConfig.BINS, images, false, config.backbone());
+    }
+
+    public TrainConfig config() {
+        return config;
+    }
+
+    public Lram model() {
+        return model;
+    }
+
+    public ModelCard card() {
+        return card;
+    }
+
+    public long update() {
+        return update;
+    }
+
+    /** Runs until the counter or the clock ends it, or {@code stop} says so between two updates. */
+    public void run(TrainingListener listener, BooleanSupplier stop) {
+        long start = System.nanoTime();
+        double elapsed = elapsedBefore;
+        while (!stop.getAsBoolean()) {
+            double byCount = (double) update / config.updates();
+            double byClock = config.maxMinutes() > 0 ? elapsed / (60 * config.maxMinutes()) : 0;
+            if (Math.max(byCount, byClock) >= 1) {
+                break;
+            }
+            long t0 = System.nanoTime();
+            stream.next();
+            training.upload(stream);
+            optimizer.zeroGrad();
+            training.plan.run();
+            double norm = optimizer.gradientNorm();
+            double[] result = training.result();
+            if (!Double.isFinite(norm) || !Double.isFinite(result[0])) {
+                throw new TrainingDivergedException(update, result[0], norm);
+            }
+            double lr = schedule.at(byClock > byCount ? byClock * config.updates() : update);
+            if (update < config.warmupUpdates()) {
+                lr = Math.min(lr, schedule.at(update));
+            }
+            optimizer.step(lr);
+            backend.stream().synchronize();
+            update++;
+            double seconds = (System.nanoTime() - t0) / 1e9;
+            double validationLoss = Double.NaN;
+            if (evaluating != null && update % config.validateEvery() == 0) {
+                validationLoss = validate();
+            }
+            elapsed = elapsedBefore + (System.nanoTime() - start) / 1e9;
+            lastElapsed = elapsed;
+            listener.updated(new TrainingMetrics(
+                    update,
+                    result[0],
+                    result[1],
+                    lr,
+                    norm,
+                    Lram.TOKENS * stream.validSteps / seconds,
+                    elapsed,
+                    Math.min(1, Math.max(byClock, (double) update / config.updates())),
+                    validationLoss));
+            if (config.checkpointEvery() > 0 && update % config.checkpointEvery() == 0) {
+                listener.checkpointDue(this);
+            }
+        }
+        elapsedBefore = elapsed;
+        lastElapsed = elapsed;
+    }
+
+    private double lastElapsed;
+
+    /** Mean loss over the same validation batches every time. */
+    public double validate() {
+        if (evaluating == null) {
+            return Double.NaN;
+        }
+        validation.restore(validationStart);
+        double sum = 0;
+        for (int i = 0; i < VALIDATION_BATCHES; i++) {
+            validation.next();
+            evaluating.upload(validation);
+            if (i == 0 && evaluating.carried != null) {
+                for (int row = 0; row < config.batch(); row++) {
+                    evaluating.carried.reset(row);
+                }
+            }
+            evaluating.plan.run();
+            sum += evaluating.result()[0];
+        }
+        return sum / VALIDATION_BATCHES;
+    }
+
+    /** Time per kernel over {@code replays} of the training plan with the next batches; parameters do not change. */
+    public Profile profile(int replays) {
+        Profile p = new Profile();
+        for (int i = 0; i < replays; i++) {
+            stream.next();
+            training.upload(stream);
+            optimizer.zeroGrad();
+            training.plan.run(p);
+        }
+        return p;
+    }
+
+    /** State to resume from, belonging to the parameters at this moment. */
+    public TrainingSnapshot snapshot() {
+        Map<String, float[]> tensors = new HashMap<>();
+        ParameterSet p = model.parameters();
+        tensors.put("first", p.read(p.firstMoments()));
+        tensors.put("second", p.read(p.secondMoments()));
+        if (training.carried != null) {
+            List<Tensor> carried = training.carried.tensors();
+            for (int i = 0; i < carried.size(); i++) {
+                tensors.put("carried." + i, p.read(carried.get(i)));
+            }
+        }
+        return new TrainingSnapshot(update, lastElapsed, stream.state(), tensors);
+    }
+
+    /** Goes on from a snapshot of the same configuration; the parameters must be those saved with it. */
+    public void restore(TrainingSnapshot s) {
+        ParameterSet p = model.parameters();
+        write(p, p.firstMoments(), s, "first");
+        write(p, p.secondMoments(), s, "second");
+        if (training.carried != null) {
+            List<Tensor> carried = training.carried.tensors();
+            for (int i = 0; i < carried.size(); i++) {
+                write(p, carried.get(i), s, "carried." + i);
+            }
+        }
+        stream.restore(s.streams());
+        update = s.update();
+        optimizer.restoreSteps(update);
+        elapsedBefore = s.elapsedSeconds();
+        lastElapsed = elapsedBefore;
+    }
+
+    private static void write(ParameterSet p, Tensor to, TrainingSnapshot s, String name) {
+        float[] a = s.tensors().get(name);
+        if (a == null || a.length != to.size()) {
+            throw new ConfigException(
+                    "training snapshot without a usable tensor " + name,
+                    (a == null ? "it is missing" : a.length + " numbers") + ", this run needs " + to.size(),
+                    "resume with the configuration of the saved run");
+        }
+        p.write(to, a);
+    }
+
+    @Override
+    public void close() {
+        training.close();
+        if (evaluating != null) {
+            evaluating.close();
+        }
+        optimizer.close();
+    }
+}
