@@ -1,6 +1,5 @@
 package ai.lram.dataset.format;
 
-import ai.lram.dataset.Column;
 import ai.lram.dataset.Episode;
 import ai.lram.dataset.FeatureSpec;
 import ai.lram.dataset.FeatureType;
@@ -308,8 +307,8 @@ public final class LeRobotWriter implements AutoCloseable {
     }
 
     /**
-     * Adds an episode to the next flush. Its {@link Episode#instruction()} is its task; its timestamps are its own where
-     * it has a column "timestamp", else row / fps.
+     * Adds an episode to the next flush. Its {@link Episode#instruction()} is its task. The feature "timestamp" is always
+     * row / fps, as LeRobot wants it; measured times need a feature of their own.
      *
      * @return the number the episode will have in the data set
      * @throws MalformedDatasetException if a column of the schema is missing or has another width; nothing is written
@@ -378,8 +377,7 @@ public final class LeRobotWriter implements AutoCloseable {
         for (LeRobotSchema.Feature feature : schema.features()) {
             columns.add(episode.column(feature.column()));
         }
-        columns.add(episode.has(Column.TIMESTAMP) ? episode.column(Column.TIMESTAMP) : timestamps);
-        columns.addAll(List.of(frameIndex, episodeIndex, index, taskIndex));
+        columns.addAll(List.of(timestamps, frameIndex, episodeIndex, index, taskIndex));
         return columns;
     }
 
