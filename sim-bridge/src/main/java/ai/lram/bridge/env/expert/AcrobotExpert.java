@@ -15,7 +15,7 @@ final class AcrobotExpert implements ScriptedPolicy {
         double sin2 = observation[3];
         double w1 = observation[4];
         double w2 = observation[5];
-        double push = w1 * (2.43 * cos2 - 1.14) + 1.96 * w2 + 0.2 * sin1 - 0.72 * sin2;
+        double push = w1 * (2.39 * cos2 - 1.5) + w2 * (0.38 * cos2 + 2.15) - 0.3 * sin1 - 0.61 * sin2;
         action[0] = push > 0 ? FORWARD : BACKWARD;
     }
 }
