@@ -12,7 +12,6 @@ import ai.lram.backend.ops.MlstmState;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
-import java.util.concurrent.atomic.AtomicInteger;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -133,7 +132,7 @@ final class CpuMlstm implements MlstmOps {
     }
 
     private int threads(MlstmDims dims) {
-        return (int) Math.min(workers.threads(), (long) dims.batch() * dims.heads());
+        return Units.slots(workers, (long) dims.batch() * dims.heads());
     }
 
     @Override
@@ -160,7 +159,7 @@ final class CpuMlstm implements MlstmOps {
             Check.f32(kernel, "saved", saved, savedFloats(dims, spec));
         }
         Job job = new Job(dims, spec, q, k, v, i, f, initial, h, saved, scratch);
-        forEachPair(dims, (pair, slot) -> job.worker(slot).forward(pair, last));
+        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot).forward(pair, last));
     }
 
     @Override
@@ -201,24 +200,7 @@ final class CpuMlstm implements MlstmOps {
         Job job = new Job(dims, spec, q, k, v, i, f, initial, h, saved, scratch);
         Gradients g = new Gradients(
                 dh.segment(), dq.segment(), dk.segment(), dv.segment(), di.segment(), df.segment(), dLast, dInitial);
-        forEachPair(dims, (pair, slot) -> job.worker(slot).backward(pair, g));
-    }
-
-    /** A task over (batch, head) pairs; {@code slot} names scratch memory that no other thread uses meanwhile. */
-    private interface PairTask {
-        void run(int pair, int slot);
-    }
-
-    private void forEachPair(MlstmDims dims, PairTask task) {
-        int pairs = dims.batch() * dims.heads();
-        AtomicInteger next = new AtomicInteger();
-        workers.forRange(threads(dims), 1, (from, to) -> {
-            for (int slot = from; slot < to; slot++) {
-                for (int p = next.getAndIncrement(); p < pairs; p = next.getAndIncrement()) {
-                    task.run(p, slot);
-                }
-            }
-        });
+        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot).backward(pair, g));
     }
 
     private static long keys(MlstmDims d) {
