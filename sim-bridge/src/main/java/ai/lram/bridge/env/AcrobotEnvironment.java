@@ -3,12 +3,13 @@ package ai.lram.bridge.env;
 import java.util.List;
 
 /**
- * Acrobot swing-up with three torques, Gymnasium {@code Acrobot-v1} (Sutton 1996; equations of Sutton and Barto's book).
+ * Acrobot swing-up with three torques, Gymnasium {@code Acrobot-v1} (Sutton 1996; equations of Sutton and Barto's
+ * book).
  *
- * <p>Two links of 1 kg and 1 m, centres of mass at 0.5 m, inertia 1 kg m2 each, g = 9.8 m/s2; action ids 0, 1, 2 apply -1, 0, +1 N m
- * at the elbow; one RK4 step of 0.2 s; angles wrapped to +-pi, |theta1'| within 4 pi, |theta2'| within 9 pi. Start: all four state
- * entries uniform in +-0.1. Reward -1 a step, 0 on the step that ends the episode because the tip is above the line:
- * -cos(theta1) - cos(theta1 + theta2) > 1. Truncated after 500 steps.
+ * <p>Two links of 1 kg and 1 m, centres of mass at 0.5 m, inertia 1 kg m2 each, g = 9.8 m/s2; action ids 0, 1, 2
+ * apply -1, 0, +1 N m at the elbow; one RK4 step of 0.2 s; angles wrapped to +-pi, |theta1'| within 4 pi, |theta2'|
+ * within 9 pi. Start: all four state entries uniform in +-0.1. Reward -1 a step, 0 on the step that ends the episode
+ * because the tip is above the line: -cos(theta1) - cos(theta1 + theta2) > 1. Truncated after 500 steps.
  *
  * <p>Deviations: none but the random numbers, so a seed starts another episode than there.
  */

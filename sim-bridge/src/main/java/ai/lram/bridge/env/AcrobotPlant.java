@@ -1,8 +1,8 @@
 package ai.lram.bridge.env;
 
 /**
- * Two-link chain hanging under gravity with a motor at the elbow; state {theta1, theta2, theta1', theta2'} in rad and rad/s,
- * theta1 = 0 hanging down, theta2 relative to the first link. Integrated by classical RK4.
+ * Two-link chain hanging under gravity with a motor at the elbow; state {theta1, theta2, theta1', theta2'} in rad and
+ * rad/s, theta1 = 0 hanging down, theta2 relative to the first link. Integrated by classical RK4.
  */
 final class AcrobotPlant {
     static final double GRAVITY = 9.8;

@@ -3,18 +3,20 @@ package ai.lram.bridge.env;
 import java.util.List;
 
 /**
- * Cart-pole balance and swing-up after the DeepMind Control Suite ({@code cartpole-balance}, {@code cartpole-swingup}; Tassa et
- * al. 2018, arXiv:1801.00690; dynamics as its MuJoCo model describes them).
+ * Cart-pole balance and swing-up after the DeepMind Control Suite ({@code cartpole-balance}, {@code
+ * cartpole-swingup}; Tassa et al. 2018, arXiv:1801.00690; dynamics as its MuJoCo model describes them).
  *
- * <p>Cart 1 kg on a rail of +-1.8 m (soft limit, time constant 0.08 s), damping 5e-4 N s/m; pole a solid capsule of 0.1 kg, 1 m
- * between the ends, radius 0.045 m, hinge damping 2e-6 N m s; g = 9.81 m/s2; force 10 N times the action in [-1, 1]; RK4 of 0.01 s,
- * 1000 steps, no termination. Start of balance: cart uniform in +-0.1 m, pole uniform in +-0.034 rad; of swing-up: cart 0.01 m
- * N(0,1), pole pi + 0.01 rad N(0,1); both: velocities 0.01 N(0,1).
+ * <p>Cart 1 kg on a rail of +-1.8 m (soft limit, time constant 0.08 s), damping 5e-4 N s/m; pole a solid capsule of
+ * 0.1 kg, 1 m between the ends, radius 0.045 m, hinge damping 2e-6 N m s; g = 9.81 m/s2; force 10 N times the action
+ * in [-1, 1]; RK4 of 0.01 s, 1000 steps, no termination. Start of balance: cart uniform in +-0.1 m, pole uniform in
+ * +-0.034 rad; of swing-up: cart 0.01 m N(0,1), pole pi + 0.01 rad N(0,1); both: velocities 0.01 N(0,1).
  *
- * <p>Reward in [0, 1], product of upright (1 + cos) / 2, centred (1 + g(x; 2 m)) / 2, small control (4 + q(a; 1)) / 5 and small
- * velocity (1 + g(w; 5 rad/s)) / 2, with g the Gaussian tolerance of value 0.1 at the margin and q the quadratic one of value 0.
+ * <p>Reward in [0, 1], product of upright (1 + cos) / 2, centred (1 + g(x; 2 m)) / 2, small control (4 + q(a; 1)) / 5
+ * and small velocity (1 + g(w; 5 rad/s)) / 2, with g the Gaussian tolerance of value 0.1 at the margin and q the
+ * quadratic one of value 0.
  *
- * <p>Deviations: random numbers are not NumPy's, so a seed starts another episode than there; time-out is reported as truncation.
+ * <p>Deviations: random numbers are not NumPy's, so a seed starts another episode than there; time-out is reported as
+ * truncation.
  */
 final class CartPoleEnvironment extends ClassicEnvironment {
     static final double FORCE_N = 10;

@@ -1,8 +1,8 @@
 package ai.lram.bridge.env;
 
 /**
- * A pole hinged on a cart that slides along a rail; state {x, theta, x', theta'} in m, rad, m/s, rad/s, theta = 0 upright and
- * growing towards +x. Integrated by classical RK4.
+ * A pole hinged on a cart that slides along a rail; state {x, theta, x', theta'} in m, rad, m/s, rad/s, theta = 0
+ * upright and growing towards +x. Integrated by classical RK4.
  */
 final class CartPolePlant {
     static final double GRAVITY = 9.81;

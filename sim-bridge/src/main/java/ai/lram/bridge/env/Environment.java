@@ -3,8 +3,8 @@ package ai.lram.bridge.env;
 /**
  * A simulated robot and its task.
  *
- * <p>The same seed and actions give the same observations and rewards. Single thread; {@link #step} and {@link #reset} allocate
- * nothing. The caller owns every array; none is kept.
+ * <p>The same seed and actions give the same observations and rewards. Single thread; {@link #step} and {@link
+ * #reset} allocate nothing. The caller owns every array; none is kept.
  */
 public interface Environment {
     EnvironmentSpec spec();
@@ -20,10 +20,11 @@ public interface Environment {
     /**
      * Executes one action and writes the observation that follows it.
      *
-     * @param action length {@link EnvironmentSpec#actionSize()}; a continuous entry outside its bounds is clipped to them, a
-     *     discrete action is its id
+     * @param action length {@link EnvironmentSpec#actionSize()}; a continuous entry outside its bounds is clipped
+     *     to them, a discrete action is its id
      * @param observation length {@link EnvironmentSpec#observationSize()}
-     * @throws InvalidActionException if the length differs, an entry is NaN or infinite, or there is no such discrete action
+     * @throws InvalidActionException if the length differs, an entry is NaN or infinite, or there is no such
+     *     discrete action
      * @throws InvalidBufferException if the observation buffer's length differs
      * @throws EnvironmentStateException before the first reset and after the end of an episode
      */

@@ -4,7 +4,8 @@ package ai.lram.bridge.env;
  * One number of an observation or action vector.
  *
  * @param name unique within its vector, e.g. {@code pole.vel}
- * @param unit SI unit; a scaled one such as {@code 10 N} where the published task commands a fraction; empty for pure numbers
+ * @param unit SI unit; a scaled one such as {@code 10 N} where the published task commands a fraction; empty for
+ *     pure numbers
  * @param low smallest value, {@code -Infinity} where the plant does not bound it
  * @param high largest value, {@code +Infinity} where the plant does not bound it
  */

@@ -5,12 +5,12 @@ import java.util.List;
 /**
  * Under-powered car in a valley, Gymnasium {@code MountainCarContinuous-v0} (Moore 1990).
  *
- * <p>Per step: v += 0.0015 a - 0.0025 cos(3 x), |v| within 0.07; x += v within [-1.2, 0.6]; the left wall stops the car. Start: x uniform
- * in [-0.6, -0.4] at rest. Reward -0.1 a2, plus 100 on the step that ends the episode with x >= 0.45 and v >= 0. Truncated after 999
- * steps.
+ * <p>Per step: v += 0.0015 a - 0.0025 cos(3 x), |v| within 0.07; x += v within [-1.2, 0.6]; the left wall stops the
+ * car. Start: x uniform in [-0.6, -0.4] at rest. Reward -0.1 a2, plus 100 on the step that ends the episode with x >=
+ * 0.45 and v >= 0. Truncated after 999 steps.
  *
- * <p>Deviations: the state is kept in double, not float; the action is clipped before it is charged; the task has no clock of its own
- * and is given 30 Hz, the original's frame rate; a seed starts another episode than there.
+ * <p>Deviations: the state is kept in double, not float; the action is clipped before it is charged; the task has no
+ * clock of its own and is given 30 Hz, the original's frame rate; a seed starts another episode than there.
  */
 final class MountainCarEnvironment extends ClassicEnvironment {
     private static final double GOAL = 0.45;

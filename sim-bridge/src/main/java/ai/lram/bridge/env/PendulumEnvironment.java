@@ -5,9 +5,10 @@ import java.util.List;
 /**
  * Torque-limited pendulum swing-up, Gymnasium {@code Pendulum-v1}.
  *
- * <p>Rod of 1 kg and 1 m about its end, g = 10 m/s2, theta = 0 upright, torque within 2 N m, |theta'| within 8 rad/s; semi-implicit
- * Euler of 0.05 s: theta'' = 3g/(2l) sin(theta) + 3/(m l2) u. Start: theta uniform in +-pi, theta' uniform in +-1 rad/s. 200 steps,
- * no termination. Reward -(theta2 + 0.1 theta'2 + 0.001 u2) of the state before the step, theta wrapped to +-pi.
+ * <p>Rod of 1 kg and 1 m about its end, g = 10 m/s2, theta = 0 upright, torque within 2 N m, |theta'| within 8 rad/s;
+ * semi-implicit Euler of 0.05 s: theta'' = 3g/(2l) sin(theta) + 3/(m l2) u. Start: theta uniform in +-pi, theta'
+ * uniform in +-1 rad/s. 200 steps, no termination. Reward -(theta2 + 0.1 theta'2 + 0.001 u2) of the state before the
+ * step, theta wrapped to +-pi.
  *
  * <p>Deviations: none but the random numbers, so a seed starts another episode than there.
  */

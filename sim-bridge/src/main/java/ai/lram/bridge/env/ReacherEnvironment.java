@@ -3,16 +3,18 @@ package ai.lram.bridge.env;
 import java.util.List;
 
 /**
- * Planar two-link reacher after the DeepMind Control Suite ({@code reacher-easy}; Tassa et al. 2018, arXiv:1801.00690; dynamics as its
- * MuJoCo model describes them).
+ * Planar two-link reacher after the DeepMind Control Suite ({@code reacher-easy}; Tassa et al. 2018,
+ * arXiv:1801.00690; dynamics as its MuJoCo model describes them).
  *
- * <p>Links of 0.12 m (arm) and 0.12 m to the finger (hand 0.1 m), capsules of radius 0.01 m and density 1000 kg/m3, no gravity; joint
- * damping 0.01 N m s; motors of 0.05 N m times the action in [-1, 1]; wrist limited to +-160 degrees (soft), shoulder free; semi-implicit
- * Euler of 0.02 s with implicit damping, 1000 steps, no termination. Start: shoulder uniform in +-pi, wrist uniform within its limits, at
- * rest; target at a uniform angle and a radius uniform in [0.05, 0.20] m. Reward 1 while the finger's centre is within 0.06 m of the target's
- * (target radius 0.05 m plus finger radius 0.01 m), else 0. {@code to_target} is target minus finger in the world frame.
+ * <p>Links of 0.12 m (arm) and 0.12 m to the finger (hand 0.1 m), capsules of radius 0.01 m and density 1000 kg/m3,
+ * no gravity; joint damping 0.01 N m s; motors of 0.05 N m times the action in [-1, 1]; wrist limited to +-160
+ * degrees (soft), shoulder free; semi-implicit Euler of 0.02 s with implicit damping, 1000 steps, no termination.
+ * Start: shoulder uniform in +-pi, wrist uniform within its limits, at rest; target at a uniform angle and a radius
+ * uniform in [0.05, 0.20] m. Reward 1 while the finger's centre is within 0.06 m of the target's (target radius 0.05
+ * m plus finger radius 0.01 m), else 0. {@code to_target} is target minus finger in the world frame.
  *
- * <p>Deviations: random numbers are not NumPy's, so a seed starts another episode than there; time-out is reported as truncation.
+ * <p>Deviations: random numbers are not NumPy's, so a seed starts another episode than there; time-out is reported as
+ * truncation.
  */
 final class ReacherEnvironment extends ClassicEnvironment {
     static final double TORQUE_NM = 0.05;

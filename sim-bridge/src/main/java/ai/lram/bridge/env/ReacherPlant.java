@@ -1,8 +1,8 @@
 package ai.lram.bridge.env;
 
 /**
- * Two-link arm in the horizontal plane with a motor at each joint; state {q1, q2, q1', q2'} in rad and rad/s, q2 relative to the
- * first link. Semi-implicit Euler with implicit joint damping, as MuJoCo's Euler integrator.
+ * Two-link arm in the horizontal plane with a motor at each joint; state {q1, q2, q1', q2'} in rad and rad/s, q2
+ * relative to the first link. Semi-implicit Euler with implicit joint damping, as MuJoCo's Euler integrator.
  */
 final class ReacherPlant {
     static final double LINK_1 = 0.12;

@@ -4,7 +4,8 @@ package ai.lram.bridge.rollout;
 @FunctionalInterface
 public interface EpisodeSink {
     /**
-     * Takes one episode; row t holds o_t, a_t and the reward r_t that followed. The arrays are reused: copy what is kept.
+     * Takes one episode; row t holds o_t, a_t and the reward r_t that followed. The arrays are reused: copy what is
+     * kept.
      *
      * @param taskId environment id
      * @param length number of rows, L

@@ -16,8 +16,8 @@ import java.util.Optional;
 import java.util.function.Function;
 
 /**
- * Writes episodes of one environment into a LeRobot v3 data set, with rewards and end marks. Episodes are safe on the device once
- * {@link #close} has returned. Single thread.
+ * Writes episodes of one environment into a LeRobot v3 data set, with rewards and end marks. Episodes are safe on the
+ * device once {@link #close} has returned. Single thread.
  */
 public final class LeRobotEpisodeSink implements EpisodeSink, AutoCloseable {
     private final EnvironmentSpec spec;
@@ -29,8 +29,8 @@ public final class LeRobotEpisodeSink implements EpisodeSink, AutoCloseable {
     }
 
     /**
-     * Opens or creates the data set of {@code spec} in {@code folder}/{@link EnvironmentSpec#id() id}: an import takes the task's id from
-     * that folder's name.
+     * Opens or creates the data set of {@code spec} in {@code folder}/{@link EnvironmentSpec#id() id}: an import
+     * takes the task's id from that folder's name.
      *
      * @throws ai.lram.dataset.DatasetException as {@link LeRobotWriter#open}
      */

@@ -19,7 +19,10 @@ import java.util.Locale;
 public record ReferenceReturns(String task, int episodes, double random, double randomStd, double expert, double expertStd) {
     private static final long SPEED_RUN_NS = 300_000_000;
 
-    /** Measures both over the seeds {@code firstSeed}, {@code firstSeed + 1}, ...: well under a second for 100 episodes. */
+    /**
+     * Measures both over the seeds {@code firstSeed}, {@code firstSeed + 1}, ...: well under a second for 100
+     * episodes.
+     */
     public static ReferenceReturns measure(String task, long firstSeed, int episodes) {
         Environment environment = EnvironmentRegistry.create(task);
         List<EpisodeResult> random = Rollout.run(environment, Quality.RANDOM.behaviour(environment.spec()), firstSeed, episodes);
@@ -33,7 +36,10 @@ public record ReferenceReturns(String task, int episodes, double random, double 
         return NormalizedScore.of(agent, random, expert);
     }
 
-    /** Prints returns, lengths and speed of every environment as a Markdown table. Argument: number of seeds, default 100. */
+    /**
+     * Prints returns, lengths and speed of every environment as a Markdown table. Argument: number of seeds, default
+     * 100.
+     */
     public static void main(String[] args) {
         int episodes = args.length > 0 ? Integer.parseInt(args[0]) : 100;
         System.out.println("| task | random | expert | expert steps | medium | mixed | steps/s |");

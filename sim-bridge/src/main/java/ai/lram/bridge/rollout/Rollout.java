@@ -62,11 +62,12 @@ public final class Rollout {
     }
 
     /**
-     * Runs every job to its end, as many at a time as the policy has slots and rows for; tasks may be mixed. Uses slots from 0 on and
-     * leaves them as they are after the last step.
+     * Runs every job to its end, as many at a time as the policy has slots and rows for; tasks may be mixed. Uses
+     * slots from 0 on and leaves them as they are after the last step.
      *
      * @return results in the order of the jobs
-     * @throws ai.lram.bridge.env.EnvironmentException if a task is no environment of this build, or its card describes another one
+     * @throws ai.lram.bridge.env.EnvironmentException if a task is no environment of this build, or its card
+     *     describes another one
      * @throws RolloutException if the policy's output is not finite
      */
     public static List<EpisodeResult> run(Policy policy, List<Job> jobs) {

@@ -1,2 +1,4 @@
-/** Closed-loop runs of scripted and learned policies in environments of this process: returns, scores, training data. */
+/**
+ * Closed-loop runs of scripted and learned policies in environments of this process: returns, scores, training data.
+ */
 package ai.lram.bridge.rollout;

@@ -12,8 +12,9 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
- * Our plants and rewards against trajectories of Gymnasium and MuJoCo, written by {@code src/test/python/environment_golden.py}.
- * Each step starts from the reference's state, so that chaotic plants can be held to a tight bound everywhere.
+ * Our plants and rewards against trajectories of Gymnasium and MuJoCo, written by {@code
+ * src/test/python/environment_golden.py}. Each step starts from the reference's state, so that chaotic plants can be
+ * held to a tight bound everywhere.
  */
 @Tag("parity")
 class EnvironmentGoldenTest {

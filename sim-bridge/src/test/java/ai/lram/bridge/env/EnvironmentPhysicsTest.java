@@ -8,7 +8,10 @@ import java.util.Arrays;
 import java.util.function.DoubleSupplier;
 import org.junit.jupiter.api.Test;
 
-/** The plants against energy, momentum and the periods of their linearised motion; rewards and ends at their boundaries. */
+/**
+ * The plants against energy, momentum and the periods of their linearised motion; rewards and ends at their
+ * boundaries.
+ */
 class EnvironmentPhysicsTest {
     @Test
     void undampedCartPoleKeepsItsEnergy() {

@@ -1,8 +1,8 @@
 package ai.lram.bridge.env.expert;
 
 /**
- * Swing-up of the acrobot with full torque one way or the other: pumps energy through the elbow in step with the swing of the whole
- * chain. The sign of one linear form decides; its weights were tuned on the task's own reward.
+ * Swing-up of the acrobot with full torque one way or the other: pumps energy through the elbow in step with the
+ * swing of the whole chain. The sign of one linear form decides; its weights were tuned on the task's own reward.
  */
 final class AcrobotExpert implements ScriptedPolicy {
     private static final int BACKWARD = 0;

@@ -1,9 +1,10 @@
 package ai.lram.bridge.env.expert;
 
 /**
- * Balance and swing-up of the cart-pole from any state: pumps the pole's energy a little above that of rest upright (Astrom and
- * Furuta 2000), and holds it there by linear state feedback. A logistic in the predicted angle blends the two, so the action is a
- * smooth function of the observation. Gains were tuned on the task's own reward over clean and disturbed episodes.
+ * Balance and swing-up of the cart-pole from any state: pumps the pole's energy a little above that of rest upright
+ * (Astrom and Furuta 2000), and holds it there by linear state feedback. A logistic in the predicted angle blends the
+ * two, so the action is a smooth function of the observation. Gains were tuned on the task's own reward over clean
+ * and disturbed episodes.
  */
 final class CartPoleExpert implements ScriptedPolicy {
     /** I w2 / (2 m g l) per w2, with the pole's inertia about its hinge. */

@@ -3,9 +3,11 @@ package ai.lram.bridge.env.expert;
 import ai.lram.bridge.env.SeededRandom;
 
 /**
- * How far a disturbed expert may be led astray; each episode draws its own values. Fractions are of half an action's range.
+ * How far a disturbed expert may be led astray; each episode draws its own values. Fractions are of half an action's
+ * range.
  *
- * @param gainSpread the expert's action is multiplied by a constant of the episode within 1 +- this; continuous tasks only
+ * @param gainSpread the expert's action is multiplied by a constant of the episode within 1 +- this; continuous
+ *     tasks only
  * @param noise largest standard deviation of correlated (Ornstein-Uhlenbeck) action noise; continuous tasks only
  * @param noiseSeconds time constant of that noise
  * @param randomShare largest share of steps whose action is replaced by a uniform random one

@@ -5,8 +5,8 @@ import ai.lram.bridge.env.Feature;
 import ai.lram.bridge.env.SeededRandom;
 
 /**
- * An expert led astray as a {@link Disturbance} says, so that data shows how it comes back. The action it returns is the one to
- * execute and to record.
+ * An expert led astray as a {@link Disturbance} says, so that data shows how it comes back. The action it returns is
+ * the one to execute and to record.
  */
 public final class DisturbedPolicy implements ScriptedPolicy {
     private final EnvironmentSpec spec;

@@ -1,8 +1,8 @@
 package ai.lram.bridge.env.expert;
 
 /**
- * Mountain car: pushes the way the car rolls, softly around rest, with seven tenths of the force. Less force would earn up to three
- * points more over three times as many steps.
+ * Mountain car: pushes the way the car rolls, softly around rest, with seven tenths of the force. Less force would
+ * earn up to three points more over three times as many steps.
  */
 final class MountainCarExpert implements ScriptedPolicy {
     @Override

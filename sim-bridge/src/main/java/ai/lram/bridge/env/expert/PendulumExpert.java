@@ -1,8 +1,9 @@
 package ai.lram.bridge.env.expert;
 
 /**
- * Swing-up of the torque-limited pendulum: drives its energy a little above that of rest upright, then holds it there by linear
- * state feedback; a logistic in the predicted angle blends the two. Gains were tuned on the task's own reward.
+ * Swing-up of the torque-limited pendulum: drives its energy a little above that of rest upright, then holds it there
+ * by linear state feedback; a logistic in the predicted angle blends the two. Gains were tuned on the task's own
+ * reward.
  */
 final class PendulumExpert implements ScriptedPolicy {
     @Override

@@ -10,7 +10,9 @@ public enum Quality {
     MEDIUM,
     /** The undisturbed expert. */
     EXPERT,
-    /** Clean, thrown-off, noisy and heavily disturbed experts: episodes that show how to recover, with their returns. */
+    /**
+     * Clean, thrown-off, noisy and heavily disturbed experts: episodes that show how to recover, with their returns.
+     */
     MIXED;
 
     /** A behaviour of this quality; it draws its disturbances anew at each reset. */

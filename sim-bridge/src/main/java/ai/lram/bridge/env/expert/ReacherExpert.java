@@ -1,12 +1,15 @@
 package ai.lram.bridge.env.expert;
 
 /**
- * Reacher: a virtual spring pulls the finger to the target (torque = transposed Jacobian times force), saturating smoothly; the
- * joints' own damping settles it.
+ * Reacher: a virtual spring pulls the finger to the target (torque = transposed Jacobian times force), saturating
+ * smoothly; the joints' own damping settles it.
  */
 final class ReacherExpert implements ScriptedPolicy {
     private static final double LINK = 0.12;
-    /** Action per N m of virtual torque at a spring of 1 N/m; higher values reach the target a little sooner and chatter more. */
+    /**
+     * Action per N m of virtual torque at a spring of 1 N/m; higher values reach the target a little sooner and
+     * chatter more.
+     */
     private static final double SHOULDER_STIFFNESS = 200;
     private static final double WRIST_STIFFNESS = 120;
     private static final double WRIST_DAMPING = 0.08;

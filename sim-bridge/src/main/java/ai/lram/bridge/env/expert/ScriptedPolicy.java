@@ -1,6 +1,9 @@
 package ai.lram.bridge.env.expert;
 
-/** A policy written by hand: a function of the observation and, where it is random, of a seed. Single thread, no allocation. */
+/**
+ * A policy written by hand: a function of the observation and, where it is random, of a seed. Single thread, no
+ * allocation.
+ */
 public interface ScriptedPolicy {
     /** Starts an episode; a policy without randomness or memory does nothing here. */
     default void reset(long seed) {}
