@@ -4,6 +4,7 @@ import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.lram.Lram;
+import ai.lram.agent.train.TrainingSnapshot;
 import ai.lram.agent.xlstm.Block;
 import ai.lram.agent.xlstm.MlstmBlock;
 import ai.lram.backend.Backend;
@@ -12,7 +13,6 @@ import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.dataset.io.DurableFiles;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -23,6 +23,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.TreeMap;
 
 /**
  * A model on disk: a folder with {@value #MODEL}, {@value #CONFIG} and {@value #CARD}, and for runs that are to go on
@@ -41,9 +42,8 @@ public final class Checkpoint {
 
     private static final int TRAINING_VERSION = 1;
     private static final long MAX_JSON_BYTES = 64L << 20;
-    private static final String FIRST = "first_moment/";
-    private static final String SECOND = "second_moment/";
-    private static final String EXTRA = "state/";
+    private static final String STREAMS = "streams";
+    private static final String STATE = "state/";
 
     private Checkpoint() {}
 
@@ -68,7 +68,7 @@ public final class Checkpoint {
     /**
      * Publishes a model at {@code folder}, in place of a checkpoint that is there.
      *
-     * @param training with it the model's optimiser moments are saved too; it must have been allocated for training then
+     * @param training with it the run can go on; taken between two updates, when it belongs to the model's parameters
      * @throws CheckpointWriteException if anything fails; a checkpoint that was there before is still complete
      */
     public static void save(Path folder, Lram model, ModelCard card, Optional<TrainingSnapshot> training) {
@@ -141,18 +141,14 @@ public final class Checkpoint {
         if (training.isPresent()) {
             TrainingSnapshot snapshot = training.get();
             SafetensorsWriter state = new SafetensorsWriter();
-            for (Parameter p : set.all()) {
-                add(state, FIRST + p.name(), set, p, p.firstMoment());
-                add(state, SECOND + p.name(), set, p, p.secondMoment());
-            }
-            snapshot.arrays().forEach((name, tensor) -> state.add(EXTRA + name, tensor));
+            state.add(STREAMS, HostTensor.of(snapshot.streams(), snapshot.streams().length));
+            new TreeMap<>(snapshot.tensors()).forEach((name, a) -> state.add(STATE + name, HostTensor.of(a, a.length)));
             state.writeTo(folder.resolve(TRAINING_TENSORS));
             progress.done(TRAINING_TENSORS);
             ObjectNode root = Json.MAPPER.createObjectNode();
             root.put("formatVersion", TRAINING_VERSION);
-            root.put("step", snapshot.step());
-            ObjectNode values = root.putObject("values");
-            snapshot.values().forEach(values::put);
+            root.put("update", snapshot.update());
+            root.put("elapsedSeconds", snapshot.elapsedSeconds());
             write(folder.resolve(TRAINING_STATE), Json.bytes(root, true));
             progress.done(TRAINING_STATE);
         }
@@ -191,7 +187,7 @@ public final class Checkpoint {
     /**
      * Reads a model and places it on an engine.
      *
-     * @param training allocate gradients and moments, and restore the training state where there is one
+     * @param training allocate gradients and moments, and read the training state where there is one
      * @throws CheckpointReadException if files are missing or unreadable
      * @throws CorruptCheckpointException if files are damaged or hold NaN or infinite weights
      * @throws IncompatibleCheckpointException if files do not belong to one model of this build
@@ -213,7 +209,7 @@ public final class Checkpoint {
                 }
                 Optional<TrainingSnapshot> snapshot = Optional.empty();
                 if (training && Files.exists(from.resolve(TRAINING_STATE))) {
-                    snapshot = Optional.of(readTraining(from, model));
+                    snapshot = Optional.of(readTraining(from));
                 }
                 kept = true;
                 return new Loaded(model, card, snapshot, extra);
@@ -265,34 +261,26 @@ public final class Checkpoint {
         });
     }
 
-    private static TrainingSnapshot readTraining(Path from, Lram model) {
+    private static TrainingSnapshot readTraining(Path from) {
         Path json = from.resolve(TRAINING_STATE);
         JsonFields f = new JsonFields(Json.object(readJson(json), json.toString()), json.toString());
         f.version(TRAINING_VERSION);
-        long step = f.longInteger("step");
-        Map<String, String> values = f.texts("values");
+        long update = f.longInteger("update");
+        double elapsed = f.number("elapsedSeconds");
         f.done();
-        if (step < 0) {
-            throw new CorruptCheckpointException(json + " names step " + step, "steps are counted from 0", "restore the file from a copy");
+        if (update < 0 || !(elapsed >= 0) || Double.isInfinite(elapsed)) {
+            throw new CorruptCheckpointException(json + " holds an impossible state", "update=" + update + " elapsedSeconds=" + elapsed,
+                    "restore the file from a copy");
         }
-        ParameterSet set = model.parameters();
-        Map<String, HostTensor> arrays = new LinkedHashMap<>();
         try (Safetensors file = Safetensors.open(from.resolve(TRAINING_TENSORS))) {
-            ParameterReader.requireAll(set, file, FIRST);
-            ParameterReader.requireAll(set, file, SECOND);
-            for (Parameter p : set.all()) {
-                set.write(p.firstMoment(), ParameterReader.read(file, FIRST, p));
-                set.write(p.secondMoment(), ParameterReader.read(file, SECOND, p));
-            }
+            Map<String, float[]> tensors = new LinkedHashMap<>();
             for (String name : file.names()) {
-                if (name.startsWith(EXTRA)) {
-                    HostTensor t = file.tensor(name);
-                    arrays.put(name.substring(EXTRA.length()),
-                            new HostTensor(t.type(), t.shape(), MemorySegment.ofArray(t.bytes())));
+                if (name.startsWith(STATE)) {
+                    tensors.put(name.substring(STATE.length()), file.tensor(name).floats());
                 }
             }
+            return new TrainingSnapshot(update, elapsed, file.tensor(STREAMS).longs(), tensors);
         }
-        return new TrainingSnapshot(step, arrays, values);
     }
 
     private static byte[] readJson(Path file) {
