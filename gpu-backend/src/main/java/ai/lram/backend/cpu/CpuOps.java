@@ -18,7 +18,7 @@ final class CpuOps implements Ops {
     private MatmulOps matmul;
     private NormOps norm;
     private final ConvOps conv;
-    private ElementwiseOps elementwise;
+    private final ElementwiseOps elementwise;
     private EmbeddingOps embedding;
     private MlstmOps mlstm;
     private SlstmOps slstm;
@@ -28,6 +28,7 @@ final class CpuOps implements Ops {
     private OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
+        elementwise = new CpuElementwise(workers);
         loss = new CpuLoss(workers);
         conv = new CpuConv(workers);
     }

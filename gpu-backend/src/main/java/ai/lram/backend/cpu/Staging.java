@@ -1,0 +1,25 @@
+package ai.lram.backend.cpu;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/** Native working memory of the calling thread, kept from call to call and freed with the thread. */
+final class Staging {
+    private static final ThreadLocal<Staging> OWN = ThreadLocal.withInitial(Staging::new);
+
+    /** Floats in {@link #block0} and {@link #block1}; both stay in the first-level cache. */
+    static final int BLOCK = 1024;
+
+    final MemorySegment block0 = allocate(BLOCK);
+    final MemorySegment block1 = allocate(BLOCK);
+
+    private Staging() {}
+
+    static Staging own() {
+        return OWN.get();
+    }
+
+    private static MemorySegment allocate(long floats) {
+        return Arena.ofAuto().allocate(floats * Float.BYTES, 64);
+    }
+}
