@@ -37,17 +37,32 @@ final class DoctorCommand implements Runnable {
 
     @Override
     public void run() {
-        line("JDK", Runtime.version() + ", " + System.getProperty("java.vendor") + ", " + System.getProperty("java.home"));
-        line("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + ", "
-                + System.getProperty("os.arch"));
+        line(
+                "JDK",
+                Runtime.version() + ", " + System.getProperty("java.vendor") + ", " + System.getProperty("java.home"));
+        line(
+                "system",
+                System.getProperty("os.name") + " " + System.getProperty("os.version") + ", "
+                        + System.getProperty("os.arch"));
         line("processor", processorName() + ", " + Runtime.getRuntime().availableProcessors() + " available");
-        line("heap", (Runtime.getRuntime().maxMemory() >> 20) + " MiB at most, "
-                + ManagementFactory.getGarbageCollectorMXBeans().getFirst().getName());
-        line("vectors", FloatVector.SPECIES_PREFERRED.vectorBitSize() + " bits ("
-                + FloatVector.SPECIES_PREFERRED.length() + " floats)");
+        line(
+                "heap",
+                (Runtime.getRuntime().maxMemory() >> 20) + " MiB at most, "
+                        + ManagementFactory.getGarbageCollectorMXBeans()
+                                .getFirst()
+                                .getName());
+        line(
+                "vectors",
+                FloatVector.SPECIES_PREFERRED.vectorBitSize() + " bits (" + FloatVector.SPECIES_PREFERRED.length()
+                        + " floats)");
         line("OpenBLAS", blas());
         for (BackendProvider provider : Backends.providers()) {
-            line("engine", provider.name() + ": " + provider.whyUnavailable().map(why -> "unusable; " + why).orElse("usable"));
+            line(
+                    "engine",
+                    provider.name() + ": "
+                            + provider.whyUnavailable()
+                                    .map(why -> "unusable; " + why)
+                                    .orElse("usable"));
         }
         try (Backend chosen = Backends.open(device, BackendOptions.defaults())) {
             line("chosen", chosen.name() + " (" + chosen.describe() + ")");

@@ -37,9 +37,7 @@ public final class Lram implements Runnable {
 
     /** The whole command tree, as the program and the tests use it. */
     public static CommandLine commandLine() {
-        return new CommandLine(new Lram())
-                .setExpandAtFiles(false)
-                .setExecutionExceptionHandler(new ErrorReport());
+        return new CommandLine(new Lram()).setExpandAtFiles(false).setExecutionExceptionHandler(new ErrorReport());
     }
 
     @Override

@@ -49,7 +49,8 @@ class ArchitectureTest {
                     "target is MemorySegment.ofArray",
                     call -> call.getTargetOwner().isEquivalentTo(MemorySegment.class)
                             && call.getTarget().getName().equals("ofArray")))
-            .because("one heap segment in a kernel's profile makes it 4 to 100 times slower for the rest of the process");
+            .because(
+                    "one heap segment in a kernel's profile makes it 4 to 100 times slower for the rest of the process");
 
     private static final ArchRule NO_PROTOBUF_IN_THE_RUNTIME = noClasses()
             .that()
@@ -132,8 +133,7 @@ class ArchitectureTest {
     List<DynamicTest> modulesPointOneWay() {
         return ARROWS.keySet().stream()
                 .sorted()
-                .map(m -> DynamicTest.dynamicTest(m + " knows only " + ARROWS.get(m), () -> arrow(m)
-                        .check(project)))
+                .map(m -> DynamicTest.dynamicTest(m + " knows only " + ARROWS.get(m), () -> arrow(m).check(project)))
                 .toList();
     }
 
@@ -146,7 +146,8 @@ class ArchitectureTest {
 
     @Test
     void theRulesSeeAViolation() {
-        JavaClasses offenders = new ClassFileImporter().importPackages("ai.lram.backend.cpu.offender", "ai.lram.dataset.offender");
+        JavaClasses offenders =
+                new ClassFileImporter().importPackages("ai.lram.backend.cpu.offender", "ai.lram.dataset.offender");
         assertTrue(arrow("backend").evaluate(offenders).hasViolation(), "backend must not know cli");
         assertTrue(NO_HEAP_SEGMENTS_NEAR_A_KERNEL.evaluate(offenders).hasViolation());
         assertTrue(ONLY_THE_PROGRAM_PRINTS.evaluate(offenders).hasViolation());

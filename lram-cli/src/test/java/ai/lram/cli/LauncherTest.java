@@ -32,9 +32,24 @@ import org.junit.jupiter.api.io.TempDir;
 class LauncherTest {
     private static final Path REPOSITORY = Path.of("..").toAbsolutePath().normalize();
     private static final List<String> TOOLS = List.of(
-            "bash", "env", "find", "sed", "grep", "mkdir", "rm", "mv", "cp", "cat", "date", "touch", "sleep", "readlink",
-            "ps", "tr");
-    private static final String JAVA_ECHO = """
+            "bash",
+            "env",
+            "find",
+            "sed",
+            "grep",
+            "mkdir",
+            "rm",
+            "mv",
+            "cp",
+            "cat",
+            "date",
+            "touch",
+            "sleep",
+            "readlink",
+            "ps",
+            "tr");
+    private static final String JAVA_ECHO =
+            """
             [ "$1" != -version ] || { echo "openjdk version \\"@VERSION@\\" 2025-09-16" >&2; exit 0; }
             echo "home=@HOME@"
             echo "pid=$$"
@@ -54,7 +69,8 @@ class LauncherTest {
     @BeforeEach
     void layOutAMachine() throws IOException {
         assumeTrue(
-                !System.getProperty("os.name").startsWith("Windows"), "the launcher is a shell script; use WSL on Windows");
+                !System.getProperty("os.name").startsWith("Windows"),
+                "the launcher is a shell script; use WSL on Windows");
         project = Files.createDirectories(temp.resolve("a folder/with blanks"));
         bin = Files.createDirectories(temp.resolve("bin"));
         home = Files.createDirectories(temp.resolve("home"));
@@ -189,7 +205,8 @@ class LauncherTest {
         Path ready = jdk("ready", "25.0.1");
         script(
                 bin.resolve("apt-get"),
-                "case $1 in install) echo \"$@\" >>'" + temp + "/apt.log'; mv '" + ready + "' '" + usual + "/' ;; esac\n");
+                "case $1 in install) echo \"$@\" >>'" + temp + "/apt.log'; mv '" + ready + "' '" + usual
+                        + "/' ;; esac\n");
         Result result = lram("doctor");
         assertEquals(0, result.status, result.err);
         assertTrue(result.err.contains("installing openjdk-25-jdk-headless"), result.err);
@@ -312,7 +329,9 @@ class LauncherTest {
         environment.put("LRAM_DRY_RUN", "1");
         Result result = lram("train", "a store");
         assertEquals(0, result.status, result.err);
-        assertEquals(jdk.resolve("bin/java").toString(), result.out.lines().findFirst().orElse(""));
+        assertEquals(
+                jdk.resolve("bin/java").toString(),
+                result.out.lines().findFirst().orElse(""));
         assertTrue(result.out.endsWith("ai.lram.cli.Lram\ntrain\na store\n"), result.out);
         assertEquals(0, builds());
         assertFalse(Files.exists(project.resolve("target")));
@@ -443,11 +462,10 @@ class LauncherTest {
     private Path jdk(String folder, String version) throws IOException {
         Path jdk = temp.resolve(folder);
         Files.createDirectories(jdk.resolve("bin"));
-        script(
-                jdk.resolve("bin/java"),
-                JAVA_ECHO.replace("@VERSION@", version).replace("@HOME@", jdk.toString()));
+        script(jdk.resolve("bin/java"), JAVA_ECHO.replace("@VERSION@", version).replace("@HOME@", jdk.toString()));
         script(jdk.resolve("bin/javac"), "exit 0\n");
-        Files.writeString(jdk.resolve("release"), "IMPLEMENTOR=\"Test\"\nJAVA_VERSION=\"" + version + "\"\nOS_NAME=\"Linux\"\n");
+        Files.writeString(
+                jdk.resolve("release"), "IMPLEMENTOR=\"Test\"\nJAVA_VERSION=\"" + version + "\"\nOS_NAME=\"Linux\"\n");
         return jdk;
     }
 
