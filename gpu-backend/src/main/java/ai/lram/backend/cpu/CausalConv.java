@@ -130,7 +130,7 @@ final class CausalConv {
         int full = Math.min(to, channels / LANES);
         int width = Math.max(0, full - from) * LANES;
         int sums = (kernel + 1) * width;
-        float[] acc = Scratch.floats(Scratch.BODY, 2 * sums);
+        float[] acc = ThreadFloats.get(ThreadFloats.BODY, 2 * sums);
         Arrays.fill(acc, 0, 2 * sums, 0);
         for (int b = 0; b < batch; b++) {
             for (int t0 = 0; t0 < tokens; t0 += CHUNK) {

@@ -262,7 +262,7 @@ final class CpuLoss implements LossOps {
                 FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail).sub(max));
                 acc = acc.add(e, tail);
             }
-            sum += acc.reduceLanes(VectorOperators.ADD);
+            sum += VectorMath.sum(acc);
         }
         return sum;
     }
@@ -284,7 +284,7 @@ final class CpuLoss implements LossOps {
                 e.intoMemorySegment(out, at + 4L * i, LE, tail);
                 acc = acc.add(e, tail);
             }
-            sum += acc.reduceLanes(VectorOperators.ADD);
+            sum += VectorMath.sum(acc);
         }
         return sum;
     }

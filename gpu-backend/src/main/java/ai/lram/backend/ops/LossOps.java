@@ -15,9 +15,10 @@ public interface LossOps {
 
     /**
      * The same with soft targets over the bins of a continuous action: target F32 [M] is a position on the axis of classes (class j
-     * spans [j, j+1), so the bins cover firstBin to firstBin+bins), the target distribution is a normal density of that mean and deviation {@code sigma} (> 0) integrated over each bin of
-     * {@code firstBin .. firstBin+bins-1} and renormalised (HL-Gauss, Farebrother et al. 2024, arXiv:2403.03950). A target more than
-     * 8 sigma outside the bins is moved to their nearest edge first. stats[2] compares the argmax with the bin the target falls in, or
+     * spans [j, j+1), so the bins cover firstBin to firstBin+bins), the target distribution is a normal density of that mean and
+     * deviation {@code sigma} (> 0) integrated over each bin of {@code firstBin .. firstBin+bins-1} and renormalised (HL-Gauss,
+     * Farebrother et al. 2024, arXiv:2403.03950). A target more than 8 sigma outside the bins is moved to their nearest edge first.
+     * stats[2] compares the argmax with the bin the target falls in, or
      * the nearest one. dlogits and stats as above.
      */
     void crossEntropySoftBins(
