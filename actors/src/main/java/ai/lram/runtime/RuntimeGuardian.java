@@ -54,6 +54,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     private final RuntimeSettings settings;
     private final LramRuntime.Environment environment;
     private final PolicyFactory factory;
+    private final Optional<EpisodeSinkFactory> recording;
     private final RuntimeMeters meters;
     private final CompletableFuture<ModelCard> started;
     private final WakeTimer.Alarm restartAlarm;
@@ -70,6 +71,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     private int slots;
     private long nextId;
     private boolean closing;
+    private boolean recorderStopped;
 
     static Behavior<Command> create(
             RuntimeSettings settings,
@@ -98,6 +100,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         this.settings = settings;
         this.environment = environment;
         this.factory = factory;
+        this.recording = recording;
         this.meters = meters;
         this.started = started;
         ActorRef<Command> self = context.getSelf();
@@ -174,14 +177,13 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         if (!Double.isFinite(target)) {
             return refuse(open, OpenRefusal.BAD_REQUEST, what + "the target return is " + target + "; fix: ask for a finite one");
         }
-        if (spec.record() && (recorder == null || task.hasImage())) {
-            return refuse(
-                    open,
-                    OpenRefusal.RECORDING_UNAVAILABLE,
-                    what
-                            + (recorder == null
-                                    ? "this server does not record; fix: start it with a recording folder"
-                                    : "episodes with images are not recorded; fix: record them on the robot"));
+        if (spec.record()) {
+            Optional<String> whyNot = recording.isEmpty() || recorderStopped
+                    ? Optional.of("this server does not record; fix: start it with a recording folder, or see its log if it has one")
+                    : recording.get().whyNot(task);
+            if (whyNot.isPresent()) {
+                return refuse(open, OpenRefusal.RECORDING_UNAVAILABLE, what + whyNot.get());
+            }
         }
         int limit = Math.min(settings.maxSessions(), slots);
         if (sessions.size() >= limit) {
@@ -276,8 +278,13 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
             meters.closed(session);
         } else if (stopped.equals(starting)) {
             onInferenceStopped();
+        } else if (stopped.equals(recorder)) {
+            recorderStopped = true;
+            if (!closing) {
+                getContext().getLog().error("the recorder stopped: nothing is recorded any more");
+            }
         }
-        return closing ? continueShutdown(stopped) : this;
+        return closing ? continueShutdown() : this;
     }
 
     private void onInferenceStopped() {
@@ -334,24 +341,21 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         restartAlarm.cancel();
         tellSessions(new SessionActor.Close(
                 CloseReason.SHUTDOWN, "session closed; why: the server is shutting down; fix: connect to another one"));
-        return continueShutdown(null);
+        return continueShutdown();
     }
 
-    private Behavior<Command> continueShutdown(ActorRef<?> stopped) {
+    private Behavior<Command> continueShutdown() {
         if (!sessions.isEmpty()) {
             return this;
         }
-        if (recorder != null && !recorder.equals(stopped) && !recorderStopped) {
+        if (recorder != null && !recorderStopped) {
             recorder.tell(RecorderActor.Stop.INSTANCE);
             return this;
         }
-        recorderStopped = true;
         if (starting != null) {
             starting.tell(InferenceActor.Stop.INSTANCE);
             return this;
         }
         return Behaviors.stopped();
     }
-
-    private boolean recorderStopped;
 }

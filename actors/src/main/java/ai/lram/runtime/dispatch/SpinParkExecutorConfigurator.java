@@ -3,6 +3,7 @@ package ai.lram.runtime.dispatch;
 import akka.dispatch.DispatcherPrerequisites;
 import akka.dispatch.ExecutorServiceConfigurator;
 import akka.dispatch.ExecutorServiceFactory;
+import akka.dispatch.MonitorableThreadFactory;
 import com.typesafe.config.Config;
 import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.TimeUnit;
@@ -18,6 +19,9 @@ public final class SpinParkExecutorConfigurator extends ExecutorServiceConfigura
 
     @Override
     public ExecutorServiceFactory createExecutorServiceFactory(String id, ThreadFactory threadFactory) {
-        return () -> new SpinParkExecutor(threadFactory, spinNs);
+        ThreadFactory named = threadFactory instanceof MonitorableThreadFactory akka
+                ? akka.withName(akka.name() + "-" + id)
+                : threadFactory;
+        return () -> new SpinParkExecutor(named, spinNs);
     }
 }

@@ -98,6 +98,7 @@ public final class RecorderActor extends AbstractBehavior<RecorderActor.Command>
             getContext()
                     .getLog()
                     .error("episode {} of session {} could not be recorded", report.episode(), finish.session(), failure);
+            close(sinks.remove(finish.task().id()));
             report = report.dropped(DropReason.SINK_FAILED.explain() + ": " + failure.getMessage());
         }
         giveUp(finish.session());
@@ -126,7 +127,7 @@ public final class RecorderActor extends AbstractBehavior<RecorderActor.Command>
             at += chunk.frames;
         }
         done[frames - 1] = terminated ? 1 : 0;
-        Episode.Builder builder = Episode.builder(task.id(), frames);
+        Episode.Builder builder = Episode.builder(task.id(), frames).instruction(task.id());
         if (observationSize > 0) {
             builder.column(Column.OBSERVATION, observation);
         }
@@ -138,13 +139,18 @@ public final class RecorderActor extends AbstractBehavior<RecorderActor.Command>
     }
 
     private Behavior<Command> onPostStop(PostStop signal) {
-        for (EpisodeSink sink : sinks.values()) {
-            try {
-                sink.close();
-            } catch (RuntimeException failure) {
-                getContext().getLog().error("a recording could not be closed", failure);
-            }
-        }
+        sinks.values().forEach(this::close);
         return this;
+    }
+
+    private void close(EpisodeSink sink) {
+        if (sink == null) {
+            return;
+        }
+        try {
+            sink.close();
+        } catch (RuntimeException failure) {
+            getContext().getLog().error("a recording could not be closed", failure);
+        }
     }
 }

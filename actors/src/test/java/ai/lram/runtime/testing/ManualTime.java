@@ -81,6 +81,9 @@ public final class ManualTime implements MonotonicClock, WakeTimer {
         @Override
         public void set(long newAtNs) {
             atNs.set(newAtNs);
+            if (newAtNs <= nowNs() && atNs.compareAndSet(newAtNs, NEVER)) {
+                onDue.run();
+            }
         }
 
         @Override
