@@ -1,16 +1,17 @@
 package ai.lram.agent.checkpoint;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 
 /**
- * Numbers with a type and a shape, on the heap or in native memory, row-major and little-endian.
+ * Numbers with a type and a shape, row-major and little-endian.
  *
  * @param type element type
  * @param shape sizes, each >= 0; empty for a scalar
- * @param data exactly as many bytes as type and shape need; not copied, so it must not change afterwards
+ * @param data native memory, exactly as many bytes as type and shape need; not copied, so it must not change afterwards
  */
 public record HostTensor(ElementType type, int[] shape, MemorySegment data) {
     static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
@@ -29,26 +30,32 @@ public record HostTensor(ElementType type, int[] shape, MemorySegment data) {
     }
 
     public static HostTensor of(float[] values, int... shape) {
-        byte[] bytes = new byte[4 * values.length];
-        MemorySegment m = MemorySegment.ofArray(bytes);
+        MemorySegment m = allocate(4L * values.length);
         MemorySegment.copy(values, 0, m, FLOAT, 0, values.length);
         return new HostTensor(ElementType.F32, shape, m);
     }
 
     public static HostTensor of(int[] values, int... shape) {
-        MemorySegment m = MemorySegment.ofArray(new byte[4 * values.length]);
+        MemorySegment m = allocate(4L * values.length);
         MemorySegment.copy(values, 0, m, INT, 0, values.length);
         return new HostTensor(ElementType.I32, shape, m);
     }
 
     public static HostTensor of(long[] values, int... shape) {
-        MemorySegment m = MemorySegment.ofArray(new byte[8 * values.length]);
+        MemorySegment m = allocate(8L * values.length);
         MemorySegment.copy(values, 0, m, LONG, 0, values.length);
         return new HostTensor(ElementType.I64, shape, m);
     }
 
     public static HostTensor of(byte[] values, int... shape) {
-        return new HostTensor(ElementType.U8, shape, MemorySegment.ofArray(values.clone()));
+        MemorySegment m = allocate(values.length);
+        MemorySegment.copy(values, 0, m, ValueLayout.JAVA_BYTE, 0, values.length);
+        return new HostTensor(ElementType.U8, shape, m);
+    }
+
+    /** Native: heap segments would spoil the kernels' profiles. */
+    private static MemorySegment allocate(long bytes) {
+        return Arena.ofAuto().allocate(bytes, 8);
     }
 
     static long elements(int[] shape) {
@@ -120,11 +127,6 @@ public record HostTensor(ElementType type, int[] shape, MemorySegment data) {
         long[] a = new long[Math.toIntExact(size())];
         MemorySegment.copy(data, LONG, 0, a, 0, a.length);
         return a;
-    }
-
-    /** A copy of the bytes as they are. */
-    public byte[] bytes() {
-        return data.toArray(ValueLayout.JAVA_BYTE);
     }
 
     private IncompatibleCheckpointException wrongType(String wanted) {

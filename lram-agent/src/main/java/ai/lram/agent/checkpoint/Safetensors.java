@@ -84,7 +84,8 @@ public final class Safetensors implements AutoCloseable {
             throw corrupt(path, "the header claims " + Long.toUnsignedString(headerBytes) + " bytes; the file has " + rest
                     + " left and the limit is " + MAX_HEADER_BYTES);
         }
-        byte[] json = file.asSlice(8, headerBytes).toArray(ValueLayout.JAVA_BYTE);
+        byte[] json = new byte[(int) headerBytes];
+        MemorySegment.copy(file, ValueLayout.JAVA_BYTE, 8, json, 0, json.length);
         ObjectNode header = Json.object(json, path.toString());
         MemorySegment data = file.asSlice(8 + headerBytes);
         Map<String, String> metadata = new LinkedHashMap<>();

@@ -8,7 +8,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -184,7 +183,7 @@ class SafetensorsTest {
     @Test
     void aTensorKnowsItsSize() {
         assertThrows(IllegalArgumentException.class, () -> new HostTensor(
-                ElementType.F32, new int[] {2}, MemorySegment.ofArray(new byte[7])));
+                ElementType.F32, new int[] {2}, java.lang.foreign.Arena.ofAuto().allocate(7)));
         assertThrows(IllegalArgumentException.class, () -> HostTensor.of(new int[2], -1));
     }
 
