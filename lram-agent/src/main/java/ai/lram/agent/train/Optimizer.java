@@ -82,8 +82,9 @@ public final class Optimizer implements AutoCloseable {
             (float) beta2,
             1e-8f,
             (float) weightDecay,
-            (float) (1 - Math.pow(beta1, steps)),
-            (float) (1 - Math.pow(beta2, steps)),
+            // Of the rounded betas, as the kernel sees them: 1 - 0.999f is off by 1.3e-5, and must be so on both sides.
+            (float) (1 - Math.pow((float) beta1, steps)),
+            (float) (1 - Math.pow((float) beta2, steps)),
             (float) clipNorm
         };
         MemorySegment.copy(h, 0, hostHyper, ValueLayout.JAVA_FLOAT, 0, h.length);
