@@ -16,18 +16,21 @@ import ai.lram.backend.ops.SlstmOps;
 /** The kernels of the CPU engine. */
 final class CpuOps implements Ops {
     private MatmulOps matmul;
-    private NormOps norm;
+    private final NormOps norm;
     private final ConvOps conv;
     private final ElementwiseOps elementwise;
-    private EmbeddingOps embedding;
+    private final EmbeddingOps embedding;
     private MlstmOps mlstm;
     private SlstmOps slstm;
     private AttentionOps attention;
     private SessionOps session;
     private final LossOps loss;
-    private OptimizerOps optimizer;
+    private final OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
+        optimizer = new CpuOptimizer(workers);
+        embedding = new CpuEmbedding(workers);
+        norm = new CpuNorm(workers);
         elementwise = new CpuElementwise(workers);
         loss = new CpuLoss(workers);
         conv = new CpuConv(workers);
