@@ -54,6 +54,7 @@ public final class LeRobotReader implements DatasetReader {
     private final List<String> warnings = new ArrayList<>();
     private final boolean discrete;
     private final long rows;
+    private long unacknowledged;
     private int nextEpisode;
     private RowCursor cursor;
 
@@ -233,7 +234,8 @@ public final class LeRobotReader implements DatasetReader {
                     "its dtype is " + feature.dtype() + " with shape " + feature.shape(),
                     "choose a feature of dtype image; video frames must be extracted first");
         }
-        boolean channelsFirst = feature.shape().get(0) <= 4;
+        int last = feature.shape().get(2);
+        boolean channelsFirst = last != 1 && last != 3;
         int channels = feature.shape().get(channelsFirst ? 0 : 2);
         int height = feature.shape().get(channelsFirst ? 1 : 0);
         int width = feature.shape().get(channelsFirst ? 2 : 1);
@@ -364,10 +366,9 @@ public final class LeRobotReader implements DatasetReader {
                     "meta/episodes lists " + entries.size() + " episodes, total_episodes is " + info.totalEpisodes(),
                     "files of meta/episodes are missing");
         }
-        if (entries.size() > info.totalEpisodes()) {
-            warnings.add((entries.size() - info.totalEpisodes())
+        if (unacknowledged > 0) {
+            warnings.add(unacknowledged
                     + " episodes beyond total_episodes were left out: their recording was never acknowledged");
-            entries.subList((int) info.totalEpisodes(), entries.size()).clear();
         }
         for (int i = 1; i < entries.size(); i++) {
             if (entries.get(i).index == entries.get(i - 1).index) {
@@ -420,6 +421,10 @@ public final class LeRobotReader implements DatasetReader {
             long index = group.longs(EPISODE_INDEX)[i];
             long length = group.longs("length")[i];
             long from = group.longs("dataset_from_index")[i];
+            if (index >= info.totalEpisodes()) {
+                unacknowledged++;
+                continue;
+            }
             checkEntry(index, length);
             if (from < 0 || group.longs("dataset_to_index")[i] - from != length) {
                 throw malformed(

@@ -150,6 +150,10 @@ public final class MinariReader implements DatasetReader {
         return chosen;
     }
 
+    private static boolean isChannels(int axis) {
+        return axis == 1 || axis == 3;
+    }
+
     private static boolean isBytes(Dataset dataset) {
         return dataset.getDataType().getSize() == 1;
     }
@@ -179,7 +183,7 @@ public final class MinariReader implements DatasetReader {
         Optional<FeatureSpec> state = Optional.empty();
         if (images) {
             int[] shape = hdf.dimensions(observed.get(leaves.getFirst()));
-            boolean channelsLast = shape[3] <= 4;
+            boolean channelsLast = isChannels(shape[3]);
             image = Optional.of(FeatureSpec.image(
                     "observations",
                     channelsLast ? shape[3] : shape[1],
@@ -340,7 +344,7 @@ public final class MinariReader implements DatasetReader {
         if (shape.length != 4 || pixels.length != (length + 1) * spec.width()) {
             throw hdf.malformed(dataset.getPath() + " has shape " + Arrays.toString(shape), "frames of " + spec.shape() + " are needed");
         }
-        if (shape[3] > 4) {
+        if (!isChannels(shape[3])) {
             return Arrays.copyOf(pixels, length * spec.width());
         }
         byte[] planes = new byte[length * spec.width()];
