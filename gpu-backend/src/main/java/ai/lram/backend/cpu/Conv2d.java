@@ -22,7 +22,7 @@ final class Conv2d {
     /** Pixels of one image or several that are summed in fp32 before a sum of weight gradients goes on in fp64. */
     private static final int SPAN = 4096;
 
-    /** Floats behind the planes that vectors may read and ignore. */
+    /** Floats behind the planes that vectors may read and ignore, zero. */
     private static final int SLACK = 64;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
@@ -83,6 +83,9 @@ final class Conv2d {
     private final long offsets;
     private final long planes;
 
+    /** Where dy lies if its lines are not whole vectors. */
+    private final long gradients;
+
     Conv2d(Shape shape) {
         this.shape = shape;
         taps = shape.taps();
@@ -103,10 +106,11 @@ final class Conv2d {
         bias = weights + 4L * blocks() * taps;
         offsets = bias + 4L * blocks();
         planes = offsets + taps;
+        gradients = planes + shape.images * image + SLACK;
     }
 
     private long scratch() {
-        return planes + shape.images * image + SLACK;
+        return gradients + (width % LANES == 0 ? 0 : (long) shape.images * shape.outputs * lines * lineOfGradients());
     }
 
     /** Blocks of four output channels: with the images, the units of {@link #product}. */
@@ -161,6 +165,7 @@ final class Conv2d {
     }
 
     private void prepareOffsets(MemorySegment scratch) {
+        scratch.asSlice(4 * (gradients - SLACK), 4 * SLACK).fill((byte) 0);
         int area = shape.kernel * shape.kernel;
         for (int k = 0; k < taps; k++) {
             int c = k / area;
@@ -244,6 +249,7 @@ final class Conv2d {
 
     /** y (N, O, pixels) for units {@code from .. to-1}, unit = image * blocks + block. */
     void product(MemorySegment scratch, MemorySegment y, int from, int to) {
+        float[] block = ThreadFloats.get(ThreadFloats.BODY, 16 * LANES);
         for (int unit = from; unit < to; unit++) {
             int n = unit / blocks();
             int o = unit % blocks() * 4;
@@ -253,50 +259,34 @@ final class Conv2d {
             int vectors = (width + LANES - 1) / LANES;
             int total = lines * vectors;
             for (int v = 0; v < total; v += 4) {
-                tile(scratch, source, y, target, o, count, v, Math.min(v + 3, total - 1), vectors);
+                tile(scratch, source, o, v, Math.min(v + 3, total - 1), vectors, block);
+                for (int i = 0; i < 4 && v + i < total; i++) {
+                    store(block, i, y, target, (v + i) / vectors, (v + i) % vectors * LANES, count);
+                }
             }
         }
     }
 
     /** The block of vectors first .. last of pixels; vector v covers columns from v % vectors * LANES on of line v / vectors. */
-    private void tile(
-            MemorySegment scratch, long source, MemorySegment y, long target, int o, int count, int first, int last, int vectors) {
-        int va = first;
-        int vb = Math.min(first + 1, last);
-        int vc = Math.min(first + 2, last);
-        int vd = Math.min(first + 3, last);
-        int ca = va % vectors * LANES;
-        int cb = vb % vectors * LANES;
-        int cc = vc % vectors * LANES;
-        int cd = vd % vectors * LANES;
-        long ya = 4L * ((long) (va / vectors) * width + ca);
-        long yb = 4L * ((long) (vb / vectors) * width + cb);
-        long yc = 4L * ((long) (vc / vectors) * width + cc);
-        long yd = 4L * ((long) (vd / vectors) * width + cd);
+    private void tile(MemorySegment scratch, long source, int o, int first, int last, int vectors, float[] block) {
         tile(
                 scratch,
                 4 * (weights + (long) o * taps),
                 4 * (bias + o),
                 4 * offsets,
                 taps,
-                source + 4L * ((long) (va / vectors) * pitch + ca),
-                source + 4L * ((long) (vb / vectors) * pitch + cb),
-                source + 4L * ((long) (vc / vectors) * pitch + cc),
-                source + 4L * ((long) (vd / vectors) * pitch + cd),
-                y,
-                target,
-                4L * shape.pixels(),
-                count,
-                ya,
-                width - ca,
-                yb,
-                vb == va ? 0 : width - cb,
-                yc,
-                vc == vb ? 0 : width - cc,
-                yd,
-                vd == vc ? 0 : width - cd);
+                source + column(first, vectors),
+                source + column(Math.min(first + 1, last), vectors),
+                source + column(Math.min(first + 2, last), vectors),
+                source + column(Math.min(first + 3, last), vectors),
+                block);
     }
 
+    private long column(int vector, int vectors) {
+        return 4L * ((long) (vector / vectors) * pitch + vector % vectors * LANES);
+    }
+
+    /** block[4 i + j] = output j over the pixels from byte a, b, c or d (i = 0 .. 3) on. */
     private static void tile(
             MemorySegment m,
             long w,
@@ -307,18 +297,7 @@ final class Conv2d {
             long b,
             long c,
             long d,
-            MemorySegment y,
-            long target,
-            long row,
-            int count,
-            long ya,
-            int na,
-            long yb,
-            int nb,
-            long yc,
-            int nc,
-            long yd,
-            int nd) {
+            float[] block) {
         FloatVector a0 = FloatVector.broadcast(F, m.get(FLOAT, bias));
         FloatVector a1 = FloatVector.broadcast(F, m.get(FLOAT, bias + 4));
         FloatVector a2 = FloatVector.broadcast(F, m.get(FLOAT, bias + 8));
@@ -362,48 +341,56 @@ final class Conv2d {
             d2 = x.fma(w2, d2);
             d3 = x.fma(w3, d3);
         }
-        store(a0, a1, a2, a3, y, target + ya, row, count, na);
-        store(b0, b1, b2, b3, y, target + yb, row, count, nb);
-        store(c0, c1, c2, c3, y, target + yc, row, count, nc);
-        store(d0, d1, d2, d3, y, target + yd, row, count, nd);
+        a0.intoArray(block, 0);
+        a1.intoArray(block, LANES);
+        a2.intoArray(block, 2 * LANES);
+        a3.intoArray(block, 3 * LANES);
+        b0.intoArray(block, 4 * LANES);
+        b1.intoArray(block, 5 * LANES);
+        b2.intoArray(block, 6 * LANES);
+        b3.intoArray(block, 7 * LANES);
+        c0.intoArray(block, 8 * LANES);
+        c1.intoArray(block, 9 * LANES);
+        c2.intoArray(block, 10 * LANES);
+        c3.intoArray(block, 11 * LANES);
+        d0.intoArray(block, 12 * LANES);
+        d1.intoArray(block, 13 * LANES);
+        d2.intoArray(block, 14 * LANES);
+        d3.intoArray(block, 15 * LANES);
     }
 
-    /** Stores the first {@code n} lanes (all, if there are more) of the first {@code count} vectors, {@code row} bytes apart. */
-    private static void store(
-            FloatVector v0, FloatVector v1, FloatVector v2, FloatVector v3, MemorySegment y, long at, long row, int count, int n) {
-        if (n <= 0) {
-            return;
-        }
-        if (n >= LANES && count == 4) {
-            v0.intoMemorySegment(y, at, LE);
-            v1.intoMemorySegment(y, at + row, LE);
-            v2.intoMemorySegment(y, at + 2 * row, LE);
-            v3.intoMemorySegment(y, at + 3 * row, LE);
-            return;
-        }
-        VectorMask<Float> mask = F.indexInRange(0, n);
-        v0.intoMemorySegment(y, at, LE, mask);
-        if (count > 1) {
-            v1.intoMemorySegment(y, at + row, LE, mask);
-        }
-        if (count > 2) {
-            v2.intoMemorySegment(y, at + 2 * row, LE, mask);
-        }
-        if (count > 3) {
-            v3.intoMemorySegment(y, at + 3 * row, LE, mask);
+    /** Stores the pixels of vector {@code i} of a block for its {@code count} outputs. */
+    private void store(float[] block, int i, MemorySegment y, long target, int line, int column, int count) {
+        long at = target + 4L * ((long) line * width + column);
+        for (int j = 0; j < count; j++) {
+            long to = at + 4L * j * shape.pixels();
+            FloatVector v = FloatVector.fromArray(F, block, (4 * i + j) * LANES);
+            if (width - column >= LANES) {
+                v.intoMemorySegment(y, to, LE);
+            } else {
+                v.intoMemorySegment(y, to, LE, F.indexInRange(column, width));
+            }
         }
     }
 
-    /** dw (O, taps) += dy times columns, for blocks {@code from .. to-1} of four taps. Needs {@link #fill}. */
+    /** dw (O, taps) += dy times columns, for blocks {@code from .. to-1} of four taps. Needs {@link #fill} and {@link #fillGradients}. */
     void weightGradient(MemorySegment scratch, MemorySegment dy, MemorySegment dw, int from, int to) {
         int count = Math.min(4 * to, taps) - 4 * from;
         double[] sums = new double[4 * blocks() * 4 * (to - from)];
+        float[] block = ThreadFloats.get(ThreadFloats.BODY, 16 * LANES);
+        boolean padded = width % LANES != 0;
+        MemorySegment y = padded ? scratch : dy;
+        long start = padded ? 4 * gradients : 0;
         int group = Math.max(1, SPAN / Math.max(1, shape.pixels()));
         for (int n = 0; n < shape.images; n += group) {
             int images = Math.min(group, shape.images - n);
             for (int b = 0; b < to - from; b++) {
                 for (int o = 0; o < shape.outputs; o += 4) {
-                    weightTile(scratch, dy, n, images, o, 4 * (from + b), sums, o * 4 * (to - from) + 4 * b, 4 * (to - from));
+                    weightTile(scratch, y, start, n, images, o, 4 * (from + b), block);
+                    for (int i = 0; i < 16; i++) {
+                        sums[(o + i / 4) * 4 * (to - from) + 4 * b + i % 4] +=
+                                VectorMath.sum(FloatVector.fromArray(F, block, i * LANES));
+                    }
                 }
             }
         }
@@ -416,9 +403,9 @@ final class Conv2d {
     }
 
     private void weightTile(
-            MemorySegment scratch, MemorySegment dy, int n, int images, int o, int k, double[] sums, int at, int row) {
-        long pixels = 4L * shape.pixels();
-        long y = n * shape.outputs * pixels;
+            MemorySegment scratch, MemorySegment y, long start, int n, int images, int o, int k, float[] block) {
+        long channel = 4L * lines * lineOfGradients();
+        long first = start + (long) n * shape.outputs * channel;
         weightTile(
                 scratch,
                 4 * (planes + n * image) + tap(scratch, k),
@@ -427,19 +414,34 @@ final class Conv2d {
                 4 * (planes + n * image) + tap(scratch, k + 3),
                 4 * image,
                 4L * pitch,
-                dy,
-                y + o * pixels,
-                y + Math.min(o + 1, shape.outputs - 1) * pixels,
-                y + Math.min(o + 2, shape.outputs - 1) * pixels,
-                y + Math.min(o + 3, shape.outputs - 1) * pixels,
-                shape.outputs * pixels,
-                4L * width,
+                y,
+                first + o * channel,
+                first + Math.min(o + 1, shape.outputs - 1) * channel,
+                first + Math.min(o + 2, shape.outputs - 1) * channel,
+                first + Math.min(o + 3, shape.outputs - 1) * channel,
+                shape.outputs * channel,
                 images,
                 lines,
-                width,
-                sums,
-                at,
-                row);
+                lineOfGradients(),
+                block);
+    }
+
+    /** Width of a line of dy, whole vectors. */
+    private int lineOfGradients() {
+        return (width + LANES - 1) / LANES * LANES;
+    }
+
+    /** Copies planes {@code from .. to-1} of dy behind the input's planes, lines padded with zeros to whole vectors, if they are not. */
+    void fillGradients(MemorySegment scratch, MemorySegment dy, int from, int to) {
+        if (width % LANES == 0) {
+            return;
+        }
+        int line = lineOfGradients();
+        for (long i = (long) from * lines; i < (long) to * lines; i++) {
+            long at = 4 * (gradients + i * line);
+            scratch.asSlice(at, 4L * line).fill((byte) 0);
+            copy(dy, 4 * i * width, scratch, at, width);
+        }
     }
 
     /** Byte offset of a tap's column, that of the last one for taps beyond. */
@@ -461,13 +463,10 @@ final class Conv2d {
             long y2,
             long y3,
             long imageY,
-            long lineY,
             int images,
             int lines,
             int width,
-            double[] sums,
-            int at,
-            int row) {
+            float[] block) {
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = s00;
         FloatVector s02 = s00;
@@ -484,95 +483,65 @@ final class Conv2d {
         FloatVector s31 = s00;
         FloatVector s32 = s00;
         FloatVector s33 = s00;
-        int whole = width - width % LANES;
-        VectorMask<Float> tail = F.indexInRange(whole, width);
-        long steps = (long) images * lines * ((width + LANES - 1) / LANES);
+        long steps = (long) images * lines * (width / LANES);
         int column = 0;
         int line = 0;
         long xo = 0;
         long yo = 0;
         for (long i = 0; i < steps; i++) {
-            FloatVector a;
-            FloatVector b;
-            FloatVector c;
-            FloatVector d;
-            FloatVector v;
-            if (column < whole) {
-                a = FloatVector.fromMemorySegment(F, x, x0 + xo, LE);
-                b = FloatVector.fromMemorySegment(F, x, x1 + xo, LE);
-                c = FloatVector.fromMemorySegment(F, x, x2 + xo, LE);
-                d = FloatVector.fromMemorySegment(F, x, x3 + xo, LE);
-                v = FloatVector.fromMemorySegment(F, y, y0 + yo, LE);
-                s00 = v.fma(a, s00);
-                s01 = v.fma(b, s01);
-                s02 = v.fma(c, s02);
-                s03 = v.fma(d, s03);
-                v = FloatVector.fromMemorySegment(F, y, y1 + yo, LE);
-                s10 = v.fma(a, s10);
-                s11 = v.fma(b, s11);
-                s12 = v.fma(c, s12);
-                s13 = v.fma(d, s13);
-                v = FloatVector.fromMemorySegment(F, y, y2 + yo, LE);
-                s20 = v.fma(a, s20);
-                s21 = v.fma(b, s21);
-                s22 = v.fma(c, s22);
-                s23 = v.fma(d, s23);
-                v = FloatVector.fromMemorySegment(F, y, y3 + yo, LE);
-                s30 = v.fma(a, s30);
-                s31 = v.fma(b, s31);
-                s32 = v.fma(c, s32);
-                s33 = v.fma(d, s33);
-            } else {
-                a = FloatVector.fromMemorySegment(F, x, x0 + xo, LE, tail);
-                b = FloatVector.fromMemorySegment(F, x, x1 + xo, LE, tail);
-                c = FloatVector.fromMemorySegment(F, x, x2 + xo, LE, tail);
-                d = FloatVector.fromMemorySegment(F, x, x3 + xo, LE, tail);
-                v = FloatVector.fromMemorySegment(F, y, y0 + yo, LE, tail);
-                s00 = v.fma(a, s00);
-                s01 = v.fma(b, s01);
-                s02 = v.fma(c, s02);
-                s03 = v.fma(d, s03);
-                v = FloatVector.fromMemorySegment(F, y, y1 + yo, LE, tail);
-                s10 = v.fma(a, s10);
-                s11 = v.fma(b, s11);
-                s12 = v.fma(c, s12);
-                s13 = v.fma(d, s13);
-                v = FloatVector.fromMemorySegment(F, y, y2 + yo, LE, tail);
-                s20 = v.fma(a, s20);
-                s21 = v.fma(b, s21);
-                s22 = v.fma(c, s22);
-                s23 = v.fma(d, s23);
-                v = FloatVector.fromMemorySegment(F, y, y3 + yo, LE, tail);
-                s30 = v.fma(a, s30);
-                s31 = v.fma(b, s31);
-                s32 = v.fma(c, s32);
-                s33 = v.fma(d, s33);
-            }
+            FloatVector a = FloatVector.fromMemorySegment(F, x, x0 + xo, LE);
+            FloatVector b = FloatVector.fromMemorySegment(F, x, x1 + xo, LE);
+            FloatVector c = FloatVector.fromMemorySegment(F, x, x2 + xo, LE);
+            FloatVector d = FloatVector.fromMemorySegment(F, x, x3 + xo, LE);
+            FloatVector v = FloatVector.fromMemorySegment(F, y, y0 + yo, LE);
+            s00 = v.fma(a, s00);
+            s01 = v.fma(b, s01);
+            s02 = v.fma(c, s02);
+            s03 = v.fma(d, s03);
+            v = FloatVector.fromMemorySegment(F, y, y1 + yo, LE);
+            s10 = v.fma(a, s10);
+            s11 = v.fma(b, s11);
+            s12 = v.fma(c, s12);
+            s13 = v.fma(d, s13);
+            v = FloatVector.fromMemorySegment(F, y, y2 + yo, LE);
+            s20 = v.fma(a, s20);
+            s21 = v.fma(b, s21);
+            s22 = v.fma(c, s22);
+            s23 = v.fma(d, s23);
+            v = FloatVector.fromMemorySegment(F, y, y3 + yo, LE);
+            s30 = v.fma(a, s30);
+            s31 = v.fma(b, s31);
+            s32 = v.fma(c, s32);
+            s33 = v.fma(d, s33);
             column += LANES;
             xo += 4L * LANES;
             yo += 4L * LANES;
-            if (column >= width) {
+            if (column == width) {
                 xo += lineX - 4L * column;
-                yo += lineY - 4L * column;
                 column = 0;
                 if (++line == lines) {
                     xo += imageX - lines * lineX;
-                    yo += imageY - lines * lineY;
+                    yo += imageY - 4L * lines * width;
                     line = 0;
                 }
             }
         }
-        add(sums, at, s00, s01, s02, s03);
-        add(sums, at + row, s10, s11, s12, s13);
-        add(sums, at + 2 * row, s20, s21, s22, s23);
-        add(sums, at + 3 * row, s30, s31, s32, s33);
-    }
-
-    private static void add(double[] sums, int at, FloatVector a, FloatVector b, FloatVector c, FloatVector d) {
-        sums[at] += VectorMath.sum(a);
-        sums[at + 1] += VectorMath.sum(b);
-        sums[at + 2] += VectorMath.sum(c);
-        sums[at + 3] += VectorMath.sum(d);
+        s00.intoArray(block, 0);
+        s01.intoArray(block, LANES);
+        s02.intoArray(block, 2 * LANES);
+        s03.intoArray(block, 3 * LANES);
+        s10.intoArray(block, 4 * LANES);
+        s11.intoArray(block, 5 * LANES);
+        s12.intoArray(block, 6 * LANES);
+        s13.intoArray(block, 7 * LANES);
+        s20.intoArray(block, 8 * LANES);
+        s21.intoArray(block, 9 * LANES);
+        s22.intoArray(block, 10 * LANES);
+        s23.intoArray(block, 11 * LANES);
+        s30.intoArray(block, 12 * LANES);
+        s31.intoArray(block, 13 * LANES);
+        s32.intoArray(block, 14 * LANES);
+        s33.intoArray(block, 15 * LANES);
     }
 
     /** dbias += sums of dy over images and pixels, for outputs {@code from .. to-1}. */

@@ -109,6 +109,8 @@ final class CpuConv implements ConvOps {
         MemorySegment gw = dw.segment();
         conv.prepare(m, w.segment(), null);
         fill(conv, m, x.segment());
+        workers.forRange(
+                shape.images() * shape.outputs(), grain(shape.pixels()), (from, to) -> conv.fillGradients(m, gy, from, to));
         int blocks = conv.tapBlocks();
         workers.forRange(
                 blocks, (blocks + 2 * workers.threads() - 1) / (2 * workers.threads()), (from, to) -> conv.weightGradient(m, gy, gw, from, to));

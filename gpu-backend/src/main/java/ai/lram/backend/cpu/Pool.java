@@ -45,7 +45,11 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
                         continue;
                     }
                     int count = Math.min(windows, right - ow);
-                    windows(x, plane, top, bottom, width, kernel, column, starts, startsOfIndex, y, index, out + 4L * ow, count);
+                    if (!windows(x, plane, top, bottom, width, kernel, column, starts, startsOfIndex, y, index, out + 4L * ow, count)) {
+                        for (int i = 0; i < count; i++) {
+                            window(x, plane, top, bottom, ow + i, y, index, out);
+                        }
+                    }
                     ow += count;
                 }
                 for (; ow < outWidth; ow++) {
@@ -63,7 +67,8 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
         return VectorMask.fromArray(F, lanes, 0);
     }
 
-    private static void windows(
+    /** False, and nothing written, if there may be NaN among the pixels. */
+    private static boolean windows(
             MemorySegment x,
             long plane,
             int top,
@@ -80,15 +85,19 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
         IntVector lane = IntVector.broadcast(I, 0).addIndex(1);
         IntVector best = lane.add(top * width + column);
         FloatVector max = FloatVector.fromMemorySegment(F, x, plane + 4L * ((long) top * width + column), LE);
+        FloatVector sum = FloatVector.zero(F);
         for (int row = top; row < bottom; row++) {
             for (int j = 0; j < kernel; j++) {
                 int at = row * width + column + j;
                 FloatVector v = FloatVector.fromMemorySegment(F, x, plane + 4L * at, LE);
-                VectorMask<Float> larger = v.compare(VectorOperators.GT, max)
-                        .or(v.test(VectorOperators.IS_NAN).andNot(max.test(VectorOperators.IS_NAN)));
+                VectorMask<Float> larger = v.compare(VectorOperators.GT, max);
                 max = max.blend(v, larger);
                 best = best.blend(lane.add(at), larger.cast(I));
+                sum = sum.add(v);
             }
+        }
+        if (sum.compare(VectorOperators.NE, sum).anyTrue()) {
+            return false;
         }
         max = max.compress(starts);
         best = best.compress(startsOfIndex);
@@ -99,6 +108,7 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
             max.intoMemorySegment(y, out, LE, F.indexInRange(0, count));
             best.intoMemorySegment(index, out, LE, I.indexInRange(0, count));
         }
+        return true;
     }
 
     private void window(
