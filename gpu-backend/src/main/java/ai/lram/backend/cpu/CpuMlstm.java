@@ -580,18 +580,18 @@ final class CpuMlstm implements MlstmOps {
         /** Scores of the chunk into matP, lower triangle. */
         private void scores() {
             Panels.nn(
-                    tiles(), tiles(), dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, 0, w, l.matP, w, l.matP, l.lp);
+                    tiles(), tiles(), dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
         }
 
         private void answer(int pair, MemorySegment mem, long state, boolean fresh) {
             denominators(w, l, count);
             scores();
             weigh(w, l, count);
-            Panels.nn(tiles(), l.dh, count, false, true, w, l.matP, l.lp, w, l.matV, l.lp, 0, w, l.matH, w, l.matH, l.lp);
+            Panels.nn(tiles(), l.dh, count, false, true, w, l.matP, l.lp, w, l.matV, l.lp, false, w, l.matH, l.lp);
             if (!fresh) {
                 Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
                 Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, 1, w, l.matH, w, l.matH, l.lp);
+                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH, l.lp);
             }
             if (normalize) {
                 for (int t = 0; t < count; t++) {
@@ -610,8 +610,10 @@ final class CpuMlstm implements MlstmOps {
         private void advance(MemorySegment mem, long state, boolean fresh, MemorySegment to, long next) {
             float g = fresh ? 0 : carryDecay;
             Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
-            Panels.tn(
-                    l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matV, l.lp, g, mem, state, to, next, l.dq);
+            if (g != 0) {
+                Panels.scale(mem, state, g, to, next, (long) l.dq * l.dh);
+            }
+            Panels.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matV, l.lp, g != 0, to, next, l.dq);
             long n = normaliserOf(next);
             for (int d = 0; d < l.dq; d++) {
                 to.set(FLOAT, n + 4L * d, (float) w.get(DOUBLE, l.running + 8L * d));
@@ -843,7 +845,7 @@ final class CpuMlstm implements MlstmOps {
                 Panels.transpose(w, l.matV, l.lp, Panels.pad(count), l.dh, w, l.valuesT, l.dh);
                 scores();
                 Panels.nn(
-                        tiles(), tiles(), dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, 0, w, l.matW, w, l.matW, l.lp);
+                        tiles(), tiles(), dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW, l.lp);
                 weighBackward(w, l, count);
                 queryGradients(mem, state, fresh, g);
                 valueGradients(noTail, g);
@@ -880,8 +882,10 @@ final class CpuMlstm implements MlstmOps {
                 if (c > 0 || g.dInitial != null) {
                     float keep = noTail ? 0 : carryDecay;
                     Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
-                    Panels.tn(
-                            l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep, w, l.gradC, w, l.gradC, l.dq);
+                    if (keep != 0) {
+                        Panels.scale(w, l.gradC, keep, w, l.gradC, (long) l.dq * l.dh);
+                    }
+                    Panels.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep != 0, w, l.gradC, l.dq);
                     Panels.addWeightedRows(w, l.matQ, l.lp, count, l.dq, w, l.interDden, carryDecay, w, l.gradN);
                     noTail = false;
                 }
@@ -948,19 +952,19 @@ final class CpuMlstm implements MlstmOps {
         }
 
         private void queryGradients(MemorySegment mem, long state, boolean fresh, Gradients g) {
-            float beta = 0;
+            boolean add = false;
             if (!fresh) {
                 Panels.scaleRows(w, l.matH, l.lp, count, l.dh, w, l.inter, w, l.scaledH, l.lp);
                 Panels.transpose(mem, state, l.dq, l.dq, l.dh, w, l.stateT, l.dh);
                 Panels.nn(
-                        tiles(), l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, 0, w, l.outQ, w, l.outQ, l.lp);
+                        tiles(), l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ, l.lp);
                 if (exact) {
                     Panels.addOuter(w, l.outQ, l.lp, count, l.dq, w, l.interDden, mem, normaliserOf(state));
                 }
                 addDots(l.matQ, l.outQ, l.rowSums);
-                beta = 1;
+                add = true;
             }
-            Panels.nn(tiles(), l.dq, count, false, true, w, l.matW, l.lp, w, l.matK, l.lp, beta, w, l.outQ, w, l.outQ, l.lp);
+            Panels.nn(tiles(), l.dq, count, false, true, w, l.matW, l.lp, w, l.matK, l.lp, add, w, l.outQ, l.lp);
             Panels.unpack(w, l.outQ, l.lp, count, dimQk, scale, g.dq, token(dimQk), stride(dimQk));
         }
 
@@ -976,32 +980,31 @@ final class CpuMlstm implements MlstmOps {
         }
 
         private void valueGradients(boolean noTail, Gradients g) {
-            float beta = 0;
+            boolean add = false;
             if (!noTail) {
                 Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
                 Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, 0, w, l.outV, w, l.outV, l.lp);
-                beta = 1;
+                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV, l.lp);
+                add = true;
             }
-            Panels.tn(tiles(), l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, beta, w, l.outV, w, l.outV, l.lp);
+            Panels.tn(tiles(), l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, add, w, l.outV, l.lp);
             Panels.unpack(w, l.outV, l.lp, count, dimHv, 1, g.dv, token(dimHv), stride(dimHv));
         }
 
         /** @return sum over the chunk of k . dk as far as it comes through the state after the chunk */
         private double keyGradients(boolean noTail, Gradients g) {
-            float beta = 0;
+            boolean add = false;
             double tail = 0;
             if (!noTail) {
                 Panels.nn(
-                        l.dq, Panels.pad(count), dimHv, false, false, w, l.gradC, l.dq, w, l.valuesT, l.dh, 0, w, l.outKt, w,
-                        l.outKt, l.dq);
+                        l.dq, Panels.pad(count), dimHv, false, false, w, l.gradC, l.dq, w, l.valuesT, l.dh, false, w, l.outKt, l.dq);
                 Panels.transpose(w, l.outKt, l.dq, l.dq, Panels.pad(count), w, l.outK, l.lp);
                 Panels.scaleRows(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.outK, l.lp);
                 Panels.addOuter(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.gradN);
                 tail = addDots(l.matK, l.outK, l.colSums);
-                beta = 1;
+                add = true;
             }
-            Panels.tn(tiles(), l.dq, count, true, w, l.matW, l.lp, w, l.matQ, l.lp, beta, w, l.outK, w, l.outK, l.lp);
+            Panels.tn(tiles(), l.dq, count, true, w, l.matW, l.lp, w, l.matQ, l.lp, add, w, l.outK, l.lp);
             Panels.unpack(w, l.outK, l.lp, count, dimQk, 1, g.dk, token(dimQk), stride(dimQk));
             return tail;
         }

@@ -20,7 +20,7 @@ import jdk.incubator.vector.VectorMask;
 final class CpuSlstm implements SlstmOps {
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
-    private static final int ROWS = Panels.TILE;
+    private static final int ROWS = 8;
 
     /** Tokens per product in the recurrent weights' gradient. */
     private static final int SPAN = 64;
@@ -257,7 +257,7 @@ final class CpuSlstm implements SlstmOps {
                 MemorySegment a, long ao, long aStride, MemorySegment b, long bo, long bStride, int n, long pa, long pb, int rows, long sum) {
             Panels.pack(a, ao, aStride, n, dh, 1, scratch, pa, rows);
             Panels.pack(b, bo, bStride, n, dh, 1, scratch, pb, rows);
-            Panels.tn(pad, pad, n, false, scratch, pa, rows, scratch, pb, rows, 1, scratch, sum, scratch, sum, pad);
+            Panels.tn(pad, pad, n, false, scratch, pa, rows, scratch, pb, rows, true, scratch, sum, pad);
         }
     }
 
@@ -324,7 +324,7 @@ final class CpuSlstm implements SlstmOps {
             for (int t = 0; t < job.tokens; t++) {
                 if (t > 0 || job.initial != null) {
                     Panels.nn(
-                            ROWS, 4 * pad, job.dh, false, false, w, matY, ROWS, w, job.weights(head), pad, 0, w, gates, w, gates, ROWS);
+                            ROWS, 4 * pad, job.dh, false, false, w, matY, ROWS, w, job.weights(head), pad, false, w, gates, ROWS);
                 }
                 for (int b = 0; b < rows; b++) {
                     long at = job.at(row + b, t, head);
@@ -388,7 +388,7 @@ final class CpuSlstm implements SlstmOps {
                 }
                 if (t > 0 || dInitial != null) {
                     Panels.nn(
-                            ROWS, pad, 4 * pad, false, false, w, gates, ROWS, w, job.weights(head), 4 * pad, 0, w, matY, w, matY, ROWS);
+                            ROWS, pad, 4 * pad, false, false, w, gates, ROWS, w, job.weights(head), 4 * pad, false, w, matY, ROWS);
                 }
             }
             if (dInitial != null) {

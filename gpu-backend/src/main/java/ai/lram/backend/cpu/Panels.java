@@ -7,8 +7,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorShuffle;
 
 /**
  * Small matrix products over scratch memory in panel layout: a matrix of R rows is cut into column panels of {@link #WIDTH} floats, and
@@ -21,7 +21,7 @@ final class Panels {
     static final int WIDTH = 2 * LANES;
 
     /** Rows a micro-kernel computes at once. */
-    static final int TILE = 8;
+    static final int TILE = 4;
 
     private static final long ROW = 4L * WIDTH;
     private static final long HALF = 4L * LANES;
@@ -171,19 +171,6 @@ final class Panels {
         return VectorMath.sum(s0.add(s1));
     }
 
-    /** Dot product of row {@code r} of a matrix with a plain vector. */
-    static float dotRowVec(MemorySegment x, long xo, int xRows, int r, MemorySegment vec, long v, int cols) {
-        FloatVector s0 = FloatVector.zero(F);
-        FloatVector s1 = FloatVector.zero(F);
-        for (int col = 0; col < cols; col += WIDTH) {
-            long a = at(xo, xRows, r, col);
-            s0 = FloatVector.fromMemorySegment(F, x, a, LE).fma(FloatVector.fromMemorySegment(F, vec, v + 4L * col, LE), s0);
-            s1 = FloatVector.fromMemorySegment(F, x, a + HALF, LE)
-                    .fma(FloatVector.fromMemorySegment(F, vec, v + 4L * col + HALF, LE), s1);
-        }
-        return VectorMath.sum(s0.add(s1));
-    }
-
     /** Sum over all elements of x * y; both matrices have {@code rows} rows stored one after the other (any panel layout). */
     static double dotAll(MemorySegment x, long xo, MemorySegment y, long yo, long floats) {
         double total = 0;
@@ -203,7 +190,7 @@ final class Panels {
                 long in = at(s, srcRows, r, c);
                 long out = at(d, dstRows, c, r);
                 if (LANES == 16) {
-                    block16(src.asSlice(in, 15 * ROW + HALF), dst.asSlice(out, 15 * ROW + HALF));
+                    block16(src, in, dst, out);
                 } else {
                     for (int i = 0; i < LANES; i++) {
                         for (int j = 0; j < LANES; j++) {
@@ -215,89 +202,92 @@ final class Panels {
         }
     }
 
-    private static final IntVector[] LO = new IntVector[4];
-    private static final IntVector[] HI = new IntVector[4];
+    private static VectorShuffle<Float> rotation(int by) {
+        return VectorShuffle.iota(F, Math.floorMod(by, LANES), 1, true);
+    }
 
-    static {
-        for (int stage = 0; stage < 4; stage++) {
-            int h = 1 << stage;
-            int[] lo = new int[LANES];
-            int[] hi = new int[LANES];
-            for (int j = 0; j < LANES; j++) {
-                lo[j] = (j & h) == 0 ? j : LANES + j - h;
-                hi[j] = (j & h) == 0 ? (j + h) % LANES : LANES + j;
-            }
-            LO[stage] = IntVector.fromArray(VectorMath.I, lo, 0);
-            HI[stage] = IntVector.fromArray(VectorMath.I, hi, 0);
+    private static VectorMask<Float> lanes(int bit, boolean set) {
+        boolean[] on = new boolean[LANES];
+        for (int j = 0; j < LANES; j++) {
+            on[j] = (j & bit) != 0 == set;
         }
+        return VectorMask.fromArray(F, on, 0);
     }
 
-    private static final IntVector L1 = LO[0];
-    private static final IntVector H1 = HI[0];
-    private static final IntVector L2 = LO[1];
-    private static final IntVector H2 = HI[1];
-    private static final IntVector L4 = LO[2];
-    private static final IntVector H4 = HI[2];
-    private static final IntVector L8 = LO[3];
-    private static final IntVector H8 = HI[3];
+    private static final VectorShuffle<Float> DOWN_1 = rotation(-1);
+    private static final VectorShuffle<Float> UP_1 = rotation(1);
+    private static final VectorMask<Float> ODD_1 = lanes(1, true);
+    private static final VectorMask<Float> EVEN_1 = lanes(1, false);
+    private static final VectorShuffle<Float> DOWN_2 = rotation(-2);
+    private static final VectorShuffle<Float> UP_2 = rotation(2);
+    private static final VectorMask<Float> ODD_2 = lanes(2, true);
+    private static final VectorMask<Float> EVEN_2 = lanes(2, false);
+    private static final VectorShuffle<Float> DOWN_4 = rotation(-4);
+    private static final VectorShuffle<Float> UP_4 = rotation(4);
+    private static final VectorMask<Float> ODD_4 = lanes(4, true);
+    private static final VectorMask<Float> EVEN_4 = lanes(4, false);
+    private static final VectorShuffle<Float> DOWN_8 = rotation(-8);
+    private static final VectorShuffle<Float> UP_8 = rotation(8);
+    private static final VectorMask<Float> ODD_8 = lanes(8, true);
+    private static final VectorMask<Float> EVEN_8 = lanes(8, false);
 
-    private static IntVector row(MemorySegment m, int r) {
-        return FloatVector.fromMemorySegment(F, m, r * ROW, LE).reinterpretAsInts();
-    }
-
-    private static void row(MemorySegment m, int r, IntVector v) {
-        v.reinterpretAsFloats().intoMemorySegment(m, r * ROW, LE);
-    }
-
-    /** 16 x 16 butterfly. */
-    private static void block16(MemorySegment src, MemorySegment dst) {
-        for (int half = 0; half < 2; half++) {
-            // Rows of one half go through the exchanges at distance 1, 2 and 4; the exchange at distance 8 joins the halves below.
-            int o = 8 * half;
-            IntVector a0 = row(src, o);
-            IntVector a1 = row(src, o + 1);
-            IntVector a2 = row(src, o + 2);
-            IntVector a3 = row(src, o + 3);
-            IntVector a4 = row(src, o + 4);
-            IntVector a5 = row(src, o + 5);
-            IntVector a6 = row(src, o + 6);
-            IntVector a7 = row(src, o + 7);
-            IntVector b0 = L1.selectFrom(a0, a1);
-            IntVector b1 = H1.selectFrom(a0, a1);
-            IntVector b2 = L1.selectFrom(a2, a3);
-            IntVector b3 = H1.selectFrom(a2, a3);
-            IntVector b4 = L1.selectFrom(a4, a5);
-            IntVector b5 = H1.selectFrom(a4, a5);
-            IntVector b6 = L1.selectFrom(a6, a7);
-            IntVector b7 = H1.selectFrom(a6, a7);
-            a0 = L2.selectFrom(b0, b2);
-            a2 = H2.selectFrom(b0, b2);
-            a1 = L2.selectFrom(b1, b3);
-            a3 = H2.selectFrom(b1, b3);
-            a4 = L2.selectFrom(b4, b6);
-            a6 = H2.selectFrom(b4, b6);
-            a5 = L2.selectFrom(b5, b7);
-            a7 = H2.selectFrom(b5, b7);
-            row(dst, o, L4.selectFrom(a0, a4));
-            row(dst, o + 4, H4.selectFrom(a0, a4));
-            row(dst, o + 1, L4.selectFrom(a1, a5));
-            row(dst, o + 5, H4.selectFrom(a1, a5));
-            row(dst, o + 2, L4.selectFrom(a2, a6));
-            row(dst, o + 6, H4.selectFrom(a2, a6));
-            row(dst, o + 3, L4.selectFrom(a3, a7));
-            row(dst, o + 7, H4.selectFrom(a3, a7));
+    /** 16 x 16 butterfly: rows exchange halves at distance 1, 2, 4 within each half of the block, then at distance 8. */
+    private static void block16(MemorySegment src, long s, MemorySegment dst, long d) {
+        for (long half = 0; half < 16; half += 8) {
+            long in = s + half * ROW;
+            long out = d + half * ROW;
+            FloatVector a0 = FloatVector.fromMemorySegment(F, src, in + 0 * ROW, LE);
+            FloatVector a1 = FloatVector.fromMemorySegment(F, src, in + 1 * ROW, LE);
+            FloatVector a2 = FloatVector.fromMemorySegment(F, src, in + 2 * ROW, LE);
+            FloatVector a3 = FloatVector.fromMemorySegment(F, src, in + 3 * ROW, LE);
+            FloatVector a4 = FloatVector.fromMemorySegment(F, src, in + 4 * ROW, LE);
+            FloatVector a5 = FloatVector.fromMemorySegment(F, src, in + 5 * ROW, LE);
+            FloatVector a6 = FloatVector.fromMemorySegment(F, src, in + 6 * ROW, LE);
+            FloatVector a7 = FloatVector.fromMemorySegment(F, src, in + 7 * ROW, LE);
+            FloatVector b0 = a0.blend(a1.rearrange(DOWN_1), ODD_1);
+            FloatVector b1 = a1.blend(a0.rearrange(UP_1), EVEN_1);
+            FloatVector b2 = a2.blend(a3.rearrange(DOWN_1), ODD_1);
+            FloatVector b3 = a3.blend(a2.rearrange(UP_1), EVEN_1);
+            FloatVector b4 = a4.blend(a5.rearrange(DOWN_1), ODD_1);
+            FloatVector b5 = a5.blend(a4.rearrange(UP_1), EVEN_1);
+            FloatVector b6 = a6.blend(a7.rearrange(DOWN_1), ODD_1);
+            FloatVector b7 = a7.blend(a6.rearrange(UP_1), EVEN_1);
+            a0 = b0.blend(b2.rearrange(DOWN_2), ODD_2);
+            a2 = b2.blend(b0.rearrange(UP_2), EVEN_2);
+            a1 = b1.blend(b3.rearrange(DOWN_2), ODD_2);
+            a3 = b3.blend(b1.rearrange(UP_2), EVEN_2);
+            a4 = b4.blend(b6.rearrange(DOWN_2), ODD_2);
+            a6 = b6.blend(b4.rearrange(UP_2), EVEN_2);
+            a5 = b5.blend(b7.rearrange(DOWN_2), ODD_2);
+            a7 = b7.blend(b5.rearrange(UP_2), EVEN_2);
+            b0 = a0.blend(a4.rearrange(DOWN_4), ODD_4);
+            b4 = a4.blend(a0.rearrange(UP_4), EVEN_4);
+            b1 = a1.blend(a5.rearrange(DOWN_4), ODD_4);
+            b5 = a5.blend(a1.rearrange(UP_4), EVEN_4);
+            b2 = a2.blend(a6.rearrange(DOWN_4), ODD_4);
+            b6 = a6.blend(a2.rearrange(UP_4), EVEN_4);
+            b3 = a3.blend(a7.rearrange(DOWN_4), ODD_4);
+            b7 = a7.blend(a3.rearrange(UP_4), EVEN_4);
+            b0.intoMemorySegment(dst, out + 0 * ROW, LE);
+            b1.intoMemorySegment(dst, out + 1 * ROW, LE);
+            b2.intoMemorySegment(dst, out + 2 * ROW, LE);
+            b3.intoMemorySegment(dst, out + 3 * ROW, LE);
+            b4.intoMemorySegment(dst, out + 4 * ROW, LE);
+            b5.intoMemorySegment(dst, out + 5 * ROW, LE);
+            b6.intoMemorySegment(dst, out + 6 * ROW, LE);
+            b7.intoMemorySegment(dst, out + 7 * ROW, LE);
         }
-        for (int r = 0; r < 8; r++) {
-            IntVector x = row(dst, r);
-            IntVector y = row(dst, r + 8);
-            row(dst, r, L8.selectFrom(x, y));
-            row(dst, r + 8, H8.selectFrom(x, y));
+        for (long r = 0; r < 8; r++) {
+            FloatVector x = FloatVector.fromMemorySegment(F, dst, d + r * ROW, LE);
+            FloatVector y = FloatVector.fromMemorySegment(F, dst, d + (r + 8) * ROW, LE);
+            x.blend(y.rearrange(DOWN_8), ODD_8).intoMemorySegment(dst, d + r * ROW, LE);
+            y.blend(x.rearrange(UP_8), EVEN_8).intoMemorySegment(dst, d + (r + 8) * ROW, LE);
         }
     }
 
     /**
-     * c[0..m, panels] = beta * cin + a (m x k) b (k x n): m a multiple of {@link #TILE}, n a number of panels' columns. With
-     * {@code lowerOut} only panels that touch the lower triangle are computed; with {@code lowerIn} row r of a ends at column r's tile.
+     * c = (c where {@code add}) + a (m x k) b (k x n): m a multiple of {@link #TILE}, n rounded up to whole panels. With
+     * {@code lowerOut} only panels that touch the lower triangle are computed; with {@code lowerIn} row r of a ends at r's tile.
      */
     static void nn(
             int m,
@@ -311,23 +301,23 @@ final class Panels {
             MemorySegment b,
             long bo,
             int bRows,
-            float beta,
-            MemorySegment cin,
-            long cino,
+            boolean add,
             MemorySegment c,
             long co,
             int cRows) {
         for (int col = 0; col < n; col += WIDTH) {
             for (int row = lowerOut ? col : 0; row < m; row += TILE) {
                 int depth = lowerIn ? Math.min(k, row + TILE) : k;
-                nnTile(
-                        depth, a, ao + row * ROW, aRows * ROW, b, at(bo, bRows, 0, col), beta, cin, at(cino, cRows, row, col), c,
-                        at(co, cRows, row, col));
+                long out = at(co, cRows, row, col);
+                if (!add) {
+                    clearTile(c, out);
+                }
+                nnTile(depth, a, ao + row * ROW, aRows * ROW, b, at(bo, bRows, 0, col), c, out);
             }
         }
     }
 
-    /** c[0..m, panels] = beta * cin + a^T b with a (k x m), b (k x n). With {@code lowerIn} a is lower triangular: row r starts at k = r. */
+    /** c = (c where {@code add}) + a^T b with a (k x m), b (k x n), k >= 1. With {@code lowerIn} a is lower triangular: row r starts at r. */
     static void tn(
             int m,
             int n,
@@ -339,207 +329,114 @@ final class Panels {
             MemorySegment b,
             long bo,
             int bRows,
-            float beta,
-            MemorySegment cin,
-            long cino,
+            boolean add,
             MemorySegment c,
             long co,
             int cRows) {
         for (int col = 0; col < n; col += WIDTH) {
             for (int row = 0; row < m; row += TILE) {
                 int from = lowerIn ? row : 0;
-                tnTile(
-                        k - from, a, at(ao, aRows, from, row), b, at(bo, bRows, from, col), beta, cin, at(cino, cRows, row, col), c,
-                        at(co, cRows, row, col));
+                long out = at(co, cRows, row, col);
+                if (!add) {
+                    clearTile(c, out);
+                }
+                tnTile(k - from, a, at(ao, aRows, from, row), b, at(bo, bRows, from, col), c, out);
             }
         }
     }
 
-    private static FloatVector load(MemorySegment m, long o) {
-        return FloatVector.fromMemorySegment(F, m, o, LE);
-    }
-
-    private static FloatVector splat(MemorySegment m, long o) {
-        return FloatVector.broadcast(F, m.get(FLOAT, o));
-    }
-
-    private static void nnTile(
-            int depth, MemorySegment a, long ao, long aPanel, MemorySegment b, long bo, float beta, MemorySegment cin, long ci,
-            MemorySegment c, long co) {
-        FloatVector c00 = FloatVector.zero(F);
-        FloatVector c01 = c00;
-        FloatVector c10 = c00;
-        FloatVector c11 = c00;
-        FloatVector c20 = c00;
-        FloatVector c21 = c00;
-        FloatVector c30 = c00;
-        FloatVector c31 = c00;
-        FloatVector c40 = c00;
-        FloatVector c41 = c00;
-        FloatVector c50 = c00;
-        FloatVector c51 = c00;
-        FloatVector c60 = c00;
-        FloatVector c61 = c00;
-        FloatVector c70 = c00;
-        FloatVector c71 = c00;
-        if (beta != 0) {
-            MemorySegment in = cin.asSlice(ci, TILE * ROW);
-            FloatVector g = FloatVector.broadcast(F, beta);
-            c00 = load(in, 0).mul(g);
-            c01 = load(in, HALF).mul(g);
-            c10 = load(in, ROW).mul(g);
-            c11 = load(in, ROW + HALF).mul(g);
-            c20 = load(in, 2 * ROW).mul(g);
-            c21 = load(in, 2 * ROW + HALF).mul(g);
-            c30 = load(in, 3 * ROW).mul(g);
-            c31 = load(in, 3 * ROW + HALF).mul(g);
-            c40 = load(in, 4 * ROW).mul(g);
-            c41 = load(in, 4 * ROW + HALF).mul(g);
-            c50 = load(in, 5 * ROW).mul(g);
-            c51 = load(in, 5 * ROW + HALF).mul(g);
-            c60 = load(in, 6 * ROW).mul(g);
-            c61 = load(in, 6 * ROW + HALF).mul(g);
-            c70 = load(in, 7 * ROW).mul(g);
-            c71 = load(in, 7 * ROW + HALF).mul(g);
+    /** dst = factor * src for {@code floats} floats, a multiple of {@link #WIDTH}; both in the same layout. */
+    static void scale(MemorySegment src, long s, float factor, MemorySegment dst, long d, long floats) {
+        FloatVector w = FloatVector.broadcast(F, factor);
+        for (long i = 0; i < floats; i += WIDTH) {
+            FloatVector.fromMemorySegment(F, src, s + 4 * i, LE).mul(w).intoMemorySegment(dst, d + 4 * i, LE);
+            FloatVector.fromMemorySegment(F, src, s + 4 * i + HALF, LE).mul(w).intoMemorySegment(dst, d + 4 * i + HALF, LE);
         }
+    }
+
+    private static void clearTile(MemorySegment c, long co) {
+        for (long o = co; o < co + TILE * ROW; o += HALF) {
+            FloatVector.zero(F).intoMemorySegment(c, o, LE);
+        }
+    }
+
+    /** {@link #TILE} rows of one panel: c += a b, a row-wise. Vector calls are spelled out: helpers would be boxed. */
+    private static void nnTile(
+            int depth, MemorySegment a, long ao, long aPanel, MemorySegment b, long bo, MemorySegment c, long co) {
+        FloatVector c00 = FloatVector.fromMemorySegment(F, c, co, LE);
+        FloatVector c01 = FloatVector.fromMemorySegment(F, c, co + HALF, LE);
+        FloatVector c10 = FloatVector.fromMemorySegment(F, c, co + ROW, LE);
+        FloatVector c11 = FloatVector.fromMemorySegment(F, c, co + ROW + HALF, LE);
+        FloatVector c20 = FloatVector.fromMemorySegment(F, c, co + 2 * ROW, LE);
+        FloatVector c21 = FloatVector.fromMemorySegment(F, c, co + 2 * ROW + HALF, LE);
+        FloatVector c30 = FloatVector.fromMemorySegment(F, c, co + 3 * ROW, LE);
+        FloatVector c31 = FloatVector.fromMemorySegment(F, c, co + 3 * ROW + HALF, LE);
         for (int done = 0; done < depth; done += WIDTH) {
             long len = Math.min(WIDTH, depth - done);
-            MemorySegment x = a.asSlice(ao + done / WIDTH * aPanel, 7 * ROW + 4 * len);
+            MemorySegment x = a.asSlice(ao + done / WIDTH * aPanel, (TILE - 1) * ROW + 4 * len);
             MemorySegment y = b.asSlice(bo + done * ROW, len * ROW);
             for (long k = 0; k < len; k++) {
-                FloatVector b0 = load(y, k * ROW);
-                FloatVector b1 = load(y, k * ROW + HALF);
-                FloatVector w = splat(x, 4 * k);
+                FloatVector b0 = FloatVector.fromMemorySegment(F, y, k * ROW, LE);
+                FloatVector b1 = FloatVector.fromMemorySegment(F, y, k * ROW + HALF, LE);
+                FloatVector w = FloatVector.broadcast(F, x.get(FLOAT, 4 * k));
                 c00 = w.fma(b0, c00);
                 c01 = w.fma(b1, c01);
-                w = splat(x, 4 * k + ROW);
+                w = FloatVector.broadcast(F, x.get(FLOAT, 4 * k + ROW));
                 c10 = w.fma(b0, c10);
                 c11 = w.fma(b1, c11);
-                w = splat(x, 4 * k + 2 * ROW);
+                w = FloatVector.broadcast(F, x.get(FLOAT, 4 * k + 2 * ROW));
                 c20 = w.fma(b0, c20);
                 c21 = w.fma(b1, c21);
-                w = splat(x, 4 * k + 3 * ROW);
+                w = FloatVector.broadcast(F, x.get(FLOAT, 4 * k + 3 * ROW));
                 c30 = w.fma(b0, c30);
                 c31 = w.fma(b1, c31);
-                w = splat(x, 4 * k + 4 * ROW);
-                c40 = w.fma(b0, c40);
-                c41 = w.fma(b1, c41);
-                w = splat(x, 4 * k + 5 * ROW);
-                c50 = w.fma(b0, c50);
-                c51 = w.fma(b1, c51);
-                w = splat(x, 4 * k + 6 * ROW);
-                c60 = w.fma(b0, c60);
-                c61 = w.fma(b1, c61);
-                w = splat(x, 4 * k + 7 * ROW);
-                c70 = w.fma(b0, c70);
-                c71 = w.fma(b1, c71);
             }
         }
-        MemorySegment out = c.asSlice(co, TILE * ROW);
-        c00.intoMemorySegment(out, 0, LE);
-        c01.intoMemorySegment(out, HALF, LE);
-        c10.intoMemorySegment(out, ROW, LE);
-        c11.intoMemorySegment(out, ROW + HALF, LE);
-        c20.intoMemorySegment(out, 2 * ROW, LE);
-        c21.intoMemorySegment(out, 2 * ROW + HALF, LE);
-        c30.intoMemorySegment(out, 3 * ROW, LE);
-        c31.intoMemorySegment(out, 3 * ROW + HALF, LE);
-        c40.intoMemorySegment(out, 4 * ROW, LE);
-        c41.intoMemorySegment(out, 4 * ROW + HALF, LE);
-        c50.intoMemorySegment(out, 5 * ROW, LE);
-        c51.intoMemorySegment(out, 5 * ROW + HALF, LE);
-        c60.intoMemorySegment(out, 6 * ROW, LE);
-        c61.intoMemorySegment(out, 6 * ROW + HALF, LE);
-        c70.intoMemorySegment(out, 7 * ROW, LE);
-        c71.intoMemorySegment(out, 7 * ROW + HALF, LE);
+        c00.intoMemorySegment(c, co, LE);
+        c01.intoMemorySegment(c, co + HALF, LE);
+        c10.intoMemorySegment(c, co + ROW, LE);
+        c11.intoMemorySegment(c, co + ROW + HALF, LE);
+        c20.intoMemorySegment(c, co + 2 * ROW, LE);
+        c21.intoMemorySegment(c, co + 2 * ROW + HALF, LE);
+        c30.intoMemorySegment(c, co + 3 * ROW, LE);
+        c31.intoMemorySegment(c, co + 3 * ROW + HALF, LE);
     }
 
-    private static void tnTile(
-            int depth, MemorySegment a, long ao, MemorySegment b, long bo, float beta, MemorySegment cin, long ci, MemorySegment c, long co) {
-        FloatVector c00 = FloatVector.zero(F);
-        FloatVector c01 = c00;
-        FloatVector c10 = c00;
-        FloatVector c11 = c00;
-        FloatVector c20 = c00;
-        FloatVector c21 = c00;
-        FloatVector c30 = c00;
-        FloatVector c31 = c00;
-        FloatVector c40 = c00;
-        FloatVector c41 = c00;
-        FloatVector c50 = c00;
-        FloatVector c51 = c00;
-        FloatVector c60 = c00;
-        FloatVector c61 = c00;
-        FloatVector c70 = c00;
-        FloatVector c71 = c00;
-        if (beta != 0) {
-            MemorySegment in = cin.asSlice(ci, TILE * ROW);
-            FloatVector g = FloatVector.broadcast(F, beta);
-            c00 = load(in, 0).mul(g);
-            c01 = load(in, HALF).mul(g);
-            c10 = load(in, ROW).mul(g);
-            c11 = load(in, ROW + HALF).mul(g);
-            c20 = load(in, 2 * ROW).mul(g);
-            c21 = load(in, 2 * ROW + HALF).mul(g);
-            c30 = load(in, 3 * ROW).mul(g);
-            c31 = load(in, 3 * ROW + HALF).mul(g);
-            c40 = load(in, 4 * ROW).mul(g);
-            c41 = load(in, 4 * ROW + HALF).mul(g);
-            c50 = load(in, 5 * ROW).mul(g);
-            c51 = load(in, 5 * ROW + HALF).mul(g);
-            c60 = load(in, 6 * ROW).mul(g);
-            c61 = load(in, 6 * ROW + HALF).mul(g);
-            c70 = load(in, 7 * ROW).mul(g);
-            c71 = load(in, 7 * ROW + HALF).mul(g);
+    /** {@link #TILE} columns of a against one panel: c += a^T b. */
+    private static void tnTile(int depth, MemorySegment a, long ao, MemorySegment b, long bo, MemorySegment c, long co) {
+        FloatVector c00 = FloatVector.fromMemorySegment(F, c, co, LE);
+        FloatVector c01 = FloatVector.fromMemorySegment(F, c, co + HALF, LE);
+        FloatVector c10 = FloatVector.fromMemorySegment(F, c, co + ROW, LE);
+        FloatVector c11 = FloatVector.fromMemorySegment(F, c, co + ROW + HALF, LE);
+        FloatVector c20 = FloatVector.fromMemorySegment(F, c, co + 2 * ROW, LE);
+        FloatVector c21 = FloatVector.fromMemorySegment(F, c, co + 2 * ROW + HALF, LE);
+        FloatVector c30 = FloatVector.fromMemorySegment(F, c, co + 3 * ROW, LE);
+        FloatVector c31 = FloatVector.fromMemorySegment(F, c, co + 3 * ROW + HALF, LE);
+        MemorySegment x = a.asSlice(ao, (depth - 1) * ROW + 4 * TILE);
+        MemorySegment y = b.asSlice(bo, depth * ROW);
+        for (long k = 0; k < depth; k++) {
+            FloatVector b0 = FloatVector.fromMemorySegment(F, y, k * ROW, LE);
+            FloatVector b1 = FloatVector.fromMemorySegment(F, y, k * ROW + HALF, LE);
+            FloatVector w = FloatVector.broadcast(F, x.get(FLOAT, k * ROW));
+            c00 = w.fma(b0, c00);
+            c01 = w.fma(b1, c01);
+            w = FloatVector.broadcast(F, x.get(FLOAT, k * ROW + 4));
+            c10 = w.fma(b0, c10);
+            c11 = w.fma(b1, c11);
+            w = FloatVector.broadcast(F, x.get(FLOAT, k * ROW + 8));
+            c20 = w.fma(b0, c20);
+            c21 = w.fma(b1, c21);
+            w = FloatVector.broadcast(F, x.get(FLOAT, k * ROW + 12));
+            c30 = w.fma(b0, c30);
+            c31 = w.fma(b1, c31);
         }
-        if (depth > 0) {
-            MemorySegment x = a.asSlice(ao, (depth - 1) * ROW + 4 * TILE);
-            MemorySegment y = b.asSlice(bo, depth * ROW);
-            for (long k = 0; k < depth; k++) {
-                FloatVector b0 = load(y, k * ROW);
-                FloatVector b1 = load(y, k * ROW + HALF);
-                FloatVector w = splat(x, k * ROW);
-                c00 = w.fma(b0, c00);
-                c01 = w.fma(b1, c01);
-                w = splat(x, k * ROW + 4);
-                c10 = w.fma(b0, c10);
-                c11 = w.fma(b1, c11);
-                w = splat(x, k * ROW + 8);
-                c20 = w.fma(b0, c20);
-                c21 = w.fma(b1, c21);
-                w = splat(x, k * ROW + 12);
-                c30 = w.fma(b0, c30);
-                c31 = w.fma(b1, c31);
-                w = splat(x, k * ROW + 16);
-                c40 = w.fma(b0, c40);
-                c41 = w.fma(b1, c41);
-                w = splat(x, k * ROW + 20);
-                c50 = w.fma(b0, c50);
-                c51 = w.fma(b1, c51);
-                w = splat(x, k * ROW + 24);
-                c60 = w.fma(b0, c60);
-                c61 = w.fma(b1, c61);
-                w = splat(x, k * ROW + 28);
-                c70 = w.fma(b0, c70);
-                c71 = w.fma(b1, c71);
-            }
-        }
-        MemorySegment out = c.asSlice(co, TILE * ROW);
-        c00.intoMemorySegment(out, 0, LE);
-        c01.intoMemorySegment(out, HALF, LE);
-        c10.intoMemorySegment(out, ROW, LE);
-        c11.intoMemorySegment(out, ROW + HALF, LE);
-        c20.intoMemorySegment(out, 2 * ROW, LE);
-        c21.intoMemorySegment(out, 2 * ROW + HALF, LE);
-        c30.intoMemorySegment(out, 3 * ROW, LE);
-        c31.intoMemorySegment(out, 3 * ROW + HALF, LE);
-        c40.intoMemorySegment(out, 4 * ROW, LE);
-        c41.intoMemorySegment(out, 4 * ROW + HALF, LE);
-        c50.intoMemorySegment(out, 5 * ROW, LE);
-        c51.intoMemorySegment(out, 5 * ROW + HALF, LE);
-        c60.intoMemorySegment(out, 6 * ROW, LE);
-        c61.intoMemorySegment(out, 6 * ROW + HALF, LE);
-        c70.intoMemorySegment(out, 7 * ROW, LE);
-        c71.intoMemorySegment(out, 7 * ROW + HALF, LE);
+        c00.intoMemorySegment(c, co, LE);
+        c01.intoMemorySegment(c, co + HALF, LE);
+        c10.intoMemorySegment(c, co + ROW, LE);
+        c11.intoMemorySegment(c, co + ROW + HALF, LE);
+        c20.intoMemorySegment(c, co + 2 * ROW, LE);
+        c21.intoMemorySegment(c, co + 2 * ROW + HALF, LE);
+        c30.intoMemorySegment(c, co + 3 * ROW, LE);
+        c31.intoMemorySegment(c, co + 3 * ROW + HALF, LE);
     }
 }
