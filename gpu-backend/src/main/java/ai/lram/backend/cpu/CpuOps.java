@@ -20,8 +20,8 @@ final class CpuOps implements Ops {
     private final ConvOps conv;
     private final ElementwiseOps elementwise;
     private final EmbeddingOps embedding;
-    private MlstmOps mlstm;
-    private SlstmOps slstm;
+    private final MlstmOps mlstm;
+    private final SlstmOps slstm;
     private AttentionOps attention;
     private SessionOps session;
     private final LossOps loss;
@@ -31,9 +31,11 @@ final class CpuOps implements Ops {
         optimizer = new CpuOptimizer(workers);
         embedding = new CpuEmbedding(workers);
         norm = new CpuNorm(workers);
-        elementwise = new CpuElementwise(workers);
-        loss = new CpuLoss(workers);
+        mlstm = new CpuMlstm(workers);
+        slstm = new CpuSlstm(workers);
         conv = new CpuConv(workers);
+        loss = new CpuLoss(workers);
+        elementwise = new CpuElementwise(workers);
     }
 
     @Override
