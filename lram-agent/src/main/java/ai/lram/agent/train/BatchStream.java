@@ -1,5 +1,6 @@
 package ai.lram.agent.train;
 
+import ai.lram.agent.ConfigException;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.ActionCodec;
@@ -7,12 +8,14 @@ import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.TaskCodec;
 import ai.lram.dataset.Column;
 import ai.lram.dataset.TaskInfo;
+import ai.lram.dataset.sample.Window;
+import ai.lram.dataset.sample.WindowSampler;
 import ai.lram.dataset.store.TrajectoryStore;
 import java.util.Arrays;
 
 /**
  * Fills batches of B windows of T environment steps from a store. Tasks take turns over the rows, so that each has an equal share;
- * within a task, episodes are drawn with probability proportional to their length.
+ * within a task every row of the data is equally likely.
  *
  * <p>Following episodes ({@code carry}): a row plays its episode window by window and draws a new one at its end; {@link #fresh} says which
  * rows start an episode. Otherwise each window is drawn anew: its end uniformly over the episode, the last transition included, its start T
@@ -31,12 +34,14 @@ public final class BatchStream {
     private final SeededRandom random;
     private final TaskCodec[] codecs;
     private final TaskInfo[] infos;
-    private final int[][] episodes;
-    private final double[][] cumulative;
+    private final WindowSampler sampler;
+    private final Window window = new Window();
+    /** Position on the card by task number of the store. */
+    private final int[] taskOf;
+
     private final int[] rowTask;
     private final int[] rowEpisode;
     private final int[] rowStart;
-    private int nextTask;
 
     /** (B, T, stateDim), standardised and padded with zeros. */
     public final float[] states;
@@ -86,22 +91,22 @@ public final class BatchStream {
         int tasks = card.tasks().size();
         codecs = new TaskCodec[tasks];
         infos = new TaskInfo[tasks];
-        episodes = new int[tasks][];
-        cumulative = new double[tasks][];
+        taskOf = new int[store.taskIds().size()];
         int maxObs = 1;
         for (int i = 0; i < tasks; i++) {
             TaskCard t = card.tasks().get(i);
             codecs[i] = new TaskCodec(t, bins);
             infos[i] = store.taskInfo(t.id());
-            episodes[i] = taskEpisodes[i].clone();
-            cumulative[i] = new double[episodes[i].length];
-            double sum = 0;
-            for (int j = 0; j < episodes[i].length; j++) {
-                sum += store.length(episodes[i][j]);
-                cumulative[i][j] = sum;
-            }
+            taskOf[store.taskIds().indexOf(t.id())] = i;
             maxObs = Math.max(maxObs, t.observationSize());
         }
+        sampler = WindowSampler.builder(store, Arrays.stream(taskEpisodes).flatMapToInt(Arrays::stream).toArray())
+                .mode(carry ? WindowSampler.Mode.WHOLE_EPISODE : WindowSampler.Mode.RANDOM_END)
+                .windowLength(carry ? Integer.MAX_VALUE : steps)
+                .groupBy(WindowSampler.GroupBy.TASK)
+                .mixing(WindowSampler.Mixing.ROUND_ROBIN)
+                .seed(seed)
+                .build();
         rowTask = new int[batch];
         rowEpisode = new int[batch];
         rowStart = new int[batch];
@@ -146,23 +151,14 @@ public final class BatchStream {
             return;
         }
         boolean first = rowEpisode[row] < 0;
-        int task = nextTask;
-        nextTask = (nextTask + 1) % codecs.length;
-        double[] c = cumulative[task];
-        int at = Arrays.binarySearch(c, random.nextDouble() * c[c.length - 1]);
-        int pick = Math.min(c.length - 1, at < 0 ? -at - 1 : at + 1);
-        rowTask[row] = task;
-        rowEpisode[row] = episodes[task][pick];
-        int len = store.length(rowEpisode[row]);
+        sampler.next(window);
+        rowEpisode[row] = window.episode();
+        rowTask[row] = taskOf[store.taskNumber(window.episode())];
+        rowStart[row] = window.start();
         fresh[row] = true;
-        if (!carry) {
-            int end = 1 + random.nextInt(len);
-            rowStart[row] = Math.max(0, end - steps);
-        } else if (first) {
+        if (carry && first) {
             // Spread the rows over their first episodes, so that they do not all end together for ever.
-            rowStart[row] = steps * random.nextInt((len + steps - 1) / steps);
-        } else {
-            rowStart[row] = 0;
+            rowStart[row] = window.length() * row / batch / steps * steps;
         }
     }
 
@@ -215,29 +211,34 @@ public final class BatchStream {
 
     /** Everything needed to go on drawing what an uninterrupted stream would draw. */
     public long[] state() {
-        long[] s = new long[2 + 3 * batch];
-        s[0] = random.state();
-        s[1] = nextTask;
+        long[] draws = sampler.state();
+        long[] s = Arrays.copyOf(draws, draws.length + 1 + 3 * batch);
+        s[draws.length] = random.state();
         for (int i = 0; i < batch; i++) {
-            s[2 + 3 * i] = rowTask[i];
-            s[3 + 3 * i] = rowEpisode[i];
-            s[4 + 3 * i] = rowStart[i];
+            int at = draws.length + 1 + 3 * i;
+            s[at] = rowTask[i];
+            s[at + 1] = rowEpisode[i];
+            s[at + 2] = rowStart[i];
         }
         return s;
     }
 
     /** Goes back to a {@link #state}. */
     public void restore(long[] s) {
-        if (s.length != 2 + 3 * batch) {
-            throw new ai.lram.agent.ConfigException("batch stream state of " + s.length + " numbers", "a batch of " + batch + " rows needs "
-                    + (2 + 3 * batch), "resume with the batch size of the saved run");
+        int draws = sampler.state().length;
+        if (s.length != draws + 1 + 3 * batch) {
+            throw new ConfigException(
+                    "batch stream state of " + s.length + " numbers",
+                    "a batch of " + batch + " rows needs " + (draws + 1 + 3 * batch),
+                    "resume with the batch size of the saved run");
         }
-        random.restore(s[0]);
-        nextTask = (int) s[1];
+        sampler.restore(Arrays.copyOf(s, draws));
+        random.restore(s[draws]);
         for (int i = 0; i < batch; i++) {
-            rowTask[i] = (int) s[2 + 3 * i];
-            rowEpisode[i] = (int) s[3 + 3 * i];
-            rowStart[i] = (int) s[4 + 3 * i];
+            int at = draws + 1 + 3 * i;
+            rowTask[i] = (int) s[at];
+            rowEpisode[i] = (int) s[at + 1];
+            rowStart[i] = (int) s[at + 2];
         }
     }
 }

@@ -29,11 +29,6 @@ final class SeededRandom {
         return (nextLong() >>> 11) * 0x1.0p-53;
     }
 
-    /** Uniform in 0..bound-1. */
-    int nextInt(int bound) {
-        return (int) (nextDouble() * bound);
-    }
-
     double nextGaussian() {
         double u = 1 - nextDouble();
         return Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * nextDouble());
