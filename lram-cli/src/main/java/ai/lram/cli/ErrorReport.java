@@ -1,5 +1,6 @@
 package ai.lram.cli;
 
+import ai.lram.agent.train.TrainingDivergedException;
 import ai.lram.backend.BackendException;
 import ai.lram.backend.BackendUnavailableException;
 import picocli.CommandLine;
@@ -9,7 +10,7 @@ import picocli.CommandLine.ParseResult;
 
 /**
  * Turns what a command throws into one line and an exit code. Our own typed errors say what, why and fix, so they need no
- * stack trace: 2 if the input or the machine must change, 1 if an engine failed under way. Anything else is a defect and
+ * stack trace: 2 if the input or the machine must change, 1 if an engine or a training failed under way. Anything else is a defect and
  * shows its trace.
  */
 final class ErrorReport implements IExecutionExceptionHandler {
@@ -23,7 +24,8 @@ final class ErrorReport implements IExecutionExceptionHandler {
             return ExitCode.SOFTWARE;
         }
         command.getErr().println("lram: " + e.getMessage());
-        boolean engineFailed = e instanceof BackendException && !(e instanceof BackendUnavailableException);
-        return engineFailed ? ExitCode.SOFTWARE : ExitCode.USAGE;
+        boolean failed = e instanceof BackendException && !(e instanceof BackendUnavailableException)
+                || e instanceof TrainingDivergedException;
+        return failed ? ExitCode.SOFTWARE : ExitCode.USAGE;
     }
 }

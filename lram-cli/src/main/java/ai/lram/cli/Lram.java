@@ -21,7 +21,13 @@ import picocli.CommandLine.Spec;
         description = "Trains Large Recurrent Action Models and serves them to robots in real time.",
         mixinStandardHelpOptions = true,
         versionProvider = Lram.Version.class,
-        subcommands = {DoctorCommand.class, CommandLine.HelpCommand.class},
+        subcommands = {
+            DataCommand.class,
+            TrainCommand.class,
+            EvalCommand.class,
+            DoctorCommand.class,
+            CommandLine.HelpCommand.class
+        },
         footer = {"", "lram test runs every test of the project (the launcher script does that by itself)."})
 public final class Lram implements Runnable {
     @Spec

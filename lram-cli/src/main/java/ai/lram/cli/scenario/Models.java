@@ -1,0 +1,123 @@
+package ai.lram.cli.scenario;
+
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.agent.policy.LramPolicy;
+import ai.lram.agent.policy.Policy;
+import ai.lram.agent.policy.PolicyBatch;
+import ai.lram.backend.Backend;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Backends;
+import ai.lram.cli.config.InputException;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+
+/** Finds checkpoints and turns them into policies. */
+public final class Models {
+    /** Folder of the checkpoint inside a training run's folder. */
+    static final String MODEL = "model";
+
+    private Models() {}
+
+    /** The checkpoint at {@code folder}, or of the training run there. @throws InputException if there is none */
+    public static Path resolve(Path folder) {
+        if (Checkpoint.exists(folder)) {
+            return folder;
+        }
+        if (Checkpoint.exists(folder.resolve(MODEL))) {
+            return folder.resolve(MODEL);
+        }
+        throw new InputException("there is no model at " + folder,
+                "neither it nor its folder " + MODEL + " holds " + Checkpoint.MODEL,
+                "name the folder that lram train wrote (its --out), or a checkpoint");
+    }
+
+    /**
+     * Loads a model onto an engine of its own. The calling thread owns the policy; closing it closes the engine too.
+     *
+     * @param slots sessions it can hold
+     * @param maxBatch sessions per step
+     */
+    public static Policy open(Path model, String device, int threads, int slots, int maxBatch) {
+        Path folder = resolve(model);
+        Backend backend = Backends.open(device, BackendOptions.threads(threads));
+        Checkpoint.Loaded loaded = null;
+        boolean kept = false;
+        try {
+            loaded = Checkpoint.load(folder, backend, false);
+            LramPolicy policy = new LramPolicy(loaded.model(), loaded.card(), LramPolicy.Options.of(slots, maxBatch));
+            kept = true;
+            return new Owned(policy, loaded, backend);
+        } finally {
+            if (!kept) {
+                if (loaded != null) {
+                    loaded.close();
+                }
+                backend.close();
+            }
+        }
+    }
+
+    /** The task named, or the only one. @throws InputException if none is named and there are several */
+    public static TaskCard task(ModelCard card, String id) {
+        if (id != null) {
+            return card.task(id);
+        }
+        if (card.tasks().size() > 1) {
+            throw new InputException("no task was named", "the model knows " + card.tasks().stream().map(TaskCard::id).toList(),
+                    "add --task ID");
+        }
+        return card.tasks().getFirst();
+    }
+
+    /** A policy that owns everything below it. */
+    private record Owned(LramPolicy policy, Checkpoint.Loaded loaded, Backend backend) implements Policy {
+        @Override
+        public ModelCard card() {
+            return policy.card();
+        }
+
+        @Override
+        public int slots() {
+            return policy.slots();
+        }
+
+        @Override
+        public int maxBatch() {
+            return policy.maxBatch();
+        }
+
+        @Override
+        public void reset(int slot, TaskCard task) {
+            policy.reset(slot, task);
+        }
+
+        @Override
+        public void step(PolicyBatch batch) {
+            policy.step(batch);
+        }
+
+        @Override
+        public long stateBytes() {
+            return policy.stateBytes();
+        }
+
+        @Override
+        public void saveState(int slot, MemorySegment target) {
+            policy.saveState(slot, target);
+        }
+
+        @Override
+        public void restoreState(int slot, MemorySegment source) {
+            policy.restoreState(slot, source);
+        }
+
+        @Override
+        public void close() {
+            policy.close();
+            loaded.close();
+            backend.close();
+        }
+    }
+}
