@@ -22,12 +22,13 @@ final class CpuOps implements Ops {
     private final EmbeddingOps embedding;
     private final MlstmOps mlstm;
     private final SlstmOps slstm;
-    private AttentionOps attention;
+    private final AttentionOps attention;
     private SessionOps session;
     private final LossOps loss;
     private final OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
+        attention = new CpuAttention(workers);
         optimizer = new CpuOptimizer(workers);
         embedding = new CpuEmbedding(workers);
         norm = new CpuNorm(workers);

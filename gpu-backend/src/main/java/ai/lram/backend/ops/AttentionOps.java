@@ -11,9 +11,9 @@ public interface AttentionOps {
     void causalBackward(Stream s, Tensor q, Tensor k, Tensor v, Tensor y, Tensor lse, Tensor dy, Tensor dq, Tensor dk, Tensor dv);
 
     /**
-     * Session step with KV cache. q, k, v, y (B, L, NH, D); keys, values (slots, capacity, NH, D); length I32 (slots), tokens cached so
-     * far; slots, counts I32 (B) as in {@link SessionOps}. Appends the row's tokens, attends to all cached ones causally, advances the
-     * length. A full cache overwrites its oldest token (ring).
+     * Session step with KV cache. q, k, v, y (B, L, NH, D); keys, values (slots, capacity, NH, D); length I32 (slots), tokens appended so
+     * far; slots, counts I32 (B) as in {@link SessionOps}. Appends the row's tokens one after the other, each attending to itself and all
+     * that are cached then, and advances the length. A full cache overwrites its oldest token: token t lies in row t mod capacity.
      */
     void cachedStep(
             Stream s, Tensor slots, Tensor counts, Tensor q, Tensor k, Tensor v, Tensor keys, Tensor values, Tensor length, Tensor y);
