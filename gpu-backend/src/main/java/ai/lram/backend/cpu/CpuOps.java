@@ -15,7 +15,7 @@ import ai.lram.backend.ops.SlstmOps;
 
 /** The kernels of the CPU engine. */
 final class CpuOps implements Ops {
-    private MatmulOps matmul;
+    private final MatmulOps matmul;
     private final NormOps norm;
     private final ConvOps conv;
     private final ElementwiseOps elementwise;
@@ -28,6 +28,7 @@ final class CpuOps implements Ops {
     private final OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
+        matmul = new CpuMatmul(workers);
         attention = new CpuAttention(workers);
         optimizer = new CpuOptimizer(workers);
         embedding = new CpuEmbedding(workers);

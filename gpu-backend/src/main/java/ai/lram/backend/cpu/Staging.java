@@ -13,7 +13,32 @@ final class Staging {
     final MemorySegment block0 = allocate(BLOCK);
     final MemorySegment block1 = allocate(BLOCK);
 
+    private MemorySegment packedA = allocate(0);
+    private MemorySegment packedB = allocate(0);
+    private final MemorySegment tile = allocate(4096);
+
     private Staging() {}
+
+    /** At least {@code floats}, for panels of a product's left factor. */
+    MemorySegment packedA(long floats) {
+        if (packedA.byteSize() < floats * Float.BYTES) {
+            packedA = allocate(floats);
+        }
+        return packedA;
+    }
+
+    /** At least {@code floats}, for panels of a product's right factor. */
+    MemorySegment packedB(long floats) {
+        if (packedB.byteSize() < floats * Float.BYTES) {
+            packedB = allocate(floats);
+        }
+        return packedB;
+    }
+
+    /** One tile of a product. */
+    MemorySegment tile() {
+        return tile;
+    }
 
     static Staging own() {
         return OWN.get();

@@ -1,0 +1,648 @@
+package ai.lram.backend.cpu;
+
+import static ai.lram.backend.cpu.VectorMath.F;
+import static ai.lram.backend.cpu.VectorMath.LANES;
+import static ai.lram.backend.cpu.VectorMath.ZERO;
+import static ai.lram.backend.cpu.VectorMath.load;
+import static ai.lram.backend.cpu.VectorMath.store;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorShuffle;
+
+/**
+ * y = x w^T + bias for few rows of x, as dot products over the unpacked weights: each block of {@link #BLOCK} weight rows is read from
+ * memory once and meets every row of x. Allocates nothing.
+ */
+final class FewRows {
+    /** Weight rows of one unit of work. */
+    static final int BLOCK = 8;
+
+    /** Most rows of x that a register tile holds. */
+    private static final int GROUP = 6;
+
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+
+    private FewRows() {}
+
+    /**
+     * Blocks {@code from} to {@code to} of the n columns of y (m, n). Rows of x and y are {@code ldx} and {@code ldy} floats apart and begin
+     * at elements {@code xAt} and {@code yAt}; w (n, k) is dense from {@code wAt} on, bias (or null) from {@code biasAt}.
+     */
+    static void multiply(
+            int m,
+            int n,
+            int k,
+            MemorySegment x,
+            long xAt,
+            long ldx,
+            MemorySegment w,
+            long wAt,
+            MemorySegment bias,
+            long biasAt,
+            MemorySegment y,
+            long yAt,
+            long ldy,
+            int from,
+            int to) {
+        MemorySegment sums = Staging.own().tile();
+        int groups = (m + GROUP - 1) / GROUP;
+        for (int block = from; block < to; block++) {
+            int column = block * BLOCK;
+            int columns = Math.min(BLOCK, n - column);
+            int row = 0;
+            for (int g = 0; g < groups; g++) {
+                int rows = (m - row + groups - g - 1) / (groups - g);
+                long rowAt = xAt + row * ldx;
+                long weightAt = wAt + (long) column * k;
+                long into = yAt + row * ldy + column;
+                dots(rows, w, weightAt, columns, x, rowAt, ldx, k, sums);
+                finish(rows, columns, w, weightAt, x, rowAt, ldx, k, sums, bias, biasAt + column, y, into, ldy);
+                row += rows;
+            }
+        }
+    }
+
+    /** Lane-wise sums of {@code rows} rows of x with {@link #BLOCK} rows of w, without the last k % LANES terms. */
+    private static void dots(
+            int rows, MemorySegment w, long wAt, int columns, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums) {
+        if (rows <= 3) {
+            int last = columns - 1;
+            switch (rows) {
+                case 1 -> dot8x1(w, wAt, last, x, xAt, ldx, k, sums, 0);
+                case 2 -> dot8x2(w, wAt, last, x, xAt, ldx, k, sums, 0);
+                default -> dot8x3(w, wAt, last, x, xAt, ldx, k, sums, 0);
+            }
+            return;
+        }
+        for (int j = 0; j < columns; j += 4) {
+            int last = Math.min(4, columns - j) - 1;
+            long at = wAt + (long) j * k;
+            switch (rows) {
+                case 4 -> dot4x4(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
+                case 5 -> dot4x5(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
+                default -> dot4x6(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
+            }
+        }
+    }
+
+    private static void finish(
+            int rows,
+            int columns,
+            MemorySegment w,
+            long wAt,
+            MemorySegment x,
+            long xAt,
+            long ldx,
+            int k,
+            MemorySegment sums,
+            MemorySegment bias,
+            long biasAt,
+            MemorySegment y,
+            long yAt,
+            long ldy) {
+        int tail = k % LANES;
+        for (int i = 0; i < rows; i++) {
+            long at = (long) i * BLOCK * LANES;
+            if (LANES == 16 && columns == BLOCK) {
+                store(sumEight(sums, at), y, yAt + i * ldy, FIRST_EIGHT);
+            } else {
+                for (int j = 0; j < columns; j++) {
+                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.sum(load(sums, at + (long) j * LANES)));
+                }
+            }
+            if (tail != 0 || bias != null) {
+                finishRow(columns, w, wAt, x, xAt + i * ldx, k, tail, bias, biasAt, y, yAt + i * ldy);
+            }
+        }
+    }
+
+    private static void finishRow(
+            int columns,
+            MemorySegment w,
+            long wAt,
+            MemorySegment x,
+            long xAt,
+            int k,
+            int tail,
+            MemorySegment bias,
+            long biasAt,
+            MemorySegment y,
+            long yAt) {
+        for (int j = 0; j < columns; j++) {
+            float rest = 0;
+            for (int d = k - tail; d < k; d++) {
+                rest = Math.fma(w.get(FLOAT, (wAt + (long) j * k + d) * 4), x.get(FLOAT, (xAt + d) * 4), rest);
+            }
+            float v = y.get(FLOAT, (yAt + j) * 4) + rest;
+            y.set(FLOAT, (yAt + j) * 4, bias == null ? v : v + bias.get(FLOAT, (biasAt + j) * 4));
+        }
+    }
+
+    private static final VectorMask<Float> FIRST_EIGHT = F.indexInRange(0, 8);
+    private static final VectorMask<Float> HIGH_8 = lanesWith(8);
+    private static final VectorMask<Float> HIGH_4 = lanesWith(4);
+    private static final VectorMask<Float> HIGH_2 = lanesWith(2);
+    private static final VectorShuffle<Float> SWAP_8 = swap(8);
+    private static final VectorShuffle<Float> SWAP_4 = swap(4);
+    private static final VectorShuffle<Float> SWAP_2 = swap(2);
+    private static final VectorShuffle<Float> SWAP_1 = swap(1);
+    private static final VectorShuffle<Float> EVEN = VectorShuffle.fromOp(F, i -> 2 * i % LANES);
+
+    private static VectorMask<Float> lanesWith(int bit) {
+        boolean[] set = new boolean[LANES];
+        for (int i = 0; i < LANES; i++) {
+            set[i] = (i & bit) != 0;
+        }
+        return VectorMask.fromArray(F, set, 0);
+    }
+
+    private static VectorShuffle<Float> swap(int bit) {
+        return VectorShuffle.fromOp(F, i -> (i ^ bit) % LANES);
+    }
+
+    /** The sums of the lanes of eight 16-lane vectors, in the order of additions of {@link VectorMath#sum}, in the first eight lanes. */
+    private static FloatVector sumEight(MemorySegment t, long at) {
+        FloatVector v04 = fold8(load(t, at), load(t, at + 4 * LANES));
+        FloatVector v26 = fold8(load(t, at + 2 * LANES), load(t, at + 6 * LANES));
+        FloatVector even = fold4(v04, v26);
+        FloatVector v15 = fold8(load(t, at + LANES), load(t, at + 5 * LANES));
+        FloatVector v37 = fold8(load(t, at + 3 * LANES), load(t, at + 7 * LANES));
+        FloatVector odd = fold4(v15, v37);
+        FloatVector all = even.blend(odd, HIGH_2).add(odd.blend(even, HIGH_2).rearrange(SWAP_2));
+        return all.add(all.rearrange(SWAP_1)).rearrange(EVEN);
+    }
+
+    /** Halves summed: a in the low eight lanes, b in the high ones. */
+    private static FloatVector fold8(FloatVector a, FloatVector b) {
+        return a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
+    }
+
+    private static FloatVector fold4(FloatVector a, FloatVector b) {
+        return a.blend(b, HIGH_4).add(b.blend(a, HIGH_4).rearrange(SWAP_4));
+    }
+
+    private static void dot8x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long w4 = wAt + (long) Math.min(4, last) * k;
+        long w5 = wAt + (long) Math.min(5, last) * k;
+        long w6 = wAt + (long) Math.min(6, last) * k;
+        long w7 = wAt + (long) Math.min(7, last) * k;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s04 = ZERO;
+        FloatVector s05 = ZERO;
+        FloatVector s06 = ZERO;
+        FloatVector s07 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            q = load(w, w4 + d);
+            s04 = q.fma(p0, s04);
+            q = load(w, w5 + d);
+            s05 = q.fma(p0, s05);
+            q = load(w, w6 + d);
+            s06 = q.fma(p0, s06);
+            q = load(w, w7 + d);
+            s07 = q.fma(p0, s07);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s04, sums, at + 4 * LANES);
+        store(s05, sums, at + 5 * LANES);
+        store(s06, sums, at + 6 * LANES);
+        store(s07, sums, at + 7 * LANES);
+    }
+
+    private static void dot8x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long w4 = wAt + (long) Math.min(4, last) * k;
+        long w5 = wAt + (long) Math.min(5, last) * k;
+        long w6 = wAt + (long) Math.min(6, last) * k;
+        long w7 = wAt + (long) Math.min(7, last) * k;
+        long x1 = xAt + ldx;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s04 = ZERO;
+        FloatVector s05 = ZERO;
+        FloatVector s06 = ZERO;
+        FloatVector s07 = ZERO;
+        FloatVector s10 = ZERO;
+        FloatVector s11 = ZERO;
+        FloatVector s12 = ZERO;
+        FloatVector s13 = ZERO;
+        FloatVector s14 = ZERO;
+        FloatVector s15 = ZERO;
+        FloatVector s16 = ZERO;
+        FloatVector s17 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector p1 = load(x, x1 + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            s10 = q.fma(p1, s10);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            s11 = q.fma(p1, s11);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            s12 = q.fma(p1, s12);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            s13 = q.fma(p1, s13);
+            q = load(w, w4 + d);
+            s04 = q.fma(p0, s04);
+            s14 = q.fma(p1, s14);
+            q = load(w, w5 + d);
+            s05 = q.fma(p0, s05);
+            s15 = q.fma(p1, s15);
+            q = load(w, w6 + d);
+            s06 = q.fma(p0, s06);
+            s16 = q.fma(p1, s16);
+            q = load(w, w7 + d);
+            s07 = q.fma(p0, s07);
+            s17 = q.fma(p1, s17);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s04, sums, at + 4 * LANES);
+        store(s05, sums, at + 5 * LANES);
+        store(s06, sums, at + 6 * LANES);
+        store(s07, sums, at + 7 * LANES);
+        store(s10, sums, at + 8 * LANES);
+        store(s11, sums, at + 9 * LANES);
+        store(s12, sums, at + 10 * LANES);
+        store(s13, sums, at + 11 * LANES);
+        store(s14, sums, at + 12 * LANES);
+        store(s15, sums, at + 13 * LANES);
+        store(s16, sums, at + 14 * LANES);
+        store(s17, sums, at + 15 * LANES);
+    }
+
+    private static void dot8x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long w4 = wAt + (long) Math.min(4, last) * k;
+        long w5 = wAt + (long) Math.min(5, last) * k;
+        long w6 = wAt + (long) Math.min(6, last) * k;
+        long w7 = wAt + (long) Math.min(7, last) * k;
+        long x1 = xAt + ldx;
+        long x2 = xAt + 2 * ldx;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s04 = ZERO;
+        FloatVector s05 = ZERO;
+        FloatVector s06 = ZERO;
+        FloatVector s07 = ZERO;
+        FloatVector s10 = ZERO;
+        FloatVector s11 = ZERO;
+        FloatVector s12 = ZERO;
+        FloatVector s13 = ZERO;
+        FloatVector s14 = ZERO;
+        FloatVector s15 = ZERO;
+        FloatVector s16 = ZERO;
+        FloatVector s17 = ZERO;
+        FloatVector s20 = ZERO;
+        FloatVector s21 = ZERO;
+        FloatVector s22 = ZERO;
+        FloatVector s23 = ZERO;
+        FloatVector s24 = ZERO;
+        FloatVector s25 = ZERO;
+        FloatVector s26 = ZERO;
+        FloatVector s27 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector p1 = load(x, x1 + d);
+            FloatVector p2 = load(x, x2 + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            s10 = q.fma(p1, s10);
+            s20 = q.fma(p2, s20);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            s11 = q.fma(p1, s11);
+            s21 = q.fma(p2, s21);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            s12 = q.fma(p1, s12);
+            s22 = q.fma(p2, s22);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            s13 = q.fma(p1, s13);
+            s23 = q.fma(p2, s23);
+            q = load(w, w4 + d);
+            s04 = q.fma(p0, s04);
+            s14 = q.fma(p1, s14);
+            s24 = q.fma(p2, s24);
+            q = load(w, w5 + d);
+            s05 = q.fma(p0, s05);
+            s15 = q.fma(p1, s15);
+            s25 = q.fma(p2, s25);
+            q = load(w, w6 + d);
+            s06 = q.fma(p0, s06);
+            s16 = q.fma(p1, s16);
+            s26 = q.fma(p2, s26);
+            q = load(w, w7 + d);
+            s07 = q.fma(p0, s07);
+            s17 = q.fma(p1, s17);
+            s27 = q.fma(p2, s27);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s04, sums, at + 4 * LANES);
+        store(s05, sums, at + 5 * LANES);
+        store(s06, sums, at + 6 * LANES);
+        store(s07, sums, at + 7 * LANES);
+        store(s10, sums, at + 8 * LANES);
+        store(s11, sums, at + 9 * LANES);
+        store(s12, sums, at + 10 * LANES);
+        store(s13, sums, at + 11 * LANES);
+        store(s14, sums, at + 12 * LANES);
+        store(s15, sums, at + 13 * LANES);
+        store(s16, sums, at + 14 * LANES);
+        store(s17, sums, at + 15 * LANES);
+        store(s20, sums, at + 16 * LANES);
+        store(s21, sums, at + 17 * LANES);
+        store(s22, sums, at + 18 * LANES);
+        store(s23, sums, at + 19 * LANES);
+        store(s24, sums, at + 20 * LANES);
+        store(s25, sums, at + 21 * LANES);
+        store(s26, sums, at + 22 * LANES);
+        store(s27, sums, at + 23 * LANES);
+    }
+
+    private static void dot4x4(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long x1 = xAt + ldx;
+        long x2 = xAt + 2 * ldx;
+        long x3 = xAt + 3 * ldx;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s10 = ZERO;
+        FloatVector s11 = ZERO;
+        FloatVector s12 = ZERO;
+        FloatVector s13 = ZERO;
+        FloatVector s20 = ZERO;
+        FloatVector s21 = ZERO;
+        FloatVector s22 = ZERO;
+        FloatVector s23 = ZERO;
+        FloatVector s30 = ZERO;
+        FloatVector s31 = ZERO;
+        FloatVector s32 = ZERO;
+        FloatVector s33 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector p1 = load(x, x1 + d);
+            FloatVector p2 = load(x, x2 + d);
+            FloatVector p3 = load(x, x3 + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            s10 = q.fma(p1, s10);
+            s20 = q.fma(p2, s20);
+            s30 = q.fma(p3, s30);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            s11 = q.fma(p1, s11);
+            s21 = q.fma(p2, s21);
+            s31 = q.fma(p3, s31);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            s12 = q.fma(p1, s12);
+            s22 = q.fma(p2, s22);
+            s32 = q.fma(p3, s32);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            s13 = q.fma(p1, s13);
+            s23 = q.fma(p2, s23);
+            s33 = q.fma(p3, s33);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s10, sums, at + 8 * LANES);
+        store(s11, sums, at + 9 * LANES);
+        store(s12, sums, at + 10 * LANES);
+        store(s13, sums, at + 11 * LANES);
+        store(s20, sums, at + 16 * LANES);
+        store(s21, sums, at + 17 * LANES);
+        store(s22, sums, at + 18 * LANES);
+        store(s23, sums, at + 19 * LANES);
+        store(s30, sums, at + 24 * LANES);
+        store(s31, sums, at + 25 * LANES);
+        store(s32, sums, at + 26 * LANES);
+        store(s33, sums, at + 27 * LANES);
+    }
+
+    private static void dot4x5(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long x1 = xAt + ldx;
+        long x2 = xAt + 2 * ldx;
+        long x3 = xAt + 3 * ldx;
+        long x4 = xAt + 4 * ldx;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s10 = ZERO;
+        FloatVector s11 = ZERO;
+        FloatVector s12 = ZERO;
+        FloatVector s13 = ZERO;
+        FloatVector s20 = ZERO;
+        FloatVector s21 = ZERO;
+        FloatVector s22 = ZERO;
+        FloatVector s23 = ZERO;
+        FloatVector s30 = ZERO;
+        FloatVector s31 = ZERO;
+        FloatVector s32 = ZERO;
+        FloatVector s33 = ZERO;
+        FloatVector s40 = ZERO;
+        FloatVector s41 = ZERO;
+        FloatVector s42 = ZERO;
+        FloatVector s43 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector p1 = load(x, x1 + d);
+            FloatVector p2 = load(x, x2 + d);
+            FloatVector p3 = load(x, x3 + d);
+            FloatVector p4 = load(x, x4 + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            s10 = q.fma(p1, s10);
+            s20 = q.fma(p2, s20);
+            s30 = q.fma(p3, s30);
+            s40 = q.fma(p4, s40);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            s11 = q.fma(p1, s11);
+            s21 = q.fma(p2, s21);
+            s31 = q.fma(p3, s31);
+            s41 = q.fma(p4, s41);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            s12 = q.fma(p1, s12);
+            s22 = q.fma(p2, s22);
+            s32 = q.fma(p3, s32);
+            s42 = q.fma(p4, s42);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            s13 = q.fma(p1, s13);
+            s23 = q.fma(p2, s23);
+            s33 = q.fma(p3, s33);
+            s43 = q.fma(p4, s43);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s10, sums, at + 8 * LANES);
+        store(s11, sums, at + 9 * LANES);
+        store(s12, sums, at + 10 * LANES);
+        store(s13, sums, at + 11 * LANES);
+        store(s20, sums, at + 16 * LANES);
+        store(s21, sums, at + 17 * LANES);
+        store(s22, sums, at + 18 * LANES);
+        store(s23, sums, at + 19 * LANES);
+        store(s30, sums, at + 24 * LANES);
+        store(s31, sums, at + 25 * LANES);
+        store(s32, sums, at + 26 * LANES);
+        store(s33, sums, at + 27 * LANES);
+        store(s40, sums, at + 32 * LANES);
+        store(s41, sums, at + 33 * LANES);
+        store(s42, sums, at + 34 * LANES);
+        store(s43, sums, at + 35 * LANES);
+    }
+
+    private static void dot4x6(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+        long w0 = wAt;
+        long w1 = wAt + (long) Math.min(1, last) * k;
+        long w2 = wAt + (long) Math.min(2, last) * k;
+        long w3 = wAt + (long) Math.min(3, last) * k;
+        long x1 = xAt + ldx;
+        long x2 = xAt + 2 * ldx;
+        long x3 = xAt + 3 * ldx;
+        long x4 = xAt + 4 * ldx;
+        long x5 = xAt + 5 * ldx;
+        FloatVector s00 = ZERO;
+        FloatVector s01 = ZERO;
+        FloatVector s02 = ZERO;
+        FloatVector s03 = ZERO;
+        FloatVector s10 = ZERO;
+        FloatVector s11 = ZERO;
+        FloatVector s12 = ZERO;
+        FloatVector s13 = ZERO;
+        FloatVector s20 = ZERO;
+        FloatVector s21 = ZERO;
+        FloatVector s22 = ZERO;
+        FloatVector s23 = ZERO;
+        FloatVector s30 = ZERO;
+        FloatVector s31 = ZERO;
+        FloatVector s32 = ZERO;
+        FloatVector s33 = ZERO;
+        FloatVector s40 = ZERO;
+        FloatVector s41 = ZERO;
+        FloatVector s42 = ZERO;
+        FloatVector s43 = ZERO;
+        FloatVector s50 = ZERO;
+        FloatVector s51 = ZERO;
+        FloatVector s52 = ZERO;
+        FloatVector s53 = ZERO;
+        for (int d = 0; d <= k - LANES; d += LANES) {
+            FloatVector p0 = load(x, xAt + d);
+            FloatVector p1 = load(x, x1 + d);
+            FloatVector p2 = load(x, x2 + d);
+            FloatVector p3 = load(x, x3 + d);
+            FloatVector p4 = load(x, x4 + d);
+            FloatVector p5 = load(x, x5 + d);
+            FloatVector q = load(w, w0 + d);
+            s00 = q.fma(p0, s00);
+            s10 = q.fma(p1, s10);
+            s20 = q.fma(p2, s20);
+            s30 = q.fma(p3, s30);
+            s40 = q.fma(p4, s40);
+            s50 = q.fma(p5, s50);
+            q = load(w, w1 + d);
+            s01 = q.fma(p0, s01);
+            s11 = q.fma(p1, s11);
+            s21 = q.fma(p2, s21);
+            s31 = q.fma(p3, s31);
+            s41 = q.fma(p4, s41);
+            s51 = q.fma(p5, s51);
+            q = load(w, w2 + d);
+            s02 = q.fma(p0, s02);
+            s12 = q.fma(p1, s12);
+            s22 = q.fma(p2, s22);
+            s32 = q.fma(p3, s32);
+            s42 = q.fma(p4, s42);
+            s52 = q.fma(p5, s52);
+            q = load(w, w3 + d);
+            s03 = q.fma(p0, s03);
+            s13 = q.fma(p1, s13);
+            s23 = q.fma(p2, s23);
+            s33 = q.fma(p3, s33);
+            s43 = q.fma(p4, s43);
+            s53 = q.fma(p5, s53);
+        }
+        store(s00, sums, at);
+        store(s01, sums, at + LANES);
+        store(s02, sums, at + 2 * LANES);
+        store(s03, sums, at + 3 * LANES);
+        store(s10, sums, at + 8 * LANES);
+        store(s11, sums, at + 9 * LANES);
+        store(s12, sums, at + 10 * LANES);
+        store(s13, sums, at + 11 * LANES);
+        store(s20, sums, at + 16 * LANES);
+        store(s21, sums, at + 17 * LANES);
+        store(s22, sums, at + 18 * LANES);
+        store(s23, sums, at + 19 * LANES);
+        store(s30, sums, at + 24 * LANES);
+        store(s31, sums, at + 25 * LANES);
+        store(s32, sums, at + 26 * LANES);
+        store(s33, sums, at + 27 * LANES);
+        store(s40, sums, at + 32 * LANES);
+        store(s41, sums, at + 33 * LANES);
+        store(s42, sums, at + 34 * LANES);
+        store(s43, sums, at + 35 * LANES);
+        store(s50, sums, at + 40 * LANES);
+        store(s51, sums, at + 41 * LANES);
+        store(s52, sums, at + 42 * LANES);
+        store(s53, sums, at + 43 * LANES);
+    }
+}
