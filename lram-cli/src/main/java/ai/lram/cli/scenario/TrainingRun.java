@@ -22,7 +22,6 @@ import ai.lram.dataset.sample.EpisodeSplit;
 import ai.lram.dataset.store.TrajectoryStore;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -200,7 +199,7 @@ public final class TrainingRun {
     private static TrainConfig settings(Request request, Path model) {
         boolean there = Checkpoint.exists(model);
         if (!request.resume()) {
-            if (there || Files.exists(request.out().resolve(SETTINGS))) {
+            if (there) {
                 throw new InputException("cannot start a run in " + request.out(), "there is one already",
                         "add --resume to go on with it, or choose another --out");
             }
