@@ -349,8 +349,8 @@ final class CpuSlstm implements SlstmOps {
             FloatVector i = raw(x[0], bias, at, bo, 0, b, c, mask);
             FloatVector f = raw(x[1], bias, at, bo, 1, b, c, mask);
             FloatVector n = FloatVector.fromMemorySegment(F, w, matN + o, LE);
-            FloatVector kept = SlstmCell.kept(f, n, FloatVector.fromMemorySegment(F, w, matM + o, LE));
-            FloatVector m = i.max(kept);
+            FloatVector kept = FloatVector.fromMemorySegment(F, w, matM + o, LE).add(VectorMath.logSigmoid(f));
+            FloatVector m = SlstmCell.stabiliser(i, kept, n);
             FloatVector write = VectorMath.exp(i.sub(m)).min(1f);
             FloatVector keep = VectorMath.exp(kept.sub(m)).min(1f);
             FloatVector z = VectorMath.tanh(raw(x[2], bias, at, bo, 2, b, c, mask));

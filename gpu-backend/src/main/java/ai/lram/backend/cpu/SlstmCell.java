@@ -7,8 +7,8 @@ import jdk.incubator.vector.VectorOperators;
 final class SlstmCell {
     private SlstmCell() {}
 
-    /** m + logsigmoid(f), or -infinity where n is 0: the forget path's exponent. */
-    static FloatVector kept(FloatVector f, FloatVector n, FloatVector m) {
-        return m.add(VectorMath.logSigmoid(f)).blend(Float.NEGATIVE_INFINITY, n.compare(VectorOperators.EQ, 0f));
+    /** The next stabiliser: i where n is 0, else the larger of i and the forget path's exponent. */
+    static FloatVector stabiliser(FloatVector i, FloatVector kept, FloatVector n) {
+        return i.max(kept).blend(i, n.compare(VectorOperators.EQ, 0f));
     }
 }

@@ -1,0 +1,56 @@
+package ai.lram.backend.cpu;
+
+/** Work arrays of the calling thread for session kernels; they grow to the largest size asked for and are then reused. */
+final class StepScratch {
+    private static final ThreadLocal<StepScratch> OF_THREAD = ThreadLocal.withInitial(StepScratch::new);
+
+    /** Cumulative log forget gates up to and with each ring token. */
+    double[] sums = new double[0];
+
+    /** Log input gates of the ring tokens. */
+    double[] inputs = new double[0];
+
+    /** Normaliser at the newest token. */
+    double[] normaliser = new double[0];
+
+    /** Attention weights, tokens by ring length. */
+    float[] weights = new float[0];
+
+    /** Queries weighted for the matrix state, tokens by DHQK; sLSTM: raw gates. */
+    float[] queries = new float[0];
+
+    /** Denominators per token. */
+    float[] divisors = new float[0];
+
+    /** Ring keys weighted for a fold, ring length by DHQK. */
+    float[] foldKeys = new float[0];
+
+    private StepScratch() {}
+
+    static StepScratch get() {
+        return OF_THREAD.get();
+    }
+
+    void reserve(int tokens, int ring, int dimQk, int raw) {
+        int padded = (ring + 2 * VectorMath.LANES) / VectorMath.LANES * VectorMath.LANES;
+        if (sums.length < padded) {
+            sums = new double[padded];
+            inputs = new double[padded];
+        }
+        if (normaliser.length < dimQk) {
+            normaliser = new double[dimQk];
+        }
+        if (weights.length < tokens * padded) {
+            weights = new float[tokens * padded];
+        }
+        if (queries.length < Math.max(tokens * dimQk, raw)) {
+            queries = new float[Math.max(tokens * dimQk, raw)];
+        }
+        if (divisors.length < tokens) {
+            divisors = new float[tokens];
+        }
+        if (foldKeys.length < ring * dimQk) {
+            foldKeys = new float[ring * dimQk];
+        }
+    }
+}
