@@ -62,15 +62,17 @@ public final class TaskCards {
         double rate = info.rateHz() > 0 ? info.rateHz() : 1;
         String[] obsNames = names(info.observation().orElse(null), d, "observation");
         String[] actionNames = names(info.action(), a, "action");
+        String[] obsUnits = units(info.observation().orElse(null), d);
+        String[] actionUnits = units(info.action(), a);
         List<ObservationFeature> obs = new ArrayList<>();
         for (int j = 0; j < d; j++) {
-            obs.add(observation(obsNames[j], observations, n, d, j));
+            obs.add(observation(obsNames[j], obsUnits[j], observations, n, d, j));
         }
         List<ActionFeature> acts = new ArrayList<>();
         List<Double> safe = new ArrayList<>();
         for (int j = 0; j < a; j++) {
             int relative = config.relativeActions() && !info.isDiscrete() ? Arrays.asList(obsNames).indexOf(actionNames[j]) : -1;
-            acts.add(action(info, actionNames[j], actions, observations, n, a, d, j, relative, maxStep[j] * rate * RATE_MARGIN, config));
+            acts.add(action(info, actionNames[j], actionUnits[j], actions, observations, n, a, d, j, relative, maxStep[j] * rate * RATE_MARGIN, config));
             safe.add(safeAction(info, acts.get(j), actions, n, a, j));
         }
         boolean imitation = !info.hasRewards();
@@ -112,7 +114,15 @@ public final class TaskCards {
         return out;
     }
 
-    private static ObservationFeature observation(String name, float[] x, int n, int d, int j) {
+    private static String[] units(FeatureSpec spec, int width) {
+        String[] out = new String[width];
+        for (int i = 0; i < width; i++) {
+            out[i] = spec != null && spec.units().size() == width ? spec.units().get(i) : "";
+        }
+        return out;
+    }
+
+    private static ObservationFeature observation(String name, String unit, float[] x, int n, int d, int j) {
         double sum = 0;
         for (int i = 0; i < n; i++) {
             sum += x[i * d + j];
@@ -127,11 +137,11 @@ public final class TaskCards {
         // A feature that hardly moves in training would be blown up by the smallest novelty later.
         double floor = 1e-3 * Math.max(1, Math.abs(mean));
         return new ObservationFeature(
-                name, "", Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY, mean, std < 1e-7 ? 1 : Math.max(std, floor));
+                name, unit, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY, mean, std < 1e-7 ? 1 : Math.max(std, floor));
     }
 
     private static ActionFeature action(
-            TaskInfo info, String name, float[] actions, float[] observations, int n, int a, int d, int j, int relative, double maxRate,
+            TaskInfo info, String name, String unit, float[] actions, float[] observations, int n, int a, int d, int j, int relative, double maxRate,
             TrainConfig config) {
         double low = Double.POSITIVE_INFINITY;
         double high = Double.NEGATIVE_INFINITY;
@@ -144,7 +154,7 @@ public final class TaskCards {
         }
         if (info.isDiscrete()) {
             double top = Math.max(1, discreteCount(info, actions) - 1);
-            return new ActionFeature(name, "", 0, top, Double.POSITIVE_INFINITY, 0, top, null);
+            return new ActionFeature(name, unit, 0, top, Double.POSITIVE_INFINITY, 0, top, null);
         }
         Arrays.sort(encoded);
         double encodeLow = relative < 0 ? encoded[0] : quantile(encoded, BIN_QUANTILE);
@@ -154,7 +164,7 @@ public final class TaskCards {
         boolean limited = !info.hasRewards() && maxRate > 0;
         return new ActionFeature(
                 name,
-                "",
+                unit,
                 info.hasRewards() ? low : low - margin,
                 info.hasRewards() && high > low ? high : high + margin,
                 limited ? maxRate : Double.POSITIVE_INFINITY,
