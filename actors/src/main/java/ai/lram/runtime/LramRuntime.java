@@ -35,19 +35,13 @@ public final class LramRuntime implements AutoCloseable {
      * @param clock monotonic time
      * @param timer alarms on that clock
      * @param pauses how long the process was stopped
-     * @param health told true when a policy runs and false when it stops; must not block
      */
-    public record Environment(MonotonicClock clock, WakeTimer timer, PauseMeter pauses, Consumer<Boolean> health) {
+    public record Environment(MonotonicClock clock, WakeTimer timer, PauseMeter pauses) {
         /** The JVM's clock, collectors and a timer thread. */
         public static Environment system() {
             MonotonicClock clock = MonotonicClock.system();
             return new Environment(
-                    clock, new ThreadWakeTimer("lram-deadlines", clock), PauseMeter.ofCollectors(), healthy -> {});
-        }
-
-        /** The same surroundings with another health listener. */
-        public Environment withHealth(Consumer<Boolean> listener) {
-            return new Environment(clock, timer, pauses, listener);
+                    clock, new ThreadWakeTimer("lram-deadlines", clock), PauseMeter.ofCollectors());
         }
     }
 
@@ -151,6 +145,16 @@ public final class LramRuntime implements AutoCloseable {
     /** True while a policy runs. */
     public boolean healthy() {
         return meters.healthy();
+    }
+
+    /** Tells {@code listener} whether a policy runs, now and at every change; it must not block. */
+    public void onHealth(Consumer<Boolean> listener) {
+        meters.onHealth(listener);
+    }
+
+    /** The clock of {@link ai.lram.runtime.protocol.Observation#receivedNs}. */
+    public MonotonicClock clock() {
+        return environment.clock();
     }
 
     /** Counts and latencies so far. */

@@ -252,7 +252,6 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 slots = ready.slots();
                 inference = ready.inference();
                 meters.healthy(true);
-                environment.health().accept(true);
                 started.complete(card);
                 tellSessions(new SessionActor.InferenceUp(inference));
             }
@@ -293,7 +292,6 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         starting = null;
         if (wasUp) {
             meters.healthy(false);
-            environment.health().accept(false);
             tellSessions(SessionActor.InferenceDown.INSTANCE);
         }
         if (closing) {

@@ -10,6 +10,7 @@ import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 
 /** Collects the meters of everything that runs. Written by the guardian, read by any thread. */
 final class RuntimeMeters {
@@ -17,6 +18,7 @@ final class RuntimeMeters {
     private final RecordingMemory recording;
     private final Map<Long, SessionMeter> open = new LinkedHashMap<>();
     private final Deque<SessionStats> closed = new ArrayDeque<>();
+    private final List<Consumer<Boolean>> healthListeners = new ArrayList<>();
     private boolean healthy;
     private long opened;
     private long refused;
@@ -36,6 +38,12 @@ final class RuntimeMeters {
 
     synchronized void healthy(boolean nowHealthy) {
         healthy = nowHealthy;
+        healthListeners.forEach(listener -> listener.accept(nowHealthy));
+    }
+
+    synchronized void onHealth(Consumer<Boolean> listener) {
+        healthListeners.add(listener);
+        listener.accept(healthy);
     }
 
     synchronized boolean healthy() {

@@ -41,7 +41,7 @@ public final class ManualTime implements MonotonicClock, WakeTimer {
     }
 
     public LramRuntime.Environment environment() {
-        return new LramRuntime.Environment(this, this, pausedNs::get, healthy -> {});
+        return new LramRuntime.Environment(this, this, pausedNs::get);
     }
 
     public long pausedNs() {
