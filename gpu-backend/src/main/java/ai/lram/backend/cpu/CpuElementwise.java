@@ -657,6 +657,7 @@ final class CpuElementwise implements ElementwiseOps {
 
     private static long size(String kernel, Tensor t) {
         Check.that(t != null, kernel + ": the output is missing", "null was passed", "pass a tensor");
+        Check.f32(kernel, "output", t, t.size());
         return t.size();
     }
 

@@ -94,6 +94,7 @@ final class CpuSession implements SessionOps {
         int ring = state.ringK().dim(2);
         int tokens = q.dim(1);
         long cells = (long) pool * heads;
+        Check.f32(kernel, "matC", state.matC(), cells * dimQk * dimHv);
         Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
         Check.f32(kernel, "scaM", state.scaM(), cells);
         Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
@@ -141,6 +142,7 @@ final class CpuSession implements SessionOps {
         int kernelWidth = w.dim(1);
         int tokens = x.dim(1);
         int pool = history.dim(0);
+        Check.f32(kernel, "w", w, w.size());
         Check.f32(kernel, "history", history, (long) pool * (kernelWidth - 1) * channels);
         int rows = checkRows(kernel, slots, counts, tokens, pool);
         Check.f32(kernel, "x", x, (long) rows * tokens * channels);
