@@ -2,15 +2,24 @@ package ai.lram.backend.cpu;
 
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 
 /**
  * A fixed pool for data-parallel loops. The calling thread is worker 0; helpers spin for {@link #SPIN_NS} after a job and then park, so
- * that the cores are free for others between steps. A second caller while a job runs does its loop alone.
+ * that the cores are free for others between steps. The caller never waits for a helper that has not begun: one that wakes late finds
+ * the job closed. A second caller while a job runs does its loop alone.
  */
 final class Workers implements AutoCloseable {
     /** How long an idle helper spins before it parks. */
     static final long SPIN_NS = 50_000;
+
+    /** How often a caller looks for the last helper before it lets others have its core. */
+    private static final int SPINS_BEFORE_YIELD = 10_000;
+
+    private static final long ACTIVE = 0xFFFF;
+    private static final long OPEN = 1L << 16;
+    private static final int GENERATION = 17;
 
     /** A piece of a loop: indices {@code from} (inclusive) to {@code to} (exclusive). */
     @FunctionalInterface
@@ -21,8 +30,9 @@ final class Workers implements AutoCloseable {
     private final Thread[] helpers;
     private final AtomicBoolean busy = new AtomicBoolean();
     private final AtomicInteger next = new AtomicInteger();
-    private final AtomicInteger running = new AtomicInteger();
-    private volatile int generation;
+    /** Generation of the job, whether it may still be joined, and how many helpers are in it. */
+    private final AtomicLong gate = new AtomicLong();
+
     private volatile boolean closed;
     private volatile Throwable failure;
     private Range body;
@@ -57,8 +67,7 @@ final class Workers implements AutoCloseable {
             this.grain = grain;
             failure = null;
             next.set(0);
-            running.set(helpers.length);
-            generation++;
+            gate.set(((gate.get() >>> GENERATION) + 1) << GENERATION | OPEN);
             for (Thread t : helpers) {
                 if (t.getState() == Thread.State.NEW) {
                     t.start();
@@ -67,8 +76,13 @@ final class Workers implements AutoCloseable {
                 }
             }
             work();
-            while (running.get() != 0) {
-                Thread.onSpinWait();
+            gate.getAndAdd(-OPEN);
+            for (int spins = 0; (gate.get() & ACTIVE) != 0; spins++) {
+                if (spins < SPINS_BEFORE_YIELD) {
+                    Thread.onSpinWait();
+                } else {
+                    Thread.yield();
+                }
             }
             if (failure instanceof RuntimeException e) {
                 throw e;
@@ -97,11 +111,11 @@ final class Workers implements AutoCloseable {
     }
 
     private void help() {
-        int seen = 0;
+        long seen = 0;
         while (true) {
             long spinUntil = System.nanoTime() + SPIN_NS;
             int spins = 0;
-            while (generation == seen && !closed) {
+            while (gate.get() >>> GENERATION == seen && !closed) {
                 if ((++spins & 63) != 0 || System.nanoTime() < spinUntil) {
                     Thread.onSpinWait();
                 } else {
@@ -112,9 +126,14 @@ final class Workers implements AutoCloseable {
             if (closed) {
                 return;
             }
-            seen = generation;
-            work();
-            running.decrementAndGet();
+            long g = gate.get();
+            if ((g & OPEN) == 0) {
+                seen = g >>> GENERATION;
+            } else if (gate.compareAndSet(g, g + 1)) {
+                seen = g >>> GENERATION;
+                work();
+                gate.getAndAdd(-1);
+            }
         }
     }
 
