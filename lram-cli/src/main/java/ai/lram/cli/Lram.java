@@ -25,6 +25,8 @@ import picocli.CommandLine.Spec;
             DataCommand.class,
             TrainCommand.class,
             EvalCommand.class,
+            ServeCommand.class,
+            DriveCommand.class,
             DoctorCommand.class,
             CommandLine.HelpCommand.class
         },

@@ -1,0 +1,110 @@
+package ai.lram.cli.scenario;
+
+import ai.lram.bridge.env.Environment;
+import ai.lram.bridge.env.EnvironmentRegistry;
+import ai.lram.bridge.env.EnvironmentSpec;
+import ai.lram.bridge.grpc.ControlClient;
+import ai.lram.bridge.grpc.RobotConnection;
+import ai.lram.bridge.grpc.RobotReply;
+import ai.lram.bridge.grpc.SessionOptions;
+import ai.lram.bridge.grpc.TaskDescription;
+import ai.lram.bridge.rollout.EpisodeResult;
+import ai.lram.cli.config.InputException;
+import ai.lram.runtime.protocol.RobotDescription;
+import java.util.List;
+import java.util.OptionalDouble;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
+
+/** An environment of this process that is driven by a control server over the network, in real time. */
+public final class SimulatedRobot {
+    private static final long END_SECONDS = 30;
+
+    private final String environment;
+    private final OptionalDouble targetReturn;
+    private final boolean record;
+    private final long periodNs;
+
+    /**
+     * @param environment id
+     * @param targetReturn to ask for; the task's own if empty
+     * @param record on the server
+     * @param rateHz control steps per second of real time; > 0
+     */
+    public SimulatedRobot(String environment, OptionalDouble targetReturn, boolean record, double rateHz) {
+        this.environment = EnvironmentRegistry.spec(environment).id();
+        this.targetReturn = targetReturn;
+        this.record = record;
+        this.periodNs = periodNs(rateHz);
+    }
+
+    static long periodNs(double rateHz) {
+        if (!(rateHz > 0) || rateHz > 1e5) {
+            throw new InputException("a rate of " + rateHz + " Hz", "it must lie above 0 and up to 100000", "give what the robot runs at, e.g. 100");
+        }
+        return Math.round(1e9 / rateHz);
+    }
+
+    /**
+     * Drives one episode per seed, one after the other, in the calling thread.
+     *
+     * @param firstNs when the first observation falls due, on {@link System#nanoTime()}'s clock
+     * @param onEpisode hears every finished episode
+     * @throws ai.lram.bridge.grpc.BridgeException if the server refuses the session or goes away
+     * @throws DriveException if it refuses an observation or cannot go on
+     */
+    public ControlLog drive(ControlClient client, List<Long> seeds, long firstNs, Consumer<EpisodeResult> onEpisode) {
+        Environment env = EnvironmentRegistry.create(environment);
+        EnvironmentSpec spec = env.spec();
+        TaskDescription task = client.describe().task(environment);
+        SessionOptions asked = new SessionOptions("sim/" + environment, environment, describe(spec, task), targetReturn, record);
+        ControlLog log = new ControlLog(environment);
+        float[] observation = new float[spec.observationSize()];
+        try (RobotConnection robot = client.open(asked)) {
+            ControlLoop loop = new ControlLoop(robot, log, firstNs, periodNs, periodNs);
+            for (long seed : seeds) {
+                env.reset(seed, observation);
+                double total = 0;
+                int length = 0;
+                float reward = 0;
+                do {
+                    RobotReply reply = loop.step(observation, reward, length == 0);
+                    env.step(reply.action(), observation);
+                    reward = env.reward();
+                    total += reward;
+                    length++;
+                } while (!env.done());
+                end(robot, reward, env.terminated());
+                EpisodeResult result = new EpisodeResult(environment, seed, total, length, env.terminated());
+                log.episode(result);
+                onEpisode.accept(result);
+            }
+        }
+        return log;
+    }
+
+    private static void end(RobotConnection robot, float reward, boolean terminated) {
+        try {
+            robot.endEpisode(reward, terminated).get(END_SECONDS, TimeUnit.SECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new DriveException("the episode was not ended", "the thread was interrupted", "drive again");
+        } catch (ExecutionException | TimeoutException e) {
+            throw new DriveException("the episode was not ended", e.toString(), "look at the server's log");
+        }
+    }
+
+    /** The environment's own names, units and limits; its time may run faster or slower than real time, so the rate is the task's. */
+    private static RobotDescription describe(EnvironmentSpec spec, TaskDescription task) {
+        return new RobotDescription(
+                task.rateHz(),
+                spec.observation().stream().map(f -> new RobotDescription.Quantity(f.name(), f.unit())).toList(),
+                List.of(),
+                spec.action().stream()
+                        .map(f -> new RobotDescription.LimitedQuantity(f.name(), f.unit(), f.low(), f.high()))
+                        .toList(),
+                spec.discreteActions());
+    }
+}
