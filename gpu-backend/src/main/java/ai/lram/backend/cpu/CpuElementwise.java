@@ -4,7 +4,6 @@ import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.I;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.ONE;
-import static ai.lram.backend.cpu.VectorMath.ZERO;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
@@ -377,7 +376,7 @@ final class CpuElementwise implements ElementwiseOps {
         MemorySegment block = Staging.own().block0;
         int n = Math.min(LANES, width - j);
         VectorMask<Float> m = F.indexInRange(0, n);
-        FloatVector total = ZERO;
+        FloatVector total = FloatVector.zero(F);
         for (int r = 0; r < rows; r += SUM_ROWS) {
             int count = Math.min(SUM_ROWS, rows - r);
             long at = (long) r * width + j;
@@ -385,7 +384,7 @@ final class CpuElementwise implements ElementwiseOps {
                 store(load(z, at + (long) k * width, m), block, (long) k * LANES);
             }
             ActivationLoops.value(Activation.SILU, block, 0, block, 0, count * LANES);
-            FloatVector part = ZERO;
+            FloatVector part = FloatVector.zero(F);
             for (int k = 0; k < count; k++) {
                 FloatVector a = load(block, (long) k * LANES).mul(load(c, at + (long) k * width, m));
                 part = a.fma(load(dy, at + (long) k * width, m), part);

@@ -2,7 +2,6 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.ZERO;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
@@ -138,15 +137,15 @@ final class CpuMatmul implements MatmulOps {
     }
 
     private static void wideColumnSums(int m, int n, MemorySegment x, int j, MemorySegment sums) {
-        FloatVector a = ZERO;
-        FloatVector b = ZERO;
-        FloatVector c = ZERO;
-        FloatVector d = ZERO;
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = FloatVector.zero(F);
+        FloatVector c = FloatVector.zero(F);
+        FloatVector d = FloatVector.zero(F);
         for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector p = ZERO;
-            FloatVector q = ZERO;
-            FloatVector s = ZERO;
-            FloatVector t = ZERO;
+            FloatVector p = FloatVector.zero(F);
+            FloatVector q = FloatVector.zero(F);
+            FloatVector s = FloatVector.zero(F);
+            FloatVector t = FloatVector.zero(F);
             for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
                 long at = (long) i * n + j;
                 p = p.add(load(x, at));
@@ -167,9 +166,9 @@ final class CpuMatmul implements MatmulOps {
 
     private static void narrowColumnSums(int m, int n, MemorySegment x, int j, MemorySegment sums) {
         VectorMask<Float> lanes = F.indexInRange(j, n);
-        FloatVector total = ZERO;
+        FloatVector total = FloatVector.zero(F);
         for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector part = ZERO;
+            FloatVector part = FloatVector.zero(F);
             for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
                 part = part.add(load(x, (long) i * n + j, lanes));
             }

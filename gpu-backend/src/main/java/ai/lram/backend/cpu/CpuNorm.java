@@ -2,7 +2,6 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.ZERO;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
@@ -130,8 +129,8 @@ final class CpuNorm implements NormOps {
     }
 
     private static float sum(MemorySegment x, long at, int n) {
-        FloatVector a = ZERO;
-        FloatVector b = ZERO;
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - 2 * LANES; i += 2 * LANES) {
             a = a.add(load(x, at + i));
@@ -150,8 +149,8 @@ final class CpuNorm implements NormOps {
 
     private static float squares(MemorySegment x, long at, int n, float mean) {
         FloatVector m = FloatVector.broadcast(F, mean);
-        FloatVector a = ZERO;
-        FloatVector b = ZERO;
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - 2 * LANES; i += 2 * LANES) {
             FloatVector p = load(x, at + i).sub(m);
@@ -277,7 +276,7 @@ final class CpuNorm implements NormOps {
     /** Sum of dy * (w + offset). */
     private static float weighted(MemorySegment dy, long at, int n, MemorySegment w, long wAt, float offset) {
         FloatVector o = FloatVector.broadcast(F, offset);
-        FloatVector a = ZERO;
+        FloatVector a = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
             a = load(dy, at + i).fma(load(w, wAt + i).add(o), a);
@@ -294,7 +293,7 @@ final class CpuNorm implements NormOps {
             MemorySegment dy, MemorySegment x, long at, int n, float mean, float rstd, MemorySegment w, long wAt, float offset) {
         FloatVector o = FloatVector.broadcast(F, offset);
         FloatVector m = FloatVector.broadcast(F, mean);
-        FloatVector a = ZERO;
+        FloatVector a = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
             FloatVector g = load(dy, at + i).mul(load(w, wAt + i).add(o));
@@ -383,11 +382,11 @@ final class CpuNorm implements NormOps {
             MemorySegment dweight,
             MemorySegment dbias) {
         VectorMask<Float> lanes = F.indexInRange(0, columns);
-        FloatVector w = ZERO;
-        FloatVector b = ZERO;
+        FloatVector w = FloatVector.zero(F);
+        FloatVector b = FloatVector.zero(F);
         for (int r = 0; r < rows; r += SUM_ROWS) {
-            FloatVector wPart = ZERO;
-            FloatVector bPart = ZERO;
+            FloatVector wPart = FloatVector.zero(F);
+            FloatVector bPart = FloatVector.zero(F);
             for (int k = r; k < Math.min(rows, r + SUM_ROWS); k++) {
                 long statistic = ((long) k * groups + g) * 4;
                 float m = mean == null ? 0f : mean.get(FLOAT, statistic);
@@ -421,23 +420,23 @@ final class CpuNorm implements NormOps {
             MemorySegment rstd,
             MemorySegment dweight,
             MemorySegment dbias) {
-        FloatVector w0 = ZERO;
-        FloatVector w1 = ZERO;
-        FloatVector w2 = ZERO;
-        FloatVector w3 = ZERO;
-        FloatVector b0 = ZERO;
-        FloatVector b1 = ZERO;
-        FloatVector b2 = ZERO;
-        FloatVector b3 = ZERO;
+        FloatVector w0 = FloatVector.zero(F);
+        FloatVector w1 = FloatVector.zero(F);
+        FloatVector w2 = FloatVector.zero(F);
+        FloatVector w3 = FloatVector.zero(F);
+        FloatVector b0 = FloatVector.zero(F);
+        FloatVector b1 = FloatVector.zero(F);
+        FloatVector b2 = FloatVector.zero(F);
+        FloatVector b3 = FloatVector.zero(F);
         for (int r = 0; r < rows; r += SUM_ROWS) {
-            FloatVector p0 = ZERO;
-            FloatVector p1 = ZERO;
-            FloatVector p2 = ZERO;
-            FloatVector p3 = ZERO;
-            FloatVector q0 = ZERO;
-            FloatVector q1 = ZERO;
-            FloatVector q2 = ZERO;
-            FloatVector q3 = ZERO;
+            FloatVector p0 = FloatVector.zero(F);
+            FloatVector p1 = FloatVector.zero(F);
+            FloatVector p2 = FloatVector.zero(F);
+            FloatVector p3 = FloatVector.zero(F);
+            FloatVector q0 = FloatVector.zero(F);
+            FloatVector q1 = FloatVector.zero(F);
+            FloatVector q2 = FloatVector.zero(F);
+            FloatVector q3 = FloatVector.zero(F);
             for (int k = r; k < Math.min(rows, r + SUM_ROWS); k++) {
                 long statistic = ((long) k * groups + g) * 4;
                 FloatVector m = FloatVector.broadcast(F, mean == null ? 0f : mean.get(FLOAT, statistic));

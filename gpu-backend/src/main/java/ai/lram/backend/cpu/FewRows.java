@@ -2,7 +2,6 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.ZERO;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
@@ -47,7 +46,7 @@ final class FewRows {
             long ldy,
             int from,
             int to) {
-        MemorySegment sums = Staging.own().tile();
+        float[] sums = Staging.own().tile;
         int groups = (m + GROUP - 1) / GROUP;
         for (int block = from; block < to; block++) {
             int column = block * BLOCK;
@@ -67,7 +66,7 @@ final class FewRows {
 
     /** Lane-wise sums of {@code rows} rows of x with {@link #BLOCK} rows of w, without the last k % LANES terms. */
     private static void dots(
-            int rows, MemorySegment w, long wAt, int columns, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums) {
+            int rows, MemorySegment w, long wAt, int columns, MemorySegment x, long xAt, long ldx, int k, float[] sums) {
         if (rows <= 3) {
             int last = columns - 1;
             switch (rows) {
@@ -81,9 +80,9 @@ final class FewRows {
             int last = Math.min(4, columns - j) - 1;
             long at = wAt + (long) j * k;
             switch (rows) {
-                case 4 -> dot4x4(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
-                case 5 -> dot4x5(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
-                default -> dot4x6(w, at, last, x, xAt, ldx, k, sums, (long) j * LANES);
+                case 4 -> dot4x4(w, at, last, x, xAt, ldx, k, sums, j * LANES);
+                case 5 -> dot4x5(w, at, last, x, xAt, ldx, k, sums, j * LANES);
+                default -> dot4x6(w, at, last, x, xAt, ldx, k, sums, j * LANES);
             }
         }
     }
@@ -97,7 +96,7 @@ final class FewRows {
             long xAt,
             long ldx,
             int k,
-            MemorySegment sums,
+            float[] sums,
             MemorySegment bias,
             long biasAt,
             MemorySegment y,
@@ -105,12 +104,12 @@ final class FewRows {
             long ldy) {
         int tail = k % LANES;
         for (int i = 0; i < rows; i++) {
-            long at = (long) i * BLOCK * LANES;
+            int at = i * BLOCK * LANES;
             if (LANES == 16 && columns == BLOCK) {
                 store(sumEight(sums, at), y, yAt + i * ldy, FIRST_EIGHT);
             } else {
                 for (int j = 0; j < columns; j++) {
-                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.sum(load(sums, at + (long) j * LANES)));
+                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.sum(FloatVector.fromArray(F, sums, at + j * LANES)));
                 }
             }
             if (tail != 0 || bias != null) {
@@ -164,12 +163,12 @@ final class FewRows {
     }
 
     /** The sums of the lanes of eight 16-lane vectors, in the order of additions of {@link VectorMath#sum}, in the first eight lanes. */
-    private static FloatVector sumEight(MemorySegment t, long at) {
-        FloatVector v04 = fold8(load(t, at), load(t, at + 4 * LANES));
-        FloatVector v26 = fold8(load(t, at + 2 * LANES), load(t, at + 6 * LANES));
+    private static FloatVector sumEight(float[] t, int at) {
+        FloatVector v04 = fold8(FloatVector.fromArray(F, t, at), FloatVector.fromArray(F, t, at + 4 * LANES));
+        FloatVector v26 = fold8(FloatVector.fromArray(F, t, at + 2 * LANES), FloatVector.fromArray(F, t, at + 6 * LANES));
         FloatVector even = fold4(v04, v26);
-        FloatVector v15 = fold8(load(t, at + LANES), load(t, at + 5 * LANES));
-        FloatVector v37 = fold8(load(t, at + 3 * LANES), load(t, at + 7 * LANES));
+        FloatVector v15 = fold8(FloatVector.fromArray(F, t, at + LANES), FloatVector.fromArray(F, t, at + 5 * LANES));
+        FloatVector v37 = fold8(FloatVector.fromArray(F, t, at + 3 * LANES), FloatVector.fromArray(F, t, at + 7 * LANES));
         FloatVector odd = fold4(v15, v37);
         FloatVector all = even.blend(odd, HIGH_2).add(odd.blend(even, HIGH_2).rearrange(SWAP_2));
         return all.add(all.rearrange(SWAP_1)).rearrange(EVEN);
@@ -184,7 +183,7 @@ final class FewRows {
         return a.blend(b, HIGH_4).add(b.blend(a, HIGH_4).rearrange(SWAP_4));
     }
 
-    private static void dot8x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot8x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -193,14 +192,14 @@ final class FewRows {
         long w5 = wAt + (long) Math.min(5, last) * k;
         long w6 = wAt + (long) Math.min(6, last) * k;
         long w7 = wAt + (long) Math.min(7, last) * k;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s04 = ZERO;
-        FloatVector s05 = ZERO;
-        FloatVector s06 = ZERO;
-        FloatVector s07 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s04 = FloatVector.zero(F);
+        FloatVector s05 = FloatVector.zero(F);
+        FloatVector s06 = FloatVector.zero(F);
+        FloatVector s07 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector q = load(w, w0 + d);
@@ -220,17 +219,17 @@ final class FewRows {
             q = load(w, w7 + d);
             s07 = q.fma(p0, s07);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s04, sums, at + 4 * LANES);
-        store(s05, sums, at + 5 * LANES);
-        store(s06, sums, at + 6 * LANES);
-        store(s07, sums, at + 7 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s04.intoArray(sums, at + 4 * LANES);
+        s05.intoArray(sums, at + 5 * LANES);
+        s06.intoArray(sums, at + 6 * LANES);
+        s07.intoArray(sums, at + 7 * LANES);
     }
 
-    private static void dot8x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot8x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -240,22 +239,22 @@ final class FewRows {
         long w6 = wAt + (long) Math.min(6, last) * k;
         long w7 = wAt + (long) Math.min(7, last) * k;
         long x1 = xAt + ldx;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s04 = ZERO;
-        FloatVector s05 = ZERO;
-        FloatVector s06 = ZERO;
-        FloatVector s07 = ZERO;
-        FloatVector s10 = ZERO;
-        FloatVector s11 = ZERO;
-        FloatVector s12 = ZERO;
-        FloatVector s13 = ZERO;
-        FloatVector s14 = ZERO;
-        FloatVector s15 = ZERO;
-        FloatVector s16 = ZERO;
-        FloatVector s17 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s04 = FloatVector.zero(F);
+        FloatVector s05 = FloatVector.zero(F);
+        FloatVector s06 = FloatVector.zero(F);
+        FloatVector s07 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s14 = FloatVector.zero(F);
+        FloatVector s15 = FloatVector.zero(F);
+        FloatVector s16 = FloatVector.zero(F);
+        FloatVector s17 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -284,25 +283,25 @@ final class FewRows {
             s07 = q.fma(p0, s07);
             s17 = q.fma(p1, s17);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s04, sums, at + 4 * LANES);
-        store(s05, sums, at + 5 * LANES);
-        store(s06, sums, at + 6 * LANES);
-        store(s07, sums, at + 7 * LANES);
-        store(s10, sums, at + 8 * LANES);
-        store(s11, sums, at + 9 * LANES);
-        store(s12, sums, at + 10 * LANES);
-        store(s13, sums, at + 11 * LANES);
-        store(s14, sums, at + 12 * LANES);
-        store(s15, sums, at + 13 * LANES);
-        store(s16, sums, at + 14 * LANES);
-        store(s17, sums, at + 15 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s04.intoArray(sums, at + 4 * LANES);
+        s05.intoArray(sums, at + 5 * LANES);
+        s06.intoArray(sums, at + 6 * LANES);
+        s07.intoArray(sums, at + 7 * LANES);
+        s10.intoArray(sums, at + 8 * LANES);
+        s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
+        s14.intoArray(sums, at + 12 * LANES);
+        s15.intoArray(sums, at + 13 * LANES);
+        s16.intoArray(sums, at + 14 * LANES);
+        s17.intoArray(sums, at + 15 * LANES);
     }
 
-    private static void dot8x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot8x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -313,30 +312,30 @@ final class FewRows {
         long w7 = wAt + (long) Math.min(7, last) * k;
         long x1 = xAt + ldx;
         long x2 = xAt + 2 * ldx;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s04 = ZERO;
-        FloatVector s05 = ZERO;
-        FloatVector s06 = ZERO;
-        FloatVector s07 = ZERO;
-        FloatVector s10 = ZERO;
-        FloatVector s11 = ZERO;
-        FloatVector s12 = ZERO;
-        FloatVector s13 = ZERO;
-        FloatVector s14 = ZERO;
-        FloatVector s15 = ZERO;
-        FloatVector s16 = ZERO;
-        FloatVector s17 = ZERO;
-        FloatVector s20 = ZERO;
-        FloatVector s21 = ZERO;
-        FloatVector s22 = ZERO;
-        FloatVector s23 = ZERO;
-        FloatVector s24 = ZERO;
-        FloatVector s25 = ZERO;
-        FloatVector s26 = ZERO;
-        FloatVector s27 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s04 = FloatVector.zero(F);
+        FloatVector s05 = FloatVector.zero(F);
+        FloatVector s06 = FloatVector.zero(F);
+        FloatVector s07 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s14 = FloatVector.zero(F);
+        FloatVector s15 = FloatVector.zero(F);
+        FloatVector s16 = FloatVector.zero(F);
+        FloatVector s17 = FloatVector.zero(F);
+        FloatVector s20 = FloatVector.zero(F);
+        FloatVector s21 = FloatVector.zero(F);
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        FloatVector s24 = FloatVector.zero(F);
+        FloatVector s25 = FloatVector.zero(F);
+        FloatVector s26 = FloatVector.zero(F);
+        FloatVector s27 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -374,33 +373,33 @@ final class FewRows {
             s17 = q.fma(p1, s17);
             s27 = q.fma(p2, s27);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s04, sums, at + 4 * LANES);
-        store(s05, sums, at + 5 * LANES);
-        store(s06, sums, at + 6 * LANES);
-        store(s07, sums, at + 7 * LANES);
-        store(s10, sums, at + 8 * LANES);
-        store(s11, sums, at + 9 * LANES);
-        store(s12, sums, at + 10 * LANES);
-        store(s13, sums, at + 11 * LANES);
-        store(s14, sums, at + 12 * LANES);
-        store(s15, sums, at + 13 * LANES);
-        store(s16, sums, at + 14 * LANES);
-        store(s17, sums, at + 15 * LANES);
-        store(s20, sums, at + 16 * LANES);
-        store(s21, sums, at + 17 * LANES);
-        store(s22, sums, at + 18 * LANES);
-        store(s23, sums, at + 19 * LANES);
-        store(s24, sums, at + 20 * LANES);
-        store(s25, sums, at + 21 * LANES);
-        store(s26, sums, at + 22 * LANES);
-        store(s27, sums, at + 23 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s04.intoArray(sums, at + 4 * LANES);
+        s05.intoArray(sums, at + 5 * LANES);
+        s06.intoArray(sums, at + 6 * LANES);
+        s07.intoArray(sums, at + 7 * LANES);
+        s10.intoArray(sums, at + 8 * LANES);
+        s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
+        s14.intoArray(sums, at + 12 * LANES);
+        s15.intoArray(sums, at + 13 * LANES);
+        s16.intoArray(sums, at + 14 * LANES);
+        s17.intoArray(sums, at + 15 * LANES);
+        s20.intoArray(sums, at + 16 * LANES);
+        s21.intoArray(sums, at + 17 * LANES);
+        s22.intoArray(sums, at + 18 * LANES);
+        s23.intoArray(sums, at + 19 * LANES);
+        s24.intoArray(sums, at + 20 * LANES);
+        s25.intoArray(sums, at + 21 * LANES);
+        s26.intoArray(sums, at + 22 * LANES);
+        s27.intoArray(sums, at + 23 * LANES);
     }
 
-    private static void dot4x4(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot4x4(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -408,22 +407,22 @@ final class FewRows {
         long x1 = xAt + ldx;
         long x2 = xAt + 2 * ldx;
         long x3 = xAt + 3 * ldx;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s10 = ZERO;
-        FloatVector s11 = ZERO;
-        FloatVector s12 = ZERO;
-        FloatVector s13 = ZERO;
-        FloatVector s20 = ZERO;
-        FloatVector s21 = ZERO;
-        FloatVector s22 = ZERO;
-        FloatVector s23 = ZERO;
-        FloatVector s30 = ZERO;
-        FloatVector s31 = ZERO;
-        FloatVector s32 = ZERO;
-        FloatVector s33 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s20 = FloatVector.zero(F);
+        FloatVector s21 = FloatVector.zero(F);
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        FloatVector s30 = FloatVector.zero(F);
+        FloatVector s31 = FloatVector.zero(F);
+        FloatVector s32 = FloatVector.zero(F);
+        FloatVector s33 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -450,25 +449,25 @@ final class FewRows {
             s23 = q.fma(p2, s23);
             s33 = q.fma(p3, s33);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s10, sums, at + 8 * LANES);
-        store(s11, sums, at + 9 * LANES);
-        store(s12, sums, at + 10 * LANES);
-        store(s13, sums, at + 11 * LANES);
-        store(s20, sums, at + 16 * LANES);
-        store(s21, sums, at + 17 * LANES);
-        store(s22, sums, at + 18 * LANES);
-        store(s23, sums, at + 19 * LANES);
-        store(s30, sums, at + 24 * LANES);
-        store(s31, sums, at + 25 * LANES);
-        store(s32, sums, at + 26 * LANES);
-        store(s33, sums, at + 27 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s10.intoArray(sums, at + 8 * LANES);
+        s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
+        s20.intoArray(sums, at + 16 * LANES);
+        s21.intoArray(sums, at + 17 * LANES);
+        s22.intoArray(sums, at + 18 * LANES);
+        s23.intoArray(sums, at + 19 * LANES);
+        s30.intoArray(sums, at + 24 * LANES);
+        s31.intoArray(sums, at + 25 * LANES);
+        s32.intoArray(sums, at + 26 * LANES);
+        s33.intoArray(sums, at + 27 * LANES);
     }
 
-    private static void dot4x5(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot4x5(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -477,26 +476,26 @@ final class FewRows {
         long x2 = xAt + 2 * ldx;
         long x3 = xAt + 3 * ldx;
         long x4 = xAt + 4 * ldx;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s10 = ZERO;
-        FloatVector s11 = ZERO;
-        FloatVector s12 = ZERO;
-        FloatVector s13 = ZERO;
-        FloatVector s20 = ZERO;
-        FloatVector s21 = ZERO;
-        FloatVector s22 = ZERO;
-        FloatVector s23 = ZERO;
-        FloatVector s30 = ZERO;
-        FloatVector s31 = ZERO;
-        FloatVector s32 = ZERO;
-        FloatVector s33 = ZERO;
-        FloatVector s40 = ZERO;
-        FloatVector s41 = ZERO;
-        FloatVector s42 = ZERO;
-        FloatVector s43 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s20 = FloatVector.zero(F);
+        FloatVector s21 = FloatVector.zero(F);
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        FloatVector s30 = FloatVector.zero(F);
+        FloatVector s31 = FloatVector.zero(F);
+        FloatVector s32 = FloatVector.zero(F);
+        FloatVector s33 = FloatVector.zero(F);
+        FloatVector s40 = FloatVector.zero(F);
+        FloatVector s41 = FloatVector.zero(F);
+        FloatVector s42 = FloatVector.zero(F);
+        FloatVector s43 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -528,29 +527,29 @@ final class FewRows {
             s33 = q.fma(p3, s33);
             s43 = q.fma(p4, s43);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s10, sums, at + 8 * LANES);
-        store(s11, sums, at + 9 * LANES);
-        store(s12, sums, at + 10 * LANES);
-        store(s13, sums, at + 11 * LANES);
-        store(s20, sums, at + 16 * LANES);
-        store(s21, sums, at + 17 * LANES);
-        store(s22, sums, at + 18 * LANES);
-        store(s23, sums, at + 19 * LANES);
-        store(s30, sums, at + 24 * LANES);
-        store(s31, sums, at + 25 * LANES);
-        store(s32, sums, at + 26 * LANES);
-        store(s33, sums, at + 27 * LANES);
-        store(s40, sums, at + 32 * LANES);
-        store(s41, sums, at + 33 * LANES);
-        store(s42, sums, at + 34 * LANES);
-        store(s43, sums, at + 35 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s10.intoArray(sums, at + 8 * LANES);
+        s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
+        s20.intoArray(sums, at + 16 * LANES);
+        s21.intoArray(sums, at + 17 * LANES);
+        s22.intoArray(sums, at + 18 * LANES);
+        s23.intoArray(sums, at + 19 * LANES);
+        s30.intoArray(sums, at + 24 * LANES);
+        s31.intoArray(sums, at + 25 * LANES);
+        s32.intoArray(sums, at + 26 * LANES);
+        s33.intoArray(sums, at + 27 * LANES);
+        s40.intoArray(sums, at + 32 * LANES);
+        s41.intoArray(sums, at + 33 * LANES);
+        s42.intoArray(sums, at + 34 * LANES);
+        s43.intoArray(sums, at + 35 * LANES);
     }
 
-    private static void dot4x6(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, MemorySegment sums, long at) {
+    private static void dot4x6(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -560,30 +559,30 @@ final class FewRows {
         long x3 = xAt + 3 * ldx;
         long x4 = xAt + 4 * ldx;
         long x5 = xAt + 5 * ldx;
-        FloatVector s00 = ZERO;
-        FloatVector s01 = ZERO;
-        FloatVector s02 = ZERO;
-        FloatVector s03 = ZERO;
-        FloatVector s10 = ZERO;
-        FloatVector s11 = ZERO;
-        FloatVector s12 = ZERO;
-        FloatVector s13 = ZERO;
-        FloatVector s20 = ZERO;
-        FloatVector s21 = ZERO;
-        FloatVector s22 = ZERO;
-        FloatVector s23 = ZERO;
-        FloatVector s30 = ZERO;
-        FloatVector s31 = ZERO;
-        FloatVector s32 = ZERO;
-        FloatVector s33 = ZERO;
-        FloatVector s40 = ZERO;
-        FloatVector s41 = ZERO;
-        FloatVector s42 = ZERO;
-        FloatVector s43 = ZERO;
-        FloatVector s50 = ZERO;
-        FloatVector s51 = ZERO;
-        FloatVector s52 = ZERO;
-        FloatVector s53 = ZERO;
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s20 = FloatVector.zero(F);
+        FloatVector s21 = FloatVector.zero(F);
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        FloatVector s30 = FloatVector.zero(F);
+        FloatVector s31 = FloatVector.zero(F);
+        FloatVector s32 = FloatVector.zero(F);
+        FloatVector s33 = FloatVector.zero(F);
+        FloatVector s40 = FloatVector.zero(F);
+        FloatVector s41 = FloatVector.zero(F);
+        FloatVector s42 = FloatVector.zero(F);
+        FloatVector s43 = FloatVector.zero(F);
+        FloatVector s50 = FloatVector.zero(F);
+        FloatVector s51 = FloatVector.zero(F);
+        FloatVector s52 = FloatVector.zero(F);
+        FloatVector s53 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -620,29 +619,29 @@ final class FewRows {
             s43 = q.fma(p4, s43);
             s53 = q.fma(p5, s53);
         }
-        store(s00, sums, at);
-        store(s01, sums, at + LANES);
-        store(s02, sums, at + 2 * LANES);
-        store(s03, sums, at + 3 * LANES);
-        store(s10, sums, at + 8 * LANES);
-        store(s11, sums, at + 9 * LANES);
-        store(s12, sums, at + 10 * LANES);
-        store(s13, sums, at + 11 * LANES);
-        store(s20, sums, at + 16 * LANES);
-        store(s21, sums, at + 17 * LANES);
-        store(s22, sums, at + 18 * LANES);
-        store(s23, sums, at + 19 * LANES);
-        store(s30, sums, at + 24 * LANES);
-        store(s31, sums, at + 25 * LANES);
-        store(s32, sums, at + 26 * LANES);
-        store(s33, sums, at + 27 * LANES);
-        store(s40, sums, at + 32 * LANES);
-        store(s41, sums, at + 33 * LANES);
-        store(s42, sums, at + 34 * LANES);
-        store(s43, sums, at + 35 * LANES);
-        store(s50, sums, at + 40 * LANES);
-        store(s51, sums, at + 41 * LANES);
-        store(s52, sums, at + 42 * LANES);
-        store(s53, sums, at + 43 * LANES);
+        s00.intoArray(sums, at);
+        s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
+        s10.intoArray(sums, at + 8 * LANES);
+        s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
+        s20.intoArray(sums, at + 16 * LANES);
+        s21.intoArray(sums, at + 17 * LANES);
+        s22.intoArray(sums, at + 18 * LANES);
+        s23.intoArray(sums, at + 19 * LANES);
+        s30.intoArray(sums, at + 24 * LANES);
+        s31.intoArray(sums, at + 25 * LANES);
+        s32.intoArray(sums, at + 26 * LANES);
+        s33.intoArray(sums, at + 27 * LANES);
+        s40.intoArray(sums, at + 32 * LANES);
+        s41.intoArray(sums, at + 33 * LANES);
+        s42.intoArray(sums, at + 34 * LANES);
+        s43.intoArray(sums, at + 35 * LANES);
+        s50.intoArray(sums, at + 40 * LANES);
+        s51.intoArray(sums, at + 41 * LANES);
+        s52.intoArray(sums, at + 42 * LANES);
+        s53.intoArray(sums, at + 43 * LANES);
     }
 }

@@ -90,7 +90,7 @@ final class Gemm {
         int panels = (n + WIDTH - 1) / WIDTH;
         int blocksAtOnce = Math.max(1, Math.min(blocks, 8));
         int panelsAtOnce = Math.max(1, Math.min(panels, PACKED / (blocksAtOnce * DEPTH * WIDTH)));
-        MemorySegment packed = Staging.own().packedB((long) blocksAtOnce * panelsAtOnce * DEPTH * WIDTH);
+        float[] packed = Staging.own().packedB(blocksAtOnce * panelsAtOnce * DEPTH * WIDTH);
         for (int block = 0; block < blocks; block += blocksAtOnce) {
             int blockCount = Math.min(blocksAtOnce, blocks - block);
             for (int panel = 0; panel < panels; panel += panelsAtOnce) {
@@ -99,12 +99,11 @@ final class Gemm {
         }
     }
 
-    private void packAndMultiply(
-            MemorySegment packed, int firstBlock, int blocks, int firstPanel, int panels, boolean inline) {
+    private void packAndMultiply(float[] packed, int firstBlock, int blocks, int firstPanel, int panels, boolean inline) {
         int units = blocks * panels;
         workers.forRange(units, inline ? units : Math.max(1, units / (4 * workers.threads())), (from, to) -> {
             for (int u = from; u < to; u++) {
-                packB(firstBlock + u / panels, firstPanel + u % panels, packed.asSlice((long) u * DEPTH * WIDTH * 4));
+                packB(firstBlock + u / panels, firstPanel + u % panels, packed, u * DEPTH * WIDTH);
             }
         });
         int rowPanels = (m + HEIGHT - 1) / HEIGHT;
@@ -114,14 +113,17 @@ final class Gemm {
         int perColumnChunk = (panels + columnChunks - 1) / columnChunks;
         int tasks = rowChunks * columnChunks;
         workers.forRange(tasks, inline ? tasks : 1, (from, to) -> {
-            MemorySegment packedA = Staging.own().packedA((long) PANELS * HEIGHT * ROW_STRIDE + 2 * LANES);
+            Staging staging = Staging.own();
+            float[] packedA = staging.packedA(PANELS * HEIGHT * ROW_STRIDE + 2 * LANES);
+            float[] tile = staging.tile;
             for (int t = from; t < to; t++) {
                 int r = t / columnChunks * perChunk;
                 int q = t % columnChunks * perColumnChunk;
                 int qEnd = Math.min(panels, q + perColumnChunk);
                 for (int block = 0; block < blocks; block++) {
-                    MemorySegment packedB = packed.asSlice((long) block * panels * DEPTH * WIDTH * 4);
-                    chunk(packedA, packedB, firstBlock + block, r, Math.min(rowPanels, r + perChunk), firstPanel, q, qEnd);
+                    int at = block * panels * DEPTH * WIDTH;
+                    int rEnd = Math.min(rowPanels, r + perChunk);
+                    chunk(packedA, packed, at, tile, firstBlock + block, r, rEnd, firstPanel, q, qEnd);
                 }
             }
         });
@@ -129,41 +131,32 @@ final class Gemm {
 
     /** Row panels {@code r} to {@code rEnd} times column panels {@code q} to {@code qEnd}, one block of the depth. */
     private void chunk(
-            MemorySegment packedA, MemorySegment packedB, int block, int r, int rEnd, int firstPanel, int q, int qEnd) {
+            float[] packedA, float[] packedB, int packedAt, float[] tile, int block, int r, int rEnd, int firstPanel, int q, int qEnd) {
         int depth = Math.min(DEPTH, k - block * DEPTH);
         for (int p = r; p < rEnd; p++) {
-            packA(block, p, packedA.asSlice((long) (p - r) * HEIGHT * ROW_STRIDE * 4));
+            packA(block, p, packedA, (p - r) * HEIGHT * ROW_STRIDE);
         }
-        MemorySegment tile = Staging.own().tile();
         for (int j = q; j < qEnd; j++) {
-            MemorySegment panelB = packedB.asSlice((long) j * DEPTH * WIDTH * 4);
+            int panelB = packedAt + j * DEPTH * WIDTH;
             int column = (firstPanel + j) * WIDTH;
             int columns = Math.min(WIDTH, n - column);
             for (int p = r; p < rEnd; p++) {
-                MemorySegment panelA = packedA.asSlice((long) (p - r) * HEIGHT * ROW_STRIDE * 4);
+                int panelA = (p - r) * HEIGHT * ROW_STRIDE;
                 int row = p * HEIGHT;
                 int rows = Math.min(HEIGHT, m - row);
                 long at = c.at + row * c.ld + column;
-                if (block == 0 && !accumulate && bias == null && rows == HEIGHT && columns == WIDTH) {
-                    product(panelA, panelB, depth, c.segment, at, c.ld);
+                if (a.transposed) {
+                    GemmTile.depthMajor(packedA, panelA, packedB, panelB, depth, tile);
                 } else {
-                    product(panelA, panelB, depth, tile, 0, WIDTH);
-                    merge(tile, rows, columns, block == 0 && !accumulate, block == 0 ? bias : null, column, c.segment, at, c.ld);
+                    GemmTile.rowMajor(packedA, panelA, packedB, panelB, depth, tile);
                 }
+                merge(tile, rows, columns, block == 0 && !accumulate, block == 0 ? bias : null, column, c.segment, at, c.ld);
             }
         }
     }
 
-    private void product(MemorySegment panelA, MemorySegment panelB, int depth, MemorySegment into, long at, long ld) {
-        if (a.transposed) {
-            GemmTile.depthMajor(panelA, panelB, depth, into, at, ld);
-        } else {
-            GemmTile.rowMajor(panelA, panelB, depth, into, at, ld);
-        }
-    }
-
     private static void merge(
-            MemorySegment tile,
+            float[] tile,
             int rows,
             int columns,
             boolean overwrite,
@@ -175,7 +168,7 @@ final class Gemm {
         if (columns == WIDTH) {
             for (int r = 0; r < rows; r++) {
                 for (int j = 0; j < WIDTH; j += LANES) {
-                    FloatVector v = load(tile, (long) r * WIDTH + j);
+                    FloatVector v = FloatVector.fromArray(F, tile, r * WIDTH + j);
                     if (!overwrite) {
                         v = v.add(load(c, at + r * ld + j));
                     }
@@ -189,7 +182,7 @@ final class Gemm {
         }
         for (int r = 0; r < rows; r++) {
             for (int j = 0; j < columns; j++) {
-                float v = tile.get(FLOAT, ((long) r * WIDTH + j) * 4);
+                float v = tile[r * WIDTH + j];
                 if (!overwrite) {
                     v += c.get(FLOAT, (at + r * ld + j) * 4);
                 }
@@ -201,66 +194,66 @@ final class Gemm {
         }
     }
 
-    private void packA(int block, int panel, MemorySegment into) {
+    private void packA(int block, int panel, float[] into, int to) {
         int row = panel * HEIGHT;
         int rows = Math.min(HEIGHT, m - row);
         int from = block * DEPTH;
         int depth = Math.min(DEPTH, k - from);
         if (a.transposed) {
             for (int j = 0; j < HEIGHT; j += LANES) {
-                packColumns(a.segment, a.at + from * a.ld + row + j, a.ld, depth, rows - j, into, j, HEIGHT);
+                packColumns(a.segment, a.at + from * a.ld + row + j, a.ld, depth, rows - j, into, to + j, HEIGHT);
             }
         } else {
             for (int r = 0; r < rows; r++) {
-                packRow(a.segment, a.at + (row + r) * a.ld + from, depth, into, (long) r * ROW_STRIDE);
+                packRow(a.segment, a.at + (row + r) * a.ld + from, depth, into, to + r * ROW_STRIDE);
             }
         }
     }
 
-    private void packB(int block, int panel, MemorySegment into) {
+    private void packB(int block, int panel, float[] into, int to) {
         int column = panel * WIDTH;
         int columns = Math.min(WIDTH, n - column);
         int from = block * DEPTH;
         int depth = Math.min(DEPTH, k - from);
         if (b.transposed) {
             for (int j = 0; j < columns; j++) {
-                packTransposed(b.segment, b.at + (column + j) * b.ld + from, depth, into, j);
+                packTransposed(b.segment, b.at + (column + j) * b.ld + from, depth, into, to + j);
             }
         } else {
             long at = b.at + from * b.ld + column;
-            packColumns(b.segment, at, b.ld, depth, columns, into, 0, WIDTH);
-            packColumns(b.segment, at + LANES, b.ld, depth, columns - LANES, into, LANES, WIDTH);
+            packColumns(b.segment, at, b.ld, depth, columns, into, to, WIDTH);
+            packColumns(b.segment, at + LANES, b.ld, depth, columns - LANES, into, to + LANES, WIDTH);
         }
     }
 
-    private static void packRow(MemorySegment x, long at, int depth, MemorySegment into, long to) {
+    private static void packRow(MemorySegment x, long at, int depth, float[] into, int to) {
         int i = 0;
         for (; i <= depth - LANES; i += LANES) {
-            store(load(x, at + i), into, to + i);
+            load(x, at + i).intoArray(into, to + i);
         }
         for (; i < depth; i++) {
-            into.set(FLOAT, (to + i) * 4, x.get(FLOAT, (at + i) * 4));
+            into[to + i] = x.get(FLOAT, (at + i) * 4);
         }
     }
 
     /** One vector of columns for each row; lanes beyond {@code columns} are zero. */
     private static void packColumns(
-            MemorySegment x, long at, long ld, int depth, int columns, MemorySegment into, long to, long stride) {
+            MemorySegment x, long at, long ld, int depth, int columns, float[] into, int to, int stride) {
         if (columns >= LANES) {
             for (int i = 0; i < depth; i++) {
-                store(load(x, at + i * ld), into, to + i * stride);
+                load(x, at + i * ld).intoArray(into, to + i * stride);
             }
         } else if (columns > 0) {
             VectorMask<Float> lanes = F.indexInRange(0, columns);
             for (int i = 0; i < depth; i++) {
-                store(load(x, at + i * ld, lanes), into, to + i * stride);
+                load(x, at + i * ld, lanes).intoArray(into, to + i * stride);
             }
         }
     }
 
-    private static void packTransposed(MemorySegment x, long at, int depth, MemorySegment into, long to) {
+    private static void packTransposed(MemorySegment x, long at, int depth, float[] into, int to) {
         for (int i = 0; i < depth; i++) {
-            into.set(FLOAT, (to + (long) i * WIDTH) * 4, x.get(FLOAT, (at + i) * 4));
+            into[to + i * WIDTH] = x.get(FLOAT, (at + i) * 4);
         }
     }
 }

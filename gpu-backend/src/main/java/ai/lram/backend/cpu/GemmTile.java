@@ -2,18 +2,14 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.ZERO;
-import static ai.lram.backend.cpu.VectorMath.load;
-import static ai.lram.backend.cpu.VectorMath.store;
 
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.FloatVector;
 
 /**
  * The innermost products: a tile of C, {@link #HEIGHT} rows by two vectors, stays in registers while a panel of A and a panel of B run
  * through. B's panel holds {@link #WIDTH} columns, depth-major. A's panel is either row-major with the fixed stride {@link #ROW_STRIDE},
- * so that all its addresses are one register plus a constant, or depth-major with {@link #HEIGHT} rows.
+ * so that all its addresses are one register plus a constant, or depth-major with {@link #HEIGHT} rows. Panels and tiles are heap arrays:
+ * their accesses cost C2 a fraction of the nodes that a segment's do, and with 24 accumulators every node counts.
  */
 final class GemmTile {
     /** Columns of a tile. */
@@ -28,305 +24,303 @@ final class GemmTile {
     /** Floats from row to row of a row-major panel of A; off a power of two, so that its rows fall into different cache sets. */
     static final int ROW_STRIDE = DEPTH + 16;
 
-    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
-
     private GemmTile() {}
 
-    /** c = a b for a row-major panel of A; rows of c are {@code ld} floats apart. */
-    static void rowMajor(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
+    /** c (HEIGHT, WIDTH) = a b for a row-major panel of A. */
+    static void rowMajor(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
         if (HEIGHT == 12) {
-            rowMajor12(a, b, depth, c, at, ld);
+            rowMajor12(a, aAt, b, bAt, depth, c);
         } else {
-            rowMajor6(a, b, depth, c, at, ld);
+            rowMajor6(a, aAt, b, bAt, depth, c);
         }
     }
 
-    /** c = a b for a depth-major panel of A; rows of c are {@code ld} floats apart. */
-    static void depthMajor(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
+    /** c (HEIGHT, WIDTH) = a b for a depth-major panel of A. */
+    static void depthMajor(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
         if (HEIGHT == 12) {
-            depthMajor12(a, b, depth, c, at, ld);
+            depthMajor12(a, aAt, b, bAt, depth, c);
         } else {
-            depthMajor6(a, b, depth, c, at, ld);
+            depthMajor6(a, aAt, b, bAt, depth, c);
         }
     }
 
-    private static void rowMajor12(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
-        FloatVector c0a = ZERO;
-        FloatVector c0b = ZERO;
-        FloatVector c1a = ZERO;
-        FloatVector c1b = ZERO;
-        FloatVector c2a = ZERO;
-        FloatVector c2b = ZERO;
-        FloatVector c3a = ZERO;
-        FloatVector c3b = ZERO;
-        FloatVector c4a = ZERO;
-        FloatVector c4b = ZERO;
-        FloatVector c5a = ZERO;
-        FloatVector c5b = ZERO;
-        FloatVector c6a = ZERO;
-        FloatVector c6b = ZERO;
-        FloatVector c7a = ZERO;
-        FloatVector c7b = ZERO;
-        FloatVector c8a = ZERO;
-        FloatVector c8b = ZERO;
-        FloatVector c9a = ZERO;
-        FloatVector c9b = ZERO;
-        FloatVector c10a = ZERO;
-        FloatVector c10b = ZERO;
-        FloatVector c11a = ZERO;
-        FloatVector c11b = ZERO;
-        for (long k = 0; k < depth; k++) {
-            FloatVector p = load(b, k * WIDTH);
-            FloatVector q = load(b, k * WIDTH + LANES);
-            FloatVector x = FloatVector.broadcast(F, a.get(FLOAT, k * 4));
+    private static void rowMajor12(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
+        FloatVector c0a = FloatVector.zero(F);
+        FloatVector c0b = FloatVector.zero(F);
+        FloatVector c1a = FloatVector.zero(F);
+        FloatVector c1b = FloatVector.zero(F);
+        FloatVector c2a = FloatVector.zero(F);
+        FloatVector c2b = FloatVector.zero(F);
+        FloatVector c3a = FloatVector.zero(F);
+        FloatVector c3b = FloatVector.zero(F);
+        FloatVector c4a = FloatVector.zero(F);
+        FloatVector c4b = FloatVector.zero(F);
+        FloatVector c5a = FloatVector.zero(F);
+        FloatVector c5b = FloatVector.zero(F);
+        FloatVector c6a = FloatVector.zero(F);
+        FloatVector c6b = FloatVector.zero(F);
+        FloatVector c7a = FloatVector.zero(F);
+        FloatVector c7b = FloatVector.zero(F);
+        FloatVector c8a = FloatVector.zero(F);
+        FloatVector c8b = FloatVector.zero(F);
+        FloatVector c9a = FloatVector.zero(F);
+        FloatVector c9b = FloatVector.zero(F);
+        FloatVector c10a = FloatVector.zero(F);
+        FloatVector c10b = FloatVector.zero(F);
+        FloatVector c11a = FloatVector.zero(F);
+        FloatVector c11b = FloatVector.zero(F);
+        for (int k = 0; k < depth; k++) {
+            FloatVector p = FloatVector.fromArray(F, b, bAt + k * WIDTH);
+            FloatVector q = FloatVector.fromArray(F, b, bAt + k * WIDTH + LANES);
+            FloatVector x = FloatVector.broadcast(F, a[aAt + k]);
             c0a = x.fma(p, c0a);
             c0b = x.fma(q, c0b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + ROW_STRIDE]);
             c1a = x.fma(p, c1a);
             c1b = x.fma(q, c1b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 2 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 2 * ROW_STRIDE]);
             c2a = x.fma(p, c2a);
             c2b = x.fma(q, c2b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 3 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 3 * ROW_STRIDE]);
             c3a = x.fma(p, c3a);
             c3b = x.fma(q, c3b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 4 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 4 * ROW_STRIDE]);
             c4a = x.fma(p, c4a);
             c4b = x.fma(q, c4b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 5 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 5 * ROW_STRIDE]);
             c5a = x.fma(p, c5a);
             c5b = x.fma(q, c5b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 6 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 6 * ROW_STRIDE]);
             c6a = x.fma(p, c6a);
             c6b = x.fma(q, c6b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 7 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 7 * ROW_STRIDE]);
             c7a = x.fma(p, c7a);
             c7b = x.fma(q, c7b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 8 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 8 * ROW_STRIDE]);
             c8a = x.fma(p, c8a);
             c8b = x.fma(q, c8b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 9 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 9 * ROW_STRIDE]);
             c9a = x.fma(p, c9a);
             c9b = x.fma(q, c9b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 10 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 10 * ROW_STRIDE]);
             c10a = x.fma(p, c10a);
             c10b = x.fma(q, c10b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 11 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 11 * ROW_STRIDE]);
             c11a = x.fma(p, c11a);
             c11b = x.fma(q, c11b);
         }
-        store(c0a, c, at);
-        store(c0b, c, at + LANES);
-        store(c1a, c, at + ld);
-        store(c1b, c, at + ld + LANES);
-        store(c2a, c, at + 2 * ld);
-        store(c2b, c, at + 2 * ld + LANES);
-        store(c3a, c, at + 3 * ld);
-        store(c3b, c, at + 3 * ld + LANES);
-        store(c4a, c, at + 4 * ld);
-        store(c4b, c, at + 4 * ld + LANES);
-        store(c5a, c, at + 5 * ld);
-        store(c5b, c, at + 5 * ld + LANES);
-        store(c6a, c, at + 6 * ld);
-        store(c6b, c, at + 6 * ld + LANES);
-        store(c7a, c, at + 7 * ld);
-        store(c7b, c, at + 7 * ld + LANES);
-        store(c8a, c, at + 8 * ld);
-        store(c8b, c, at + 8 * ld + LANES);
-        store(c9a, c, at + 9 * ld);
-        store(c9b, c, at + 9 * ld + LANES);
-        store(c10a, c, at + 10 * ld);
-        store(c10b, c, at + 10 * ld + LANES);
-        store(c11a, c, at + 11 * ld);
-        store(c11b, c, at + 11 * ld + LANES);
+        c0a.intoArray(c, 0 * WIDTH);
+        c0b.intoArray(c, 0 * WIDTH + LANES);
+        c1a.intoArray(c, 1 * WIDTH);
+        c1b.intoArray(c, 1 * WIDTH + LANES);
+        c2a.intoArray(c, 2 * WIDTH);
+        c2b.intoArray(c, 2 * WIDTH + LANES);
+        c3a.intoArray(c, 3 * WIDTH);
+        c3b.intoArray(c, 3 * WIDTH + LANES);
+        c4a.intoArray(c, 4 * WIDTH);
+        c4b.intoArray(c, 4 * WIDTH + LANES);
+        c5a.intoArray(c, 5 * WIDTH);
+        c5b.intoArray(c, 5 * WIDTH + LANES);
+        c6a.intoArray(c, 6 * WIDTH);
+        c6b.intoArray(c, 6 * WIDTH + LANES);
+        c7a.intoArray(c, 7 * WIDTH);
+        c7b.intoArray(c, 7 * WIDTH + LANES);
+        c8a.intoArray(c, 8 * WIDTH);
+        c8b.intoArray(c, 8 * WIDTH + LANES);
+        c9a.intoArray(c, 9 * WIDTH);
+        c9b.intoArray(c, 9 * WIDTH + LANES);
+        c10a.intoArray(c, 10 * WIDTH);
+        c10b.intoArray(c, 10 * WIDTH + LANES);
+        c11a.intoArray(c, 11 * WIDTH);
+        c11b.intoArray(c, 11 * WIDTH + LANES);
     }
 
-    private static void depthMajor12(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
-        FloatVector c0a = ZERO;
-        FloatVector c0b = ZERO;
-        FloatVector c1a = ZERO;
-        FloatVector c1b = ZERO;
-        FloatVector c2a = ZERO;
-        FloatVector c2b = ZERO;
-        FloatVector c3a = ZERO;
-        FloatVector c3b = ZERO;
-        FloatVector c4a = ZERO;
-        FloatVector c4b = ZERO;
-        FloatVector c5a = ZERO;
-        FloatVector c5b = ZERO;
-        FloatVector c6a = ZERO;
-        FloatVector c6b = ZERO;
-        FloatVector c7a = ZERO;
-        FloatVector c7b = ZERO;
-        FloatVector c8a = ZERO;
-        FloatVector c8b = ZERO;
-        FloatVector c9a = ZERO;
-        FloatVector c9b = ZERO;
-        FloatVector c10a = ZERO;
-        FloatVector c10b = ZERO;
-        FloatVector c11a = ZERO;
-        FloatVector c11b = ZERO;
-        for (long k = 0; k < depth; k++) {
-            FloatVector p = load(b, k * WIDTH);
-            FloatVector q = load(b, k * WIDTH + LANES);
-            FloatVector x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12) * 4));
+    private static void depthMajor12(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
+        FloatVector c0a = FloatVector.zero(F);
+        FloatVector c0b = FloatVector.zero(F);
+        FloatVector c1a = FloatVector.zero(F);
+        FloatVector c1b = FloatVector.zero(F);
+        FloatVector c2a = FloatVector.zero(F);
+        FloatVector c2b = FloatVector.zero(F);
+        FloatVector c3a = FloatVector.zero(F);
+        FloatVector c3b = FloatVector.zero(F);
+        FloatVector c4a = FloatVector.zero(F);
+        FloatVector c4b = FloatVector.zero(F);
+        FloatVector c5a = FloatVector.zero(F);
+        FloatVector c5b = FloatVector.zero(F);
+        FloatVector c6a = FloatVector.zero(F);
+        FloatVector c6b = FloatVector.zero(F);
+        FloatVector c7a = FloatVector.zero(F);
+        FloatVector c7b = FloatVector.zero(F);
+        FloatVector c8a = FloatVector.zero(F);
+        FloatVector c8b = FloatVector.zero(F);
+        FloatVector c9a = FloatVector.zero(F);
+        FloatVector c9b = FloatVector.zero(F);
+        FloatVector c10a = FloatVector.zero(F);
+        FloatVector c10b = FloatVector.zero(F);
+        FloatVector c11a = FloatVector.zero(F);
+        FloatVector c11b = FloatVector.zero(F);
+        for (int k = 0; k < depth; k++) {
+            FloatVector p = FloatVector.fromArray(F, b, bAt + k * WIDTH);
+            FloatVector q = FloatVector.fromArray(F, b, bAt + k * WIDTH + LANES);
+            FloatVector x = FloatVector.broadcast(F, a[aAt + k * 12]);
             c0a = x.fma(p, c0a);
             c0b = x.fma(q, c0b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 1) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 1]);
             c1a = x.fma(p, c1a);
             c1b = x.fma(q, c1b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 2) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 2]);
             c2a = x.fma(p, c2a);
             c2b = x.fma(q, c2b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 3) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 3]);
             c3a = x.fma(p, c3a);
             c3b = x.fma(q, c3b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 4) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 4]);
             c4a = x.fma(p, c4a);
             c4b = x.fma(q, c4b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 5) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 5]);
             c5a = x.fma(p, c5a);
             c5b = x.fma(q, c5b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 6) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 6]);
             c6a = x.fma(p, c6a);
             c6b = x.fma(q, c6b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 7) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 7]);
             c7a = x.fma(p, c7a);
             c7b = x.fma(q, c7b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 8) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 8]);
             c8a = x.fma(p, c8a);
             c8b = x.fma(q, c8b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 9) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 9]);
             c9a = x.fma(p, c9a);
             c9b = x.fma(q, c9b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 10) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 10]);
             c10a = x.fma(p, c10a);
             c10b = x.fma(q, c10b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 12 + 11) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 12 + 11]);
             c11a = x.fma(p, c11a);
             c11b = x.fma(q, c11b);
         }
-        store(c0a, c, at);
-        store(c0b, c, at + LANES);
-        store(c1a, c, at + ld);
-        store(c1b, c, at + ld + LANES);
-        store(c2a, c, at + 2 * ld);
-        store(c2b, c, at + 2 * ld + LANES);
-        store(c3a, c, at + 3 * ld);
-        store(c3b, c, at + 3 * ld + LANES);
-        store(c4a, c, at + 4 * ld);
-        store(c4b, c, at + 4 * ld + LANES);
-        store(c5a, c, at + 5 * ld);
-        store(c5b, c, at + 5 * ld + LANES);
-        store(c6a, c, at + 6 * ld);
-        store(c6b, c, at + 6 * ld + LANES);
-        store(c7a, c, at + 7 * ld);
-        store(c7b, c, at + 7 * ld + LANES);
-        store(c8a, c, at + 8 * ld);
-        store(c8b, c, at + 8 * ld + LANES);
-        store(c9a, c, at + 9 * ld);
-        store(c9b, c, at + 9 * ld + LANES);
-        store(c10a, c, at + 10 * ld);
-        store(c10b, c, at + 10 * ld + LANES);
-        store(c11a, c, at + 11 * ld);
-        store(c11b, c, at + 11 * ld + LANES);
+        c0a.intoArray(c, 0 * WIDTH);
+        c0b.intoArray(c, 0 * WIDTH + LANES);
+        c1a.intoArray(c, 1 * WIDTH);
+        c1b.intoArray(c, 1 * WIDTH + LANES);
+        c2a.intoArray(c, 2 * WIDTH);
+        c2b.intoArray(c, 2 * WIDTH + LANES);
+        c3a.intoArray(c, 3 * WIDTH);
+        c3b.intoArray(c, 3 * WIDTH + LANES);
+        c4a.intoArray(c, 4 * WIDTH);
+        c4b.intoArray(c, 4 * WIDTH + LANES);
+        c5a.intoArray(c, 5 * WIDTH);
+        c5b.intoArray(c, 5 * WIDTH + LANES);
+        c6a.intoArray(c, 6 * WIDTH);
+        c6b.intoArray(c, 6 * WIDTH + LANES);
+        c7a.intoArray(c, 7 * WIDTH);
+        c7b.intoArray(c, 7 * WIDTH + LANES);
+        c8a.intoArray(c, 8 * WIDTH);
+        c8b.intoArray(c, 8 * WIDTH + LANES);
+        c9a.intoArray(c, 9 * WIDTH);
+        c9b.intoArray(c, 9 * WIDTH + LANES);
+        c10a.intoArray(c, 10 * WIDTH);
+        c10b.intoArray(c, 10 * WIDTH + LANES);
+        c11a.intoArray(c, 11 * WIDTH);
+        c11b.intoArray(c, 11 * WIDTH + LANES);
     }
 
-    private static void rowMajor6(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
-        FloatVector c0a = ZERO;
-        FloatVector c0b = ZERO;
-        FloatVector c1a = ZERO;
-        FloatVector c1b = ZERO;
-        FloatVector c2a = ZERO;
-        FloatVector c2b = ZERO;
-        FloatVector c3a = ZERO;
-        FloatVector c3b = ZERO;
-        FloatVector c4a = ZERO;
-        FloatVector c4b = ZERO;
-        FloatVector c5a = ZERO;
-        FloatVector c5b = ZERO;
-        for (long k = 0; k < depth; k++) {
-            FloatVector p = load(b, k * WIDTH);
-            FloatVector q = load(b, k * WIDTH + LANES);
-            FloatVector x = FloatVector.broadcast(F, a.get(FLOAT, k * 4));
+    private static void rowMajor6(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
+        FloatVector c0a = FloatVector.zero(F);
+        FloatVector c0b = FloatVector.zero(F);
+        FloatVector c1a = FloatVector.zero(F);
+        FloatVector c1b = FloatVector.zero(F);
+        FloatVector c2a = FloatVector.zero(F);
+        FloatVector c2b = FloatVector.zero(F);
+        FloatVector c3a = FloatVector.zero(F);
+        FloatVector c3b = FloatVector.zero(F);
+        FloatVector c4a = FloatVector.zero(F);
+        FloatVector c4b = FloatVector.zero(F);
+        FloatVector c5a = FloatVector.zero(F);
+        FloatVector c5b = FloatVector.zero(F);
+        for (int k = 0; k < depth; k++) {
+            FloatVector p = FloatVector.fromArray(F, b, bAt + k * WIDTH);
+            FloatVector q = FloatVector.fromArray(F, b, bAt + k * WIDTH + LANES);
+            FloatVector x = FloatVector.broadcast(F, a[aAt + k]);
             c0a = x.fma(p, c0a);
             c0b = x.fma(q, c0b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + ROW_STRIDE]);
             c1a = x.fma(p, c1a);
             c1b = x.fma(q, c1b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 2 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 2 * ROW_STRIDE]);
             c2a = x.fma(p, c2a);
             c2b = x.fma(q, c2b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 3 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 3 * ROW_STRIDE]);
             c3a = x.fma(p, c3a);
             c3b = x.fma(q, c3b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 4 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 4 * ROW_STRIDE]);
             c4a = x.fma(p, c4a);
             c4b = x.fma(q, c4b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k + 5 * ROW_STRIDE) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k + 5 * ROW_STRIDE]);
             c5a = x.fma(p, c5a);
             c5b = x.fma(q, c5b);
         }
-        store(c0a, c, at);
-        store(c0b, c, at + LANES);
-        store(c1a, c, at + ld);
-        store(c1b, c, at + ld + LANES);
-        store(c2a, c, at + 2 * ld);
-        store(c2b, c, at + 2 * ld + LANES);
-        store(c3a, c, at + 3 * ld);
-        store(c3b, c, at + 3 * ld + LANES);
-        store(c4a, c, at + 4 * ld);
-        store(c4b, c, at + 4 * ld + LANES);
-        store(c5a, c, at + 5 * ld);
-        store(c5b, c, at + 5 * ld + LANES);
+        c0a.intoArray(c, 0 * WIDTH);
+        c0b.intoArray(c, 0 * WIDTH + LANES);
+        c1a.intoArray(c, 1 * WIDTH);
+        c1b.intoArray(c, 1 * WIDTH + LANES);
+        c2a.intoArray(c, 2 * WIDTH);
+        c2b.intoArray(c, 2 * WIDTH + LANES);
+        c3a.intoArray(c, 3 * WIDTH);
+        c3b.intoArray(c, 3 * WIDTH + LANES);
+        c4a.intoArray(c, 4 * WIDTH);
+        c4b.intoArray(c, 4 * WIDTH + LANES);
+        c5a.intoArray(c, 5 * WIDTH);
+        c5b.intoArray(c, 5 * WIDTH + LANES);
     }
 
-    private static void depthMajor6(MemorySegment a, MemorySegment b, long depth, MemorySegment c, long at, long ld) {
-        FloatVector c0a = ZERO;
-        FloatVector c0b = ZERO;
-        FloatVector c1a = ZERO;
-        FloatVector c1b = ZERO;
-        FloatVector c2a = ZERO;
-        FloatVector c2b = ZERO;
-        FloatVector c3a = ZERO;
-        FloatVector c3b = ZERO;
-        FloatVector c4a = ZERO;
-        FloatVector c4b = ZERO;
-        FloatVector c5a = ZERO;
-        FloatVector c5b = ZERO;
-        for (long k = 0; k < depth; k++) {
-            FloatVector p = load(b, k * WIDTH);
-            FloatVector q = load(b, k * WIDTH + LANES);
-            FloatVector x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6) * 4));
+    private static void depthMajor6(float[] a, int aAt, float[] b, int bAt, int depth, float[] c) {
+        FloatVector c0a = FloatVector.zero(F);
+        FloatVector c0b = FloatVector.zero(F);
+        FloatVector c1a = FloatVector.zero(F);
+        FloatVector c1b = FloatVector.zero(F);
+        FloatVector c2a = FloatVector.zero(F);
+        FloatVector c2b = FloatVector.zero(F);
+        FloatVector c3a = FloatVector.zero(F);
+        FloatVector c3b = FloatVector.zero(F);
+        FloatVector c4a = FloatVector.zero(F);
+        FloatVector c4b = FloatVector.zero(F);
+        FloatVector c5a = FloatVector.zero(F);
+        FloatVector c5b = FloatVector.zero(F);
+        for (int k = 0; k < depth; k++) {
+            FloatVector p = FloatVector.fromArray(F, b, bAt + k * WIDTH);
+            FloatVector q = FloatVector.fromArray(F, b, bAt + k * WIDTH + LANES);
+            FloatVector x = FloatVector.broadcast(F, a[aAt + k * 6]);
             c0a = x.fma(p, c0a);
             c0b = x.fma(q, c0b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6 + 1) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 6 + 1]);
             c1a = x.fma(p, c1a);
             c1b = x.fma(q, c1b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6 + 2) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 6 + 2]);
             c2a = x.fma(p, c2a);
             c2b = x.fma(q, c2b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6 + 3) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 6 + 3]);
             c3a = x.fma(p, c3a);
             c3b = x.fma(q, c3b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6 + 4) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 6 + 4]);
             c4a = x.fma(p, c4a);
             c4b = x.fma(q, c4b);
-            x = FloatVector.broadcast(F, a.get(FLOAT, (k * 6 + 5) * 4));
+            x = FloatVector.broadcast(F, a[aAt + k * 6 + 5]);
             c5a = x.fma(p, c5a);
             c5b = x.fma(q, c5b);
         }
-        store(c0a, c, at);
-        store(c0b, c, at + LANES);
-        store(c1a, c, at + ld);
-        store(c1b, c, at + ld + LANES);
-        store(c2a, c, at + 2 * ld);
-        store(c2b, c, at + 2 * ld + LANES);
-        store(c3a, c, at + 3 * ld);
-        store(c3b, c, at + 3 * ld + LANES);
-        store(c4a, c, at + 4 * ld);
-        store(c4b, c, at + 4 * ld + LANES);
-        store(c5a, c, at + 5 * ld);
-        store(c5b, c, at + 5 * ld + LANES);
+        c0a.intoArray(c, 0 * WIDTH);
+        c0b.intoArray(c, 0 * WIDTH + LANES);
+        c1a.intoArray(c, 1 * WIDTH);
+        c1b.intoArray(c, 1 * WIDTH + LANES);
+        c2a.intoArray(c, 2 * WIDTH);
+        c2b.intoArray(c, 2 * WIDTH + LANES);
+        c3a.intoArray(c, 3 * WIDTH);
+        c3b.intoArray(c, 3 * WIDTH + LANES);
+        c4a.intoArray(c, 4 * WIDTH);
+        c4b.intoArray(c, 4 * WIDTH + LANES);
+        c5a.intoArray(c, 5 * WIDTH);
+        c5b.intoArray(c, 5 * WIDTH + LANES);
     }
 }

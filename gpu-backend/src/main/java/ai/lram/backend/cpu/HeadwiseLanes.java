@@ -117,7 +117,7 @@ final class HeadwiseLanes {
             int to) {
         int width = groups * BLOCK;
         int whole = groups / GROUPS * GROUPS;
-        MemorySegment turned = Staging.own().tile();
+        MemorySegment turned = Staging.own().block0;
         for (int r = from; r < to; r += ROWS) {
             int end = Math.min(to, r + ROWS);
             for (int g = 0; g < whole; g += GROUPS) {
@@ -229,7 +229,7 @@ final class HeadwiseLanes {
         int units = (groups + GROUPS - 1) / GROUPS;
         int grain = (int) Math.max(1, INLINE / ((long) Math.max(1, m) * LANES));
         workers.forRange(units, grain, (from, to) -> {
-            MemorySegment sums = Staging.own().tile();
+            MemorySegment sums = Staging.own().block0;
             for (int u = from; u < to; u++) {
                 int g = u * GROUPS;
                 int count = Math.min(GROUPS, groups - g);
@@ -248,15 +248,15 @@ final class HeadwiseLanes {
     private static void outerProducts(
             int m, int width, long column, int count, MemorySegment dy, MemorySegment x, MemorySegment sums) {
         VectorMask<Float> lanes = F.indexInRange(0, count * BLOCK);
-        FloatVector t0 = ZERO;
-        FloatVector t1 = ZERO;
-        FloatVector t2 = ZERO;
-        FloatVector t3 = ZERO;
+        FloatVector t0 = FloatVector.zero(F);
+        FloatVector t1 = FloatVector.zero(F);
+        FloatVector t2 = FloatVector.zero(F);
+        FloatVector t3 = FloatVector.zero(F);
         for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector p0 = ZERO;
-            FloatVector p1 = ZERO;
-            FloatVector p2 = ZERO;
-            FloatVector p3 = ZERO;
+            FloatVector p0 = FloatVector.zero(F);
+            FloatVector p1 = FloatVector.zero(F);
+            FloatVector p2 = FloatVector.zero(F);
+            FloatVector p3 = FloatVector.zero(F);
             for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
                 long at = (long) i * width + column;
                 FloatVector d = load(dy, at, lanes);

@@ -3,7 +3,7 @@ package ai.lram.backend.cpu;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Native working memory of the calling thread, kept from call to call and freed with the thread. */
+/** Working memory of the calling thread, kept from call to call and freed with the thread. */
 final class Staging {
     private static final ThreadLocal<Staging> OWN = ThreadLocal.withInitial(Staging::new);
 
@@ -13,32 +13,13 @@ final class Staging {
     final MemorySegment block0 = allocate(BLOCK);
     final MemorySegment block1 = allocate(BLOCK);
 
-    private MemorySegment packedA = allocate(0);
-    private MemorySegment packedB = allocate(0);
-    private final MemorySegment tile = allocate(4096);
+    /** The accumulators of one register tile. */
+    final float[] tile = new float[Math.max(GemmTile.HEIGHT * GemmTile.WIDTH, 64 * VectorMath.LANES)];
+
+    private float[] packedA = {};
+    private float[] packedB = {};
 
     private Staging() {}
-
-    /** At least {@code floats}, for panels of a product's left factor. */
-    MemorySegment packedA(long floats) {
-        if (packedA.byteSize() < floats * Float.BYTES) {
-            packedA = allocate(floats);
-        }
-        return packedA;
-    }
-
-    /** At least {@code floats}, for panels of a product's right factor. */
-    MemorySegment packedB(long floats) {
-        if (packedB.byteSize() < floats * Float.BYTES) {
-            packedB = allocate(floats);
-        }
-        return packedB;
-    }
-
-    /** One tile of a product. */
-    MemorySegment tile() {
-        return tile;
-    }
 
     static Staging own() {
         return OWN.get();
@@ -46,5 +27,21 @@ final class Staging {
 
     private static MemorySegment allocate(long floats) {
         return Arena.ofAuto().allocate(floats * Float.BYTES, 64);
+    }
+
+    /** At least {@code floats}, for panels of a product's left factor. */
+    float[] packedA(int floats) {
+        if (packedA.length < floats) {
+            packedA = new float[floats];
+        }
+        return packedA;
+    }
+
+    /** At least {@code floats}, for panels of a product's right factor. */
+    float[] packedB(int floats) {
+        if (packedB.length < floats) {
+            packedB = new float[floats];
+        }
+        return packedB;
     }
 }

@@ -16,7 +16,8 @@ final class VectorMath {
     static final int LANES = F.length();
 
     // Vector constants are fields: a broadcast at its place of use costs C2 so many nodes that it stops inlining half-way through a kernel
-    // and boxes what is left.
+    // and boxes what is left. They are for operands only: a loop's accumulator that starts from a field stays boxed, one that starts from
+    // FloatVector.zero(F) lives in a register.
     static final FloatVector ZERO = broadcast(0f);
     static final FloatVector ONE = broadcast(1f);
     private static final FloatVector TWO = broadcast(2f);
