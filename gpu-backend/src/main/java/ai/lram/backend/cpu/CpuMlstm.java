@@ -46,7 +46,7 @@ final class CpuMlstm implements MlstmOps {
     public void gates(
             Stream s, Tensor q, Tensor k, Tensor v, Tensor wi, Tensor bi, Tensor wf, Tensor bf, Tensor i, Tensor f) {
         String kernel = "mlstm.gates";
-        Check.that(bi != null && q != null && bi.size() > 0, kernel + ": q or bi is missing", "null or empty", "pass q and bi");
+        Check.that(bi != null && q != null && bi.size() > 0, "mlstm.gates: q or bi is missing", "null or empty", "pass q and bi");
         int heads = (int) bi.size();
         int rows = (int) (i == null ? 0 : i.size() / heads);
         long width = rows == 0 ? 0 : q.size() / rows;
@@ -89,7 +89,7 @@ final class CpuMlstm implements MlstmOps {
             Tensor dwf,
             Tensor dbf) {
         String kernel = "mlstm.gatesBackward";
-        Check.that(dbi != null && q != null && dbi.size() > 0, kernel + ": q or dbi is missing", "null or empty", "pass q and dbi");
+        Check.that(dbi != null && q != null && dbi.size() > 0, "mlstm.gatesBackward: q or dbi is missing", "null or empty", "pass q and dbi");
         int heads = (int) dbi.size();
         int rows = (int) (di == null ? 0 : di.size() / heads);
         int width = rows == 0 ? 0 : (int) (q.size() / rows);

@@ -45,7 +45,7 @@ final class CpuSlstm implements SlstmOps {
     }
 
     private static long slotFloats(int p) {
-        return (long) ROWS * p * 8 + (long) p * p + 2L * Panels.pad(SPAN) * p;
+        return (long) ROWS * p * 9 + (long) p * p + 2L * Panels.pad(SPAN) * p;
     }
 
     private static int units(int batch) {
@@ -274,6 +274,7 @@ final class CpuSlstm implements SlstmOps {
         private final long matN;
         private final long matM;
         private final long gates;
+        private final long slopes;
         private final long plane;
 
         Scan(Job job, int slot, int head, int row) {
@@ -289,6 +290,7 @@ final class CpuSlstm implements SlstmOps {
             matN = matC + size;
             matM = matN + size;
             gates = matM + size;
+            slopes = gates + 4 * size;
             plane = 4L * job.batch * job.tokens * job.width;
         }
 
@@ -318,19 +320,30 @@ final class CpuSlstm implements SlstmOps {
 
         void forward(MemorySegment[] x, MemorySegment bias, MemorySegment last) {
             loadState(job.initial);
-            if (job.initial == null) {
-                w.asSlice(gates, 16L * ROWS * pad).fill((byte) 0);
-            }
+            long size = (long) ROWS * pad;
+            w.asSlice(gates, 16 * size).fill((byte) 0);
             for (int t = 0; t < job.tokens; t++) {
-                if (t > 0 || job.initial != null) {
+                boolean fresh = t == 0 && job.initial == null;
+                if (!fresh) {
                     Panels.nn(
                             ROWS, 4 * pad, job.dh, false, false, w, matY, ROWS, w, job.weights(head), pad, false, w, gates, ROWS);
                 }
-                for (int b = 0; b < rows; b++) {
-                    long at = job.at(row + b, t, head);
-                    for (int c = 0; c < job.dh; c += LANES) {
-                        cell(x, bias, at + 4L * c, ((long) head * job.dh + c) * 4, b, c, F.indexInRange(c, job.dh));
-                    }
+                for (int g = 0; g < 4; g++) {
+                    addInputs(x[g], bias, g, t);
+                }
+                if (job.saved != null) {
+                    SlstmCell.sigmoidOfMinus(w, gates + 4 * size, slopes, size);
+                }
+                SlstmCell.step(w, gates, size, matY, matC, matN, matM);
+                copyOut(matY, job.y, 0, t);
+                if (job.saved != null) {
+                    copyOut(gates, job.saved, 0, t);
+                    copyOut(gates + 4 * size, job.saved, 1, t);
+                    copyOut(slopes, job.saved, 2, t);
+                    copyOut(gates + 12 * size, job.saved, 3, t);
+                    copyOut(gates + 8 * size, job.saved, 4, t);
+                    copyOut(matC, job.saved, 5, t);
+                    copyOut(matN, job.saved, 6, t);
                 }
             }
             if (last != null) {
@@ -338,41 +351,44 @@ final class CpuSlstm implements SlstmOps {
             }
         }
 
-        private FloatVector raw(MemorySegment x, MemorySegment bias, long at, long bo, int gate, int b, int c, VectorMask<Float> mask) {
-            return FloatVector.fromMemorySegment(F, x, at, LE, mask)
-                    .add(FloatVector.fromMemorySegment(F, bias, bo + 4L * gate * job.width, LE, mask))
-                    .add(FloatVector.fromMemorySegment(F, w, Panels.at(gates, ROWS, b, gate * pad + c), LE));
+        /** The gate's raw value: recurrent part (already there; zero for a fresh state) + input + bias. */
+        private void addInputs(MemorySegment x, MemorySegment bias, int gate, int t) {
+            long plane = gates + 4L * gate * ROWS * pad;
+            long step = 4L * job.tokens * job.width;
+            for (int c = 0; c < job.dh; c += LANES) {
+                long in = job.at(row, t, head) + 4L * c;
+                long b0 = ((long) gate * job.width + (long) head * job.dh + c) * 4;
+                if (c + LANES <= job.dh) {
+                    addInput(x, in, step, FloatVector.fromMemorySegment(F, bias, b0, LE), w, Panels.at(plane, ROWS, 0, c), rows);
+                } else {
+                    addInputTail(x, in, step, bias, b0, w, Panels.at(plane, ROWS, 0, c), rows, job.dh - c);
+                }
+            }
         }
 
-        private void cell(MemorySegment[] x, MemorySegment bias, long at, long bo, int b, int c, VectorMask<Float> mask) {
-            long o = Panels.at(0, ROWS, b, c);
-            FloatVector i = raw(x[0], bias, at, bo, 0, b, c, mask);
-            FloatVector f = raw(x[1], bias, at, bo, 1, b, c, mask);
-            FloatVector n = FloatVector.fromMemorySegment(F, w, matN + o, LE);
-            FloatVector kept = FloatVector.fromMemorySegment(F, w, matM + o, LE).add(VectorMath.logSigmoid(f));
-            FloatVector m = SlstmCell.stabiliser(i, kept, n);
-            FloatVector write = VectorMath.exp(i.sub(m)).min(1f);
-            FloatVector keep = VectorMath.exp(kept.sub(m)).min(1f);
-            FloatVector z = VectorMath.tanh(raw(x[2], bias, at, bo, 2, b, c, mask));
-            FloatVector out = VectorMath.sigmoid(raw(x[3], bias, at, bo, 3, b, c, mask));
-            FloatVector cell = keep.mul(FloatVector.fromMemorySegment(F, w, matC + o, LE)).add(write.mul(z));
-            n = keep.mul(n).add(write);
-            FloatVector y = out.mul(cell.div(n));
-            m.intoMemorySegment(w, matM + o, LE);
-            n.intoMemorySegment(w, matN + o, LE);
-            cell.intoMemorySegment(w, matC + o, LE);
-            y.blend(0f, mask.not()).intoMemorySegment(w, matY + o, LE);
-            y.intoMemorySegment(job.y, at, LE, mask);
-            MemorySegment saved = job.saved;
-            if (saved != null) {
-                write.intoMemorySegment(saved, at, LE, mask);
-                keep.intoMemorySegment(saved, at + plane, LE, mask);
-                VectorMath.sigmoid(f.neg()).intoMemorySegment(saved, at + 2 * plane, LE, mask);
-                out.intoMemorySegment(saved, at + 3 * plane, LE, mask);
-                z.intoMemorySegment(saved, at + 4 * plane, LE, mask);
-                cell.intoMemorySegment(saved, at + 5 * plane, LE, mask);
-                n.intoMemorySegment(saved, at + 6 * plane, LE, mask);
+        private static void addInput(MemorySegment x, long in, long step, FloatVector bias, MemorySegment w, long out, int rows) {
+            for (int b = 0; b < rows; b++) {
+                long o = out + 4L * Panels.WIDTH * b;
+                FloatVector.fromMemorySegment(F, w, o, LE)
+                        .add(FloatVector.fromMemorySegment(F, x, in + b * step, LE).add(bias))
+                        .intoMemorySegment(w, o, LE);
             }
+        }
+
+        private static void addInputTail(
+                MemorySegment x, long in, long step, MemorySegment bias, long b0, MemorySegment w, long out, int rows, int n) {
+            for (int b = 0; b < rows; b++) {
+                for (int j = 0; j < n; j++) {
+                    long o = out + 4L * Panels.WIDTH * b + 4L * j;
+                    w.set(FLOAT, o, w.get(FLOAT, o) + (x.get(FLOAT, in + b * step + 4L * j) + bias.get(FLOAT, b0 + 4L * j)));
+                }
+            }
+        }
+
+        /** The rows' values of one token to plane {@code part} of a (.., B, S, H) tensor. */
+        private void copyOut(long from, MemorySegment to, int part, int t) {
+            Panels.unpack(
+                    w, from, ROWS, rows, job.dh, 1, to, part * plane + job.at(row, t, head), 4L * job.tokens * job.width);
         }
 
         /** matY, matC and matN carry the state's gradient. */

@@ -188,9 +188,10 @@ final class MlstmStep implements Workers.Range {
     }
 
     private static void scaleKey(MemorySegment src, long at, float factor, float[] dst, int to, int n) {
+        FloatVector w = FloatVector.broadcast(F, factor);
         int d = 0;
         for (; d + LANES <= n; d += LANES) {
-            FloatVector.fromMemorySegment(F, src, at + 4L * d, LE).mul(factor).intoArray(dst, to + d);
+            FloatVector.fromMemorySegment(F, src, at + 4L * d, LE).mul(w).intoArray(dst, to + d);
         }
         for (; d < n; d++) {
             dst[to + d] = src.get(FLOAT, at + 4L * d) * factor;
@@ -247,12 +248,8 @@ final class MlstmStep implements Workers.Range {
             for (int s = 0; s <= at; s++) {
                 w.weights[row + s] = (float) (base - w.sums[s] + w.inputs[s]);
             }
-            for (int s = 0; s < pitch; s += LANES) {
-                VectorMath.exp(FloatVector.fromArray(F, w.weights, row + s)).intoArray(w.weights, row + s);
-            }
-            for (int s = 0; s <= at; s++) {
-                w.weights[row + s] *= scale * dot(q, query, ringK, 4 * ((long) cell * ring + s) * dimQk, dimQk);
-            }
+            expInPlace(w.weights, row, row + pitch);
+            scores(q, query, ringK, 4L * cell * ring * dimQk, dimQk, at + 1, scale, w.weights, row);
             for (int s = at + 1; s < all; s++) {
                 w.weights[row + s] = 0;
             }
@@ -260,6 +257,12 @@ final class MlstmStep implements Workers.Range {
                 scaleKey(q, query, (float) (scale * Math.exp(w.sums[at] + m0 - next)), w.queries, t * dimQk, dimQk);
             }
             m = next;
+        }
+    }
+
+    private static void expInPlace(float[] x, int from, int to) {
+        for (int j = from; j < to; j += LANES) {
+            VectorMath.exp(FloatVector.fromArray(F, x, j)).intoArray(x, j);
         }
     }
 
@@ -298,24 +301,53 @@ final class MlstmStep implements Workers.Range {
         return den * scale;
     }
 
-    private static float dot(MemorySegment x, long xo, MemorySegment y, long yo, int n) {
-        FloatVector s0 = FloatVector.zero(F);
-        FloatVector s1 = FloatVector.zero(F);
-        int d = 0;
-        for (; d + 2 * LANES <= n; d += 2 * LANES) {
-            s0 = FloatVector.fromMemorySegment(F, x, xo + 4L * d, LE).fma(FloatVector.fromMemorySegment(F, y, yo + 4L * d, LE), s0);
-            long e = 4L * (d + LANES);
-            s1 = FloatVector.fromMemorySegment(F, x, xo + e, LE).fma(FloatVector.fromMemorySegment(F, y, yo + e, LE), s1);
+    /** weights[from + s] *= scale * q . key_s for s below {@code count}, four keys at a time. */
+    private static void scores(
+            MemorySegment q, long query, MemorySegment keys, long key, int n, int count, float scale, float[] weights, int from) {
+        int whole = n / LANES * LANES;
+        VectorMask<Float> tail = F.indexInRange(whole, n);
+        long pitch = 4L * n;
+        int s = 0;
+        for (; s + 4 <= count; s += 4) {
+            long p = key + s * pitch;
+            FloatVector s0 = FloatVector.zero(F);
+            FloatVector s1 = FloatVector.zero(F);
+            FloatVector s2 = FloatVector.zero(F);
+            FloatVector s3 = FloatVector.zero(F);
+            for (int d = 0; d < whole; d += LANES) {
+                long o = 4L * d;
+                FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE);
+                s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), s0);
+                s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE), s1);
+                s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE), s2);
+                s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE), s3);
+            }
+            if (whole < n) {
+                long o = 4L * whole;
+                FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE, tail);
+                s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE, tail), s0);
+                s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE, tail), s1);
+                s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE, tail), s2);
+                s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE, tail), s3);
+            }
+            weights[from + s] *= scale * VectorMath.sum(s0);
+            weights[from + s + 1] *= scale * VectorMath.sum(s1);
+            weights[from + s + 2] *= scale * VectorMath.sum(s2);
+            weights[from + s + 3] *= scale * VectorMath.sum(s3);
         }
-        float tail = 0;
-        if (d + LANES <= n) {
-            s0 = FloatVector.fromMemorySegment(F, x, xo + 4L * d, LE).fma(FloatVector.fromMemorySegment(F, y, yo + 4L * d, LE), s0);
-            d += LANES;
+        for (; s < count; s++) {
+            long p = key + s * pitch;
+            FloatVector sum = FloatVector.zero(F);
+            for (int d = 0; d < whole; d += LANES) {
+                sum = FloatVector.fromMemorySegment(F, q, query + 4L * d, LE)
+                        .fma(FloatVector.fromMemorySegment(F, keys, p + 4L * d, LE), sum);
+            }
+            if (whole < n) {
+                sum = FloatVector.fromMemorySegment(F, q, query + 4L * whole, LE, tail)
+                        .fma(FloatVector.fromMemorySegment(F, keys, p + 4L * whole, LE, tail), sum);
+            }
+            weights[from + s] *= scale * VectorMath.sum(sum);
         }
-        for (; d < n; d++) {
-            tail = Math.fma(x.get(FLOAT, xo + 4L * d), y.get(FLOAT, yo + 4L * d), tail);
-        }
-        return VectorMath.sum(s0.add(s1)) + tail;
     }
 
     /** One column block of the matrix state: C = keep C + keys^T values, C unread where keep is 0. */

@@ -17,6 +17,7 @@ final class SlstmStep implements Workers.Range {
 
     private int dh;
     private int rows;
+    private int pad;
     private int tokens;
     private int width;
     private Tensor slots;
@@ -46,6 +47,7 @@ final class SlstmStep implements Workers.Range {
             int tokens,
             int width) {
         dh = width / heads;
+        pad = (dh + LANES - 1) / LANES * LANES;
         this.rows = rows;
         this.tokens = tokens;
         this.width = width;
@@ -65,25 +67,49 @@ final class SlstmStep implements Workers.Range {
     public void run(int from, int to) {
         StepScratch w = StepScratch.get();
         w.reserve(0, 0, 0, 4 * dh + LANES);
+        w.reserveCell(8L * pad);
         for (int head = from; head < to; head++) {
             for (int t = 0; t < tokens; t++) {
                 for (int b = 0; b < rows; b++) {
                     if (t >= tokens - counts.getInt(b)) {
-                        one(w.queries, head, b, t);
+                        one(w.queries, w.cell, head, b, t);
                     }
                 }
             }
         }
     }
 
-    private void one(float[] raw, int head, int b, int t) {
+    private void one(float[] raw, MemorySegment w, int head, int b, int t) {
         long slot = 4 * (4L * slots.getInt(b) * width + (long) head * dh);
-        long weights = 16L * head * dh * dh;
-        recurrent(r, weights, dh, state, slot, raw);
+        recurrent(r, 16L * head * dh * dh, dh, state, slot, raw);
         long at = 4 * (((long) b * tokens + t) * width + (long) head * dh);
         long bo = 4L * head * dh;
-        for (int c = 0; c < dh; c += LANES) {
-            cell(raw, slot + 4L * c, at + 4L * c, bo + 4L * c, c, F.indexInRange(c, dh));
+        long plane = 4L * pad;
+        gate(xi, at, bias, bo, raw, 0, w, 0, dh);
+        gate(xf, at, bias, bo + 4L * width, raw, dh, w, plane, dh);
+        gate(xz, at, bias, bo + 8L * width, raw, 2 * dh, w, 2 * plane, dh);
+        gate(xo, at, bias, bo + 12L * width, raw, 3 * dh, w, 3 * plane, dh);
+        for (int part = 1; part < 4; part++) {
+            MemorySegment.copy(state, slot + 4L * part * width, w, (4 + part) * plane, 4L * dh);
+        }
+        SlstmCell.step(w, 0, pad, 4 * plane, 5 * plane, 6 * plane, 7 * plane);
+        for (int part = 0; part < 4; part++) {
+            MemorySegment.copy(w, (4 + part) * plane, state, slot + 4L * part * width, 4L * dh);
+        }
+        MemorySegment.copy(w, 4 * plane, y, at, 4L * dh);
+    }
+
+    /** One gate's raw values: input + bias + recurrent part. */
+    private static void gate(MemorySegment x, long at, MemorySegment bias, long bo, float[] raw, int from, MemorySegment w, long to, int n) {
+        int c = 0;
+        for (; c + LANES <= n; c += LANES) {
+            FloatVector.fromMemorySegment(F, x, at + 4L * c, LE)
+                    .add(FloatVector.fromMemorySegment(F, bias, bo + 4L * c, LE))
+                    .add(FloatVector.fromArray(F, raw, from + c))
+                    .intoMemorySegment(w, to + 4L * c, LE);
+        }
+        for (; c < n; c++) {
+            w.set(FLOAT, to + 4L * c, x.get(FLOAT, at + 4L * c) + bias.get(FLOAT, bo + 4L * c) + raw[from + c]);
         }
     }
 
@@ -136,31 +162,5 @@ final class SlstmStep implements Workers.Range {
         s5.intoArray(raw, c + 5 * LANES);
         s6.intoArray(raw, c + 6 * LANES);
         s7.intoArray(raw, c + 7 * LANES);
-    }
-
-    private FloatVector gate(MemorySegment x, float[] raw, int gate, long at, long bo, int c, VectorMask<Float> mask) {
-        return FloatVector.fromMemorySegment(F, x, at, LE, mask)
-                .add(FloatVector.fromMemorySegment(F, bias, bo + 4L * gate * width, LE, mask))
-                .add(FloatVector.fromArray(F, raw, gate * dh + c, mask));
-    }
-
-    private void cell(float[] raw, long slot, long at, long bo, int c, VectorMask<Float> mask) {
-        long part = 4L * width;
-        FloatVector i = gate(xi, raw, 0, at, bo, c, mask);
-        FloatVector n = FloatVector.fromMemorySegment(F, state, slot + 2 * part, LE, mask);
-        FloatVector kept = FloatVector.fromMemorySegment(F, state, slot + 3 * part, LE, mask)
-                .add(VectorMath.logSigmoid(gate(xf, raw, 1, at, bo, c, mask)));
-        FloatVector m = SlstmCell.stabiliser(i, kept, n);
-        FloatVector write = VectorMath.exp(i.sub(m)).min(1f);
-        FloatVector keep = VectorMath.exp(kept.sub(m)).min(1f);
-        FloatVector z = VectorMath.tanh(gate(xz, raw, 2, at, bo, c, mask));
-        FloatVector cell = keep.mul(FloatVector.fromMemorySegment(F, state, slot + part, LE, mask)).add(write.mul(z));
-        n = keep.mul(n).add(write);
-        FloatVector out = VectorMath.sigmoid(gate(xo, raw, 3, at, bo, c, mask)).mul(cell.div(n));
-        out.intoMemorySegment(state, slot, LE, mask);
-        cell.intoMemorySegment(state, slot + part, LE, mask);
-        n.intoMemorySegment(state, slot + 2 * part, LE, mask);
-        m.intoMemorySegment(state, slot + 3 * part, LE, mask);
-        out.intoMemorySegment(y, at, LE, mask);
     }
 }

@@ -1,5 +1,8 @@
 package ai.lram.backend.cpu;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
 /** Work arrays of the calling thread for session kernels; they grow to the largest size asked for and are then reused. */
 final class StepScratch {
     private static final ThreadLocal<StepScratch> OF_THREAD = ThreadLocal.withInitial(StepScratch::new);
@@ -25,10 +28,19 @@ final class StepScratch {
     /** Ring keys weighted for a fold, ring length by DHQK. */
     float[] foldKeys = new float[0];
 
+    /** Native memory for one head's sLSTM cell. */
+    MemorySegment cell = MemorySegment.NULL;
+
     private StepScratch() {}
 
     static StepScratch get() {
         return OF_THREAD.get();
+    }
+
+    void reserveCell(long floats) {
+        if (cell.byteSize() < 4 * floats) {
+            cell = Arena.ofAuto().allocate(4 * floats, 64);
+        }
     }
 
     void reserve(int tokens, int ring, int dimQk, int raw) {
