@@ -36,6 +36,7 @@ public final class ExportJob {
         try {
             try {
                 int[] episodes = write(store, taskId, schema, working, listener);
+                Files.deleteIfExists(working.resolve(LeRobotWriter.LOCK_FILE));
                 DurableFiles.publish(working, finished);
                 return episodes.length;
             } finally {

@@ -84,7 +84,7 @@ public final class D4rlReader implements DatasetReader {
      * @throws MalformedDatasetException if arrays are missing or differ in length, or nothing says where episodes end
      */
     public static D4rlReader open(Path file, ReaderOptions options) {
-        return new D4rlReader(file, options);
+        return Hdf5.guarded(file, () -> new D4rlReader(file, options));
     }
 
     private int[] cut(Path file, int rows, float[] timeouts, int maxSteps) {

@@ -9,29 +9,63 @@ import io.jhdf.api.Attribute;
 import io.jhdf.api.Dataset;
 import io.jhdf.api.Group;
 import io.jhdf.api.Node;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Optional;
 import java.util.function.Supplier;
 
-/** An HDF5 file read through jHDF, with sizes checked before memory is taken and every library error made typed. */
+/**
+ * An HDF5 file read through jHDF, with sizes checked before memory is taken and every library error made typed.
+ *
+ * <p>Files up to 2 GiB are mapped and handed over as memory: reading through a channel, jHDF allocates whatever size a
+ * damaged header claims.
+ */
 final class Hdf5 implements AutoCloseable {
     /** Largest plausible ratio of values to stored bytes; beyond it the sizes are taken for a lie. */
     private static final long MAX_EXPANSION = 2048;
 
     private final Path file;
     private final HdfFile hdf;
+    private final Arena arena;
 
-    private Hdf5(Path file, HdfFile hdf) {
+    private Hdf5(Path file, HdfFile hdf, Arena arena) {
         this.file = file;
         this.hdf = hdf;
+        this.arena = arena;
     }
 
     static Hdf5 open(Path file) {
         if (!Files.isRegularFile(file)) {
             throw new DatasetReadException("HDF5 file " + file + " is missing", "no such file", "check the path");
         }
-        return new Hdf5(file, guarded(file, () -> new HdfFile(file)));
+        Arena arena = Arena.ofShared();
+        boolean opened = false;
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+            HdfFile hdf;
+            if (channel.size() > Integer.MAX_VALUE || channel.size() == 0) {
+                hdf = guarded(file, () -> new HdfFile(file));
+            } else {
+                ByteBuffer content = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena).asByteBuffer();
+                hdf = guarded(file, () -> HdfFile.fromByteBuffer(content));
+            }
+            opened = true;
+            return new Hdf5(file, hdf, arena);
+        } catch (IOException e) {
+            throw new DatasetReadException(
+                    "HDF5 file " + file + " cannot be read",
+                    e.getClass().getSimpleName() + ": " + e.getMessage(),
+                    "check permissions and the device",
+                    e);
+        } finally {
+            if (!opened) {
+                arena.close();
+            }
+        }
     }
 
     Group root() {
@@ -158,10 +192,10 @@ final class Hdf5 implements AutoCloseable {
     }
 
     private float truth(Dataset dataset, String text) {
-        if (!text.equalsIgnoreCase("TRUE") && !text.equalsIgnoreCase("FALSE")) {
+        if (!"TRUE".equalsIgnoreCase(text) && !"FALSE".equalsIgnoreCase(text)) {
             throw malformed(dataset.getPath() + " holds the text '" + text + "'", "booleans or numbers are needed");
         }
-        return text.equalsIgnoreCase("TRUE") ? 1 : 0;
+        return "TRUE".equalsIgnoreCase(text) ? 1 : 0;
     }
 
     MalformedDatasetException malformed(String what, String why) {
@@ -176,10 +210,13 @@ final class Hdf5 implements AutoCloseable {
 
     @Override
     public void close() {
-        guarded(file, () -> {
-            hdf.close();
-            return Boolean.TRUE;
-        });
+        if (arena.scope().isAlive()) {
+            guarded(file, () -> {
+                hdf.close();
+                return Boolean.TRUE;
+            });
+            arena.close();
+        }
     }
 
     /** jHDF meets damaged bytes with many kinds of exception; all of them mean the same here. */
@@ -188,7 +225,7 @@ final class Hdf5 implements AutoCloseable {
             return call.get();
         } catch (DatasetException e) {
             throw e;
-        } catch (RuntimeException | OutOfMemoryError e) {
+        } catch (RuntimeException | OutOfMemoryError | StackOverflowError e) {
             throw new MalformedDatasetException(
                     "HDF5 file " + file + " cannot be decoded",
                     e.getClass().getSimpleName() + ": " + e.getMessage(),

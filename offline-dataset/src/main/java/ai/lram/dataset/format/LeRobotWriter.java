@@ -36,6 +36,9 @@ import java.util.stream.Stream;
  * {@link #close()} may follow.
  */
 public final class LeRobotWriter implements AutoCloseable {
+    /** The lock file within a data set; left behind by a closed writer, ignored by readers, safe to delete then. */
+    public static final String LOCK_FILE = "meta/.writer.lock";
+
     private static final String VERSION = "v3.0";
     private static final String DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet";
     private static final String EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet";
@@ -142,7 +145,7 @@ public final class LeRobotWriter implements AutoCloseable {
         }
         try {
             lockChannel = FileChannel.open(
-                    root.resolve("meta/.writer.lock"), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+                    root.resolve(LOCK_FILE), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
         } catch (IOException e) {
             IN_USE.remove(root);
             throw e;

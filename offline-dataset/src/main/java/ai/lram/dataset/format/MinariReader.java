@@ -269,7 +269,12 @@ public final class MinariReader implements DatasetReader {
         if (nextEpisode == episodes.size()) {
             return null;
         }
-        Group group = episodes.get(nextEpisode);
+        Episode episode = Hdf5.guarded(file, () -> read(episodes.get(nextEpisode)));
+        nextEpisode++;
+        return episode;
+    }
+
+    private Episode read(Group group) {
         int length = rows(group);
         Episode.Builder builder = Episode.builder(task.taskId(), length)
                 .sourceEpisode(Long.parseLong(group.getName().substring(8)));
@@ -286,7 +291,6 @@ public final class MinariReader implements DatasetReader {
         if (task.hasDone()) {
             builder.column(Column.DONE, column(group, "terminations", length, 1));
         }
-        nextEpisode++;
         return builder.build();
     }
 

@@ -20,7 +20,6 @@ import java.nio.file.StandardOpenOption;
 import java.util.AbstractList;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -64,7 +63,8 @@ public final class TrajectoryStore implements AutoCloseable {
         this.arena = arena;
     }
 
-    private record TaskColumns(TaskInfo info, long rows, Map<Column, MemorySegment> columns) {}
+    /** A task's mapped columns; both arrays by {@link Column#ordinal()}, 0 and null for columns it lacks. */
+    private record TaskColumns(TaskInfo info, long rows, long[] rowBytes, MemorySegment[] contents) {}
 
     private record CheckedFile(String name, MemorySegment content, int[] blocks) {}
 
@@ -138,19 +138,21 @@ public final class TrajectoryStore implements AutoCloseable {
                     folder,
                     "task " + info.taskId() + " is listed twice or has " + entry.rows() + " rows",
                     "ids are unique and rows not negative");
-            Map<Column, MemorySegment> columns = new EnumMap<>(Column.class);
+            long[] rowBytes = new long[Column.values().length];
+            MemorySegment[] contents = new MemorySegment[rowBytes.length];
             for (Column column : info.columns()) {
                 String name = StoreLayout.columnFile(tasks.size(), column);
                 MemorySegment content = map(folder, name, sums, files, arena);
-                long rowBytes = (long) info.width(column) * column.elementBytes();
+                long bytes = (long) info.width(column) * column.elementBytes();
                 require(
-                        content.byteSize() % rowBytes == 0 && content.byteSize() / rowBytes == entry.rows(),
+                        content.byteSize() % bytes == 0 && content.byteSize() / bytes == entry.rows(),
                         folder,
                         name + " has " + content.byteSize() + " bytes",
-                        entry.rows() + " rows of " + rowBytes + " bytes are promised");
-                columns.put(column, content);
+                        entry.rows() + " rows of " + bytes + " bytes are promised");
+                rowBytes[column.ordinal()] = bytes;
+                contents[column.ordinal()] = content;
             }
-            tasks.add(new TaskColumns(info, entry.rows(), columns));
+            tasks.add(new TaskColumns(info, entry.rows(), rowBytes, contents));
         }
         require(sums.remaining() == 4, folder, StoreLayout.CHECKSUMS + " lists more files than the manifest", "one entry per file is expected");
         return new TrajectoryStore(folder, manifest, List.copyOf(tasks), numbers, index, List.copyOf(files), arena);
@@ -503,17 +505,17 @@ public final class TrajectoryStore implements AutoCloseable {
     }
 
     private MemorySegment content(int episode, Column column) {
-        return taskOf(episode, record(episode)).columns.get(column);
+        return taskOf(episode, record(episode)).contents[column.ordinal()];
     }
 
     private long rowBytes(int episode, Column column) {
-        TaskInfo info = taskOf(episode, record(episode)).info;
-        long width = info.width(column);
-        if (width == 0) {
-            throw new IllegalArgumentException(
-                    "task " + info.taskId() + " has no column " + column.key() + "; it has " + info.columns());
+        TaskColumns task = taskOf(episode, record(episode));
+        long bytes = task.rowBytes[column.ordinal()];
+        if (bytes == 0) {
+            throw new IllegalArgumentException("task " + task.info.taskId() + " has no column " + column.key()
+                    + "; it has " + task.info.columns());
         }
-        return width * column.elementBytes();
+        return bytes;
     }
 
     private long floatWidth(int episode, Column column) {

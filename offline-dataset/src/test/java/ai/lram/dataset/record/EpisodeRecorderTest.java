@@ -10,20 +10,13 @@ import ai.lram.dataset.Episode;
 import ai.lram.dataset.FeatureSpec;
 import ai.lram.dataset.MalformedDatasetException;
 import ai.lram.dataset.StoreWriteException;
+import ai.lram.dataset.TestProcess;
 import ai.lram.dataset.format.DatasetFormats;
 import ai.lram.dataset.format.DatasetReader;
 import ai.lram.dataset.format.ReaderOptions;
-import java.io.BufferedReader;
-import java.io.File;
 import java.io.IOException;
-import java.net.URI;
-import java.net.URLClassLoader;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
-import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -118,7 +111,8 @@ class EpisodeRecorderTest {
     void aKilledProcessLosesNoAcknowledgedEpisode() throws IOException, InterruptedException {
         int known = 0;
         for (int round = 0; round < 3; round++) {
-            int acknowledged = recordAndKill(4 + 3 * round, known);
+            int acknowledged =
+                    TestProcess.killAfter(known + 3 + 3 * round, RecordingProcess.class, folder.toString()) + 1;
             known = checkAll();
             assertTrue(known >= acknowledged, known + " episodes on disk, " + acknowledged + " were acknowledged");
             try (EpisodeRecorder recorder = EpisodeRecorder.open(folder, RecordingProcess.SCHEMA, 1000)) {
@@ -131,47 +125,6 @@ class EpisodeRecorderTest {
             assertEquals(known, next.finish());
         }
         assertEquals(known + 1, checkAll());
-    }
-
-    /** Starts a recording process and kills it in the middle of its work after {@code episodes} acknowledgements. */
-    private int recordAndKill(int episodes, int known) throws IOException, InterruptedException {
-        List<String> command = new ArrayList<>(List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp", classPath()));
-        String config = System.getProperty("logback.configurationFile");
-        if (config != null) {
-            command.add("-Dlogback.configurationFile=" + config);
-        }
-        command.addAll(List.of(RecordingProcess.class.getName(), folder.toString()));
-        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
-        int acknowledged = known;
-        StringBuilder output = new StringBuilder();
-        try (BufferedReader lines = process.inputReader()) {
-            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-                output.append(line).append('\n');
-                if (line.startsWith("ACK ")) {
-                    acknowledged = Integer.parseInt(line.substring(4)) + 1;
-                    if (acknowledged >= known + episodes) {
-                        process.destroyForcibly();
-                        break;
-                    }
-                }
-            }
-        } finally {
-            process.destroyForcibly();
-            assertTrue(process.waitFor(30, TimeUnit.SECONDS));
-        }
-        assertTrue(acknowledged >= known + episodes, output.toString());
-        return acknowledged;
-    }
-
-    /** The class path of this test, also where a launcher loads tests through a loader of its own. */
-    private static String classPath() {
-        if (EpisodeRecorderTest.class.getClassLoader() instanceof URLClassLoader loader) {
-            return Arrays.stream(loader.getURLs())
-                    .map(url -> Path.of(URI.create(url.toString())).toString())
-                    .collect(Collectors.joining(File.pathSeparator));
-        }
-        return System.getProperty("java.class.path");
     }
 
     /** Reads everything and checks every value against what the process is known to record. */

@@ -17,6 +17,7 @@ import ai.lram.dataset.MalformedDatasetException;
 import ai.lram.dataset.StoreWriteException;
 import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.TestEpisodes;
+import ai.lram.dataset.TestProcess;
 import ai.lram.dataset.UnsupportedFormatException;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -231,6 +232,21 @@ class TrajectoryStoreTest {
         }
         try (Stream<Path> left = Files.list(folder)) {
             assertEquals(1, left.count());
+        }
+    }
+
+    @Test
+    void aProcessKilledWhileWritingLeavesNoStoreAndItsLeavingsGoWithTheNextWriter()
+            throws IOException, InterruptedException {
+        TestProcess.killAfter(40, StoreWritingProcess.class, folder.resolve("s").toString());
+        assertFalse(Files.exists(folder.resolve("s")));
+        try (Stream<Path> left = Files.list(folder)) {
+            assertEquals(1, left.count());
+        }
+        write(folder.resolve("s"));
+        openAndVerify(folder.resolve("s"));
+        try (Stream<Path> left = Files.list(folder)) {
+            assertEquals(List.of(folder.resolve("s")), left.toList());
         }
     }
 
