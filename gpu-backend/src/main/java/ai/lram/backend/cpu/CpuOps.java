@@ -23,20 +23,21 @@ final class CpuOps implements Ops {
     private final MlstmOps mlstm;
     private final SlstmOps slstm;
     private final AttentionOps attention;
-    private SessionOps session;
+    private final SessionOps session;
     private final LossOps loss;
     private final OptimizerOps optimizer;
 
     CpuOps(Workers workers) {
         matmul = new CpuMatmul(workers);
-        attention = new CpuAttention(workers);
         optimizer = new CpuOptimizer(workers);
         embedding = new CpuEmbedding(workers);
         norm = new CpuNorm(workers);
+        session = new CpuSession(workers);
         mlstm = new CpuMlstm(workers);
         slstm = new CpuSlstm(workers);
         conv = new CpuConv(workers);
         loss = new CpuLoss(workers);
+        attention = new CpuAttention(workers);
         elementwise = new CpuElementwise(workers);
     }
 
