@@ -10,9 +10,9 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
 /**
- * Causal softmax attention of one head of one sequence at a time, in tiles of queries by keys: the score matrix is never whole, and
- * forward the maximum and the sum of a row are carried from tile to tile. The head is copied to the calling thread's scratch once, keys
- * (and values, backward) transposed, so that every product reads whole vectors.
+ * Causal softmax attention of one head of one sequence at a time, in tiles of queries by keys: the score matrix is
+ * never whole, and forward the maximum and the sum of a row are carried from tile to tile. The head is copied to the
+ * calling thread's scratch once, keys (and values, backward) transposed, so that every product reads whole vectors.
  *
  * @see "Dao 2023, FlashAttention-2, arXiv:2307.08691, Algorithms 1 and 2"
  */
@@ -150,7 +150,10 @@ final class Attention {
         RowProduct.add(m, a, paddedDim, 1, m, b, paddedTokens, m, to, KEYS, padded, dim, columns);
     }
 
-    /** Turns {@code n} scores into weights relative to the row's maximum so far, and rescales what was summed under an earlier one. */
+    /**
+     * Turns {@code n} scores into weights relative to the row's maximum so far, and rescales what was summed under an
+     * earlier one.
+     */
     private void softmaxRow(float[] m, int row, int n, int r, float[] max, double[] weight, int sum) {
         float high = Math.max(max[r], largest(m, row, n));
         if (high != max[r]) {
@@ -178,7 +181,10 @@ final class Attention {
         return max;
     }
 
-    /** m[row .. row+n-1] = exp(m - high), the sum of which is returned. Up to the next whole vector more elements are changed. */
+    /**
+     * m[row .. row+n-1] = exp(m - high), the sum of which is returned. Up to the next whole vector more elements are
+     * changed.
+     */
     private static double exponentiate(float[] m, int row, int n, float high) {
         FloatVector sum = FloatVector.zero(F);
         int j = 0;
@@ -198,8 +204,8 @@ final class Attention {
     }
 
     /**
-     * Adds weights times values. Row r sees the first {@code diagonal} + r + 1 keys of the tile; what it does not see is not touched,
-     * so that NaN in a token stays out of the past.
+     * Adds weights times values. Row r sees the first {@code diagonal} + r + 1 keys of the tile; what it does not see
+     * is not touched, so that NaN in a token stays out of the past.
      */
     private void weighValues(float[] m, int values, int sums, int rows, int n, int diagonal) {
         for (int r = 0; r < rows; r += 4) {
@@ -291,7 +297,10 @@ final class Attention {
         }
     }
 
-    /** From scores and, a tile further on, the gradients of the weights to weights and the gradients of scores; 0 for unseen keys. */
+    /**
+     * From scores and, a tile further on, the gradients of the weights to weights and the gradients of scores; 0 for
+     * unseen keys.
+     */
     private static void scoreGradient(float[] m, int row, int visible, int columns, float norm, float delta) {
         for (int j = 0; j < visible; j += LANES) {
             FloatVector p = VectorMath.exp(FloatVector.fromArray(F, m, row + j).sub(norm));

@@ -10,8 +10,8 @@ import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * One head's new tokens against its cached keys and values. The cache is read in storage order: softmax does not care where the ring
- * begins.
+ * One head's new tokens against its cached keys and values. The cache is read in storage order: softmax does not care
+ * where the ring begins.
  */
 final class CachedAttention {
     /** Keys whose rows stay in the first-level cache while all new tokens use them. */

@@ -10,9 +10,9 @@ import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * Causal depthwise convolution along tokens, vectorised over channels. Weights come as taps: a (K+1, C) array, tap by tap, the bias last
- * (zeros where there is none). The published width K = 4 keeps its window in registers; other widths take a general path that adds in
- * the same order.
+ * Causal depthwise convolution along tokens, vectorised over channels. Weights come as taps: a (K+1, C) array, tap by
+ * tap, the bias last (zeros where there is none). The published width K = 4 keeps its window in registers; other widths
+ * take a general path that adds in the same order.
  */
 final class CausalConv {
     /** Tokens summed in fp32 before a compensated addition to the weight gradient. */
@@ -123,7 +123,8 @@ final class CausalConv {
     }
 
     /**
-     * Gradients of the channels in strips {@code from .. to-1}: dx and dhistory (or null) written, dw (C, K) and dbias (or null) added to.
+     * Gradients of the channels in strips {@code from .. to-1}: dx and dhistory (or null) written, dw (C, K) and dbias
+     * (or null) added to.
      */
     void backward(
             MemorySegment dy, int batch, MemorySegment dx, MemorySegment dhistory, MemorySegment dw, MemorySegment dbias, int from, int to) {

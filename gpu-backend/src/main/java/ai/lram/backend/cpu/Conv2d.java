@@ -10,13 +10,13 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
 /**
- * 2-D convolution as a product of weights (O, K) with columns, K = C k k, that are not always built. With stride 1 the input is copied
- * once into planes with their padding around them, and column (c, i, j) is plane c from offset i * pitch + j on: nine products read the
- * same memory. With larger strides the columns are written out (im2col).
+ * 2-D convolution as a product of weights (O, K) with columns, K = C k k, that are not always built. With stride 1 the
+ * input is copied once into planes with their padding around them, and column (c, i, j) is plane c from offset i *
+ * pitch + j on: nine products read the same memory. With larger strides the columns are written out (im2col).
  *
  * <p>Pixels are seen as {@code lines} of {@code width}: the output's rows with stride 1, one line of all its pixels otherwise. A block
- * is four outputs by four vectors of pixels. The gradient of the input is the convolution of the output gradient, spread by the stride,
- * with the mirrored kernel.
+ * is four outputs by four vectors of pixels. The gradient of the input is the convolution of the output gradient,
+ * spread by the stride, with the mirrored kernel.
  */
 final class Conv2d {
     /** Pixels of one image or several that are summed in fp32 before a sum of weight gradients goes on in fp64. */
@@ -29,7 +29,10 @@ final class Conv2d {
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
-    /** Sizes of one convolution: {@code height}, {@code width} of the input, {@code outHeight}, {@code outWidth} of the output. */
+    /**
+     * Sizes of one convolution: {@code height}, {@code width} of the input, {@code outHeight}, {@code outWidth} of the
+     * output.
+     */
     record Shape(
             int images, int channels, int height, int width, int outputs, int kernel, int stride, int pad, int outHeight, int outWidth) {
         static Shape of(int images, int channels, int height, int width, int outputs, int kernel, int stride, int pad) {
@@ -67,7 +70,10 @@ final class Conv2d {
     private final Shape shape;
     private final int taps;
 
-    /** Lines of pixels in the output of one image, their width, and the distance of their first columns in {@link #planes}. */
+    /**
+     * Lines of pixels in the output of one image, their width, and the distance of their first columns in {@link
+     * #planes}.
+     */
     private final int lines;
 
     private final int width;
@@ -133,7 +139,10 @@ final class Conv2d {
         return plane;
     }
 
-    /** Lays w (O, C, k, k) and the bias (or null) out in blocks of four outputs, padded with zeros, and the offsets of the taps. */
+    /**
+     * Lays w (O, C, k, k) and the bias (or null) out in blocks of four outputs, padded with zeros, and the offsets of
+     * the taps.
+     */
     void prepare(MemorySegment scratch, MemorySegment w, MemorySegment b) {
         for (int o = 0; o < 4 * blocks(); o++) {
             boolean real = o < shape.outputs;
@@ -145,7 +154,10 @@ final class Conv2d {
         prepareOffsets(scratch);
     }
 
-    /** The same for the mirrored shape of a convolution with weights w (channels of this input, channels of this output, k, k). */
+    /**
+     * The same for the mirrored shape of a convolution with weights w (channels of this input, channels of this output,
+     * k, k).
+     */
     void prepareMirrored(MemorySegment scratch, MemorySegment w) {
         int area = shape.kernel * shape.kernel;
         for (int o = 0; o < 4 * blocks(); o++) {
@@ -195,7 +207,10 @@ final class Conv2d {
         }
     }
 
-    /** Plane {@code p} becomes zero but for source pixel (i, j) at (i * step + edge, j * step + edge), where that exists. */
+    /**
+     * Plane {@code p} becomes zero but for source pixel (i, j) at (i * step + edge, j * step + edge), where that
+     * exists.
+     */
     private void spread(
             MemorySegment scratch, int p, MemorySegment source, long at, int height, int columns, int step, int edge) {
         long base = 4 * (planes + p * plane);
@@ -267,7 +282,10 @@ final class Conv2d {
         }
     }
 
-    /** The block of vectors first .. last of pixels; vector v covers columns from v % vectors * LANES on of line v / vectors. */
+    /**
+     * The block of vectors first .. last of pixels; vector v covers columns from v % vectors * LANES on of line v /
+     * vectors.
+     */
     private void tile(MemorySegment scratch, long source, int o, int first, int last, int vectors, float[] block) {
         tile(
                 scratch,
@@ -373,7 +391,10 @@ final class Conv2d {
         }
     }
 
-    /** dw (O, taps) += dy times columns, for blocks {@code from .. to-1} of four taps. Needs {@link #fill} and {@link #fillGradients}. */
+    /**
+     * dw (O, taps) += dy times columns, for blocks {@code from .. to-1} of four taps. Needs {@link #fill} and {@link
+     * #fillGradients}.
+     */
     void weightGradient(MemorySegment scratch, MemorySegment dy, MemorySegment dw, int from, int to) {
         int count = Math.min(4 * to, taps) - 4 * from;
         double[] sums = new double[4 * blocks() * 4 * (to - from)];
@@ -431,7 +452,10 @@ final class Conv2d {
         return (width + LANES - 1) / LANES * LANES;
     }
 
-    /** Copies planes {@code from .. to-1} of dy behind the input's planes, lines padded with zeros to whole vectors, if they are not. */
+    /**
+     * Copies planes {@code from .. to-1} of dy behind the input's planes, lines padded with zeros to whole vectors, if
+     * they are not.
+     */
     void fillGradients(MemorySegment scratch, MemorySegment dy, int from, int to) {
         if (width % LANES == 0) {
             return;

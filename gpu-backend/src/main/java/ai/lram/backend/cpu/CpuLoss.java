@@ -15,8 +15,8 @@ import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
 /**
- * Cross-entropy of the CPU engine. Rows are summed in fp64 in blocks of fixed size, so that the loss does not depend on the number of
- * threads. Rows whose mask is zero are not read at all.
+ * Cross-entropy of the CPU engine. Rows are summed in fp64 in blocks of fixed size, so that the loss does not depend on
+ * the number of threads. Rows whose mask is zero are not read at all.
  */
 final class CpuLoss implements LossOps {
     private static final int BLOCK = 64;
@@ -106,7 +106,10 @@ final class CpuLoss implements LossOps {
         return new Rows(logits.segment(), mask.segment(), dlogits == null ? null : dlogits.segment(), count, logits.dim(-1));
     }
 
-    /** Adds one row's mask * loss to sums[at] and its hit, 0 or 1, to sums[at + 1]; writes the gradient, if wanted, times {@code scale}. */
+    /**
+     * Adds one row's mask * loss to sums[at] and its hit, 0 or 1, to sums[at + 1]; writes the gradient, if wanted,
+     * times {@code scale}.
+     */
     @FunctionalInterface
     private interface RowLoss {
         void add(int row, float weight, float scale, double[] sums, int at);
@@ -191,7 +194,9 @@ final class CpuLoss implements LossOps {
         sums[at + 1] += hit ? 1 : 0;
     }
 
-    /** Subtracts scale * p from the gradient and returns the sum of p * (logit - max), p being the target distribution. */
+    /**
+     * Subtracts scale * p from the gradient and returns the sum of p * (logit - max), p being the target distribution.
+     */
     private static double softTarget(Rows r, long o, float target, int first, int end, double sigma, float max, float scale) {
         double t = target;
         if (t < first - FAR * sigma) {
@@ -201,7 +206,8 @@ final class CpuLoss implements LossOps {
         }
         int low = (int) Math.clamp(Math.floor(Math.min(t, end) - REACH * sigma), first, end - 1.0);
         int high = (int) Math.clamp(Math.ceil(Math.max(t, first) + REACH * sigma), low + 1.0, end);
-        // In the lower tail differences of the distribution function keep their digits: mirror the axis for targets below the bins.
+        // In the lower tail differences of the distribution function keep their digits: mirror the axis for targets
+        // below the bins.
         double sign = t < first ? -1 : 1;
         double from = NormalCdf.cdf(sign * (low - t) / sigma);
         double mass = Math.abs(NormalCdf.cdf(sign * (high - t) / sigma) - from);

@@ -13,8 +13,9 @@ import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
 /**
- * Max pooling of planes. Windows that lie wholly inside their columns are compared a vector of input columns at a time, and the lanes
- * that start a window are compressed; the others pixel by pixel. NaN counts as the largest, the first one of a window wins.
+ * Max pooling of planes. Windows that lie wholly inside their columns are compared a vector of input columns at a time,
+ * and the lanes that start a window are compressed; the others pixel by pixel. NaN counts as the largest, the first one
+ * of a window wins.
  */
 record Pool(int height, int width, int outHeight, int outWidth, int kernel, int stride, int pad) {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;

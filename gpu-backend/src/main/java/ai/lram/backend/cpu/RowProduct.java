@@ -6,8 +6,9 @@ import static ai.lram.backend.cpu.VectorMath.LANES;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * C += A B on slices of one heap array per matrix. Element (i, k) of A lies at {@code a0 + i * aRow + k * aColumn}, so that A may be
- * read transposed; rows of B and C are contiguous. C has a multiple of 4 rows and whole vectors of columns.
+ * C += A B on slices of one heap array per matrix. Element (i, k) of A lies at {@code a0 + i * aRow + k * aColumn}, so
+ * that A may be read transposed; rows of B and C are contiguous. C has a multiple of 4 rows and whole vectors of
+ * columns.
  */
 final class RowProduct {
     private RowProduct() {}

@@ -1,11 +1,13 @@
 package ai.lram.backend.cpu;
 
 /**
- * Heap scratch of the calling thread that grows to the largest size asked for and is then reused, so that a warm kernel allocates
- * nothing. The contents are whatever the last user of the slot left.
+ * Heap scratch of the calling thread that grows to the largest size asked for and is then reused, so that a warm kernel
+ * allocates nothing. The contents are whatever the last user of the slot left.
  */
 final class ThreadFloats {
-    /** Used by a kernel's entry method; its loop bodies read it on other threads and take {@link #BODY} for their own. */
+    /**
+     * Used by a kernel's entry method; its loop bodies read it on other threads and take {@link #BODY} for their own.
+     */
     static final int CALL = 0;
 
     static final int BODY = 1;

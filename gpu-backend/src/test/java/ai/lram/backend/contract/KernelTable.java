@@ -276,14 +276,16 @@ final class KernelTable {
                 },
                 in("q", b, s, h, qk), in("k", b, s, h, qk), in("v", b, s, h, hv), in("i", b, s, h), in("f", b, s, h),
                 in("initial.matC", b, h, qk, hv), in("initial.vecN", b, h, qk), in("initial.scaM", b, h),
-                scratchLike("h", b, s, h, hv), roomy(Role.SCRATCH, "saved", saved), scratch(scratch), in("dh", b, s, h, hv),
+                handedOn("h", b, s, h, hv), roomy(Role.SCRATCH, "saved", saved), scratch(scratch), in("dh", b, s, h, hv),
                 in("dLast.matC", b, h, qk, hv), in("dLast.vecN", b, h, qk), in("dLast.scaM", b, h), out("dq", b, s, h, qk),
                 out("dk", b, s, h, qk), out("dv", b, s, h, hv), out("di", b, s, h), out("df", b, s, h),
                 out("dInitial.matC", b, h, qk, hv), out("dInitial.vecN", b, h, qk), out("dInitial.scaM", b, h));
     }
 
-    /** Written before the call that is under test and not looked at: of the exact size, its contents a means. */
-    private static Argument scratchLike(String name, int... shape) {
+    /**
+     * An output of the forward pass that the backward pass reads: of exactly that size, its contents are not compared.
+     */
+    private static Argument handedOn(String name, int... shape) {
         return new Argument(name, Role.INPUT, DType.F32, Fill.NORMAL, shape);
     }
 
@@ -306,7 +308,7 @@ final class KernelTable {
                                     t[9]);
                 },
                 in("xi", b, s, h), in("xf", b, s, h), in("xz", b, s, h), in("xo", b, s, h), in("r", heads, dim, 4, dim), in("bias", 4, h),
-                positive("initial", 4, b, h), scratchLike("y", b, s, h), roomy(Role.SCRATCH, "saved", saved), scratch(scratch),
+                positive("initial", 4, b, h), handedOn("y", b, s, h), roomy(Role.SCRATCH, "saved", saved), scratch(scratch),
                 in("dy", b, s, h), in("dLast", 4, b, h), out("dxi", b, s, h), out("dxf", b, s, h), out("dxz", b, s, h), out("dxo", b, s, h),
                 out("dInitial", 4, b, h), out("dr", heads, dim, 4, dim), out("dbias", 4, h));
     }

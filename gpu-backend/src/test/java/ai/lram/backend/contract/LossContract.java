@@ -87,16 +87,8 @@ public abstract class LossContract {
     }
 
     @ParameterizedTest(name = "V={0} first={1} bins={2} sigma={3}")
-    @CsvSource({"274,18,256,0.75", "274,0,256,3", "20,3,9,0.1", "40,40000,0,0", "17,16,1,2", "64,0,64,30", "33,5,20,0.001"})
+    @CsvSource({"274,18,256,0.75", "274,0,256,3", "20,3,9,0.1", "17,16,1,2", "64,0,64,30", "33,5,20,0.001"})
     void softBinsAgreeWithTheReference(int width, int first, int bins, float sigma) {
-        if (bins == 0) {
-            assertThrows(
-                    ShapeMismatchException.class,
-                    () -> fx.ops.loss()
-                            .crossEntropySoftBins(
-                                    fx.stream, fx.zeros(1, width), fx.zeros(1), fx.zeros(1), first, bins, 1, 1, null, fx.zeros(3)));
-            return;
-        }
         float[] edge = {
             first, first + bins, first + bins - 0.001f, first - 1 * sigma, first - 7.5f * sigma, first - 9 * sigma, first + bins + 3 * sigma,
             first + bins + 7.9f * sigma, first + bins + 20 * sigma, -1e30f, 1e30f, first + 0.5f, first + bins / 2
@@ -242,6 +234,8 @@ public abstract class LossContract {
                 ShapeMismatchException.class,
                 () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 8, 1, 1, d, stats),
                 "the last bin does not exist");
+        assertThrows(
+                ShapeMismatchException.class, () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 0, 1, 1, d, stats), "no bins");
         assertThrows(
                 ShapeMismatchException.class, () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 2, 0, 1, d, stats), "sigma 0");
         for (Tensor t : new Tensor[] {d, stats}) {

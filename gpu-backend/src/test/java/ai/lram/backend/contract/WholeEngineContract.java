@@ -23,7 +23,10 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
-/** What holds for every kernel of an engine alike: wrong shapes are refused before anything is written, and results can be repeated. */
+/**
+ * What holds for every kernel of an engine alike: wrong shapes are refused before anything is written, and results can
+ * be repeated.
+ */
 public abstract class WholeEngineContract {
     private static final long SEED = Long.getLong("lram.seed", 7);
 
