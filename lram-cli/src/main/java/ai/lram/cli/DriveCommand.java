@@ -114,7 +114,7 @@ final class DriveCommand implements Runnable {
         List<Long> seeds = LongStream.range(s.seed, s.seed + s.episodes).boxed().toList();
         ControlLog log;
         PrintWriter out = spec.commandLine().getOut();
-        try (ControlClient client = ControlClient.connect(endpoint)) {
+        try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT)) {
             log = robot.drive(client, seeds, System.nanoTime(), e -> {
                 out.printf(Locale.ROOT, "seed %d: return %.1f in %d steps%n", e.seed(), e.episodeReturn(), e.length());
                 out.flush();
@@ -132,7 +132,7 @@ final class DriveCommand implements Runnable {
         Replay.Result result;
         int differences = 0;
         try (TrajectoryStore store = TrajectoryStore.open(r.store)) {
-            try (ControlClient client = ControlClient.connect(endpoint);
+            try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT);
                     Progress progress = Progress.of("replay")) {
                 result = Replay.run(client, store, r.episode, rate == null ? 0 : rate, record, progress);
             }

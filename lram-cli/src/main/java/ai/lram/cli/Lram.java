@@ -22,6 +22,7 @@ import picocli.CommandLine.Spec;
         mixinStandardHelpOptions = true,
         versionProvider = Lram.Version.class,
         subcommands = {
+            DemoCommand.class,
             DataCommand.class,
             TrainCommand.class,
             EvalCommand.class,

@@ -86,7 +86,7 @@ final class ServeCommand implements Runnable {
         PrintWriter out = spec.commandLine().getOut();
         try (Interrupt interrupt = new Interrupt(asked::countDown);
                 LramRuntime runtime = LramRuntime.start(
-                        () -> Models.open(folder, device, threads, slots, slots),
+                        () -> Models.openWarm(folder, device, threads, slots, slots),
                         runtimeSettings,
                         recording,
                         LramRuntime.Environment.system());

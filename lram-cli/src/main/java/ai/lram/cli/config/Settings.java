@@ -30,15 +30,20 @@ public final class Settings {
      * @throws InputException if the file cannot be read, is no HOCON, or sets keys that nobody knows
      */
     public static Config load(Optional<Path> file, List<String> sections) {
+        return load(file, sections, defaults());
+    }
+
+    /** As {@link #load(Optional, List)}, over {@code base} in place of the defaults. */
+    public static Config load(Optional<Path> file, List<String> sections, Config base) {
         if (file.isEmpty()) {
-            return defaults();
+            return base;
         }
         Path path = file.get();
         if (!Files.isRegularFile(path)) {
             throw new InputException("cannot read the settings " + path, "there is no such file", "name a .conf file");
         }
         try {
-            return over(ConfigFactory.parseFile(path.toFile(), STRICT), path.toString(), sections);
+            return over(ConfigFactory.parseFile(path.toFile(), STRICT), path.toString(), sections, base);
         } catch (ConfigException e) {
             throw unusable(path.toString(), e);
         }
@@ -47,7 +52,7 @@ public final class Settings {
     /** A file on the class path over the defaults. */
     public static Config resource(String name, List<String> sections) {
         try {
-            return over(ConfigFactory.parseResources(Settings.class.getClassLoader(), name, STRICT), name, sections);
+            return over(ConfigFactory.parseResources(Settings.class.getClassLoader(), name, STRICT), name, sections, defaults());
         } catch (ConfigException e) {
             throw unusable(name, e);
         }
@@ -56,14 +61,13 @@ public final class Settings {
     /** Text over the defaults; {@code name} stands for it in messages. */
     public static Config text(String text, String name, List<String> sections) {
         try {
-            return over(ConfigFactory.parseString(text), name, sections);
+            return over(ConfigFactory.parseString(text), name, sections, defaults());
         } catch (ConfigException e) {
             throw unusable(name, e);
         }
     }
 
-    private static Config over(Config given, String name, List<String> sections) {
-        Config defaults = defaults();
+    private static Config over(Config given, String name, List<String> sections, Config defaults) {
         Config settings = given.resolveWith(defaults);
         for (Map.Entry<String, ConfigValue> e : settings.entrySet()) {
             String key = e.getKey();

@@ -2,6 +2,7 @@ package ai.lram.cli.scenario;
 
 import ai.lram.bridge.grpc.RobotConnection;
 import ai.lram.bridge.grpc.RobotReply;
+import ai.lram.runtime.protocol.Refusal;
 import ai.lram.runtime.time.PauseMeter;
 import java.util.concurrent.locks.LockSupport;
 
@@ -51,8 +52,14 @@ final class ControlLoop {
 
     private void judge(RobotReply reply, long latencyNs, boolean paused) {
         switch (reply.outcome()) {
-            case REFUSED -> throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
-                    reply.detail());
+            case REFUSED -> {
+                // A server that is far behind refuses what its window cannot hold, and all that was under way after it.
+                if (reply.refusal() != Refusal.BACKLOG && reply.refusal() != Refusal.OUT_OF_ORDER) {
+                    throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
+                            reply.detail());
+                }
+                log.missed(Miss.QUEUE);
+            }
             case FALLBACK -> {
                 if (!reply.cause().missedDeadline()) {
                     throw new DriveException("the server sent a fallback action for task " + log.task(), reply.cause().toString(),

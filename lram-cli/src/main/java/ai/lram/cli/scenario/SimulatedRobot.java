@@ -3,6 +3,7 @@ package ai.lram.cli.scenario;
 import ai.lram.bridge.env.Environment;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.bridge.env.EnvironmentSpec;
+import ai.lram.bridge.grpc.ClientSettings;
 import ai.lram.bridge.grpc.ControlClient;
 import ai.lram.bridge.grpc.RobotConnection;
 import ai.lram.bridge.grpc.RobotReply;
@@ -11,6 +12,7 @@ import ai.lram.bridge.grpc.TaskDescription;
 import ai.lram.bridge.rollout.EpisodeResult;
 import ai.lram.cli.config.InputException;
 import ai.lram.runtime.protocol.RobotDescription;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalDouble;
 import java.util.concurrent.ExecutionException;
@@ -20,6 +22,10 @@ import java.util.function.Consumer;
 
 /** An environment of this process that is driven by a control server over the network, in real time. */
 public final class SimulatedRobot {
+    /** Waits long for a busy server to accept a connection; everything else as usual. */
+    public static final ClientSettings PATIENT = new ClientSettings(
+            Duration.ofSeconds(30), ClientSettings.defaults().replyGrace(), ClientSettings.defaults().spin());
+
     private static final long END_SECONDS = 30;
 
     private final String environment;
@@ -57,32 +63,49 @@ public final class SimulatedRobot {
      */
     public ControlLog drive(ControlClient client, List<Long> seeds, long firstNs, Consumer<EpisodeResult> onEpisode) {
         Environment env = EnvironmentRegistry.create(environment);
-        EnvironmentSpec spec = env.spec();
-        TaskDescription task = client.describe().task(environment);
-        SessionOptions asked = new SessionOptions("sim/" + environment, environment, describe(spec, task), targetReturn, record);
         ControlLog log = new ControlLog(environment);
-        float[] observation = new float[spec.observationSize()];
-        try (RobotConnection robot = client.open(asked)) {
+        try (RobotConnection robot = client.open(session(env.spec(), client, record))) {
             ControlLoop loop = new ControlLoop(robot, log, firstNs, periodNs, periodNs);
             for (long seed : seeds) {
-                env.reset(seed, observation);
-                double total = 0;
-                int length = 0;
-                float reward = 0;
-                do {
-                    RobotReply reply = loop.step(observation, reward, length == 0);
-                    env.step(reply.action(), observation);
-                    reward = env.reward();
-                    total += reward;
-                    length++;
-                } while (!env.done());
-                end(robot, reward, env.terminated());
-                EpisodeResult result = new EpisodeResult(environment, seed, total, length, env.terminated());
+                EpisodeResult result = episode(robot, loop, env, seed, Long.MAX_VALUE);
                 log.episode(result);
                 onEpisode.accept(result);
             }
         }
         return log;
+    }
+
+    /** Drives made-up episodes until {@code endNs}, of which nothing is kept: connections open and code is compiled meanwhile. */
+    public void warmUp(ControlClient client, long endNs) {
+        Environment env = EnvironmentRegistry.create(environment);
+        try (RobotConnection robot = client.open(session(env.spec(), client, false))) {
+            ControlLoop loop = new ControlLoop(robot, new ControlLog(environment), System.nanoTime(), periodNs, periodNs);
+            for (long seed = 0; System.nanoTime() < endNs; seed++) {
+                episode(robot, loop, env, seed, endNs);
+            }
+        }
+    }
+
+    private SessionOptions session(EnvironmentSpec spec, ControlClient client, boolean recorded) {
+        TaskDescription task = client.describe().task(environment);
+        return new SessionOptions("sim/" + environment, environment, describe(spec, task), targetReturn, recorded);
+    }
+
+    private EpisodeResult episode(RobotConnection robot, ControlLoop loop, Environment env, long seed, long endNs) {
+        float[] observation = new float[env.spec().observationSize()];
+        env.reset(seed, observation);
+        double total = 0;
+        int length = 0;
+        float reward = 0;
+        do {
+            RobotReply reply = loop.step(observation, reward, length == 0);
+            env.step(reply.action(), observation);
+            reward = env.reward();
+            total += reward;
+            length++;
+        } while (!env.done() && System.nanoTime() < endNs);
+        end(robot, reward, env.terminated());
+        return new EpisodeResult(environment, seed, total, length, env.terminated());
     }
 
     private static void end(RobotConnection robot, float reward, boolean terminated) {
