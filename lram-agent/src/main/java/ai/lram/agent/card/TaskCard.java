@@ -20,6 +20,8 @@ import java.util.Set;
  * @param maxEpisodeSteps length of an episode in steps, 0 for none
  * @param fallback what is sent in place of a late or unsafe action
  * @param safeAction a physically safe action in raw units, within bounds
+ * @param returnRange {lowest, highest} return-to-go of the training data, raw units: a session never asks for more or less, since a
+ *     model knows nothing beyond it; empty for no limit
  */
 public record TaskCard(
         String id,
@@ -34,7 +36,40 @@ public record TaskCard(
         double targetReturn,
         int maxEpisodeSteps,
         Fallback fallback,
-        List<Double> safeAction) {
+        List<Double> safeAction,
+        List<Double> returnRange) {
+    /** A task without limits on its return-to-go. */
+    public TaskCard(
+            String id,
+            String domain,
+            double rateHz,
+            List<ObservationFeature> observation,
+            List<Integer> imageShape,
+            List<ActionFeature> action,
+            int discreteActions,
+            double rewardScale,
+            boolean imitation,
+            double targetReturn,
+            int maxEpisodeSteps,
+            Fallback fallback,
+            List<Double> safeAction) {
+        this(
+                id,
+                domain,
+                rateHz,
+                observation,
+                imageShape,
+                action,
+                discreteActions,
+                rewardScale,
+                imitation,
+                targetReturn,
+                maxEpisodeSteps,
+                fallback,
+                safeAction,
+                List.of());
+    }
+
     public TaskCard {
         if (id == null || id.isBlank() || domain == null || domain.isBlank()) {
             throw new CardException("task without id or domain", "id=" + id + " domain=" + domain, "name both");
@@ -43,6 +78,11 @@ public record TaskCard(
         imageShape = List.copyOf(imageShape);
         action = List.copyOf(action);
         safeAction = List.copyOf(safeAction);
+        returnRange = List.copyOf(returnRange);
+        if (!returnRange.isEmpty() && (returnRange.size() != 2 || !(returnRange.get(0) <= returnRange.get(1)))) {
+            throw new CardException(
+                    "task " + id + " has a malformed return range", returnRange.toString(), "give [lowest, highest], or [] for none");
+        }
         if (!(rateHz > 0) || !Double.isFinite(rateHz)) {
             throw new CardException("task " + id + " has no control rate", "rateHz=" + rateHz, "give the rate of the data, e.g. 30");
         }

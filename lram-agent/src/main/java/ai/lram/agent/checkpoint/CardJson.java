@@ -65,6 +65,8 @@ public final class CardJson {
         n.put("fallback", t.fallback().name());
         ArrayNode safe = n.putArray("safeAction");
         t.safeAction().forEach(safe::add);
+        ArrayNode range = n.putArray("returnRange");
+        t.returnRange().forEach(range::add);
     }
 
     /**
@@ -122,7 +124,8 @@ public final class CardJson {
                     t.number("targetReturn"),
                     t.integer("maxEpisodeSteps"),
                     t.constant("fallback", Fallback.class),
-                    t.numbers("safeAction"));
+                    t.numbers("safeAction"),
+                    t.numbers("returnRange"));
             t.done();
             return card;
         } catch (CardException e) {

@@ -3,17 +3,23 @@ package ai.lram.agent.policy;
 import ai.lram.agent.card.TaskCard;
 
 /**
- * Return-to-go bookkeeping of one session: g_0 is the target, g_{t+1} = g_t - r_t (specs of LRAM, section on target returns;
- * no lower clamp). Raw units. Zero throughout for imitation tasks. Single thread, no allocation.
+ * Return-to-go bookkeeping of one session: g_0 is the target, g_{t+1} = g_t - r_t, and what the model is shown stays within the card's
+ * {@link TaskCard#returnRange}: an episode that goes worse than asked for would otherwise ask for returns that no training episode ever
+ * had. Raw units. Zero throughout for imitation tasks. Single thread, no allocation.
  */
 public final class EpisodeReturn {
     private final boolean imitation;
+    private final double lowest;
+    private final double highest;
     private double returnToGo;
     private float lastReward;
     private long steps;
 
     public EpisodeReturn(TaskCard task) {
         this.imitation = task.imitation();
+        boolean limited = !task.returnRange().isEmpty();
+        lowest = limited ? task.returnRange().get(0) : Double.NEGATIVE_INFINITY;
+        highest = limited ? task.returnRange().get(1) : Double.POSITIVE_INFINITY;
     }
 
     /** Starts an episode that asks for {@code targetReturn}. */
@@ -33,10 +39,11 @@ public final class EpisodeReturn {
     public void fill(PolicyBatch batch, int row) {
         batch.first[row] = steps == 0;
         batch.reward[row] = lastReward;
-        batch.returnToGo[row] = (float) returnToGo;
+        batch.returnToGo[row] = (float) Math.max(lowest, Math.min(highest, returnToGo));
         steps++;
     }
 
+    /** Target less rewards so far, not limited. */
     public double returnToGo() {
         return returnToGo;
     }

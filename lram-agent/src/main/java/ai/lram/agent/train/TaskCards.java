@@ -96,7 +96,22 @@ public final class TaskCards {
                 imitation ? 0 : quantile(sorted, config.targetQuantile()),
                 Arrays.stream(lengths).max().orElse(0),
                 Fallback.HOLD,
-                safe);
+                safe,
+                imitation ? List.of() : returnRange(store, episodes));
+    }
+
+    private static List<Double> returnRange(TrajectoryStore store, int[] episodes) {
+        float low = Float.POSITIVE_INFINITY;
+        float high = Float.NEGATIVE_INFINITY;
+        for (int e : episodes) {
+            float[] returns = new float[store.length(e)];
+            store.readWindow(e, 0, returns.length, Column.RETURN_TO_GO, returns, 0);
+            for (float g : returns) {
+                low = Math.min(low, g);
+                high = Math.max(high, g);
+            }
+        }
+        return List.of((double) low, (double) high);
     }
 
     /** Linear interpolation between order statistics of a sorted array. */
