@@ -47,6 +47,8 @@ import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.reflection.v1.ServerReflectionGrpc;
 import io.grpc.reflection.v1.ServerReflectionRequest;
 import io.grpc.reflection.v1.ServerReflectionResponse;
+import io.grpc.stub.ClientCallStreamObserver;
+import io.grpc.stub.ClientResponseObserver;
 import io.grpc.stub.StreamObserver;
 import java.lang.foreign.MemorySegment;
 import java.net.InetSocketAddress;
@@ -719,6 +721,59 @@ class ControlServerTest {
         raw.requests.onNext(huge(100_000));
         assertFalse(raw.status().isOk(), "the transport breaks off what is far too long");
         openRawWhenFree(channel());
+    }
+
+    @Test
+    void aClientThatNeverReadsFillsItsOwnBuffersAndNotTheServers() throws InterruptedException {
+        start(2, "lram.bridge { observations-per-second = 1000000, burst = 1000000 }");
+        Deaf deaf = new Deaf();
+        ControlServiceGrpc.newStub(channel()).control(deaf);
+        deaf.requests.onNext(ControlRequest.newBuilder()
+                .setOpen(Wire.open(options(ARM, RobotDescription.of(ARM))))
+                .build());
+        assertTrue(deaf.opened.tryAcquire(20, TimeUnit.SECONDS), "the session is opened");
+        long sent = 0;
+        long limit = 200_000;
+        while (sent < limit && deaf.requests.isReady()) {
+            deaf.requests.onNext(ControlRequest.newBuilder()
+                    .setObservation(Observation.newBuilder()
+                            .setSequence(sent++)
+                            .setWithinReceiptNs(FAR_NS)
+                            .addVector(0.5f)
+                            .addVector(0.25f))
+                    .build());
+        }
+        assertTrue(sent < limit, "the server stopped reading after " + sent + " observations");
+        Robot other = new Robot(client(), ARM);
+        other.expectOk(false);
+        deaf.requests.cancel("enough", null);
+    }
+
+    /** Reads the first reply and no other. */
+    private static final class Deaf implements ClientResponseObserver<ControlRequest, ControlReply> {
+        final Semaphore opened = new Semaphore(0);
+        ClientCallStreamObserver<ControlRequest> requests;
+
+        @Override
+        public void beforeStart(ClientCallStreamObserver<ControlRequest> stream) {
+            requests = stream;
+            stream.disableAutoRequestWithInitial(1);
+        }
+
+        @Override
+        public void onNext(ControlReply reply) {
+            opened.release();
+        }
+
+        @Override
+        public void onError(Throwable failure) {
+            opened.release();
+        }
+
+        @Override
+        public void onCompleted() {
+            opened.release();
+        }
     }
 
     private static ControlRequest huge(int values) {
