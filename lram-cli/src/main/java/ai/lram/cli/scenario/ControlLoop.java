@@ -2,13 +2,17 @@ package ai.lram.cli.scenario;
 
 import ai.lram.bridge.grpc.RobotConnection;
 import ai.lram.bridge.grpc.RobotReply;
+import ai.lram.runtime.protocol.FallbackCause;
 import ai.lram.runtime.protocol.Refusal;
+import ai.lram.runtime.protocol.StepTiming;
 import ai.lram.runtime.time.PauseMeter;
+import java.util.List;
 import java.util.concurrent.locks.LockSupport;
 
 /**
  * A robot's control loop at a fixed rate: an observation falls due every period, is sent, and its action is waited for. The schedule does not
- * move when a step is late, so the steps behind it show what they waited. One thread.
+ * move when a step is late, so the steps behind it show what they waited. While as many observations are unanswered as the server's window
+ * holds, the robot repeats its last action and sends nothing. One thread.
  */
 final class ControlLoop {
     private static final byte[] NO_IMAGE = {};
@@ -18,6 +22,9 @@ final class ControlLoop {
     private final long periodNs;
     private final long deadlineNs;
     private final PauseMeter pauses;
+    private float[] held;
+    private boolean resetLeft;
+    private long givenUp;
     private long dueNs;
 
     /**
@@ -30,6 +37,11 @@ final class ControlLoop {
         this.periodNs = periodNs;
         this.deadlineNs = deadlineNs;
         this.pauses = PauseMeter.ofCollectors();
+        List<Double> safe = robot.task().safeAction();
+        held = new float[safe.size()];
+        for (int i = 0; i < held.length; i++) {
+            held[i] = safe.get(i).floatValue();
+        }
         dueNs = firstNs;
     }
 
@@ -38,13 +50,23 @@ final class ControlLoop {
         for (long left = dueNs - System.nanoTime(); left > 0; left = dueNs - System.nanoTime()) {
             LockSupport.parkNanos(left);
         }
+        resetLeft |= reset;
+        if (givenUp - robot.lateReplies() >= robot.window() - 1) {
+            dueNs += periodNs;
+            log.step(periodNs, false);
+            log.missed(Miss.QUEUE);
+            return new RobotReply(
+                    -1, RobotReply.Outcome.NO_REPLY, FallbackCause.NONE, Refusal.NONE, "", held.clone(), false, false, StepTiming.ZERO, periodNs);
+        }
         long pausedBefore = pauses.pausedNs();
         long captureNs = System.nanoTime();
         // At least 1: zero would ask for the task's own deadline.
         long remaining = Math.max(1, deadlineNs - (captureNs - dueNs));
-        RobotReply reply = robot.act(observation, NO_IMAGE, reward, reset, captureNs, remaining);
+        RobotReply reply = robot.act(observation, NO_IMAGE, reward, resetLeft, captureNs, remaining);
         long latencyNs = System.nanoTime() - dueNs;
+        resetLeft = false;
         dueNs += periodNs;
+        held = reply.action().clone();
         log.step(latencyNs, reply.clamped());
         judge(reply, latencyNs, pauses.pausedNs() > pausedBefore);
         return reply;
@@ -52,14 +74,8 @@ final class ControlLoop {
 
     private void judge(RobotReply reply, long latencyNs, boolean paused) {
         switch (reply.outcome()) {
-            case REFUSED -> {
-                // A server that is far behind refuses what its window cannot hold, and all that was under way after it.
-                if (reply.refusal() != Refusal.BACKLOG && reply.refusal() != Refusal.OUT_OF_ORDER) {
-                    throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
-                            reply.detail());
-                }
-                log.missed(Miss.QUEUE);
-            }
+            case REFUSED -> throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
+                    reply.detail());
             case FALLBACK -> {
                 if (!reply.cause().missedDeadline()) {
                     throw new DriveException("the server sent a fallback action for task " + log.task(), reply.cause().toString(),
@@ -67,7 +83,11 @@ final class ControlLoop {
                 }
                 log.missed(Miss.of(reply.cause()));
             }
-            case NO_REPLY, OK -> {
+            case NO_REPLY -> {
+                givenUp++;
+                log.missed(paused ? Miss.GARBAGE_COLLECTION : Miss.LATE_CLIENT);
+            }
+            case OK -> {
                 if (latencyNs > deadlineNs) {
                     log.missed(paused ? Miss.GARBAGE_COLLECTION : Miss.LATE_CLIENT);
                 }
