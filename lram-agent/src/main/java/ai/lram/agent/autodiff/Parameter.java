@@ -72,12 +72,18 @@ public final class Parameter {
     }
 
     public Tensor value() {
-        return whole == null ? require(value) : whole.value().slice(firstRow, shape[0]);
+        if (value == null && whole != null) {
+            value = whole.value().slice(firstRow, shape[0]);
+        }
+        return require(value);
     }
 
     /** Gradient; kernels add to it. Present in training only. */
     public Tensor grad() {
-        return whole == null ? require(grad) : whole.grad().slice(firstRow, shape[0]);
+        if (grad == null && whole != null) {
+            grad = whole.grad().slice(firstRow, shape[0]);
+        }
+        return require(grad);
     }
 
     /** AdamW's mean of gradients; present in training only. */

@@ -17,8 +17,11 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * Records kernels over {@link Value}s of fixed shapes. A recording method returns the value that its kernel will write and, on a
@@ -34,6 +37,24 @@ public final class Tape {
         void run(Ops ops, Stream stream);
     }
 
+    /** Makes a view at the first replay and keeps it, so that later replays allocate nothing. */
+    private static final class Once<T> implements Supplier<T> {
+        private final Supplier<T> make;
+        private T made;
+
+        Once(Supplier<T> make) {
+            this.make = make;
+        }
+
+        @Override
+        public T get() {
+            if (made == null) {
+                made = make.get();
+            }
+            return made;
+        }
+    }
+
     record Step(String kernel, Value[] uses, Launch launch) {}
 
     private final Backend backend;
@@ -42,6 +63,8 @@ public final class Tape {
     private final List<Value> values = new ArrayList<>();
     private final Deque<Runnable> backwards = new ArrayDeque<>();
     private final Map<Value, Value> grads = new HashMap<>();
+    /** Gradients that belong to more than one value, or to the caller: no kernel may add to them in place. */
+    private final Set<Value> shared = new HashSet<>();
     private boolean planned;
 
     public Tape(Backend backend, boolean differentiate) {
@@ -144,11 +167,28 @@ public final class Tape {
         grads.put(v, sum);
     }
 
+    /** The gradient of {@code v} as memory of its own that a kernel may add to. */
+    private Value ownGradient(Value v) {
+        Value g = grads.get(v);
+        if (g != null && !shared.contains(g)) {
+            return g;
+        }
+        Value own = contribution(v);
+        if (g == null) {
+            record("fill", (o, s) -> o.elementwise().fill(s, 0f, own.tensor()), own);
+        } else {
+            record("copy", (o, s) -> o.elementwise().scale(s, 1f, g.tensor(), own.tensor()), g, own);
+        }
+        grads.put(v, own);
+        return own;
+    }
+
     /** Appends the gradient kernels of everything recorded so far, given the gradient {@code dy} of {@code y}. */
     public void backward(Value y, Value dy) {
         if (!differentiate) {
             throw new IllegalStateException("this tape does not differentiate");
         }
+        shared.add(dy);
         contribute(y, dy);
         while (!backwards.isEmpty()) {
             backwards.pop().run();
@@ -275,9 +315,10 @@ public final class Tape {
     public Value causalConv1d(Value x, Parameter w, Parameter bias, Value history, Value nextHistory) {
         int k = w.dim(w.shape().length - 1);
         Value y = result(w.name(), x.shape());
+        Supplier<Tensor> kernel = new Once<>(() -> kernelOf(w.value(), k));
         record(
                 "conv1d",
-                (o, s) -> o.conv().causalConv1d(s, x.tensor(), kernelOf(w.value(), k), val(bias), t(history), y.tensor()),
+                (o, s) -> o.conv().causalConv1d(s, x.tensor(), kernel.get(), val(bias), t(history), y.tensor()),
                 x,
                 y,
                 history);
@@ -287,6 +328,7 @@ public final class Tape {
                 return;
             }
             Value dx = contribution(x);
+            Supplier<Tensor> dKernel = new Once<>(() -> kernelOf(w.grad(), k));
             record(
                     "conv1d dx",
                     (o, s) -> o.conv()
@@ -294,11 +336,11 @@ public final class Tape {
                                     s,
                                     dy.tensor(),
                                     x.tensor(),
-                                    kernelOf(w.value(), k),
+                                    kernel.get(),
                                     t(history),
                                     dx.tensor(),
                                     null,
-                                    kernelOf(w.grad(), k),
+                                    dKernel.get(),
                                     grad(bias)),
                     x,
                     dy,
@@ -379,6 +421,7 @@ public final class Tape {
         onBackward(() -> {
             Value dy = grads.get(y);
             if (dy != null) {
+                shared.add(dy);
                 if (a.needsGrad()) {
                     contribute(a, dy);
                 }
@@ -467,6 +510,9 @@ public final class Tape {
 
     /** Gate pre-activations from the concatenation of q, k and v, all (B, S, I); weights (NH, 3I). */
     public Gates mlstmGates(Value q, Value k, Value v, Parameter wi, Parameter bi, Parameter wf, Parameter bf) {
+        if (q == k || k == v || q == v) {
+            throw new IllegalArgumentException("q, k and v must be three values: their gradients are written by one kernel");
+        }
         Value i = result("i", withLast(q, wi.dim(0)));
         Value f = result("f", withLast(q, wf.dim(0)));
         record(
@@ -489,15 +535,15 @@ public final class Tape {
                 i,
                 f);
         onBackward(() -> {
-            Value di = grads.get(i);
-            Value df = grads.get(f);
-            if (di == null || df == null) {
+            if (grads.get(i) == null && grads.get(f) == null) {
                 return;
             }
-            // The cell's own gradients of q, k and v are there already: this kernel adds to them in place.
-            Value dq = grads.get(q);
-            Value dk = grads.get(k);
-            Value dv = grads.get(v);
+            Value di = ownGradient(i);
+            Value df = ownGradient(f);
+            // This kernel adds to the gradients of q, k and v in place: the cell's own are usually there already.
+            Value dq = ownGradient(q);
+            Value dk = ownGradient(k);
+            Value dv = ownGradient(v);
             record(
                     "mlstm gates dx",
                     (o, s) -> o.mlstm()
@@ -548,6 +594,8 @@ public final class Tape {
         Value lastM = carried == null ? null : value("mlstm m", DType.F32, false, carried.state().scaM().shape());
         Value i = gates.i();
         Value f = gates.f();
+        Supplier<MlstmState> last =
+                new Once<>(() -> new MlstmState(lastC.tensor(), lastN.tensor(), lastM.tensor()));
         record(
                 "mlstm",
                 (o, s) -> o.mlstm()
@@ -562,7 +610,7 @@ public final class Tape {
                                 f.tensor(),
                                 initial,
                                 h.tensor(),
-                                lastC == null ? null : new MlstmState(lastC.tensor(), lastN.tensor(), lastM.tensor()),
+                                carried == null ? null : last.get(),
                                 t(saved),
                                 work.tensor()),
                 q,
@@ -911,15 +959,19 @@ public final class Tape {
         Value y = result("attention", q.shape());
         Value lse = value("attention lse", DType.F32, false, b, heads, tokens);
         int[] split = {b, tokens, heads, d};
+        Supplier<Tensor> qs = byHead(q, split);
+        Supplier<Tensor> ks = byHead(k, split);
+        Supplier<Tensor> vs = byHead(v, split);
+        Supplier<Tensor> ys = byHead(y, split);
         record(
                 "attention",
                 (o, s) -> o.attention()
                         .causal(
                                 s,
-                                q.tensor().reshape(split),
-                                k.tensor().reshape(split),
-                                v.tensor().reshape(split),
-                                y.tensor().reshape(split),
+                                qs.get(),
+                                ks.get(),
+                                vs.get(),
+                                ys.get(),
                                 lse.tensor()),
                 q,
                 k,
@@ -934,20 +986,24 @@ public final class Tape {
             Value dq = contribution(q);
             Value dk = contribution(k);
             Value dv = contribution(v);
+            Supplier<Tensor> dys = byHead(dy, split);
+            Supplier<Tensor> dqs = byHead(dq, split);
+            Supplier<Tensor> dks = byHead(dk, split);
+            Supplier<Tensor> dvs = byHead(dv, split);
             record(
                     "attention dx",
                     (o, s) -> o.attention()
                             .causalBackward(
                                     s,
-                                    q.tensor().reshape(split),
-                                    k.tensor().reshape(split),
-                                    v.tensor().reshape(split),
-                                    y.tensor().reshape(split),
+                                    qs.get(),
+                                    ks.get(),
+                                    vs.get(),
+                                    ys.get(),
                                     lse.tensor(),
-                                    dy.tensor().reshape(split),
-                                    dq.tensor().reshape(split),
-                                    dk.tensor().reshape(split),
-                                    dv.tensor().reshape(split)),
+                                    dys.get(),
+                                    dqs.get(),
+                                    dks.get(),
+                                    dvs.get()),
                     q,
                     k,
                     v,
@@ -964,6 +1020,10 @@ public final class Tape {
         return y;
     }
 
+    private static Supplier<Tensor> byHead(Value v, int[] split) {
+        return new Once<>(() -> v.tensor().reshape(split));
+    }
+
     /** uint8 to float times a factor; carries no gradient. */
     public Value fromBytes(Value x, float factor) {
         Value y = value("pixels", DType.F32, false, x.shape());
@@ -977,6 +1037,11 @@ public final class Tape {
     }
 
     // ---- plan ------------------------------------------------------------------------------------------------------
+
+    /** Every value recorded so far, gradients and scratch included. */
+    List<Value> values() {
+        return values;
+    }
 
     /** Places all values and returns the replayable plan. The tape takes no more recordings. */
     public Plan plan(String name) {

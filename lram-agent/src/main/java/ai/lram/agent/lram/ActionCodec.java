@@ -28,9 +28,9 @@ public record ActionCodec(int discrete, int bins) {
         return discrete + Math.max(0, Math.min(bins - 1, bin));
     }
 
-    /** Position of x in bin units, clamped to 0..bins: the soft loss's target. */
+    /** Position of x on the axis of ids, clamped to the bins, discrete..discrete + bins: the soft loss's target. */
     public float position(float x) {
-        return Math.max(0f, Math.min(bins, (x + 1f) / width()));
+        return discrete + Math.max(0f, Math.min(bins, (x + 1f) / width()));
     }
 
     /** Lower edge of an id's bin; ids below {@code discrete} give -1. */

@@ -28,9 +28,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
-import java.util.IdentityHashMap;
 import java.util.List;
-import java.util.Map;
 
 /**
  * The control step of a Large Recurrent Action Model. The tokens r_{t-1}, s_t, g_t of one environment step go through the stack in one
@@ -126,6 +124,7 @@ public final class LramPolicy implements Policy {
             Tensor c,
             Tensor conv,
             Tensor q,
+            Tensor qHeads,
             Tensor k,
             Tensor v,
             Tensor h,
@@ -160,9 +159,7 @@ public final class LramPolicy implements Policy {
     private final List<Layer> layers = new ArrayList<>();
     private final Layer[] layerArray;
     private final Frame[] frames;
-    private final Map<TaskCard, TaskCodec> codecs = new IdentityHashMap<>();
-    private final TaskCodec[] bound;
-    private final boolean[] taken;
+    private final SlotBindings bindings;
     private final float[] logits;
     private final int headRows;
     private final Tensor head;
@@ -189,14 +186,12 @@ public final class LramPolicy implements Policy {
         int actions = 1;
         for (TaskCard t : card.tasks()) {
             requireFits(t, config);
-            codecs.put(t, new TaskCodec(t, bins));
             actions = Math.max(actions, t.actionSize());
         }
         headRows = actions * config.vocabulary();
         head = model.head.rows(0, headRows).value();
         headBias = model.headBias.rows(0, headRows).value();
-        bound = new TaskCodec[options.slots()];
-        taken = new boolean[options.slots()];
+        bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
         for (Block block : model.stack().blocks()) {
             layers.add(layer(block, b));
         }
@@ -345,10 +340,11 @@ public final class LramPolicy implements Policy {
                     wide[1].slice(0, n),
                     wide[2].slice(0, n),
                     wide[3].slice(0, n),
-                    wide[4].slice(0, n),
-                    wide[5].slice(0, n),
-                    wide[6].slice(0, n),
-                    wide[7].slice(0, n),
+                    wide[4].view(0, n, L, b.heads(), b.headDim()),
+                    wide[4].slice(0, n).reshape(n, L, b.heads(), b.headDim()),
+                    wide[5].view(0, n, L, b.heads(), b.headDim()),
+                    wide[6].view(0, n, L, b.heads(), b.headDim()),
+                    wide[7].view(0, n, L, b.heads(), b.headDim()),
                     wide[8].slice(0, n),
                     gateI.slice(0, n),
                     gateF.slice(0, n),
@@ -388,20 +384,7 @@ public final class LramPolicy implements Policy {
 
     @Override
     public void reset(int slot, TaskCard task) {
-        requireSlot(slot);
-        TaskCodec codec = codecs.get(task);
-        if (codec == null) {
-            for (Map.Entry<TaskCard, TaskCodec> e : codecs.entrySet()) {
-                if (e.getKey().equals(task)) {
-                    codec = e.getValue();
-                }
-            }
-        }
-        if (codec == null) {
-            throw new PolicyException("slot " + slot + " cannot be bound to task " + task.id(), "it is not on this model's card",
-                    "take the TaskCard from card()");
-        }
-        bound[slot] = codec;
+        bindings.bind(slot, task);
         for (Layer layer : layerArray) {
             switch (layer) {
                 case MlstmLayer m -> {
@@ -416,39 +399,9 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private void requireSlot(int slot) {
-        if (slot < 0 || slot >= options.slots()) {
-            throw new PolicyException("slot " + slot, "this policy has slots 0.." + (options.slots() - 1), "use one of them");
-        }
-    }
-
-    private void check(PolicyBatch batch) {
-        int n = batch.count;
-        if (n < 0 || n > options.maxBatch()) {
-            throw new PolicyException("a batch of " + n + " rows", "this policy takes up to " + options.maxBatch(), "split the batch");
-        }
-        int bad = -1;
-        int marked = 0;
-        for (; marked < n; marked++) {
-            int s = batch.slot[marked];
-            if (s < 0 || s >= options.slots() || bound[s] == null || taken[s]) {
-                bad = s;
-                break;
-            }
-            taken[s] = true;
-        }
-        for (int i = 0; i < marked; i++) {
-            taken[batch.slot[i]] = false;
-        }
-        if (marked < n) {
-            throw new PolicyException("row " + marked + " names slot " + bad, "it is out of range, named twice, or was never reset",
-                    "reset a slot before its first step and name each slot once per batch");
-        }
-    }
-
     @Override
     public void step(PolicyBatch batch) {
-        check(batch);
+        bindings.check(batch);
         int n = batch.count;
         if (n == 0) {
             return;
@@ -476,7 +429,7 @@ public final class LramPolicy implements Policy {
     private void encode(PolicyBatch batch, Frame f) {
         int dim = model.config().stateDim();
         for (int row = 0; row < batch.count; row++) {
-            TaskCodec codec = bound[batch.slot[row]];
+            TaskCodec codec = bindings.codec(batch.slot[row]);
             float[] raw = batch.observation[row];
             int n = codec.observationSize();
             long base = (long) row * dim;
@@ -511,7 +464,7 @@ public final class LramPolicy implements Policy {
         }
         int d = model.config().backbone().width();
         for (int row = 0; row < n; row++) {
-            if (bound[batch.slot[row]].task().hasImage()) {
+            if (bindings.codec(batch.slot[row]).task().hasImage()) {
                 MemorySegment.copy(batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
                 backend.upload(stream, imageInput.tensor(), hostImage);
                 imagePlan.run();
@@ -542,7 +495,7 @@ public final class LramPolicy implements Policy {
         ops.mlstm().gates(stream, f.q, f.k, f.v, w.inputGate, w.inputGateBias, w.forgetGate, w.forgetGateBias, f.gateI, f.gateF);
         ops.session()
                 .mlstmStep(
-                        stream, m.block().spec(), schedule, index, m.slots(), f.slots, f.counts, f.q, f.k, f.v, f.gateI, f.gateF, f.h);
+                        stream, m.block().spec(), schedule, index, m.slots(), f.slots, f.counts, f.qHeads, f.k, f.v, f.gateI, f.gateF, f.h);
         normHeads(m.block().headNorm(), f.h, w.outNorm, f.hn);
         ops.elementwise().skipGate(stream, f.hn, w.skip, f.c, f.z, f.h);
         ops.matmul().linear(stream, f.h, w.down, null, Activation.NONE, f.y);
@@ -578,15 +531,8 @@ public final class LramPolicy implements Policy {
     private void decode(PolicyBatch batch, Frame f) {
         MemorySegment.copy(f.hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, batch.count * headRows);
         for (int row = 0; row < batch.count; row++) {
-            TaskCodec codec = bound[batch.slot[row]];
-            codec.decode(options.decoding(), logits, row * headRows, batch.observation[row], batch.action[row]);
-            boolean finite = true;
-            for (int i = 0; i < codec.actionSize(); i++) {
-                finite &= Float.isFinite(batch.action[row][i]);
-            }
-            // A discrete argmax over NaN would look fine, so one logit is looked at as well.
-            finite &= Float.isFinite(logits[row * headRows]);
-            batch.status[row] = finite ? PolicyBatch.OK : PolicyBatch.NOT_FINITE;
+            batch.status[row] = bindings.codec(batch.slot[row])
+                    .decodeChecked(options.decoding(), logits, row * headRows, batch, row);
         }
     }
 
@@ -626,7 +572,7 @@ public final class LramPolicy implements Policy {
 
     @Override
     public void saveState(int slot, MemorySegment target) {
-        requireSlot(slot);
+        bindings.requireSlot(slot);
         requireStateSize(target);
         long at = 0;
         for (Tensor t : stateTensors()) {
@@ -639,11 +585,8 @@ public final class LramPolicy implements Policy {
 
     @Override
     public void restoreState(int slot, MemorySegment source) {
-        requireSlot(slot);
+        bindings.requireBound(slot);
         requireStateSize(source);
-        if (bound[slot] == null) {
-            throw new PolicyException("restore into slot " + slot, "it is not bound to a task", "reset the slot for its task first");
-        }
         long at = 0;
         for (Tensor t : stateTensors()) {
             Tensor s = t.slice(slot, 1);

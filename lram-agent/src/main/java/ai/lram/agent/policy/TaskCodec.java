@@ -93,4 +93,20 @@ public final class TaskCodec {
             action[i] = rawAction(i, bins.decode(how, logits, offset + i * vocabulary), observation, 0);
         }
     }
+
+    /**
+     * Decodes one row of a step into {@code batch}.
+     *
+     * @return {@link PolicyBatch#OK}, or {@link PolicyBatch#NOT_FINITE} where the action or the logits it came from are not finite
+     */
+    public byte decodeChecked(ActionCodec.Decoding how, float[] logits, int offset, PolicyBatch batch, int row) {
+        float[] action = batch.action[row];
+        decode(how, logits, offset, batch.observation[row], action);
+        // A discrete argmax over NaN would look fine, so one logit is looked at as well.
+        boolean finite = Float.isFinite(logits[offset]);
+        for (int i = 0; i < encodeLow.length; i++) {
+            finite &= Float.isFinite(action[i]);
+        }
+        return finite ? PolicyBatch.OK : PolicyBatch.NOT_FINITE;
+    }
 }

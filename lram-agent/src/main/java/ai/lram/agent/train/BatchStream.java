@@ -51,7 +51,7 @@ public final class BatchStream {
     public final float[] rewards;
     /** (B, T, actionDims): token ids, for one-hot targets. */
     public final int[] targets;
-    /** (B, T, actionDims): bin positions, for soft targets. */
+    /** (B, T, actionDims): positions on the axis of ids, for soft targets. */
     public final float[] positions;
     /** (B, T, actionDims): 1 where a continuous action counts. */
     public final float[] continuousMask;
@@ -182,7 +182,9 @@ public final class BatchStream {
             Arrays.fill(rawReturn, 0);
         }
         if (info.hasImages()) {
-            store.readImages(episode, start, n, images, row * steps * 3 * 64 * 64);
+            int frame = 3 * 64 * 64;
+            store.readImages(episode, start, n, images, row * steps * frame);
+            Arrays.fill(images, (row * steps + n) * frame, (row + 1) * steps * frame, (byte) 0);
         }
         int dims = config.actionDims();
         for (int t = 0; t < n; t++) {

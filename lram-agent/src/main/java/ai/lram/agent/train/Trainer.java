@@ -5,7 +5,6 @@ import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Profile;
 import ai.lram.agent.autodiff.Tape;
-import ai.lram.agent.autodiff.Value;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.Lram;
@@ -50,15 +49,9 @@ public final class Trainer implements AutoCloseable {
     /** A recorded pass with its inputs, for training or for validation. */
     private final class Graph implements AutoCloseable {
         final Lram.Pass pass;
-        final Value targets;
-        final Value positions;
-        final Value continuousMask;
-        final Value discreteMask;
-        final Value continuousStats;
-        final Value discreteStats;
+        final ActionLoss loss;
         final Plan plan;
         final CarriedState carried;
-        final double continuousShare;
         final Arena host = Arena.ofShared();
         final MemorySegment staging;
 
@@ -71,71 +64,13 @@ public final class Trainer implements AutoCloseable {
             Tape tape = new Tape(backend, differentiate);
             carried = config.carryState() ? new CarriedState(backend, c.backbone(), b) : null;
             pass = model.forward(tape, b, t, images, carried);
-            long discreteTasks = card.tasks().stream().filter(TaskCard::discrete).count();
-            continuousShare = 1 - (double) discreteTasks / card.tasks().size();
-            boolean continuous = continuousShare > 0;
-            boolean discrete = discreteTasks > 0;
-            targets = tape.input("targets", DType.I32, entries);
-            positions = tape.input("positions", DType.F32, entries);
-            continuousMask = tape.input("continuous mask", DType.F32, entries);
-            discreteMask = tape.input("discrete mask", DType.F32, entries);
-            continuousStats = tape.keep(tape.buffer("continuous stats", DType.F32, 3));
-            discreteStats = tape.keep(tape.buffer("discrete stats", DType.F32, 3));
-            Value d1 = continuous ? loss(tape, entries, true, differentiate) : null;
-            Value d2 = discrete ? loss(tape, entries, false, differentiate) : null;
+            loss = new ActionLoss(tape, c, card, pass.logits(), entries, config.binSigma(), differentiate);
             if (differentiate) {
-                Value d = d1 == null ? d2 : d1;
-                if (d1 != null && d2 != null) {
-                    Value sum = tape.buffer("d logits", DType.F32, entries, c.vocabulary());
-                    tape.record(
-                            "add", (o, s) -> o.elementwise().add(s, d1.tensor(), d2.tensor(), sum.tensor()), d1, d2, sum);
-                    d = sum;
-                }
-                tape.backward(pass.logits(), d);
+                tape.backward(pass.logits(), loss.gradient());
             }
             plan = tape.plan(differentiate ? "training" : "validation");
             staging = host.allocate(
                     Math.max(Math.max(4L * b * t * c.stateDim(), 4L * entries), images ? pass.states().size() : 1), 64);
-        }
-
-        private Value loss(Tape tape, int entries, boolean continuous, boolean differentiate) {
-            LramConfig c = model.config();
-            int vocabulary = c.vocabulary();
-            Value d = differentiate ? tape.buffer("d logits", DType.F32, entries, vocabulary) : null;
-            Value logits = pass.logits();
-            float share = (float) (continuous ? continuousShare : 1 - continuousShare);
-            Value mask = continuous ? continuousMask : discreteMask;
-            Value stats = continuous ? continuousStats : discreteStats;
-            boolean soft = continuous && config.binSigma() > 0;
-            tape.record(
-                    "loss",
-                    (o, s) -> {
-                        Tensor l = logits.tensor().reshape(entries, vocabulary);
-                        Tensor dl = d == null ? null : d.tensor();
-                        if (soft) {
-                            o.loss()
-                                    .crossEntropySoftBins(
-                                            s,
-                                            l,
-                                            positions.tensor(),
-                                            mask.tensor(),
-                                            c.discreteActions(),
-                                            c.bins(),
-                                            (float) config.binSigma(),
-                                            share,
-                                            dl,
-                                            stats.tensor());
-                        } else {
-                            o.loss().crossEntropy(s, l, targets.tensor(), mask.tensor(), share, dl, stats.tensor());
-                        }
-                    },
-                    logits,
-                    targets,
-                    positions,
-                    mask,
-                    stats,
-                    d);
-            return d;
         }
 
         void upload(BatchStream from) {
@@ -148,45 +83,18 @@ public final class Trainer implements AutoCloseable {
             }
             if (pass.states().dtype() == DType.U8) {
                 MemorySegment.copy(from.images, 0, staging, ValueLayout.JAVA_BYTE, 0, from.images.length);
-                send(pass.states(), from.images.length);
+                ActionLoss.send(backend, pass.states(), from.images.length, staging);
             } else {
-                floats(pass.states(), from.states);
+                ActionLoss.floats(backend, pass.states(), from.states, staging);
             }
-            floats(pass.returnsToGo(), from.returns);
-            floats(pass.rewards(), from.rewards);
-            floats(positions, from.positions);
-            floats(continuousMask, from.continuousMask);
-            floats(discreteMask, from.discreteMask);
-            MemorySegment.copy(from.targets, 0, staging, ValueLayout.JAVA_INT, 0, from.targets.length);
-            send(targets, 4L * from.targets.length);
+            ActionLoss.floats(backend, pass.returnsToGo(), from.returns, staging);
+            ActionLoss.floats(backend, pass.rewards(), from.rewards, staging);
+            loss.upload(backend, from, staging);
         }
 
-        private void floats(Value v, float[] a) {
-            MemorySegment.copy(a, 0, staging, ValueLayout.JAVA_FLOAT, 0, a.length);
-            send(v, 4L * a.length);
-        }
-
-        private void send(Value v, long bytes) {
-            backend.upload(backend.stream(), v.tensor(), staging.asSlice(0, bytes));
-            backend.stream().synchronize();
-        }
-
-        /** {loss, accuracy} of the last replay, both kinds of action weighted by their share of tasks. */
-        double[] result() {
-            double loss = 0;
-            double accuracy = 0;
-            ParameterSet p = model.parameters();
-            if (continuousShare > 0) {
-                float[] s = p.read(continuousStats.tensor());
-                loss += continuousShare * s[0];
-                accuracy += continuousShare * s[2];
-            }
-            if (continuousShare < 1) {
-                float[] s = p.read(discreteStats.tensor());
-                loss += (1 - continuousShare) * s[0];
-                accuracy += (1 - continuousShare) * s[2];
-            }
-            return new double[] {loss, accuracy};
+        /** Of the last replay. */
+        ActionLoss.Result result() {
+            return loss.result(model.parameters());
         }
 
         @Override
@@ -301,9 +209,9 @@ public final class Trainer implements AutoCloseable {
             optimizer.zeroGrad();
             training.plan.run();
             double norm = optimizer.gradientNorm();
-            double[] result = training.result();
-            if (!Double.isFinite(norm) || !Double.isFinite(result[0])) {
-                throw new TrainingDivergedException(update, result[0], norm);
+            ActionLoss.Result result = training.result();
+            if (!Double.isFinite(norm) || !Double.isFinite(result.loss())) {
+                throw new TrainingDivergedException(update, result.loss(), norm);
             }
             double lr = schedule.at(byClock > byCount ? byClock * config.updates() : update);
             if (update < config.warmupUpdates()) {
@@ -321,8 +229,8 @@ public final class Trainer implements AutoCloseable {
             lastElapsed = elapsed;
             listener.updated(new TrainingMetrics(
                     update,
-                    result[0],
-                    result[1],
+                    result.loss(),
+                    result.accuracy(),
                     lr,
                     norm,
                     Lram.TOKENS * stream.validSteps / seconds,
@@ -355,7 +263,7 @@ public final class Trainer implements AutoCloseable {
                 }
             }
             evaluating.plan.run();
-            sum += evaluating.result()[0];
+            sum += evaluating.result().loss();
         }
         return sum / VALIDATION_BATCHES;
     }

@@ -4,7 +4,7 @@ package ai.lram.agent.train;
 public final class TrainingDivergedException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
-    TrainingDivergedException(long update, double loss, double gradientNorm) {
+    public TrainingDivergedException(long update, double loss, double gradientNorm) {
         super("training diverged at update " + update + "; why: loss=" + loss + " gradient norm=" + gradientNorm
                 + "; fix: lower the learning rate, raise the warm-up or clip more, and resume from the last checkpoint");
     }
