@@ -53,7 +53,7 @@ final class DemoCommand implements Runnable {
             err.flush();
         })) {
             Optional<Demo.Result> result = Demo.run(
-                    new Demo.Request(demo, training, out, device, Lram.class.getName()), text, Progress::of, interrupt);
+                    new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
             result.ifPresent(r -> print(text, r));
         }
     }

@@ -38,7 +38,7 @@ class ServeAndDriveTest {
     }
 
     private static ServerProcess server(String... arguments) {
-        return ServerProcess.start(Lram.class.getName(), shared.resolve("run"), List.of(arguments));
+        return ServerProcess.start(Lram.class, shared.resolve("run"), List.of(arguments));
     }
 
     @Test

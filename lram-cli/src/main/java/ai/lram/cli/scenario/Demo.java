@@ -37,9 +37,9 @@ public final class Demo {
      * @param training of the one model
      * @param out folder of everything; an earlier demo's is replaced
      * @param device engine of training and server
-     * @param mainClass the program to start the server with
+     * @param program main class, to start the server with
      */
-    public record Request(DemoSettings settings, TrainConfig training, Path out, String device, String mainClass) {}
+    public record Request(DemoSettings settings, TrainConfig training, Path out, String device, Class<?> program) {}
 
     /**
      * One task's outcome.
@@ -133,7 +133,7 @@ public final class Demo {
         text.flush();
         List<ControlLog> logs;
         try (ServerProcess server = ServerProcess.start(
-                request.mainClass(),
+                request.program(),
                 training.model(),
                 List.of(
                         "--max-sessions",

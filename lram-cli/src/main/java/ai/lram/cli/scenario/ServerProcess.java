@@ -2,14 +2,19 @@ package ai.lram.cli.scenario;
 
 import ai.lram.bridge.grpc.Endpoint;
 import java.io.BufferedReader;
+import java.io.File;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
+import java.net.URI;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
 
 /** {@code lram serve} as a process of its own, with this process's JDK and class path. */
 public final class ServerProcess implements AutoCloseable {
@@ -32,10 +37,10 @@ public final class ServerProcess implements AutoCloseable {
     /**
      * Starts a server on a free loopback port and waits until it listens. Its errors go to this process's.
      *
-     * @param mainClass the program
+     * @param program its main class
      * @param arguments further ones of {@code serve}
      */
-    public static ServerProcess start(String mainClass, Path model, List<String> arguments) {
+    public static ServerProcess start(Class<?> program, Path model, List<String> arguments) {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         for (String flag : ManagementFactory.getRuntimeMXBean().getInputArguments()) {
@@ -43,7 +48,7 @@ public final class ServerProcess implements AutoCloseable {
                 command.add(flag);
             }
         }
-        command.addAll(List.of("-XX:+UseZGC", "-Xmx1g", "-cp", System.getProperty("java.class.path"), mainClass));
+        command.addAll(List.of("-XX:+UseZGC", "-Xmx1g", "-cp", classPath(program), program.getName()));
         command.addAll(List.of("serve", "--model", model.toString(), "--port", "0"));
         command.addAll(arguments);
         Process process;
@@ -72,6 +77,16 @@ public final class ServerProcess implements AutoCloseable {
                 process.destroyForcibly();
             }
         }
+    }
+
+    /** Of a program that a launcher loaded by a class loader of its own, that loader's; else the JVM's. */
+    private static String classPath(Class<?> program) {
+        if (program.getClassLoader() instanceof URLClassLoader loader) {
+            return Arrays.stream(loader.getURLs())
+                    .map(url -> Path.of(URI.create(url.toString())).toString())
+                    .collect(Collectors.joining(File.pathSeparator));
+        }
+        return System.getProperty("java.class.path");
     }
 
     /** Flags that open the JVM's doors; the choice of collector and heap is the server's own. */
