@@ -40,8 +40,7 @@ public final class LramRuntime implements AutoCloseable {
         /** The JVM's clock, collectors and a timer thread. */
         public static Environment system() {
             MonotonicClock clock = MonotonicClock.system();
-            return new Environment(
-                    clock, new ThreadWakeTimer("lram-deadlines", clock), PauseMeter.ofCollectors());
+            return new Environment(clock, new ThreadWakeTimer("lram-deadlines", clock), PauseMeter.ofCollectors());
         }
     }
 
@@ -52,7 +51,10 @@ public final class LramRuntime implements AutoCloseable {
     private volatile boolean closed;
 
     private LramRuntime(
-            ActorSystem<RuntimeGuardian.Command> system, Environment environment, RuntimeMeters meters, ModelCard card) {
+            ActorSystem<RuntimeGuardian.Command> system,
+            Environment environment,
+            RuntimeMeters meters,
+            ModelCard card) {
         this.system = system;
         this.environment = environment;
         this.meters = meters;
@@ -89,12 +91,16 @@ public final class LramRuntime implements AutoCloseable {
             abandon(system, environment);
             Throwable cause = failure.getCause();
             throw new RuntimeStartException(
-                    "the runtime did not start", String.valueOf(cause.getMessage()), "correct the model or its settings", cause);
+                    "the runtime did not start",
+                    String.valueOf(cause.getMessage()),
+                    "correct the model or its settings",
+                    cause);
         } catch (TimeoutException slow) {
             abandon(system, environment);
             throw new RuntimeStartException(
                     "the runtime did not start",
-                    "the policy was not loaded within " + settings.startTimeout().toMillis() + " ms",
+                    "the policy was not loaded within "
+                            + settings.startTimeout().toMillis() + " ms",
                     "raise lram.runtime.start-timeout, or look at what the policy waits for",
                     slow);
         } catch (InterruptedException interrupted) {

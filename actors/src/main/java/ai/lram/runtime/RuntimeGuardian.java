@@ -155,10 +155,12 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         SessionSpec spec = open.spec();
         String what = "session of " + spec.robot() + " not opened; why: ";
         if (closing) {
-            return refuse(open, OpenRefusal.SHUTTING_DOWN, what + "the server is shutting down; fix: connect to another one");
+            return refuse(
+                    open, OpenRefusal.SHUTTING_DOWN, what + "the server is shutting down; fix: connect to another one");
         }
         if (inference == null) {
-            return refuse(open, OpenRefusal.POLICY_DOWN, what + downReason + "; fix: try again, or see the server's log");
+            return refuse(
+                    open, OpenRefusal.POLICY_DOWN, what + downReason + "; fix: try again, or see the server's log");
         }
         TaskCard task;
         try {
@@ -175,11 +177,15 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         }
         double target = spec.targetReturn().orElse(task.targetReturn());
         if (!Double.isFinite(target)) {
-            return refuse(open, OpenRefusal.BAD_REQUEST, what + "the target return is " + target + "; fix: ask for a finite one");
+            return refuse(
+                    open,
+                    OpenRefusal.BAD_REQUEST,
+                    what + "the target return is " + target + "; fix: ask for a finite one");
         }
         if (spec.record()) {
             Optional<String> whyNot = recording.isEmpty() || recorderStopped
-                    ? Optional.of("this server does not record; fix: start it with a recording folder, or see its log if it has one")
+                    ? Optional.of(
+                            "this server does not record; fix: start it with a recording folder, or see its log if it has one")
                     : recording.get().whyNot(task);
             if (whyNot.isPresent()) {
                 return refuse(open, OpenRefusal.RECORDING_UNAVAILABLE, what + whyNot.get());
@@ -307,7 +313,13 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
             restartsNs.removeFirst();
         }
         if (restartsNs.size() >= settings.restartLimit()) {
-            getContext().getLog().error("no policy any more: {}; {} restarts within {}", downReason, restartsNs.size(), settings.restartWindow());
+            getContext()
+                    .getLog()
+                    .error(
+                            "no policy any more: {}; {} restarts within {}",
+                            downReason,
+                            restartsNs.size(),
+                            settings.restartWindow());
             return;
         }
         getContext().getLog().warn("the policy stopped and is made anew: {}", downReason);

@@ -214,7 +214,9 @@ class LramRuntimeTest {
         RobotSession session = listener.next(RobotSession.class);
         float[] vector = {0.5f, 0.25f};
         session.observe(new Observation(0, 0, time.nowNs(), Observation.ONE_PERIOD, vector, new byte[0], 0, false));
-        assertArrayEquals(new DirectSession(MODEL, REACHER, SEED).step(vector, 0, true, -3), listener.reply().action());
+        assertArrayEquals(
+                new DirectSession(MODEL, REACHER, SEED).step(vector, 0, true, -3),
+                listener.reply().action());
     }
 
     @Test
@@ -230,8 +232,8 @@ class LramRuntimeTest {
                 0, 0, time.nowNs(), Observation.ONE_PERIOD, new float[0], new byte[] {1, 2, 3, 4, 5, 6}, 0, true));
         assertEquals(Status.OK, listener.reply().status());
         assertEquals((byte) 6, seen.poll());
-        session.observe(new Observation(
-                1, 0, time.nowNs(), Observation.ONE_PERIOD, new float[0], new byte[5], 0, false));
+        session.observe(
+                new Observation(1, 0, time.nowNs(), Observation.ONE_PERIOD, new float[0], new byte[5], 0, false));
         assertEquals(Refusal.WRONG_IMAGE, listener.reply().refusal());
     }
 
@@ -264,7 +266,9 @@ class LramRuntimeTest {
         robot.expectRefused(Refusal.OUT_OF_ORDER);
         robot.send();
         robot.expectOk();
-        assertEquals(Map.of(Refusal.DUPLICATE, 1L, Refusal.OUT_OF_ORDER, 1L), robot.stats().refusals());
+        assertEquals(
+                Map.of(Refusal.DUPLICATE, 1L, Refusal.OUT_OF_ORDER, 1L),
+                robot.stats().refusals());
     }
 
     @Test
@@ -318,8 +322,8 @@ class LramRuntimeTest {
         gate.awaitEntry();
         robot.send();
         float[] second = robot.expected;
-        assertFalse(robot.session.observe(new Observation(
-                2, 0, time.nowNs(), Observation.ONE_PERIOD, new float[2], new byte[0], 0, false)));
+        assertFalse(robot.session.observe(
+                new Observation(2, 0, time.nowNs(), Observation.ONE_PERIOD, new float[2], new byte[0], 0, false)));
         gate.release();
         assertEquals(0, robot.listener.reply().sequence());
         ActionReply reply = robot.listener.reply();
@@ -413,7 +417,8 @@ class LramRuntimeTest {
         Robot robot = new Robot(REACHER);
         robot.session.observe(robot.observation(false, -1));
         assertArrayEquals(
-                new float[] {0, 0.5f}, robot.expectFallback(FallbackCause.LATE_CLIENT).action());
+                new float[] {0, 0.5f},
+                robot.expectFallback(FallbackCause.LATE_CLIENT).action());
         robot.send();
         robot.expectOk();
         assertEquals(1, robot.stats().foldedLate());
@@ -563,7 +568,9 @@ class LramRuntimeTest {
         robot.expectFallback(FallbackCause.POLICY_DOWN);
         RecordingListener refused = new RecordingListener();
         runtime.openSession(spec(REACHER), refused);
-        assertEquals(OpenRefusal.POLICY_DOWN, refused.next(RecordingListener.Refused.class).reason());
+        assertEquals(
+                OpenRefusal.POLICY_DOWN,
+                refused.next(RecordingListener.Refused.class).reason());
         assertTrue(failed.closed);
         time.advanceMs(100);
         policy = policies.poll(20, TimeUnit.SECONDS);
@@ -613,19 +620,22 @@ class LramRuntimeTest {
         start(1);
         RecordingListener listener = new RecordingListener();
         runtime.openSession(
-                new SessionSpec("r", "juggling", RobotDescription.of(REACHER), OptionalDouble.empty(), false), listener);
+                new SessionSpec("r", "juggling", RobotDescription.of(REACHER), OptionalDouble.empty(), false),
+                listener);
         RecordingListener.Refused refused = listener.next(RecordingListener.Refused.class);
         assertEquals(OpenRefusal.UNKNOWN_TASK, refused.reason());
         assertTrue(refused.message().contains("reacher"), refused.message());
         runtime.openSession(
-                new SessionSpec("r", "reacher", RobotDescription.of(DISCRETE), OptionalDouble.empty(), false), listener);
+                new SessionSpec("r", "reacher", RobotDescription.of(DISCRETE), OptionalDouble.empty(), false),
+                listener);
         refused = listener.next(RecordingListener.Refused.class);
         assertEquals(OpenRefusal.DESCRIPTION_MISMATCH, refused.reason());
         runtime.openSession(
-                new SessionSpec(
-                        "r", "reacher", RobotDescription.of(REACHER), OptionalDouble.of(Double.NaN), false),
+                new SessionSpec("r", "reacher", RobotDescription.of(REACHER), OptionalDouble.of(Double.NaN), false),
                 listener);
-        assertEquals(OpenRefusal.BAD_REQUEST, listener.next(RecordingListener.Refused.class).reason());
+        assertEquals(
+                OpenRefusal.BAD_REQUEST,
+                listener.next(RecordingListener.Refused.class).reason());
         runtime.openSession(
                 new SessionSpec("r", "reacher", RobotDescription.of(REACHER), OptionalDouble.empty(), true), listener);
         assertEquals(
@@ -641,11 +651,15 @@ class LramRuntimeTest {
         Robot second = new Robot(REACHER);
         RecordingListener third = new RecordingListener();
         runtime.openSession(spec(REACHER), third);
-        assertEquals(OpenRefusal.SESSION_LIMIT, third.next(RecordingListener.Refused.class).reason());
+        assertEquals(
+                OpenRefusal.SESSION_LIMIT,
+                third.next(RecordingListener.Refused.class).reason());
         first.send();
         first.expectOk();
         first.session.close();
-        assertEquals(CloseReason.CLIENT, first.listener.next(RecordingListener.Closed.class).reason());
+        assertEquals(
+                CloseReason.CLIENT,
+                first.listener.next(RecordingListener.Closed.class).reason());
         awaitOpenSessions(1);
         Robot fourth = new Robot(REACHER);
         fourth.send();
@@ -688,9 +702,9 @@ class LramRuntimeTest {
         runtime.close();
         runtime.close();
         assertEquals(
-                CloseReason.SHUTDOWN, robot.listener.next(RecordingListener.Closed.class).reason());
-        assertThrows(
-                RuntimeClosedException.class, () -> runtime.openSession(spec(REACHER), new RecordingListener()));
+                CloseReason.SHUTDOWN,
+                robot.listener.next(RecordingListener.Closed.class).reason());
+        assertThrows(RuntimeClosedException.class, () -> runtime.openSession(spec(REACHER), new RecordingListener()));
     }
 
     // ---- many sessions
@@ -727,7 +741,9 @@ class LramRuntimeTest {
         }
         Snapshot stats = runtime.stats();
         assertEquals(200L * sessions, stats.inference().rows());
-        assertTrue(stats.inference().largestBatch() > 1, "largest batch " + stats.inference().largestBatch());
+        assertTrue(
+                stats.inference().largestBatch() > 1,
+                "largest batch " + stats.inference().largestBatch());
         assertTrue(stats.inference().batches() < stats.inference().rows());
     }
 

@@ -161,7 +161,8 @@ public final class Episode {
         /** Adds the images, (length, channels, height, width); the array is handed over. */
         public Builder image(byte[] pixels) {
             if (pixels.length == 0 || pixels.length % length != 0) {
-                throw new IllegalArgumentException("image: " + pixels.length + " bytes do not fill " + length + " rows");
+                throw new IllegalArgumentException(
+                        "image: " + pixels.length + " bytes do not fill " + length + " rows");
             }
             image = pixels;
             return this;

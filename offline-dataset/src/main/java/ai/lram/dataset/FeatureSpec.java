@@ -38,9 +38,8 @@ public record FeatureSpec(
         long elements = 1;
         for (int size : shape) {
             if (size < 1 || elements * size > MAX_ELEMENTS) {
-                throw new IllegalArgumentException(
-                        "feature " + name + ": shape " + shape + " must be positive and hold at most " + MAX_ELEMENTS
-                                + " elements");
+                throw new IllegalArgumentException("feature " + name + ": shape " + shape
+                        + " must be positive and hold at most " + MAX_ELEMENTS + " elements");
             }
             elements *= size;
         }

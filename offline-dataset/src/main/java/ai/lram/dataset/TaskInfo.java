@@ -61,9 +61,24 @@ public record TaskInfo(
 
     /** A task with a state vector, an action and perhaps rewards, and nothing else. */
     public static TaskInfo of(
-            String taskId, String domain, FeatureSpec observation, FeatureSpec action, double rateHz, boolean hasRewards) {
+            String taskId,
+            String domain,
+            FeatureSpec observation,
+            FeatureSpec action,
+            double rateHz,
+            boolean hasRewards) {
         return new TaskInfo(
-                taskId, domain, "", Optional.of(observation), action, Optional.empty(), 0, rateHz, hasRewards, false, false);
+                taskId,
+                domain,
+                "",
+                Optional.of(observation),
+                action,
+                Optional.empty(),
+                0,
+                rateHz,
+                hasRewards,
+                false,
+                false);
     }
 
     /** Values per row of the state vector, 0 without one. */
@@ -112,6 +127,16 @@ public record TaskInfo(
     /** The same task with another number of discrete choices. */
     public TaskInfo withDiscreteActions(int count) {
         return new TaskInfo(
-                taskId, domain, instruction, observation, action, image, count, rateHz, hasRewards, hasDone, hasTimestamps);
+                taskId,
+                domain,
+                instruction,
+                observation,
+                action,
+                image,
+                count,
+                rateHz,
+                hasRewards,
+                hasDone,
+                hasTimestamps);
     }
 }

@@ -37,7 +37,9 @@ public final class TaskRegistry {
 
     /** Tasks of one domain, in published order; empty for an unknown domain. */
     public List<RegisteredTask> domain(String domain) {
-        return tasks.values().stream().filter(task -> task.domain().equals(domain)).toList();
+        return tasks.values().stream()
+                .filter(task -> task.domain().equals(domain))
+                .toList();
     }
 
     /** Domain names in published order. */
@@ -76,7 +78,9 @@ public final class TaskRegistry {
                                 row[1],
                                 row[2].equals("heldout"),
                                 image,
-                                image || row[4].isEmpty() ? OptionalInt.empty() : OptionalInt.of(Integer.parseInt(row[4])),
+                                image || row[4].isEmpty()
+                                        ? OptionalInt.empty()
+                                        : OptionalInt.of(Integer.parseInt(row[4])),
                                 row[5].equals("discrete"),
                                 row[6].isEmpty() ? OptionalInt.empty() : OptionalInt.of(Integer.parseInt(row[6])),
                                 number(score[3]),

@@ -32,7 +32,8 @@ class EpisodeTest {
 
     @Test
     void absentRewardsAreNoError() {
-        Episode episode = Episode.builder("t", 2).column(Column.OBSERVATION, new float[6]).build();
+        Episode episode =
+                Episode.builder("t", 2).column(Column.OBSERVATION, new float[6]).build();
         assertEquals(3, episode.width("observation"));
         assertEquals(0, episode.episodeReturn());
         assertThrows(IllegalArgumentException.class, () -> episode.column(Column.REWARD));

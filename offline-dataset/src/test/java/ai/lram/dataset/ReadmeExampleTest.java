@@ -42,15 +42,15 @@ class ReadmeExampleTest {
                 ProgressListener.NONE);
         try (TrajectoryStore store = TrajectoryStore.open(folder.resolve("store"))) {
             EpisodeSplit split = EpisodeSplit.random(store, 0.25, 42);
-            FeatureStatistics state =
-                    FeatureStatistics.of(store, "arm/reach", Column.OBSERVATION, split.training());
-            WindowSampler sampler =
-                    WindowSampler.builder(store, split.training()).windowLength(50).seed(1).build();
+            FeatureStatistics state = FeatureStatistics.of(store, "arm/reach", Column.OBSERVATION, split.training());
+            WindowSampler sampler = WindowSampler.builder(store, split.training())
+                    .windowLength(50)
+                    .seed(1)
+                    .build();
             Window window = new Window();
             float[] observations = new float[50 * 3];
             sampler.next(window);
-            store.readWindow(
-                    window.episode(), window.start(), window.length(), Column.OBSERVATION, observations, 0);
+            store.readWindow(window.episode(), window.start(), window.length(), Column.OBSERVATION, observations, 0);
             assertEquals(49.5, state.mean()[0]);
             assertEquals(window.start(), observations[0]);
         }

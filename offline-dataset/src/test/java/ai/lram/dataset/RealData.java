@@ -11,7 +11,8 @@ public final class RealData {
 
     /** The data set {@code name}, or a skipped test with the reason. */
     public static Path require(String name) {
-        Path folder = Path.of(System.getProperty("lram.data", "../../shared/data")).resolve(name);
+        Path folder =
+                Path.of(System.getProperty("lram.data", "../../shared/data")).resolve(name);
         String reason = "skipped: no data set at " + folder.toAbsolutePath().normalize() + "; set -Dlram.data=FOLDER";
         if (!Files.exists(folder)) {
             System.out.println(reason);

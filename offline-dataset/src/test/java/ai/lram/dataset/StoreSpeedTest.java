@@ -30,8 +30,8 @@ class StoreSpeedTest {
         Path source = RealData.require("unitree-g1-bottle");
         for (int run = 0; run < 3; run++) {
             long start = System.nanoTime();
-            ImportReport report =
-                    ImportJob.importDataset(source, folder.resolve("s" + run), ImportOptions.defaults(), ProgressListener.NONE);
+            ImportReport report = ImportJob.importDataset(
+                    source, folder.resolve("s" + run), ImportOptions.defaults(), ProgressListener.NONE);
             double seconds = (System.nanoTime() - start) * 1e-9;
             assertEquals(35_965, report.rows());
             System.out.printf("import run %d: %.0f rows/s%n", run, report.rows() / seconds);
@@ -41,7 +41,8 @@ class StoreSpeedTest {
                 Arena arena = Arena.ofConfined()) {
             System.out.printf("open: %.2f ms%n", (System.nanoTime() - opened) * 1e-6);
             MemorySegment batch = arena.allocate(WINDOW * 52 * 4L, 64);
-            WindowSampler sampler = WindowSampler.builder(store, EpisodeSplit.random(store, 0.1, 1).training())
+            WindowSampler sampler = WindowSampler.builder(
+                            store, EpisodeSplit.random(store, 0.1, 1).training())
                     .windowLength(WINDOW)
                     .mode(WindowSampler.Mode.FULL_LENGTH)
                     .build();

@@ -17,7 +17,9 @@ class TaskRegistryTest {
         assertEquals(37, registry.split(true).size());
         assertEquals(
                 List.of("metaworld", "dmcontrol", "procgen", "atari", "composuite", "mimicgen"), registry.domains());
-        assertEquals(List.of(50, 16, 16, 46, 256, 85), registry.domains().stream().map(d -> registry.domain(d).size()).toList());
+        assertEquals(
+                List.of(50, 16, 16, 46, 256, 85),
+                registry.domains().stream().map(d -> registry.domain(d).size()).toList());
     }
 
     @Test
@@ -25,9 +27,15 @@ class TaskRegistryTest {
         assertEquals(9.525533, initial("metaworld/reach-v2"), 1e-6);
         assertEquals(4.5127, initial("dmcontrol/cheetah-run"), 1e-4);
         assertEquals(40, initial("procgen/bigfish"), 0);
-        assertEquals(1.7, registry.domain("atari").stream()
-                .filter(task -> task.task().contains("Freeway"))
-                .findFirst().orElseThrow().initialReturnToGo().orElseThrow(), 1e-12);
+        assertEquals(
+                1.7,
+                registry.domain("atari").stream()
+                        .filter(task -> task.task().contains("Freeway"))
+                        .findFirst()
+                        .orElseThrow()
+                        .initialReturnToGo()
+                        .orElseThrow(),
+                1e-12);
         for (RegisteredTask task : registry.domain("mimicgen")) {
             assertEquals(1, task.initialReturnToGo().orElseThrow(), 0, task.id());
         }

@@ -35,7 +35,8 @@ public final class TestEpisodes {
     /** An episode that fits {@link #task}. */
     public static Episode episode(TaskInfo task, int length, long seed) {
         Random random = new Random(seed);
-        Episode.Builder builder = Episode.builder(task.taskId(), length).sourceEpisode(seed).instruction(task.instruction());
+        Episode.Builder builder =
+                Episode.builder(task.taskId(), length).sourceEpisode(seed).instruction(task.instruction());
         for (Column column : task.columns()) {
             int size = length * task.width(column);
             switch (column) {

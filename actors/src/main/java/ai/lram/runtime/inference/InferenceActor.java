@@ -1,7 +1,6 @@
 package ai.lram.runtime.inference;
 
 import ai.lram.agent.card.ModelCard;
-import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
@@ -74,6 +73,7 @@ public final class InferenceActor extends AbstractBehavior<InferenceActor.Comman
     private final StepRequest[] rows;
     /** Waiting steps, earliest deadline first. */
     private final StepRequest[] waiting;
+
     private final StepRequest[] owners;
     private final ActorRef<?>[] sessions;
     private final Queue<Acquire> waitingForSlot = new ArrayDeque<>();
@@ -102,7 +102,8 @@ public final class InferenceActor extends AbstractBehavior<InferenceActor.Comman
             try {
                 policy = factory.create();
             } catch (RuntimeException failure) {
-                parent.tell(new Down(context.getSelf(), "the policy could not be made: " + failure.getMessage(), failure));
+                parent.tell(
+                        new Down(context.getSelf(), "the policy could not be made: " + failure.getMessage(), failure));
                 return Behaviors.stopped();
             }
             InferenceActor actor =

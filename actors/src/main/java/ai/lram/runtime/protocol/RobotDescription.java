@@ -28,7 +28,9 @@ public record RobotDescription(
     public static RobotDescription of(TaskCard task) {
         return new RobotDescription(
                 task.rateHz(),
-                task.observation().stream().map(f -> new Quantity(f.name(), f.unit())).toList(),
+                task.observation().stream()
+                        .map(f -> new Quantity(f.name(), f.unit()))
+                        .toList(),
                 task.imageShape(),
                 task.action().stream()
                         .map(f -> new LimitedQuantity(f.name(), f.unit(), f.low(), f.high()))

@@ -31,8 +31,8 @@ public final class LeRobotSinks implements EpisodeSinkFactory {
             return Optional.of("episodes with images are not recorded; fix: record them on the robot");
         }
         if (task.rateHz() != Math.rint(task.rateHz())) {
-            return Optional.of("LeRobot data sets have a whole number of steps per second, the task has " + task.rateHz()
-                    + "; fix: record it on the robot");
+            return Optional.of("LeRobot data sets have a whole number of steps per second, the task has "
+                    + task.rateHz() + "; fix: record it on the robot");
         }
         return Optional.empty();
     }

@@ -91,13 +91,18 @@ public final class RecorderActor extends AbstractBehavior<RecorderActor.Command>
         Episode episode = assemble(finish.task(), chunks, finish.terminated());
         EpisodeReport report = finish.report();
         try {
-            sinks.computeIfAbsent(finish.task().id(), id -> factory.open(finish.task())).store(episode);
+            sinks.computeIfAbsent(finish.task().id(), id -> factory.open(finish.task()))
+                    .store(episode);
             memory.stored(episode.length());
         } catch (RuntimeException failure) {
             memory.dropped(DropReason.SINK_FAILED);
             getContext()
                     .getLog()
-                    .error("episode {} of session {} could not be recorded", report.episode(), finish.session(), failure);
+                    .error(
+                            "episode {} of session {} could not be recorded",
+                            report.episode(),
+                            finish.session(),
+                            failure);
             close(sinks.remove(finish.task().id()));
             report = report.dropped(DropReason.SINK_FAILED.explain() + ": " + failure.getMessage());
         }
@@ -135,7 +140,9 @@ public final class RecorderActor extends AbstractBehavior<RecorderActor.Command>
         if (!task.imitation()) {
             builder.column(Column.REWARD, reward);
         }
-        return builder.column(Column.DONE, done).column(Column.TIMESTAMP, timestamp).build();
+        return builder.column(Column.DONE, done)
+                .column(Column.TIMESTAMP, timestamp)
+                .build();
     }
 
     private Behavior<Command> onPostStop(PostStop signal) {

@@ -76,14 +76,16 @@ public final class LinearFeedbackPolicy implements Policy {
 
     private void checkSlot(int slot) {
         if (slot < 0 || slot >= task.length) {
-            throw new PolicyException("slot " + slot + " does not exist", "there are " + task.length, "use 0.." + (task.length - 1));
+            throw new PolicyException(
+                    "slot " + slot + " does not exist", "there are " + task.length, "use 0.." + (task.length - 1));
         }
     }
 
     @Override
     public void step(PolicyBatch batch) {
         if (batch.count > maxBatch) {
-            throw new PolicyException("a batch of " + batch.count + " rows", "at most " + maxBatch + " fit", "split it");
+            throw new PolicyException(
+                    "a batch of " + batch.count + " rows", "at most " + maxBatch + " fit", "split it");
         }
         stepNumber++;
         for (int row = 0; row < batch.count; row++) {
@@ -91,7 +93,9 @@ public final class LinearFeedbackPolicy implements Policy {
             checkSlot(slot);
             if (task[slot] == null || lastStep[slot] == stepNumber) {
                 throw new PolicyException(
-                        "slot " + slot + " cannot be stepped", task[slot] == null ? "it was never reset" : "it is named twice", "reset every slot first and name it once");
+                        "slot " + slot + " cannot be stepped",
+                        task[slot] == null ? "it was never reset" : "it is named twice",
+                        "reset every slot first and name it once");
             }
             lastStep[slot] = stepNumber;
         }

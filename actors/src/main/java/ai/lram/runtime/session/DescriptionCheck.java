@@ -21,7 +21,8 @@ public final class DescriptionCheck {
         }
         if (robot.observation().size() != task.observationSize()) {
             return Optional.of("the robot observes " + robot.observation().size() + " values, the model "
-                    + task.observationSize() + " (" + task.observation().stream().map(ObservationFeature::name).toList()
+                    + task.observationSize() + " ("
+                    + task.observation().stream().map(ObservationFeature::name).toList()
                     + ")");
         }
         for (int i = 0; i < task.observationSize(); i++) {
@@ -32,8 +33,8 @@ public final class DescriptionCheck {
                         + " in the model");
             }
             if (!expected.unit().equals(given.unit())) {
-                return Optional.of("observation " + expected.name() + " is in " + unit(given.unit()) + " on the robot, in "
-                        + unit(expected.unit()) + " in the model");
+                return Optional.of("observation " + expected.name() + " is in " + unit(given.unit())
+                        + " on the robot, in " + unit(expected.unit()) + " in the model");
             }
         }
         if (!robot.imageShape().equals(task.imageShape())) {
@@ -45,10 +46,12 @@ public final class DescriptionCheck {
         }
         if (robot.action().size() != task.actionSize()) {
             return Optional.of("the robot executes " + robot.action().size() + " action values, the model gives "
-                    + task.actionSize() + " (" + task.action().stream().map(ActionFeature::name).toList() + ")");
+                    + task.actionSize() + " ("
+                    + task.action().stream().map(ActionFeature::name).toList() + ")");
         }
         for (int i = 0; i < task.actionSize(); i++) {
-            Optional<String> difference = actionDifference(i, task.action().get(i), robot.action().get(i));
+            Optional<String> difference =
+                    actionDifference(i, task.action().get(i), robot.action().get(i));
             if (difference.isPresent()) {
                 return difference;
             }
@@ -58,7 +61,8 @@ public final class DescriptionCheck {
 
     private static Optional<String> actionDifference(int i, ActionFeature expected, LimitedQuantity given) {
         if (!expected.name().equals(given.name())) {
-            return Optional.of("action " + i + " is " + given.name() + " on the robot, " + expected.name() + " in the model");
+            return Optional.of(
+                    "action " + i + " is " + given.name() + " on the robot, " + expected.name() + " in the model");
         }
         if (!expected.unit().equals(given.unit())) {
             return Optional.of("action " + expected.name() + " is in " + unit(given.unit()) + " on the robot, in "

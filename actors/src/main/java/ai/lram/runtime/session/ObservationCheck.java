@@ -56,12 +56,15 @@ final class ObservationCheck {
     String explain(Refusal refusal, Observation o) {
         String what = "observation " + o.sequence() + " of task " + task.id() + " refused; why: ";
         return switch (refusal) {
-            case WRONG_LENGTH -> what + "it holds " + o.vector().length + " values, the task has " + min.length
-                    + " observation features; fix: send them in the order Describe gives";
-            case WRONG_IMAGE -> what + "the image holds " + o.image().length + " bytes, the task's shape "
-                    + task.imageShape() + " needs " + imageBytes + "; fix: send uint8 in channel, height, width order";
-            case BAD_DEADLINE -> what + "its deadline is " + o.budgetNs() / 1_000_000 + " ms away, at most "
-                    + longestBudgetNs / 1_000_000 + " ms are accepted; fix: ask for a nearer one";
+            case WRONG_LENGTH ->
+                what + "it holds " + o.vector().length + " values, the task has " + min.length
+                        + " observation features; fix: send them in the order Describe gives";
+            case WRONG_IMAGE ->
+                what + "the image holds " + o.image().length + " bytes, the task's shape " + task.imageShape()
+                        + " needs " + imageBytes + "; fix: send uint8 in channel, height, width order";
+            case BAD_DEADLINE ->
+                what + "its deadline is " + o.budgetNs() / 1_000_000 + " ms away, at most "
+                        + longestBudgetNs / 1_000_000 + " ms are accepted; fix: ask for a nearer one";
             default -> what + value(o);
         };
     }

@@ -225,7 +225,8 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
             opened = true;
             lastActivityNs = clock.nowNs();
             setAlarm();
-            listener.opened(new Handle(setup.id(), task, setup.window(), outstanding, getContext().getSelf()));
+            listener.opened(new Handle(
+                    setup.id(), task, setup.window(), outstanding, getContext().getSelf()));
         }
         return this;
     }
@@ -235,7 +236,8 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         haveSlot = false;
         stateLost = true;
         if (!opened) {
-            return onClose(new Close(CloseReason.FAILURE, "session not opened; why: the policy stopped; fix: try again"));
+            return onClose(
+                    new Close(CloseReason.FAILURE, "session not opened; why: the policy stopped; fix: try again"));
         }
         if (inFlight) {
             inFlight = false;
@@ -299,12 +301,15 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         meter.refused(refusal);
         String detail =
                 switch (refusal) {
-                    case DUPLICATE, OUT_OF_ORDER -> "observation " + observation.sequence() + " refused; why: number "
-                            + nextSequence + " is next; fix: number observations 0, 1, 2, ... and send a refused one again under its number";
-                    case EPISODE_OVER -> "observation " + observation.sequence()
-                            + " refused; why: the episode was ended; fix: set reset on the first observation of the next one";
-                    case BACKLOG -> "observation " + observation.sequence() + " refused; why: " + pendingCount
-                            + " observations wait for their result; fix: wait for answers before sending more";
+                    case DUPLICATE, OUT_OF_ORDER ->
+                        "observation " + observation.sequence() + " refused; why: number " + nextSequence
+                                + " is next; fix: number observations 0, 1, 2, ... and send a refused one again under its number";
+                    case EPISODE_OVER ->
+                        "observation " + observation.sequence()
+                                + " refused; why: the episode was ended; fix: set reset on the first observation of the next one";
+                    case BACKLOG ->
+                        "observation " + observation.sequence() + " refused; why: " + pendingCount
+                                + " observations wait for their result; fix: wait for answers before sending more";
                     default -> check.explain(refusal, observation);
                 };
         outstanding.decrementAndGet();
@@ -426,7 +431,12 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         stateLost = true;
         getContext()
                 .getLog()
-                .warn("session {}: {} at observation {} {}", setup.id(), cause, entry.observation.sequence(), request.failure);
+                .warn(
+                        "session {}: {} at observation {} {}",
+                        setup.id(),
+                        cause,
+                        entry.observation.sequence(),
+                        request.failure);
         if (!entry.answered) {
             fallBack(entry, cause, nowNs);
         }
@@ -449,7 +459,11 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
             stateLost |= notFinite;
             getContext()
                     .getLog()
-                    .warn("session {}: action {} at observation {} is none", setup.id(), action[0], entry.observation.sequence());
+                    .warn(
+                            "session {}: action {} at observation {} is none",
+                            setup.id(),
+                            action[0],
+                            entry.observation.sequence());
             fallBack(entry, notFinite ? FallbackCause.NOT_FINITE : FallbackCause.UNSAFE_ACTION, nowNs);
             return;
         }
@@ -599,9 +613,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
     private Behavior<Command> onPostStop(PostStop signal) {
         alarm.cancel();
         if (tape != null && episodeRunning) {
-            tape.end(
-                    false,
-                    new EpisodeReport(episode, episodeSteps, rewardSum, EpisodeReport.Recording.STORED, ""));
+            tape.end(false, new EpisodeReport(episode, episodeSteps, rewardSum, EpisodeReport.Recording.STORED, ""));
         }
         if (opened) {
             listener.closed(closeReason, closeMessage);
@@ -614,12 +626,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
     }
 
     /** The connection's view of the session. */
-    private record Handle(
-            long id,
-            TaskCard task,
-            int window,
-            AtomicInteger outstanding,
-            ActorRef<Command> session)
+    private record Handle(long id, TaskCard task, int window, AtomicInteger outstanding, ActorRef<Command> session)
             implements RobotSession {
         @Override
         public boolean observe(Observation observation) {

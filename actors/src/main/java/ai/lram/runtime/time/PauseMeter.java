@@ -16,7 +16,8 @@ public interface PauseMeter {
      */
     static PauseMeter ofCollectors() {
         GarbageCollectorMXBean[] pausing = ManagementFactory.getGarbageCollectorMXBeans().stream()
-                .filter(bean -> !bean.getName().contains("Cycles") && !bean.getName().contains("Concurrent"))
+                .filter(bean ->
+                        !bean.getName().contains("Cycles") && !bean.getName().contains("Concurrent"))
                 .toArray(GarbageCollectorMXBean[]::new);
         return () -> {
             long totalMs = 0;

@@ -35,8 +35,8 @@ class InferenceActorTest {
 
     private void start(int slots, int maxBatch, double waitMs) {
         policy = new FaultyPolicy(new LinearFeedbackPolicy(MODEL, slots, maxBatch, 1));
-        policy.before = batch ->
-                batches.add(Arrays.stream(Arrays.copyOf(batch.slot, batch.count)).boxed().toList());
+        policy.before = batch -> batches.add(
+                Arrays.stream(Arrays.copyOf(batch.slot, batch.count)).boxed().toList());
         actor = BehaviorTestKit.create(
                 InferenceActor.create(() -> policy, (long) (waitMs * 1e6), 2, time, time, meter, events.getRef()));
         assertEquals(slots, ((InferenceActor.Ready) events.receiveMessage()).slots());

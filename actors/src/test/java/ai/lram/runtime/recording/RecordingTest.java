@@ -54,9 +54,9 @@ class RecordingTest {
     }
 
     private void start(EpisodeSinkFactory sinks, int chunks) {
-        RuntimeSettings settings = RuntimeSettings.from(ConfigFactory.parseString(
-                        "lram.runtime.recording { chunks = " + chunks + ", chunk-frames = 4 }")
-                .withFallback(ConfigFactory.load()));
+        RuntimeSettings settings = RuntimeSettings.from(
+                ConfigFactory.parseString("lram.runtime.recording { chunks = " + chunks + ", chunk-frames = 4 }")
+                        .withFallback(ConfigFactory.load()));
         runtime = LramRuntime.start(
                 () -> new LinearFeedbackPolicy(MODEL, 4, 4, 1), settings, Optional.of(sinks), time.environment());
     }
@@ -208,7 +208,8 @@ class RecordingTest {
         robot.step(1, true);
         robot.session.endEpisode(1, true);
         assertEquals(Recording.STORED, robot.report().recording());
-        assertEquals(Map.of(DropReason.OVERLOAD, 1L), runtime.stats().recording().dropped());
+        assertEquals(
+                Map.of(DropReason.OVERLOAD, 1L), runtime.stats().recording().dropped());
         assertEquals(2, stored.size());
     }
 
@@ -236,7 +237,8 @@ class RecordingTest {
         robot.session.endEpisode(1, true);
         assertEquals(Recording.STORED, robot.report().recording());
         assertEquals(2, opened.size());
-        assertEquals(Map.of(DropReason.SINK_FAILED, 1L), runtime.stats().recording().dropped());
+        assertEquals(
+                Map.of(DropReason.SINK_FAILED, 1L), runtime.stats().recording().dropped());
     }
 
     @Test

@@ -33,7 +33,9 @@ class DescriptionCheckTest {
     void acceptsARobotWithWiderLimits() {
         RobotDescription robot = with(
                 SAME.observation(),
-                List.of(new LimitedQuantity("shoulder.cmd", "rad", Double.NEGATIVE_INFINITY, 9), SAME.action().get(1)));
+                List.of(
+                        new LimitedQuantity("shoulder.cmd", "rad", Double.NEGATIVE_INFINITY, 9),
+                        SAME.action().get(1)));
         assertEquals(Optional.empty(), DescriptionCheck.difference(TASK, robot));
     }
 
@@ -47,7 +49,8 @@ class DescriptionCheckTest {
 
     @Test
     void namesAMissingObservation() {
-        assertTrue(difference(with(SAME.observation().subList(0, 1), SAME.action())).contains("elbow.pos"));
+        assertTrue(difference(with(SAME.observation().subList(0, 1), SAME.action()))
+                .contains("elbow.pos"));
     }
 
     @Test
@@ -66,7 +69,9 @@ class DescriptionCheckTest {
                 "action shoulder.cmd is in no unit on the robot, in rad in the model",
                 difference(with(
                         SAME.observation(),
-                        List.of(new LimitedQuantity("shoulder.cmd", "", -1, 1), SAME.action().get(1)))));
+                        List.of(
+                                new LimitedQuantity("shoulder.cmd", "", -1, 1),
+                                SAME.action().get(1)))));
     }
 
     @Test
@@ -77,10 +82,12 @@ class DescriptionCheckTest {
 
     @Test
     void namesAnotherNumberOfActions() {
-        assertTrue(difference(with(SAME.observation(), SAME.action().subList(0, 1))).contains("elbow.cmd"));
+        assertTrue(difference(with(SAME.observation(), SAME.action().subList(0, 1)))
+                .contains("elbow.cmd"));
         assertTrue(difference(new RobotDescription(100, SAME.observation(), List.of(), SAME.action(), 3))
                 .contains("3 discrete actions"));
-        assertTrue(difference(with(SAME.observation(), SAME.action().reversed())).contains("action 0 is elbow.cmd"));
+        assertTrue(
+                difference(with(SAME.observation(), SAME.action().reversed())).contains("action 0 is elbow.cmd"));
     }
 
     @Test
@@ -89,6 +96,8 @@ class DescriptionCheckTest {
                 "action shoulder.cmd may be [-1.0, 0.5] on the robot, the model commands [-1.0, 1.0]",
                 difference(with(
                         SAME.observation(),
-                        List.of(new LimitedQuantity("shoulder.cmd", "rad", -1, 0.5), SAME.action().get(1)))));
+                        List.of(
+                                new LimitedQuantity("shoulder.cmd", "rad", -1, 0.5),
+                                SAME.action().get(1)))));
     }
 }

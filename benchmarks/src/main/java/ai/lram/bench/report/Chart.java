@@ -20,7 +20,8 @@ public record Chart(String title, String xLabel, String yLabel, boolean logY, Li
         for (Series s : series) {
             for (double y : s.y) {
                 if (logY && !(y > 0)) {
-                    throw new IllegalArgumentException("series " + s.name + " holds " + y + "; a logarithmic axis needs values > 0");
+                    throw new IllegalArgumentException(
+                            "series " + s.name + " holds " + y + "; a logarithmic axis needs values > 0");
                 }
             }
         }
@@ -42,11 +43,13 @@ public record Chart(String title, String xLabel, String yLabel, boolean logY, Li
     public record Series(String name, Style style, double[] x, double[] y) {
         public Series {
             if (x.length != y.length || x.length == 0) {
-                throw new IllegalArgumentException("series " + name + " has " + x.length + " x and " + y.length + " y; give as many, at least one");
+                throw new IllegalArgumentException("series " + name + " has " + x.length + " x and " + y.length
+                        + " y; give as many, at least one");
             }
             for (int i = 0; i < x.length; i++) {
                 if (!Double.isFinite(x[i]) || !Double.isFinite(y[i])) {
-                    throw new IllegalArgumentException("series " + name + " holds a point that is not finite: " + x[i] + ", " + y[i]);
+                    throw new IllegalArgumentException(
+                            "series " + name + " holds a point that is not finite: " + x[i] + ", " + y[i]);
                 }
             }
         }

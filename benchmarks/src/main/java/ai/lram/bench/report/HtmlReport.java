@@ -6,7 +6,8 @@ import java.util.List;
 
 /** A report as one HTML file that needs nothing else: style and plots are inside, nothing is fetched. Single thread. */
 public final class HtmlReport {
-    private static final String STYLE = """
+    private static final String STYLE =
+            """
             body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:60em;margin:2em auto;padding:0 1em}
             h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}
             table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd}
@@ -50,7 +51,8 @@ public final class HtmlReport {
         body.append("</tr></thead><tbody>\n");
         for (List<String> row : rows) {
             if (row.size() != header.size()) {
-                throw new IllegalArgumentException("a row has " + row.size() + " cells under " + header.size() + " headings");
+                throw new IllegalArgumentException(
+                        "a row has " + row.size() + " cells under " + header.size() + " headings");
             }
             body.append("<tr>");
             row.forEach(cell -> body.append("<td>").append(Html.text(cell)).append("</td>"));
@@ -69,7 +71,8 @@ public final class HtmlReport {
     public String html() {
         return "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
                 + "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-                + "<title>" + Html.text(title) + "</title><style>\n" + STYLE + "</style></head><body>\n<h1>" + Html.text(title) + "</h1>\n"
+                + "<title>" + Html.text(title) + "</title><style>\n" + STYLE + "</style></head><body>\n<h1>"
+                + Html.text(title) + "</h1>\n"
                 + body + "</body></html>\n";
     }
 

@@ -31,7 +31,8 @@ public final class JsonReport {
         try {
             return MAPPER.writeValueAsString(node);
         } catch (JsonProcessingException e) {
-            throw new ReportException("cannot write results as JSON", e.getOriginalMessage(), "report only finite numbers and text", e);
+            throw new ReportException(
+                    "cannot write results as JSON", e.getOriginalMessage(), "report only finite numbers and text", e);
         }
     }
 
@@ -41,7 +42,8 @@ public final class JsonReport {
             String text = MAPPER.writerWithDefaultPrettyPrinter().writeValueAsString(node) + "\n";
             ReportFiles.write(file, text.getBytes(StandardCharsets.UTF_8));
         } catch (JsonProcessingException e) {
-            throw new ReportException("cannot write " + file, e.getOriginalMessage(), "report only finite numbers and text", e);
+            throw new ReportException(
+                    "cannot write " + file, e.getOriginalMessage(), "report only finite numbers and text", e);
         }
     }
 }

@@ -28,8 +28,11 @@ public final class PngPlot {
             BitmapEncoder.saveBitmap(draw(chart), out, BitmapFormat.PNG);
             png = out.toByteArray();
         } catch (IOException | RuntimeException | LinkageError | InternalError e) {
-            throw new ReportException("cannot draw " + file, "drawing text needs the system's font libraries: " + e,
-                    "install a font and fontconfig (Debian/Ubuntu: apt-get install fontconfig fonts-dejavu-core)", e);
+            throw new ReportException(
+                    "cannot draw " + file,
+                    "drawing text needs the system's font libraries: " + e,
+                    "install a font and fontconfig (Debian/Ubuntu: apt-get install fontconfig fonts-dejavu-core)",
+                    e);
         }
         ReportFiles.write(file, png);
     }

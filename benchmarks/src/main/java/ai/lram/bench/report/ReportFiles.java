@@ -14,7 +14,8 @@ final class ReportFiles {
             DurableFiles.createFolders(file.getParent());
             DurableFiles.replace(file, content);
         } catch (IOException e) {
-            throw new ReportException("cannot write " + target, e.toString(), "choose a writable place on a disk with room", e);
+            throw new ReportException(
+                    "cannot write " + target, e.toString(), "choose a writable place on a disk with room", e);
         }
     }
 }

@@ -13,7 +13,9 @@ public final class SvgPlot {
     private static final int TOP = 34;
     private static final int BOTTOM = 46;
     private static final int TICKS = 6;
-    private static final String[] COLOURS = {"#1f6fb4", "#d9541e", "#2f9e44", "#8e44ad", "#b8860b", "#c2255c", "#0b7285", "#555555"};
+    private static final String[] COLOURS = {
+        "#1f6fb4", "#d9541e", "#2f9e44", "#8e44ad", "#b8860b", "#c2255c", "#0b7285", "#555555"
+    };
 
     private SvgPlot() {}
 
@@ -31,17 +33,27 @@ public final class SvgPlot {
             if (series.style() == Chart.Style.LINE) {
                 s.append("<polyline fill='none' stroke='").append(colour).append("' stroke-width='1.6' points='");
                 for (int i = 0; i < series.x().length; i++) {
-                    s.append(format(c.x(series.x()[i]))).append(',').append(format(c.y(series.y()[i]))).append(' ');
+                    s.append(format(c.x(series.x()[i])))
+                            .append(',')
+                            .append(format(c.y(series.y()[i])))
+                            .append(' ');
                 }
                 s.append("'/>\n");
             } else {
                 for (int i = 0; i < series.x().length; i++) {
-                    s.append("<circle r='2.5' fill='").append(colour).append("' fill-opacity='0.6' cx='")
-                            .append(format(c.x(series.x()[i]))).append("' cy='").append(format(c.y(series.y()[i]))).append("'/>\n");
+                    s.append("<circle r='2.5' fill='")
+                            .append(colour)
+                            .append("' fill-opacity='0.6' cx='")
+                            .append(format(c.x(series.x()[i])))
+                            .append("' cy='")
+                            .append(format(c.y(series.y()[i])))
+                            .append("'/>\n");
                 }
             }
-            s.append(String.format(Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
-            s.append(String.format(Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(series.name())));
+            s.append(String.format(
+                    Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
+            s.append(String.format(
+                    Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(series.name())));
             legend += 24 + 6.2 * series.name().length();
         }
         return s.append("</svg>\n").toString();
@@ -53,7 +65,8 @@ public final class SvgPlot {
      * @param names one per bar of a group
      * @param values [name][category], finite
      */
-    public static String bars(String title, String yLabel, List<String> categories, List<String> names, double[][] values) {
+    public static String bars(
+            String title, String yLabel, List<String> categories, List<String> names, double[][] values) {
         double low = 0;
         double high = 0;
         for (double[] row : values) {
@@ -87,13 +100,19 @@ public final class SvgPlot {
                         Html.text(names.get(n)),
                         number(values[n][k])));
             }
-            s.append(String.format(Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
-            s.append(String.format(Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(names.get(n))));
+            s.append(String.format(
+                    Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
+            s.append(String.format(
+                    Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(names.get(n))));
             legend += 24 + 6.2 * names.get(n).length();
         }
         for (int k = 0; k < categories.size(); k++) {
-            s.append(String.format(Locale.ROOT, "<text x='%.1f' y='%d' text-anchor='middle'>%s</text>%n", c.x(k) + group / 2,
-                    HEIGHT - BOTTOM + 16, Html.text(categories.get(k))));
+            s.append(String.format(
+                    Locale.ROOT,
+                    "<text x='%.1f' y='%d' text-anchor='middle'>%s</text>%n",
+                    c.x(k) + group / 2,
+                    HEIGHT - BOTTOM + 16,
+                    Html.text(categories.get(k))));
         }
         return s.append("</svg>\n").toString();
     }
@@ -140,7 +159,9 @@ public final class SvgPlot {
         }
 
         double y(double v) {
-            double at = log ? (Math.log(v) - Math.log(ys[0])) / (Math.log(ys[1]) - Math.log(ys[0])) : (v - ys[0]) / (ys[1] - ys[0]);
+            double at = log
+                    ? (Math.log(v) - Math.log(ys[0])) / (Math.log(ys[1]) - Math.log(ys[0]))
+                    : (v - ys[0]) / (ys[1] - ys[0]);
             return HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM);
         }
 
@@ -149,22 +170,49 @@ public final class SvgPlot {
             s.append(String.format(
                     Locale.ROOT,
                     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 %d %d' role='img' font-size='11' fill='#333'>%n",
-                    WIDTH, HEIGHT));
-            s.append(String.format(Locale.ROOT, "<text x='%d' y='14' font-size='13' font-weight='600'>%s</text>%n", LEFT, Html.text(title)));
+                    WIDTH,
+                    HEIGHT));
+            s.append(String.format(
+                    Locale.ROOT,
+                    "<text x='%d' y='14' font-size='13' font-weight='600'>%s</text>%n",
+                    LEFT,
+                    Html.text(title)));
             for (double v : log ? logTicks() : ticks(ys[0], ys[1])) {
-                s.append(String.format(Locale.ROOT, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#ddd'/>", LEFT, WIDTH - RIGHT, y(v), y(v)));
-                s.append(String.format(Locale.ROOT, "<text x='%d' y='%.1f' text-anchor='end'>%s</text>%n", LEFT - 6, y(v) + 4, number(v)));
+                s.append(String.format(
+                        Locale.ROOT,
+                        "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#ddd'/>",
+                        LEFT,
+                        WIDTH - RIGHT,
+                        y(v),
+                        y(v)));
+                s.append(String.format(
+                        Locale.ROOT,
+                        "<text x='%d' y='%.1f' text-anchor='end'>%s</text>%n",
+                        LEFT - 6,
+                        y(v) + 4,
+                        number(v)));
             }
-            s.append(String.format(Locale.ROOT, "<text x='%d' y='%d' text-anchor='middle'>%s</text>%n", (LEFT + WIDTH) / 2, HEIGHT - 10,
+            s.append(String.format(
+                    Locale.ROOT,
+                    "<text x='%d' y='%d' text-anchor='middle'>%s</text>%n",
+                    (LEFT + WIDTH) / 2,
+                    HEIGHT - 10,
                     Html.text(xLabel)));
-            s.append(String.format(Locale.ROOT, "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>%s</text>%n",
-                    HEIGHT / 2, Html.text(yLabel)));
+            s.append(String.format(
+                    Locale.ROOT,
+                    "<text transform='translate(14 %d) rotate(-90)' text-anchor='middle'>%s</text>%n",
+                    HEIGHT / 2,
+                    Html.text(yLabel)));
             return s;
         }
 
         void xTicks(StringBuilder s) {
             for (double v : ticks(xs[0], xs[1])) {
-                s.append(String.format(Locale.ROOT, "<text x='%.1f' y='%d' text-anchor='middle'>%s</text>%n", x(v), HEIGHT - BOTTOM + 16,
+                s.append(String.format(
+                        Locale.ROOT,
+                        "<text x='%.1f' y='%d' text-anchor='middle'>%s</text>%n",
+                        x(v),
+                        HEIGHT - BOTTOM + 16,
                         number(v)));
             }
         }
@@ -172,7 +220,8 @@ public final class SvgPlot {
         private static List<Double> ticks(double low, double high) {
             double raw = (high - low) / TICKS;
             double power = Math.pow(10, Math.floor(Math.log10(raw)));
-            double step = raw / power <= 1 ? power : raw / power <= 2 ? 2 * power : raw / power <= 5 ? 5 * power : 10 * power;
+            double step =
+                    raw / power <= 1 ? power : raw / power <= 2 ? 2 * power : raw / power <= 5 ? 5 * power : 10 * power;
             List<Double> at = new ArrayList<>();
             for (long k = (long) Math.ceil(low / step); k * step <= high + 1e-9 * step; k++) {
                 at.add(k * step);

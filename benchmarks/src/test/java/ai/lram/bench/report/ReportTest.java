@@ -27,9 +27,14 @@ class ReportTest {
     Path temp;
 
     private static Chart chart() {
-        return new Chart("loss <&>", "update", "nats", false, List.of(
-                Chart.Series.line("train", new double[] {0, 1, 2}, new double[] {3, 2, 1}),
-                new Chart.Series("validation", Chart.Style.POINTS, new double[] {1}, new double[] {2.5})));
+        return new Chart(
+                "loss <&>",
+                "update",
+                "nats",
+                false,
+                List.of(
+                        Chart.Series.line("train", new double[] {0, 1, 2}, new double[] {3, 2, 1}),
+                        new Chart.Series("validation", Chart.Style.POINTS, new double[] {1}, new double[] {2.5})));
     }
 
     @Test
@@ -53,7 +58,13 @@ class ReportTest {
     @Test
     void anSvgIsWellFormedAndPutsPointsWhereTheyBelong() throws Exception {
         Document svg = xml(SvgPlot.of(chart()));
-        String[] points = svg.getElementsByTagName("polyline").item(0).getAttributes().getNamedItem("points").getNodeValue().trim().split(" ");
+        String[] points = svg.getElementsByTagName("polyline")
+                .item(0)
+                .getAttributes()
+                .getNamedItem("points")
+                .getNodeValue()
+                .trim()
+                .split(" ");
         assertEquals(3, points.length);
         double x0 = Double.parseDouble(points[0].split(",")[0]);
         double x1 = Double.parseDouble(points[1].split(",")[0]);
@@ -67,7 +78,8 @@ class ReportTest {
 
     @Test
     void barsStandOnZero() throws Exception {
-        Document svg = xml(SvgPlot.bars("returns", "return", List.of("a", "b"), List.of("agent", "expert"), new double[][] {{1, -2}, {2, -1}}));
+        Document svg = xml(SvgPlot.bars(
+                "returns", "return", List.of("a", "b"), List.of("agent", "expert"), new double[][] {{1, -2}, {2, -1}}));
         long bars = 0;
         double bottomOfPositive = Double.NaN;
         double topOfNegative = Double.NaN;
@@ -78,7 +90,8 @@ class ReportTest {
             }
             bars++;
             double y = Double.parseDouble(rect.getAttributes().getNamedItem("y").getNodeValue());
-            double h = Double.parseDouble(rect.getAttributes().getNamedItem("height").getNodeValue());
+            double h = Double.parseDouble(
+                    rect.getAttributes().getNamedItem("height").getNodeValue());
             if (rect.getTextContent().startsWith("a: agent")) {
                 bottomOfPositive = y + h;
             } else if (rect.getTextContent().startsWith("b: agent")) {
@@ -91,28 +104,42 @@ class ReportTest {
 
     @Test
     void logarithmicAxesRefuseZero() throws Exception {
-        Chart log = new Chart("t", "x", "y", true, List.of(Chart.Series.line("a", new double[] {1, 2, 3}, new double[] {0.1, 1, 10})));
-        String[] points = xml(SvgPlot.of(log)).getElementsByTagName("polyline").item(0).getAttributes().getNamedItem("points")
-                .getNodeValue().trim().split(" ");
+        Chart log = new Chart(
+                "t", "x", "y", true, List.of(Chart.Series.line("a", new double[] {1, 2, 3}, new double[] {0.1, 1, 10
+                })));
+        String[] points = xml(SvgPlot.of(log))
+                .getElementsByTagName("polyline")
+                .item(0)
+                .getAttributes()
+                .getNamedItem("points")
+                .getNodeValue()
+                .trim()
+                .split(" ");
         double a = Double.parseDouble(points[0].split(",")[1]);
         double b = Double.parseDouble(points[1].split(",")[1]);
         double c = Double.parseDouble(points[2].split(",")[1]);
         assertEquals(a - b, b - c, 0.2, "decades are equally high");
-        assertThrows(IllegalArgumentException.class, () -> new Chart(
-                "t", "x", "y", true, List.of(Chart.Series.line("a", new double[] {1}, new double[] {0}))));
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> new Chart(
+                        "t", "x", "y", true, List.of(Chart.Series.line("a", new double[] {1}, new double[] {0}))));
     }
 
     @Test
     void seriesThatCannotBeDrawnAreRefused() {
-        assertThrows(IllegalArgumentException.class, () -> Chart.Series.line("a", new double[] {1}, new double[] {1, 2}));
+        assertThrows(
+                IllegalArgumentException.class, () -> Chart.Series.line("a", new double[] {1}, new double[] {1, 2}));
         assertThrows(IllegalArgumentException.class, () -> Chart.Series.line("a", new double[0], new double[0]));
-        assertThrows(IllegalArgumentException.class, () -> Chart.Series.line("a", new double[] {1}, new double[] {Double.NaN}));
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> Chart.Series.line("a", new double[] {1}, new double[] {Double.NaN}));
         assertThrows(IllegalArgumentException.class, () -> new Chart("t", "x", "y", false, List.of()));
     }
 
     @Test
     void smoothingKeepsTheMean() {
-        Chart.Series s = Chart.Series.line("a", new double[] {0, 1, 2, 3}, new double[] {1, 3, 5, 7}).smoothed("b", 2);
+        Chart.Series s = Chart.Series.line("a", new double[] {0, 1, 2, 3}, new double[] {1, 3, 5, 7})
+                .smoothed("b", 2);
         assertArrayEquals(new double[] {0.5, 2.5}, s.x());
         assertArrayEquals(new double[] {2, 6}, s.y());
     }
@@ -133,8 +160,13 @@ class ReportTest {
         assertTrue(html.contains("<td>b</td><td>2</td>"), html);
         assertFalse(html.contains("<script"), "text is not markup");
         String withoutNamespace = html.replace("http://www.w3.org/2000/svg", "");
-        assertFalse(withoutNamespace.contains("http:") || withoutNamespace.contains("https:") || withoutNamespace.contains("src="), "nothing is fetched");
-        assertThrows(IllegalArgumentException.class, () -> new HtmlReport("x").table(List.of("a"), List.of(List.of("1", "2"))));
+        assertFalse(
+                withoutNamespace.contains("http:")
+                        || withoutNamespace.contains("https:")
+                        || withoutNamespace.contains("src="),
+                "nothing is fetched");
+        assertThrows(IllegalArgumentException.class, () -> new HtmlReport("x")
+                .table(List.of("a"), List.of(List.of("1", "2"))));
     }
 
     @Test
@@ -152,13 +184,15 @@ class ReportTest {
     void aPlaceThatCannotBeWrittenIsNamed() throws IOException {
         Path file = temp.resolve("file");
         Files.writeString(file, "text");
-        ReportException e = assertThrows(ReportException.class, () -> JsonReport.write(file.resolve("x.json"), JsonReport.object()));
+        ReportException e = assertThrows(
+                ReportException.class, () -> JsonReport.write(file.resolve("x.json"), JsonReport.object()));
         assertTrue(e.getMessage().contains("x.json") && e.getMessage().contains("; fix: "), e.getMessage());
         assertEquals("text", Files.readString(file));
     }
 
     private static Document xml(String text) throws Exception {
-        return DocumentBuilderFactory.newInstance().newDocumentBuilder()
+        return DocumentBuilderFactory.newInstance()
+                .newDocumentBuilder()
                 .parse(new ByteArrayInputStream(text.getBytes(StandardCharsets.UTF_8)));
     }
 }

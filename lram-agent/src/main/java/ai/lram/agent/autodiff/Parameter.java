@@ -98,8 +98,9 @@ public final class Parameter {
 
     private Tensor require(Tensor t) {
         if (t == null) {
-            throw new IllegalStateException("parameter " + name + " has no such memory; why: its set was not allocated, or not for training;"
-                    + " fix: call ParameterSet.allocate first");
+            throw new IllegalStateException(
+                    "parameter " + name + " has no such memory; why: its set was not allocated, or not for training;"
+                            + " fix: call ParameterSet.allocate first");
         }
         return t;
     }

@@ -39,7 +39,8 @@ public final class ParameterSet implements AutoCloseable {
         }
         Parameter p = new Parameter(name, decay, init, shape);
         if (byName.put(name, p) != null) {
-            throw new IllegalArgumentException("parameter " + name + " is declared twice; give every layer its own prefix");
+            throw new IllegalArgumentException(
+                    "parameter " + name + " is declared twice; give every layer its own prefix");
         }
         return p;
     }

@@ -28,7 +28,10 @@ public final class Profile {
                 .sorted((x, y) -> Long.compare(y.getValue()[0], x.getValue()[0]))
                 .forEach(e -> b.append(String.format(
                         "%-28s %8d calls %10.2f ms %5.1f %%%n",
-                        e.getKey(), e.getValue()[1], e.getValue()[0] / 1e6, 100.0 * e.getValue()[0] / Math.max(1, total))));
+                        e.getKey(),
+                        e.getValue()[1],
+                        e.getValue()[0] / 1e6,
+                        100.0 * e.getValue()[0] / Math.max(1, total))));
         return b.toString();
     }
 }

@@ -65,6 +65,7 @@ public final class Tape {
     private final Map<Value, Value> grads = new HashMap<>();
     /** Gradients that belong to more than one value, or to the caller: no kernel may add to them in place. */
     private final Set<Value> shared = new HashSet<>();
+
     private boolean planned;
 
     public Tape(Backend backend, boolean differentiate) {
@@ -376,7 +377,18 @@ public final class Tape {
                     for (int row = 0; row < b; row++) {
                         long base = (long) row * keep * c;
                         for (int j = 0; j < keep - fresh; j++) {
-                            o.elementwise().copyRows(s, 1, c, h, base + (long) (j + fresh) * c, c, h, base + (long) j * c, c, false);
+                            o.elementwise()
+                                    .copyRows(
+                                            s,
+                                            1,
+                                            c,
+                                            h,
+                                            base + (long) (j + fresh) * c,
+                                            c,
+                                            h,
+                                            base + (long) j * c,
+                                            c,
+                                            false);
                         }
                         o.elementwise()
                                 .copyRows(
@@ -511,7 +523,8 @@ public final class Tape {
     /** Gate pre-activations from the concatenation of q, k and v, all (B, S, I); weights (NH, 3I). */
     public Gates mlstmGates(Value q, Value k, Value v, Parameter wi, Parameter bi, Parameter wf, Parameter bf) {
         if (q == k || k == v || q == v) {
-            throw new IllegalArgumentException("q, k and v must be three values: their gradients are written by one kernel");
+            throw new IllegalArgumentException(
+                    "q, k and v must be three values: their gradients are written by one kernel");
         }
         Value i = result("i", withLast(q, wi.dim(0)));
         Value f = result("f", withLast(q, wf.dim(0)));
@@ -589,13 +602,18 @@ public final class Tape {
         long scratchFloats = ops.mlstm().scratchFloats(dims, spec);
         Value work = scratch("mlstm scratch", scratchFloats);
         MlstmState initial = carried == null ? null : carried.state();
-        Value lastC = carried == null ? null : value("mlstm C", DType.F32, false, carried.state().matC().shape());
-        Value lastN = carried == null ? null : value("mlstm n", DType.F32, false, carried.state().vecN().shape());
-        Value lastM = carried == null ? null : value("mlstm m", DType.F32, false, carried.state().scaM().shape());
+        Value lastC = carried == null
+                ? null
+                : value("mlstm C", DType.F32, false, carried.state().matC().shape());
+        Value lastN = carried == null
+                ? null
+                : value("mlstm n", DType.F32, false, carried.state().vecN().shape());
+        Value lastM = carried == null
+                ? null
+                : value("mlstm m", DType.F32, false, carried.state().scaM().shape());
         Value i = gates.i();
         Value f = gates.f();
-        Supplier<MlstmState> last =
-                new Once<>(() -> new MlstmState(lastC.tensor(), lastN.tensor(), lastM.tensor()));
+        Supplier<MlstmState> last = new Once<>(() -> new MlstmState(lastC.tensor(), lastN.tensor(), lastM.tensor()));
         record(
                 "mlstm",
                 (o, s) -> o.mlstm()
@@ -911,7 +929,17 @@ public final class Tape {
                     record(
                             "interleave dx",
                             (o, s) -> o.elementwise()
-                                    .copyRows(s, b * tSteps, d, dy.tensor(), offset, (long) k * d, dx.tensor(), 0, d, false),
+                                    .copyRows(
+                                            s,
+                                            b * tSteps,
+                                            d,
+                                            dy.tensor(),
+                                            offset,
+                                            (long) k * d,
+                                            dx.tensor(),
+                                            0,
+                                            d,
+                                            false),
                             dy,
                             dx);
                     contribute(x, dx);
@@ -942,7 +970,8 @@ public final class Tape {
                 record(
                         "every token dx",
                         (o, s) -> o.elementwise()
-                                .copyRows(s, b * tSteps, d, dy.tensor(), 0, d, dx.tensor(), offset, (long) k * d, false),
+                                .copyRows(
+                                        s, b * tSteps, d, dy.tensor(), 0, d, dx.tensor(), offset, (long) k * d, false),
                         dy,
                         dx);
                 contribute(x, dx);
@@ -965,14 +994,7 @@ public final class Tape {
         Supplier<Tensor> ys = byHead(y, split);
         record(
                 "attention",
-                (o, s) -> o.attention()
-                        .causal(
-                                s,
-                                qs.get(),
-                                ks.get(),
-                                vs.get(),
-                                ys.get(),
-                                lse.tensor()),
+                (o, s) -> o.attention().causal(s, qs.get(), ks.get(), vs.get(), ys.get(), lse.tensor()),
                 q,
                 k,
                 v,

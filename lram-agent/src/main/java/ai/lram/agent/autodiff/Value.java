@@ -62,7 +62,8 @@ public final class Value {
     /** The memory; readable once the plan is made. Inputs and kept values are stable between replays, others are overwritten. */
     public Tensor tensor() {
         if (tensor == null) {
-            throw new IllegalStateException("value " + name + " has no memory yet; why: the tape has no plan; fix: call Tape.plan first");
+            throw new IllegalStateException(
+                    "value " + name + " has no memory yet; why: the tape has no plan; fix: call Tape.plan first");
         }
         return tensor;
     }

@@ -52,7 +52,10 @@ public final class BehaviourCloning implements AutoCloseable {
             double observationNoise,
             long seed) {
         public Config {
-            require(hidden >= 1 && batch >= 1 && updates >= 1, "hidden=" + hidden + " batch=" + batch + " updates=" + updates, "all must be >= 1");
+            require(
+                    hidden >= 1 && batch >= 1 && updates >= 1,
+                    "hidden=" + hidden + " batch=" + batch + " updates=" + updates,
+                    "all must be >= 1");
             require(peakLearningRate > 0, "peakLearningRate=" + peakLearningRate, "must be > 0");
             require(
                     weightDecay >= 0 && binSigma >= 0 && observationNoise >= 0,
@@ -112,13 +115,21 @@ public final class BehaviourCloning implements AutoCloseable {
         for (TaskCard t : card.tasks()) {
             if (t.hasImage()) {
                 throw new ConfigException(
-                        "behaviour cloning of task " + t.id(), "it is observed by images, this baseline reads vectors", "leave the task out");
+                        "behaviour cloning of task " + t.id(),
+                        "it is observed by images, this baseline reads vectors",
+                        "leave the task out");
             }
             observations = Math.max(observations, t.observationSize());
             actions = Math.max(actions, t.actionSize());
         }
         return new LramConfig(
-                observations, actions, LramConfig.DISCRETE_ACTIONS, LramConfig.BINS, false, false, XlstmConfig.mlstm(1, 1, 1));
+                observations,
+                actions,
+                LramConfig.DISCRETE_ACTIONS,
+                LramConfig.BINS,
+                false,
+                false,
+                XlstmConfig.mlstm(1, 1, 1));
     }
 
     /**
@@ -129,7 +140,12 @@ public final class BehaviourCloning implements AutoCloseable {
      * @throws TrainingDivergedException if the loss or a gradient is no longer finite
      */
     public static BehaviourCloning train(
-            TrajectoryStore store, ModelCard card, int[][] taskEpisodes, Config config, Backend backend, DoubleConsumer loss) {
+            TrajectoryStore store,
+            ModelCard card,
+            int[][] taskEpisodes,
+            Config config,
+            Backend backend,
+            DoubleConsumer loss) {
         BehaviourCloning net = new BehaviourCloning(card, config, backend);
         try {
             net.fit(store, taskEpisodes, config, backend, loss);
@@ -140,13 +156,17 @@ public final class BehaviourCloning implements AutoCloseable {
         }
     }
 
-    private void fit(TrajectoryStore store, int[][] taskEpisodes, Config config, Backend backend, DoubleConsumer listener) {
+    private void fit(
+            TrajectoryStore store, int[][] taskEpisodes, Config config, Backend backend, DoubleConsumer listener) {
         int b = config.batch();
-        BatchStream stream =
-                new BatchStream(store, card, shape, taskEpisodes, b, 1, false, config.observationNoise(), config.seed());
+        BatchStream stream = new BatchStream(
+                store, card, shape, taskEpisodes, b, 1, false, config.observationNoise(), config.seed());
         long warmup = config.updates() / 50;
         LearningRate schedule = new LearningRate(
-                config.peakLearningRate(), config.peakLearningRate() / 100, warmup, Math.max(1, config.updates() - warmup));
+                config.peakLearningRate(),
+                config.peakLearningRate() / 100,
+                warmup,
+                Math.max(1, config.updates() - warmup));
         Tape tape = new Tape(backend, true);
         Value states = tape.input("states", DType.F32, b, shape.stateDim());
         Value hidden = tape.activation(Activation.RELU, tape.linear(states, first, firstBias));

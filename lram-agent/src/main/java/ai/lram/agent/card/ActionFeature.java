@@ -26,20 +26,28 @@ public record ActionFeature(
         String relativeTo) {
     public ActionFeature {
         if (name == null || name.isBlank() || unit == null) {
-            throw new CardException("action feature without a name or unit", "name=" + name + " unit=" + unit,
+            throw new CardException(
+                    "action feature without a name or unit",
+                    "name=" + name + " unit=" + unit,
                     "name every feature; give \"\" as the unit of a pure number");
         }
         if (!(low < high) || !Double.isFinite(low) || !Double.isFinite(high)) {
-            throw new CardException("action feature " + name + " has no usable bounds", "low=" + low + " high=" + high,
+            throw new CardException(
+                    "action feature " + name + " has no usable bounds",
+                    "low=" + low + " high=" + high,
                     "give finite bounds with low < high: the safety stage enforces them");
         }
         if (!(maxRate > 0)) {
-            throw new CardException("action feature " + name + " has no usable rate limit", "maxRate=" + maxRate,
+            throw new CardException(
+                    "action feature " + name + " has no usable rate limit",
+                    "maxRate=" + maxRate,
                     "give a rate > 0 in unit/s, or Infinity for none");
         }
         if (!(encodeLow < encodeHigh) || !Double.isFinite(encodeLow) || !Double.isFinite(encodeHigh)) {
-            throw new CardException("action feature " + name + " has an empty bin range",
-                    "encodeLow=" + encodeLow + " encodeHigh=" + encodeHigh, "give finite values with encodeLow < encodeHigh");
+            throw new CardException(
+                    "action feature " + name + " has an empty bin range",
+                    "encodeLow=" + encodeLow + " encodeHigh=" + encodeHigh,
+                    "give finite values with encodeLow < encodeHigh");
         }
     }
 

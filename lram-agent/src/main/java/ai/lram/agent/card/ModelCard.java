@@ -20,8 +20,10 @@ public record ModelCard(int formatVersion, String name, List<TaskCard> tasks, Ma
         tasks = List.copyOf(tasks);
         provenance = Map.copyOf(provenance);
         if (formatVersion != FORMAT_VERSION) {
-            throw new CardException("model card of an unknown version", "version " + formatVersion + ", this build reads "
-                    + FORMAT_VERSION, "export the model again with this build");
+            throw new CardException(
+                    "model card of an unknown version",
+                    "version " + formatVersion + ", this build reads " + FORMAT_VERSION,
+                    "export the model again with this build");
         }
         if (tasks.isEmpty()) {
             throw new CardException("model card without tasks", "the list is empty", "train on at least one task");
@@ -41,6 +43,9 @@ public record ModelCard(int formatVersion, String name, List<TaskCard> tasks, Ma
                 return t;
             }
         }
-        throw new CardException("unknown task " + id, "this model knows " + tasks.stream().map(TaskCard::id).toList(), "ask for one of these");
+        throw new CardException(
+                "unknown task " + id,
+                "this model knows " + tasks.stream().map(TaskCard::id).toList(),
+                "ask for one of these");
     }
 }

@@ -13,15 +13,21 @@ package ai.lram.agent.card;
 public record ObservationFeature(String name, String unit, double min, double max, double mean, double std) {
     public ObservationFeature {
         if (name == null || name.isBlank() || unit == null) {
-            throw new CardException("observation feature without a name or unit", "name=" + name + " unit=" + unit,
+            throw new CardException(
+                    "observation feature without a name or unit",
+                    "name=" + name + " unit=" + unit,
                     "name every feature; give \"\" as the unit of a pure number");
         }
         if (!(min <= max)) {
-            throw new CardException("observation feature " + name + " has an empty range", "min=" + min + " max=" + max,
+            throw new CardException(
+                    "observation feature " + name + " has an empty range",
+                    "min=" + min + " max=" + max,
                     "give min <= max; leave either infinite when unknown");
         }
         if (!Double.isFinite(mean) || !(std > 0) || !Double.isFinite(std)) {
-            throw new CardException("observation feature " + name + " cannot be standardised", "mean=" + mean + " std=" + std,
+            throw new CardException(
+                    "observation feature " + name + " cannot be standardised",
+                    "mean=" + mean + " std=" + std,
                     "use a finite mean and a std > 0 (1 for a constant feature)");
         }
     }

@@ -81,28 +81,41 @@ public record TaskCard(
         returnRange = List.copyOf(returnRange);
         if (!returnRange.isEmpty() && (returnRange.size() != 2 || !(returnRange.get(0) <= returnRange.get(1)))) {
             throw new CardException(
-                    "task " + id + " has a malformed return range", returnRange.toString(), "give [lowest, highest], or [] for none");
+                    "task " + id + " has a malformed return range",
+                    returnRange.toString(),
+                    "give [lowest, highest], or [] for none");
         }
         if (!(rateHz > 0) || !Double.isFinite(rateHz)) {
-            throw new CardException("task " + id + " has no control rate", "rateHz=" + rateHz, "give the rate of the data, e.g. 30");
+            throw new CardException(
+                    "task " + id + " has no control rate", "rateHz=" + rateHz, "give the rate of the data, e.g. 30");
         }
         if (observation.isEmpty() && imageShape.isEmpty()) {
-            throw new CardException("task " + id + " observes nothing", "no observation features and no image", "name at least one");
+            throw new CardException(
+                    "task " + id + " observes nothing", "no observation features and no image", "name at least one");
         }
         if (!imageShape.isEmpty() && imageShape.size() != 3) {
-            throw new CardException("task " + id + " has a malformed image shape", imageShape.toString(), "give [channels, height, width]");
+            throw new CardException(
+                    "task " + id + " has a malformed image shape",
+                    imageShape.toString(),
+                    "give [channels, height, width]");
         }
         if (action.isEmpty() || discreteActions < 0 || discreteActions > 0 && action.size() != 1) {
-            throw new CardException("task " + id + " has no usable action", action.size() + " features, " + discreteActions
-                    + " discrete actions", "a continuous task names every dimension; a discrete one has exactly one feature");
+            throw new CardException(
+                    "task " + id + " has no usable action",
+                    action.size() + " features, " + discreteActions + " discrete actions",
+                    "a continuous task names every dimension; a discrete one has exactly one feature");
         }
         if (!(rewardScale > 0) || !Double.isFinite(rewardScale) || !Double.isFinite(targetReturn)) {
-            throw new CardException("task " + id + " has no usable reward scale or target return",
-                    "rewardScale=" + rewardScale + " targetReturn=" + targetReturn, "use a scale > 0 and a finite target");
+            throw new CardException(
+                    "task " + id + " has no usable reward scale or target return",
+                    "rewardScale=" + rewardScale + " targetReturn=" + targetReturn,
+                    "use a scale > 0 and a finite target");
         }
         if (safeAction.size() != action.size()) {
-            throw new CardException("task " + id + " has no safe action", safeAction.size() + " values for " + action.size()
-                    + " action features", "give one value per action feature");
+            throw new CardException(
+                    "task " + id + " has no safe action",
+                    safeAction.size() + " values for " + action.size() + " action features",
+                    "give one value per action feature");
         }
         Set<String> names = new HashSet<>();
         for (ObservationFeature f : observation) {
@@ -113,13 +126,17 @@ public record TaskCard(
         for (int i = 0; i < action.size(); i++) {
             ActionFeature f = action.get(i);
             if (f.relativeTo() != null && !names.contains(f.relativeTo())) {
-                throw new CardException("task " + id + ": action " + f.name() + " is relative to an unknown observation",
-                        f.relativeTo(), "name one of the task's observation features");
+                throw new CardException(
+                        "task " + id + ": action " + f.name() + " is relative to an unknown observation",
+                        f.relativeTo(),
+                        "name one of the task's observation features");
             }
             double safe = safeAction.get(i);
             if (!(safe >= f.low() && safe <= f.high())) {
-                throw new CardException("task " + id + ": the safe action is outside its bounds",
-                        f.name() + "=" + safe + " not in [" + f.low() + ", " + f.high() + "]", "choose a value within the bounds");
+                throw new CardException(
+                        "task " + id + ": the safe action is outside its bounds",
+                        f.name() + "=" + safe + " not in [" + f.low() + ", " + f.high() + "]",
+                        "choose a value within the bounds");
             }
         }
     }

@@ -95,7 +95,12 @@ public final class CardJson {
             List<ObservationFeature> observation = new ArrayList<>();
             for (JsonFields o : t.objects("observation")) {
                 observation.add(new ObservationFeature(
-                        o.text("name"), o.text("unit"), o.number("min"), o.number("max"), o.number("mean"), o.number("std")));
+                        o.text("name"),
+                        o.text("unit"),
+                        o.number("min"),
+                        o.number("max"),
+                        o.number("mean"),
+                        o.number("std")));
                 o.done();
             }
             List<ActionFeature> action = new ArrayList<>();
@@ -134,6 +139,7 @@ public final class CardJson {
     }
 
     private static IncompatibleCheckpointException unusable(String where, CardException e) {
-        return new IncompatibleCheckpointException(where + " is no usable model card", e.getMessage(), "correct the values named", e);
+        return new IncompatibleCheckpointException(
+                where + " is no usable model card", e.getMessage(), "correct the values named", e);
     }
 }

@@ -100,8 +100,11 @@ public final class Checkpoint {
             progress.done("published");
             DurableFiles.deleteTree(old);
         } catch (IOException e) {
-            throw new CheckpointWriteException("cannot write the checkpoint " + folder, e.toString(),
-                    "choose a writable folder on a disk with room", e);
+            throw new CheckpointWriteException(
+                    "cannot write the checkpoint " + folder,
+                    e.toString(),
+                    "choose a writable folder on a disk with room",
+                    e);
         }
     }
 
@@ -110,12 +113,15 @@ public final class Checkpoint {
             return;
         }
         if (!Files.isDirectory(target)) {
-            throw new CheckpointWriteException("cannot write the checkpoint " + target, "a file of that name is there", "choose another name");
+            throw new CheckpointWriteException(
+                    "cannot write the checkpoint " + target, "a file of that name is there", "choose another name");
         }
         try (var list = Files.list(target)) {
             List<String> names = list.map(p -> p.getFileName().toString()).toList();
             if (!names.isEmpty() && !names.contains(MODEL)) {
-                throw new CheckpointWriteException("cannot write the checkpoint " + target, "the folder holds other files: " + names,
+                throw new CheckpointWriteException(
+                        "cannot write the checkpoint " + target,
+                        "the folder holds other files: " + names,
                         "choose a folder that is empty, absent or a checkpoint");
             }
         }
@@ -126,9 +132,11 @@ public final class Checkpoint {
     }
 
     private static void writeFiles(
-            Path folder, Lram model, ModelCard card, Optional<TrainingSnapshot> training, Progress progress) throws IOException {
+            Path folder, Lram model, ModelCard card, Optional<TrainingSnapshot> training, Progress progress)
+            throws IOException {
         ParameterSet set = model.parameters();
-        SafetensorsWriter weights = new SafetensorsWriter().metadata("format", "pt").metadata("writer", "lram-runtime");
+        SafetensorsWriter weights =
+                new SafetensorsWriter().metadata("format", "pt").metadata("writer", "lram-runtime");
         for (Parameter p : set.all()) {
             add(weights, p.name(), set, p, p.value());
         }
@@ -156,8 +164,11 @@ public final class Checkpoint {
 
     private static void add(SafetensorsWriter to, String name, ParameterSet set, Parameter p, Tensor t) {
         int[] shape = ParameterLayout.fileShape(p.name(), p.shape());
-        to.add(name, ElementType.F32, shape, () ->
-                HostTensor.of(ParameterLayout.toFile(p.name(), p.shape(), set.read(t)), shape));
+        to.add(
+                name,
+                ElementType.F32,
+                shape,
+                () -> HostTensor.of(ParameterLayout.toFile(p.name(), p.shape(), set.read(t)), shape));
     }
 
     private static MlstmSpec mlstmSpec(Lram model) {
@@ -194,7 +205,8 @@ public final class Checkpoint {
      */
     public static Loaded load(Path folder, Backend backend, boolean training) {
         Path from = resolve(folder);
-        ConfigJson.Content content = ConfigJson.read(readJson(from.resolve(CONFIG)), from.resolve(CONFIG).toString());
+        ConfigJson.Content content = ConfigJson.read(
+                readJson(from.resolve(CONFIG)), from.resolve(CONFIG).toString());
         ModelCard card = readCard(from);
         try (Safetensors file = Safetensors.open(from.resolve(MODEL))) {
             requirePlausible(content, file);
@@ -236,8 +248,10 @@ public final class Checkpoint {
     private static void requirePlausible(ConfigJson.Content content, Safetensors file) {
         int blocks = content.config().backbone().blocks();
         if (blocks > file.names().size()) {
-            throw new IncompatibleCheckpointException(file.path() + " does not hold the model of its " + CONFIG,
-                    blocks + " blocks for " + file.names().size() + " tensors", "keep the files of one checkpoint together");
+            throw new IncompatibleCheckpointException(
+                    file.path() + " does not hold the model of its " + CONFIG,
+                    blocks + " blocks for " + file.names().size() + " tensors",
+                    "keep the files of one checkpoint together");
         }
     }
 
@@ -246,16 +260,21 @@ public final class Checkpoint {
             int actions = t.discrete() ? 1 : t.actionSize();
             String why = null;
             if (t.observationSize() > model.config().stateDim()) {
-                why = "it observes " + t.observationSize() + " numbers, the model " + model.config().stateDim();
+                why = "it observes " + t.observationSize() + " numbers, the model "
+                        + model.config().stateDim();
             } else if (actions > model.config().actionDims()) {
-                why = "it has " + actions + " action dimensions, the model " + model.config().actionDims();
+                why = "it has " + actions + " action dimensions, the model "
+                        + model.config().actionDims();
             } else if (t.discreteActions() > model.config().discreteActions()) {
-                why = "it has " + t.discreteActions() + " discrete actions, the model " + model.config().discreteActions();
+                why = "it has " + t.discreteActions() + " discrete actions, the model "
+                        + model.config().discreteActions();
             } else if (t.hasImage() && !model.config().images()) {
                 why = "it has images, the model has no image encoder";
             }
             if (why != null) {
-                throw new IncompatibleCheckpointException(folder.resolve(CARD) + ": task " + t.id() + " does not fit the model", why,
+                throw new IncompatibleCheckpointException(
+                        folder.resolve(CARD) + ": task " + t.id() + " does not fit the model",
+                        why,
                         "keep the files of one checkpoint together");
             }
         });
@@ -269,14 +288,17 @@ public final class Checkpoint {
         double elapsed = f.number("elapsedSeconds");
         f.done();
         if (update < 0 || !(elapsed >= 0) || Double.isInfinite(elapsed)) {
-            throw new CorruptCheckpointException(json + " holds an impossible state", "update=" + update + " elapsedSeconds=" + elapsed,
+            throw new CorruptCheckpointException(
+                    json + " holds an impossible state",
+                    "update=" + update + " elapsedSeconds=" + elapsed,
                     "restore the file from a copy");
         }
         try (Safetensors file = Safetensors.open(from.resolve(TRAINING_TENSORS))) {
             Map<String, float[]> tensors = new LinkedHashMap<>();
             for (String name : file.names()) {
                 if (name.startsWith(STATE)) {
-                    tensors.put(name.substring(STATE.length()), file.tensor(name).floats());
+                    tensors.put(
+                            name.substring(STATE.length()), file.tensor(name).floats());
                 }
             }
             return new TrainingSnapshot(update, elapsed, file.tensor(STREAMS).longs(), tensors);
@@ -286,13 +308,18 @@ public final class Checkpoint {
     private static byte[] readJson(Path file) {
         try {
             if (Files.size(file) > MAX_JSON_BYTES) {
-                throw new CorruptCheckpointException(file + " is too large", Files.size(file) + " bytes, at most " + MAX_JSON_BYTES
-                        + " are read", "restore the file from a copy");
+                throw new CorruptCheckpointException(
+                        file + " is too large",
+                        Files.size(file) + " bytes, at most " + MAX_JSON_BYTES + " are read",
+                        "restore the file from a copy");
             }
             return Files.readAllBytes(file);
         } catch (IOException e) {
-            throw new CheckpointReadException("cannot read " + file, e.toString(),
-                    "name a checkpoint folder that holds " + MODEL + ", " + CONFIG + " and " + CARD, e);
+            throw new CheckpointReadException(
+                    "cannot read " + file,
+                    e.toString(),
+                    "name a checkpoint folder that holds " + MODEL + ", " + CONFIG + " and " + CARD,
+                    e);
         }
     }
 }

@@ -73,7 +73,8 @@ public final class ConfigJson {
             f.done();
             return new Content(config, mlstm);
         } catch (ConfigException | IllegalArgumentException e) {
-            throw new IncompatibleCheckpointException(where + " describes no possible model", e.getMessage(), "correct the values named", e);
+            throw new IncompatibleCheckpointException(
+                    where + " describes no possible model", e.getMessage(), "correct the values named", e);
         }
     }
 }

@@ -24,8 +24,8 @@ public record HostTensor(ElementType type, int[] shape, MemorySegment data) {
         shape = shape.clone();
         long bytes = elements(shape) * type.bytes();
         if (data.byteSize() != bytes) {
-            throw new IllegalArgumentException("a tensor " + type + Arrays.toString(shape) + " needs " + bytes + " bytes, got "
-                    + data.byteSize());
+            throw new IllegalArgumentException(
+                    "a tensor " + type + Arrays.toString(shape) + " needs " + bytes + " bytes, got " + data.byteSize());
         }
     }
 
@@ -131,12 +131,17 @@ public record HostTensor(ElementType type, int[] shape, MemorySegment data) {
 
     private IncompatibleCheckpointException wrongType(String wanted) {
         return new IncompatibleCheckpointException(
-                "a tensor cannot be read as " + wanted, "its type is " + type, "store it with the type its reader expects");
+                "a tensor cannot be read as " + wanted,
+                "its type is " + type,
+                "store it with the type its reader expects");
     }
 
     @Override
     public boolean equals(Object other) {
-        return other instanceof HostTensor t && type == t.type && Arrays.equals(shape, t.shape) && data.mismatch(t.data) < 0;
+        return other instanceof HostTensor t
+                && type == t.type
+                && Arrays.equals(shape, t.shape)
+                && data.mismatch(t.data) < 0;
     }
 
     @Override

@@ -13,8 +13,9 @@ import java.io.UncheckedIOException;
 
 /** Strict JSON: no duplicate keys, nothing after the value. */
 final class Json {
-    static final ObjectMapper MAPPER = JsonMapper.builder(
-                    JsonFactory.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build())
+    static final ObjectMapper MAPPER = JsonMapper.builder(JsonFactory.builder()
+                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                    .build())
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
 
@@ -26,15 +27,22 @@ final class Json {
         try {
             node = MAPPER.readTree(bytes);
         } catch (JsonProcessingException e) {
-            throw new CorruptCheckpointException(where + " holds broken JSON", e.getOriginalMessage()
-                    + (e.getLocation() == null ? "" : " (line " + e.getLocation().getLineNr() + ", column "
-                            + e.getLocation().getColumnNr() + ")"), "copy or export the file again", e);
+            throw new CorruptCheckpointException(
+                    where + " holds broken JSON",
+                    e.getOriginalMessage()
+                            + (e.getLocation() == null
+                                    ? ""
+                                    : " (line " + e.getLocation().getLineNr() + ", column "
+                                            + e.getLocation().getColumnNr() + ")"),
+                    "copy or export the file again",
+                    e);
         } catch (IOException e) {
-            throw new CorruptCheckpointException(where + " holds broken text", e.toString(), "copy or export the file again", e);
+            throw new CorruptCheckpointException(
+                    where + " holds broken text", e.toString(), "copy or export the file again", e);
         }
         if (!(node instanceof ObjectNode o)) {
-            throw new CorruptCheckpointException(where + " holds no JSON object", "found " + node.getNodeType(),
-                    "copy or export the file again");
+            throw new CorruptCheckpointException(
+                    where + " holds no JSON object", "found " + node.getNodeType(), "copy or export the file again");
         }
         return o;
     }

@@ -47,7 +47,9 @@ final class JsonFields {
     /** To be called last. @throws IncompatibleCheckpointException naming fields nobody asked for */
     void done() {
         if (!unread.isEmpty()) {
-            throw new IncompatibleCheckpointException(where + " has unknown keys " + unread, "this build does not know what they mean",
+            throw new IncompatibleCheckpointException(
+                    where + " has unknown keys " + unread,
+                    "this build does not know what they mean",
                     "remove them, or use the build that wrote the file");
         }
     }
@@ -56,7 +58,9 @@ final class JsonFields {
     void version(int known) {
         int version = integer("formatVersion");
         if (version != known) {
-            throw new IncompatibleCheckpointException(where + " has format version " + version, "this build reads version " + known,
+            throw new IncompatibleCheckpointException(
+                    where + " has format version " + version,
+                    "this build reads version " + known,
                     "export it again with this build");
         }
     }
@@ -64,7 +68,9 @@ final class JsonFields {
     private JsonNode take(String key) {
         JsonNode value = node.get(key);
         if (value == null) {
-            throw new IncompatibleCheckpointException(where + " lacks the key " + key, "it has " + names(),
+            throw new IncompatibleCheckpointException(
+                    where + " lacks the key " + key,
+                    "it has " + names(),
                     "add it, or export the file again with this build");
         }
         unread.remove(key);
@@ -79,8 +85,10 @@ final class JsonFields {
 
     private IncompatibleCheckpointException mistyped(String key, JsonNode value, String wanted) {
         String text = value.toString();
-        return new IncompatibleCheckpointException(where + ": " + key + " cannot be used",
-                "it is " + (text.length() > 80 ? text.substring(0, 80) + "…" : text), "give " + wanted);
+        return new IncompatibleCheckpointException(
+                where + ": " + key + " cannot be used",
+                "it is " + (text.length() > 80 ? text.substring(0, 80) + "…" : text),
+                "give " + wanted);
     }
 
     String text(String key) {

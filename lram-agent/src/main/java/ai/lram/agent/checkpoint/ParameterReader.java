@@ -30,13 +30,16 @@ final class ParameterReader {
     static void require(Safetensors file, String prefix, Parameter p) {
         String name = prefix + p.name();
         if (!file.contains(name)) {
-            throw new IncompatibleCheckpointException(file.path() + " lacks the tensor " + name,
-                    "the model needs " + Arrays.toString(p.shape()) + " of that name; the file holds " + file.names().size() + " tensors",
+            throw new IncompatibleCheckpointException(
+                    file.path() + " lacks the tensor " + name,
+                    "the model needs " + Arrays.toString(p.shape()) + " of that name; the file holds "
+                            + file.names().size() + " tensors",
                     "use the weights that belong to the config");
         }
         HostTensor t = file.tensor(name);
         if (!fits(p, t.shape())) {
-            throw new IncompatibleCheckpointException(file.path() + ": tensor " + name + " has the wrong shape",
+            throw new IncompatibleCheckpointException(
+                    file.path() + ": tensor " + name + " has the wrong shape",
                     "it is " + Arrays.toString(t.shape()) + ", the model needs "
                             + Arrays.toString(ParameterLayout.fileShape(p.name(), p.shape())),
                     "use the weights that belong to the config");
@@ -45,7 +48,8 @@ final class ParameterReader {
 
     static boolean fits(Parameter p, int[] shape) {
         return Arrays.equals(shape, ParameterLayout.fileShape(p.name(), p.shape()))
-                || ParameterLayout.isRecurrent(p.name()) && Arrays.equals(shape, ParameterLayout.gpuFileShape(p.shape()));
+                || ParameterLayout.isRecurrent(p.name())
+                        && Arrays.equals(shape, ParameterLayout.gpuFileShape(p.shape()));
     }
 
     /** Values in the layout of memory. @throws CorruptCheckpointException if one is NaN or infinite */
@@ -55,7 +59,9 @@ final class ParameterReader {
         float[] a = t.floats();
         for (int i = 0; i < a.length; i++) {
             if (!Float.isFinite(a[i])) {
-                throw new CorruptCheckpointException(file.path() + ": tensor " + name + " is not finite", "element " + i + " is " + a[i],
+                throw new CorruptCheckpointException(
+                        file.path() + ": tensor " + name + " is not finite",
+                        "element " + i + " is " + a[i],
                         "go back to an earlier checkpoint");
             }
         }

@@ -49,8 +49,10 @@ public final class PublishedCheckpoint {
                 List<String> ignored = new ArrayList<>(file.names());
                 for (Parameter p : model.parameters().all()) {
                     boolean optional = NEVER_TRAINED.contains(p.name());
-                    if (optional && !(file.contains(p.name())
-                            && ParameterReader.fits(p, file.tensor(p.name()).shape()))) {
+                    if (optional
+                            && !(file.contains(p.name())
+                                    && ParameterReader.fits(
+                                            p, file.tensor(p.name()).shape()))) {
                         continue;
                     }
                     ParameterReader.require(file, "", p);

@@ -56,7 +56,8 @@ public final class Safetensors implements AutoCloseable {
         boolean kept = false;
         try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
             if (!Files.isRegularFile(path)) {
-                throw new CheckpointReadException("cannot read " + path, "it is not a regular file", "name a .safetensors file");
+                throw new CheckpointReadException(
+                        "cannot read " + path, "it is not a regular file", "name a .safetensors file");
             }
             long size = channel.size();
             if (size < 8) {
@@ -67,7 +68,8 @@ public final class Safetensors implements AutoCloseable {
             kept = true;
             return s;
         } catch (IOException e) {
-            throw new CheckpointReadException("cannot read " + path, e.toString(), "name a readable .safetensors file", e);
+            throw new CheckpointReadException(
+                    "cannot read " + path, e.toString(), "name a readable .safetensors file", e);
         } finally {
             if (!kept) {
                 arena.close();
@@ -81,8 +83,10 @@ public final class Safetensors implements AutoCloseable {
         long headerBytes = file.get(HostTensor.LONG, 0);
         long rest = file.byteSize() - 8;
         if (headerBytes < 2 || headerBytes > MAX_HEADER_BYTES || headerBytes > rest) {
-            throw corrupt(path, "the header claims " + Long.toUnsignedString(headerBytes) + " bytes; the file has " + rest
-                    + " left and the limit is " + MAX_HEADER_BYTES);
+            throw corrupt(
+                    path,
+                    "the header claims " + Long.toUnsignedString(headerBytes) + " bytes; the file has " + rest
+                            + " left and the limit is " + MAX_HEADER_BYTES);
         }
         byte[] json = new byte[(int) headerBytes];
         MemorySegment.copy(file, ValueLayout.JAVA_BYTE, 8, json, 0, json.length);
@@ -132,7 +136,9 @@ public final class Safetensors implements AutoCloseable {
             }
         }
         if (type == null) {
-            throw new IncompatibleCheckpointException(path + ": tensor " + name + " has an unknown type", "dtype is " + dtype,
+            throw new IncompatibleCheckpointException(
+                    path + ": tensor " + name + " has an unknown type",
+                    "dtype is " + dtype,
                     "convert it to one of " + Arrays.toString(ElementType.values()));
         }
         if (!shape.isArray() || shape.size() > MAX_RANK) {
@@ -144,7 +150,9 @@ public final class Safetensors implements AutoCloseable {
         for (int i = 0; i < sizes.length; i++) {
             JsonNode d = shape.get(i);
             if (!d.isIntegralNumber() || !d.canConvertToInt() || d.intValue() < 0) {
-                throw corrupt(path, "the shape of " + name + " is " + shape + "; sizes are integers in 0.." + Integer.MAX_VALUE);
+                throw corrupt(
+                        path,
+                        "the shape of " + name + " is " + shape + "; sizes are integers in 0.." + Integer.MAX_VALUE);
             }
             sizes[i] = d.intValue();
             empty |= sizes[i] == 0;
@@ -159,11 +167,16 @@ public final class Safetensors implements AutoCloseable {
         long begin = offsets.get(0).longValue();
         long end = offsets.get(1).longValue();
         if (begin > end || end > dataBytes) {
-            throw corrupt(path, "tensor " + name + " lies at " + begin + ".." + end + ", the file has " + dataBytes + " bytes of data");
+            throw corrupt(
+                    path,
+                    "tensor " + name + " lies at " + begin + ".." + end + ", the file has " + dataBytes
+                            + " bytes of data");
         }
         if (end - begin != elements * type.bytes()) {
-            throw corrupt(path, "tensor " + name + " " + type + shape + " needs " + elements * type.bytes() + " bytes but has "
-                    + (end - begin));
+            throw corrupt(
+                    path,
+                    "tensor " + name + " " + type + shape + " needs " + elements * type.bytes() + " bytes but has "
+                            + (end - begin));
         }
         return new Place(name, type, sizes, begin, end);
     }
@@ -178,8 +191,10 @@ public final class Safetensors implements AutoCloseable {
         long at = 0;
         for (Place p : inOrder) {
             if (p.begin() != at) {
-                throw corrupt(path, "tensor " + p.name() + " starts at " + p.begin() + " where " + at + " was expected: tensors "
-                        + (p.begin() < at ? "overlap" : "leave a gap"));
+                throw corrupt(
+                        path,
+                        "tensor " + p.name() + " starts at " + p.begin() + " where " + at + " was expected: tensors "
+                                + (p.begin() < at ? "overlap" : "leave a gap"));
             }
             at = p.end();
         }
@@ -189,7 +204,8 @@ public final class Safetensors implements AutoCloseable {
     }
 
     static CorruptCheckpointException corrupt(Path path, String why) {
-        return new CorruptCheckpointException(path + " is not a sound safetensors file", why, "copy or export it again");
+        return new CorruptCheckpointException(
+                path + " is not a sound safetensors file", why, "copy or export it again");
     }
 
     public Path path() {
@@ -214,7 +230,9 @@ public final class Safetensors implements AutoCloseable {
     public HostTensor tensor(String name) {
         HostTensor t = tensors.get(name);
         if (t == null) {
-            throw new IncompatibleCheckpointException(path + " has no tensor " + name, "it holds " + tensors.size() + " others",
+            throw new IncompatibleCheckpointException(
+                    path + " has no tensor " + name,
+                    "it holds " + tensors.size() + " others",
                     "use a file written for this model");
         }
         return t;

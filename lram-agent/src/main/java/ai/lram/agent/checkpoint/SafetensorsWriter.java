@@ -39,7 +39,8 @@ public final class SafetensorsWriter {
 
     /** Adds a tensor whose data is made only when it is written. */
     public SafetensorsWriter add(String name, ElementType type, int[] shape, Supplier<HostTensor> data) {
-        if (name.equals(Safetensors.METADATA) || sources.putIfAbsent(name, new Source(type, shape.clone(), data)) != null) {
+        if (name.equals(Safetensors.METADATA)
+                || sources.putIfAbsent(name, new Source(type, shape.clone(), data)) != null) {
             throw new IllegalArgumentException("tensor name " + name + " is taken; use unique names");
         }
         return this;
@@ -61,7 +62,11 @@ public final class SafetensorsWriter {
             } catch (IOException left) {
                 e.addSuppressed(left);
             }
-            throw new CheckpointWriteException("cannot write " + target, e.toString(), "check that the folder exists, is writable and has room", e);
+            throw new CheckpointWriteException(
+                    "cannot write " + target,
+                    e.toString(),
+                    "check that the folder exists, is writable and has room",
+                    e);
         }
     }
 
@@ -70,14 +75,16 @@ public final class SafetensorsWriter {
         byte[] header = header();
         try (FileChannel out = FileChannel.open(
                 file, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING, StandardOpenOption.WRITE)) {
-            ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
+            ByteBuffer length =
+                    ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length);
             writeAll(out, length);
             writeAll(out, ByteBuffer.wrap(header));
             for (Map.Entry<String, Source> e : sources.entrySet()) {
                 HostTensor t = e.getValue().data().get();
-                if (t.type() != e.getValue().type() || !Arrays.equals(t.shape(), e.getValue().shape())) {
-                    throw new IllegalStateException("tensor " + e.getKey() + " was announced as " + e.getValue().type()
-                            + Arrays.toString(e.getValue().shape()) + " and came as " + t);
+                if (t.type() != e.getValue().type()
+                        || !Arrays.equals(t.shape(), e.getValue().shape())) {
+                    throw new IllegalStateException("tensor " + e.getKey() + " was announced as "
+                            + e.getValue().type() + Arrays.toString(e.getValue().shape()) + " and came as " + t);
                 }
                 writeAll(out, t.data());
             }
@@ -93,7 +100,8 @@ public final class SafetensorsWriter {
         }
         // Widest elements first keeps every tensor aligned to its own element size.
         List<Map.Entry<String, Source>> order = new ArrayList<>(sources.entrySet());
-        order.sort((a, b) -> Integer.compare(b.getValue().type().bytes(), a.getValue().type().bytes()));
+        order.sort((a, b) ->
+                Integer.compare(b.getValue().type().bytes(), a.getValue().type().bytes()));
         sources.clear();
         long at = 0;
         for (Map.Entry<String, Source> e : order) {
@@ -118,7 +126,8 @@ public final class SafetensorsWriter {
 
     private static void writeAll(FileChannel out, MemorySegment data) throws IOException {
         for (long at = 0; at < data.byteSize(); at += SLICE) {
-            writeAll(out, data.asSlice(at, Math.min(SLICE, data.byteSize() - at)).asByteBuffer());
+            writeAll(
+                    out, data.asSlice(at, Math.min(SLICE, data.byteSize() - at)).asByteBuffer());
         }
     }
 

@@ -25,7 +25,11 @@ public final class OpenLoopEvaluation {
 
     /** @param groups named groups of action feature names; a group without features is left out */
     public static Errors of(
-            ActionPredictor predictor, TrajectoryStore store, TaskCard task, int[] episodes, Map<String, Predicate<String>> groups) {
+            ActionPredictor predictor,
+            TrajectoryStore store,
+            TaskCard task,
+            int[] episodes,
+            Map<String, Predicate<String>> groups) {
         int a = task.actionSize();
         double[] sum = new double[a];
         long rows = 0;

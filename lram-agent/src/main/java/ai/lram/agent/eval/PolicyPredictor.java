@@ -39,7 +39,8 @@ public final class PolicyPredictor implements ActionPredictor {
         returns.fill(batch, 0);
         policy.step(batch);
         if (batch.status[0] != PolicyBatch.OK) {
-            throw new PolicyException("row " + t + " got no usable action", "the model's output is not finite", "train again");
+            throw new PolicyException(
+                    "row " + t + " got no usable action", "the model's output is not finite", "train again");
         }
         System.arraycopy(batch.action[0], 0, action, 0, e.actionSize());
     }

@@ -113,7 +113,13 @@ public final class Lram implements AutoCloseable {
      * @param logits (B, T, actionDims * vocabulary)
      */
     public record Pass(
-            Value states, Value returnsToGo, Value rewards, Value tokens, List<Value> blocks, Value backbone, Value logits) {}
+            Value states,
+            Value returnsToGo,
+            Value rewards,
+            Value tokens,
+            List<Value> blocks,
+            Value backbone,
+            Value logits) {}
 
     /**
      * Records a pass over B sequences of T environment steps.

@@ -30,8 +30,11 @@ public record LramConfig(
 
     public LramConfig {
         if (stateDim < 1 || actionDims < 1 || discreteActions < 0 || bins < 2) {
-            throw new ConfigException("model with stateDim=" + stateDim + " actionDims=" + actionDims + " discreteActions=" + discreteActions
-                    + " bins=" + bins, "sizes are out of range", "use stateDim >= 1, actionDims >= 1, discreteActions >= 0, bins >= 2");
+            throw new ConfigException(
+                    "model with stateDim=" + stateDim + " actionDims=" + actionDims + " discreteActions="
+                            + discreteActions + " bins=" + bins,
+                    "sizes are out of range",
+                    "use stateDim >= 1, actionDims >= 1, discreteActions >= 0, bins >= 2");
         }
     }
 
@@ -76,10 +79,17 @@ public record LramConfig(
                 width = 1536;
                 at = List.of();
                 if (slstm) {
-                    throw new ConfigException("408M with sLSTM blocks", "no such layout was published", "use [1:0], or give your own XlstmConfig");
+                    throw new ConfigException(
+                            "408M with sLSTM blocks",
+                            "no such layout was published",
+                            "use [1:0], or give your own XlstmConfig");
                 }
             }
-            default -> throw new ConfigException("unknown model size " + size, "published sizes are 16M, 48M, 110M, 206M, 408M", "name one of them");
+            default ->
+                throw new ConfigException(
+                        "unknown model size " + size,
+                        "published sizes are 16M, 48M, 110M, 206M, 408M",
+                        "name one of them");
         }
         XlstmConfig backbone = new XlstmConfig(width, blocks, 4, slstm ? at : List.of());
         return new LramConfig(STATE_DIM, ACTION_DIMS, DISCRETE_ACTIONS, BINS, true, true, backbone);

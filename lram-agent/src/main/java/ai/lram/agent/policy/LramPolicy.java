@@ -43,11 +43,13 @@ public final class LramPolicy implements Policy {
     private static final int G = 2;
 
     /** How a policy is set up. */
-    public record Options(int slots, int maxBatch, ActionCodec.Decoding decoding, FoldSchedule schedule, boolean zeroRewards) {
+    public record Options(
+            int slots, int maxBatch, ActionCodec.Decoding decoding, FoldSchedule schedule, boolean zeroRewards) {
         public Options {
             if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
                 throw new PolicyException(
-                        "policy with " + slots + " slots and batches of " + maxBatch, "both must be >= 1 and a batch holds each slot once",
+                        "policy with " + slots + " slots and batches of " + maxBatch,
+                        "both must be >= 1 and a batch holds each slot once",
                         "use 1 <= maxBatch <= slots");
             }
         }
@@ -214,16 +216,23 @@ public final class LramPolicy implements Policy {
 
     private static void requireFits(TaskCard t, LramConfig config) {
         if (t.observationSize() > config.stateDim()) {
-            throw new PolicyException("task " + t.id() + " observes " + t.observationSize() + " numbers",
-                    "the model's state token holds " + config.stateDim(), "use the card that was trained with this model");
+            throw new PolicyException(
+                    "task " + t.id() + " observes " + t.observationSize() + " numbers",
+                    "the model's state token holds " + config.stateDim(),
+                    "use the card that was trained with this model");
         }
         if (t.actionSize() > config.actionDims() || t.discreteActions() > config.discreteActions()) {
             throw new PolicyException(
-                    "task " + t.id() + " has " + t.actionSize() + " action dimensions and " + t.discreteActions() + " discrete actions",
-                    "the model's head has " + config.actionDims() + " and " + config.discreteActions(), "use the card that was trained with this model");
+                    "task " + t.id() + " has " + t.actionSize() + " action dimensions and " + t.discreteActions()
+                            + " discrete actions",
+                    "the model's head has " + config.actionDims() + " and " + config.discreteActions(),
+                    "use the card that was trained with this model");
         }
         if (t.hasImage() && !config.images()) {
-            throw new PolicyException("task " + t.id() + " is observed by images", "the model has no image encoder", "use a model trained with images");
+            throw new PolicyException(
+                    "task " + t.id() + " is observed by images",
+                    "the model has no image encoder",
+                    "use a model trained with images");
         }
     }
 
@@ -419,7 +428,16 @@ public final class LramPolicy implements Policy {
         }
         int d = model.config().backbone().width();
         ops.elementwise().copyRows(stream, n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
-        ops.norm().forward(stream, XlstmStack.NORM, f.last, model.stack().postNorm().value(), null, f.lastNormed, null, null);
+        ops.norm()
+                .forward(
+                        stream,
+                        XlstmStack.NORM,
+                        f.last,
+                        model.stack().postNorm().value(),
+                        null,
+                        f.lastNormed,
+                        null,
+                        null);
         ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.logits);
         backend.download(stream, f.logits, f.hostLogits);
         stream.synchronize();
@@ -453,9 +471,30 @@ public final class LramPolicy implements Policy {
     }
 
     private void embed(Frame f, int n) {
-        ops.matmul().linear(stream, f.states, model.stateWeight.value(), model.stateBias.value(), Activation.NONE, f.embedS);
-        ops.matmul().linear(stream, f.returns, model.returnWeight.value(), model.returnBias.value(), Activation.NONE, f.embedG);
-        ops.matmul().linear(stream, f.rewards, model.rewardWeight.value(), model.rewardBias.value(), Activation.NONE, f.embedR);
+        ops.matmul()
+                .linear(
+                        stream,
+                        f.states,
+                        model.stateWeight.value(),
+                        model.stateBias.value(),
+                        Activation.NONE,
+                        f.embedS);
+        ops.matmul()
+                .linear(
+                        stream,
+                        f.returns,
+                        model.returnWeight.value(),
+                        model.returnBias.value(),
+                        Activation.NONE,
+                        f.embedG);
+        ops.matmul()
+                .linear(
+                        stream,
+                        f.rewards,
+                        model.rewardWeight.value(),
+                        model.rewardBias.value(),
+                        Activation.NONE,
+                        f.embedR);
     }
 
     private void encodeImages(PolicyBatch batch, Frame f, int n) {
@@ -465,10 +504,12 @@ public final class LramPolicy implements Policy {
         int d = model.config().backbone().width();
         for (int row = 0; row < n; row++) {
             if (bindings.codec(batch.slot[row]).task().hasImage()) {
-                MemorySegment.copy(batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
+                MemorySegment.copy(
+                        batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
                 backend.upload(stream, imageInput.tensor(), hostImage);
                 imagePlan.run();
-                ops.elementwise().copyRows(stream, 1, d, imageOutput.tensor(), 0, d, f.embedS, (long) row * d, d, false);
+                ops.elementwise()
+                        .copyRows(stream, 1, d, imageOutput.tensor(), 0, d, f.embedS, (long) row * d, d, false);
             }
         }
     }
@@ -479,7 +520,16 @@ public final class LramPolicy implements Policy {
         ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
         ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
         ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
-        ops.norm().forward(stream, Lram.EMBED_NORM, f.y, model.embedNorm.value(), model.embedNormBias.value(), f.x, null, null);
+        ops.norm()
+                .forward(
+                        stream,
+                        Lram.EMBED_NORM,
+                        f.y,
+                        model.embedNorm.value(),
+                        model.embedNormBias.value(),
+                        f.x,
+                        null,
+                        null);
     }
 
     private void mlstm(Frame f, MlstmLayer m, int index) {
@@ -492,10 +542,33 @@ public final class LramPolicy implements Policy {
         ops.matmul().headwise(stream, f.c, w.q, null, f.q);
         ops.matmul().headwise(stream, f.c, w.k, null, f.k);
         ops.matmul().headwise(stream, f.u, w.v, null, f.v);
-        ops.mlstm().gates(stream, f.q, f.k, f.v, w.inputGate, w.inputGateBias, w.forgetGate, w.forgetGateBias, f.gateI, f.gateF);
+        ops.mlstm()
+                .gates(
+                        stream,
+                        f.q,
+                        f.k,
+                        f.v,
+                        w.inputGate,
+                        w.inputGateBias,
+                        w.forgetGate,
+                        w.forgetGateBias,
+                        f.gateI,
+                        f.gateF);
         ops.session()
                 .mlstmStep(
-                        stream, m.block().spec(), schedule, index, m.slots(), f.slots, f.counts, f.qHeads, f.k, f.v, f.gateI, f.gateF, f.h);
+                        stream,
+                        m.block().spec(),
+                        schedule,
+                        index,
+                        m.slots(),
+                        f.slots,
+                        f.counts,
+                        f.qHeads,
+                        f.k,
+                        f.v,
+                        f.gateI,
+                        f.gateF,
+                        f.h);
         normHeads(m.block().headNorm(), f.h, w.outNorm, f.hn);
         ops.elementwise().skipGate(stream, f.hn, w.skip, f.c, f.z, f.h);
         ops.matmul().linear(stream, f.h, w.down, null, Activation.NONE, f.y);
@@ -553,7 +626,16 @@ public final class LramPolicy implements Policy {
                 case MlstmLayer m -> {
                     MlstmSlots s = m.slots();
                     all.addAll(List.of(
-                            s.matC(), s.vecN(), s.scaM(), s.ringK(), s.ringV(), s.ringI(), s.ringF(), s.ringLength(), s.folded(), m.history()));
+                            s.matC(),
+                            s.vecN(),
+                            s.scaM(),
+                            s.ringK(),
+                            s.ringV(),
+                            s.ringI(),
+                            s.ringF(),
+                            s.ringLength(),
+                            s.folded(),
+                            m.history()));
                 }
                 case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
             }
@@ -598,7 +680,9 @@ public final class LramPolicy implements Policy {
 
     private void requireStateSize(MemorySegment m) {
         if (m.byteSize() < stateBytes()) {
-            throw new PolicyException("a session state of " + m.byteSize() + " bytes", "this model's state has " + stateBytes(),
+            throw new PolicyException(
+                    "a session state of " + m.byteSize() + " bytes",
+                    "this model's state has " + stateBytes(),
                     "save and restore with the same model and fold schedule");
         }
     }

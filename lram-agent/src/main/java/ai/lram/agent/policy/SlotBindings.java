@@ -42,7 +42,8 @@ public final class SlotBindings {
 
     public void requireSlot(int slot) {
         if (slot < 0 || slot >= bound.length) {
-            throw new PolicyException("slot " + slot, "this policy has slots 0.." + (bound.length - 1), "use one of them");
+            throw new PolicyException(
+                    "slot " + slot, "this policy has slots 0.." + (bound.length - 1), "use one of them");
         }
     }
 

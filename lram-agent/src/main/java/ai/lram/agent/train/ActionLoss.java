@@ -38,7 +38,13 @@ public final class ActionLoss {
      * @param differentiate record the gradient of the logits too
      */
     public ActionLoss(
-            Tape tape, LramConfig config, ModelCard card, Value logits, int entries, double binSigma, boolean differentiate) {
+            Tape tape,
+            LramConfig config,
+            ModelCard card,
+            Value logits,
+            int entries,
+            double binSigma,
+            boolean differentiate) {
         long discreteTasks = card.tasks().stream().filter(TaskCard::discrete).count();
         continuousShare = 1 - (double) discreteTasks / card.tasks().size();
         targets = tape.input("targets", DType.I32, entries);
@@ -53,7 +59,13 @@ public final class ActionLoss {
     }
 
     private Value record(
-            Tape tape, LramConfig c, Value logits, int entries, double sigma, boolean continuous, boolean differentiate) {
+            Tape tape,
+            LramConfig c,
+            Value logits,
+            int entries,
+            double sigma,
+            boolean continuous,
+            boolean differentiate) {
         int vocabulary = c.vocabulary();
         Value d = differentiate ? tape.buffer("d logits", DType.F32, entries, vocabulary) : null;
         float share = (float) (continuous ? continuousShare : 1 - continuousShare);

@@ -100,7 +100,9 @@ public final class BatchStream {
             taskOf[store.taskIds().indexOf(t.id())] = i;
             maxObs = Math.max(maxObs, t.observationSize());
         }
-        sampler = WindowSampler.builder(store, Arrays.stream(taskEpisodes).flatMapToInt(Arrays::stream).toArray())
+        sampler = WindowSampler.builder(
+                        store,
+                        Arrays.stream(taskEpisodes).flatMapToInt(Arrays::stream).toArray())
                 .mode(carry ? WindowSampler.Mode.WHOLE_EPISODE : WindowSampler.Mode.RANDOM_END)
                 .windowLength(carry ? Integer.MAX_VALUE : steps)
                 .groupBy(WindowSampler.GroupBy.TASK)

@@ -36,7 +36,8 @@ public final class Optimizer implements AutoCloseable {
     private final Set<Parameter> touched = new HashSet<>();
     private long steps;
 
-    public Optimizer(ParameterSet set, double beta1, double beta2, double weightDecay, double clipNorm, boolean skipUntouched) {
+    public Optimizer(
+            ParameterSet set, double beta1, double beta2, double weightDecay, double clipNorm, boolean skipUntouched) {
         this.set = set;
         this.backend = set.backend();
         this.beta1 = beta1;
@@ -95,7 +96,16 @@ public final class Optimizer implements AutoCloseable {
             for (Parameter p : set.all()) {
                 if (touched.contains(p) || touches(p)) {
                     touched.add(p);
-                    o.optimizer().adamW(s, hyper, sumSquares, p.decay(), p.value(), p.grad(), p.firstMoment(), p.secondMoment());
+                    o.optimizer()
+                            .adamW(
+                                    s,
+                                    hyper,
+                                    sumSquares,
+                                    p.decay(),
+                                    p.value(),
+                                    p.grad(),
+                                    p.firstMoment(),
+                                    p.secondMoment());
                 }
             }
             return;

@@ -27,7 +27,10 @@ public final class TaskCards {
     /** @param episodes training episodes of {@code taskId} only: nothing may leak from held-out ones */
     public static TaskCard of(TrajectoryStore store, String taskId, int[] episodes, TrainConfig config) {
         if (episodes.length == 0) {
-            throw new ConfigException("task " + taskId + " has no training episodes", "the split left none", "import more episodes or hold out fewer");
+            throw new ConfigException(
+                    "task " + taskId + " has no training episodes",
+                    "the split left none",
+                    "import more episodes or hold out fewer");
         }
         TaskInfo info = store.taskInfo(taskId);
         int d = info.observationWidth();
@@ -71,8 +74,22 @@ public final class TaskCards {
         List<ActionFeature> acts = new ArrayList<>();
         List<Double> safe = new ArrayList<>();
         for (int j = 0; j < a; j++) {
-            int relative = config.relativeActions() && !info.isDiscrete() ? Arrays.asList(obsNames).indexOf(actionNames[j]) : -1;
-            acts.add(action(info, actionNames[j], actionUnits[j], actions, observations, n, a, d, j, relative, maxStep[j] * rate * RATE_MARGIN, config));
+            int relative = config.relativeActions() && !info.isDiscrete()
+                    ? Arrays.asList(obsNames).indexOf(actionNames[j])
+                    : -1;
+            acts.add(action(
+                    info,
+                    actionNames[j],
+                    actionUnits[j],
+                    actions,
+                    observations,
+                    n,
+                    a,
+                    d,
+                    j,
+                    relative,
+                    maxStep[j] * rate * RATE_MARGIN,
+                    config));
             safe.add(safeAction(info, acts.get(j), actions, n, a, j));
         }
         boolean imitation = !info.hasRewards();
@@ -152,11 +169,26 @@ public final class TaskCards {
         // A feature that hardly moves in training would be blown up by the smallest novelty later.
         double floor = 1e-3 * Math.max(1, Math.abs(mean));
         return new ObservationFeature(
-                name, unit, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY, mean, std < 1e-7 ? 1 : Math.max(std, floor));
+                name,
+                unit,
+                Double.NEGATIVE_INFINITY,
+                Double.POSITIVE_INFINITY,
+                mean,
+                std < 1e-7 ? 1 : Math.max(std, floor));
     }
 
     private static ActionFeature action(
-            TaskInfo info, String name, String unit, float[] actions, float[] observations, int n, int a, int d, int j, int relative, double maxRate,
+            TaskInfo info,
+            String name,
+            String unit,
+            float[] actions,
+            float[] observations,
+            int n,
+            int a,
+            int d,
+            int j,
+            int relative,
+            double maxRate,
             TrainConfig config) {
         double low = Double.POSITIVE_INFINITY;
         double high = Double.NEGATIVE_INFINITY;

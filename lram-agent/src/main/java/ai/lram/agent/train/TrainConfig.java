@@ -59,14 +59,25 @@ public record TrainConfig(
         require(maxMinutes >= 0, "maxMinutes=" + maxMinutes, "must be >= 0; 0 means no limit");
         require(peakLearningRate > 0, "peakLearningRate=" + peakLearningRate, "must be > 0");
         require(warmupUpdates >= 0, "warmupUpdates=" + warmupUpdates, "must be >= 0");
-        require(weightDecay >= 0 && clipNorm >= 0, "weightDecay=" + weightDecay + " clipNorm=" + clipNorm, "both must be >= 0");
+        require(
+                weightDecay >= 0 && clipNorm >= 0,
+                "weightDecay=" + weightDecay + " clipNorm=" + clipNorm,
+                "both must be >= 0");
         require(beta2 > 0 && beta2 < 1, "beta2=" + beta2, "must be in (0, 1)");
-        require(binSigma >= 0 && observationNoise >= 0, "binSigma=" + binSigma + " observationNoise=" + observationNoise, "both must be >= 0");
+        require(
+                binSigma >= 0 && observationNoise >= 0,
+                "binSigma=" + binSigma + " observationNoise=" + observationNoise,
+                "both must be >= 0");
         require(binMargin >= 0, "binMargin=" + binMargin, "must be >= 0");
         require(heldOutFraction >= 0 && heldOutFraction < 1, "heldOutFraction=" + heldOutFraction, "must be in [0, 1)");
-        require(topReturnFraction > 0 && topReturnFraction <= 1, "topReturnFraction=" + topReturnFraction, "must be in (0, 1]");
+        require(
+                topReturnFraction > 0 && topReturnFraction <= 1,
+                "topReturnFraction=" + topReturnFraction,
+                "must be in (0, 1]");
         require(targetQuantile >= 0 && targetQuantile <= 1, "targetQuantile=" + targetQuantile, "must be in [0, 1]");
-        require(validateEvery >= 0 && checkpointEvery >= 0, "validateEvery=" + validateEvery + " checkpointEvery=" + checkpointEvery,
+        require(
+                validateEvery >= 0 && checkpointEvery >= 0,
+                "validateEvery=" + validateEvery + " checkpointEvery=" + checkpointEvery,
                 "both must be >= 0");
     }
 
@@ -78,15 +89,53 @@ public record TrainConfig(
 
     public TrainConfig withMaxMinutes(double minutes) {
         return new TrainConfig(
-                backbone, batch, steps, carryState, updates, minutes, peakLearningRate, warmupUpdates, weightDecay, beta2, clipNorm,
-                binSigma, observationNoise, relativeActions, binMargin, heldOutFraction, splitSeed, seed, topReturnFraction,
-                targetQuantile, validateEvery, checkpointEvery);
+                backbone,
+                batch,
+                steps,
+                carryState,
+                updates,
+                minutes,
+                peakLearningRate,
+                warmupUpdates,
+                weightDecay,
+                beta2,
+                clipNorm,
+                binSigma,
+                observationNoise,
+                relativeActions,
+                binMargin,
+                heldOutFraction,
+                splitSeed,
+                seed,
+                topReturnFraction,
+                targetQuantile,
+                validateEvery,
+                checkpointEvery);
     }
 
     public TrainConfig withSplitSeed(long newSplitSeed) {
         return new TrainConfig(
-                backbone, batch, steps, carryState, updates, maxMinutes, peakLearningRate, warmupUpdates, weightDecay, beta2, clipNorm,
-                binSigma, observationNoise, relativeActions, binMargin, heldOutFraction, newSplitSeed, seed, topReturnFraction,
-                targetQuantile, validateEvery, checkpointEvery);
+                backbone,
+                batch,
+                steps,
+                carryState,
+                updates,
+                maxMinutes,
+                peakLearningRate,
+                warmupUpdates,
+                weightDecay,
+                beta2,
+                clipNorm,
+                binSigma,
+                observationNoise,
+                relativeActions,
+                binMargin,
+                heldOutFraction,
+                newSplitSeed,
+                seed,
+                topReturnFraction,
+                targetQuantile,
+                validateEvery,
+                checkpointEvery);
     }
 }

@@ -70,7 +70,10 @@ public final class Trainer implements AutoCloseable {
             }
             plan = tape.plan(differentiate ? "training" : "validation");
             staging = host.allocate(
-                    Math.max(Math.max(4L * b * t * c.stateDim(), 4L * entries), images ? pass.states().size() : 1), 64);
+                    Math.max(
+                            Math.max(4L * b * t * c.stateDim(), 4L * entries),
+                            images ? pass.states().size() : 1),
+                    64);
         }
 
         void upload(BatchStream from) {
@@ -124,8 +127,11 @@ public final class Trainer implements AutoCloseable {
         this.backend = backend;
         this.model = model;
         this.card = card;
-        if (card.tasks().stream().anyMatch(TaskCard::hasImage) && !card.tasks().stream().allMatch(TaskCard::hasImage)) {
-            throw new ConfigException("a batch with image and vector tasks", "a training pass encodes one kind of state",
+        if (card.tasks().stream().anyMatch(TaskCard::hasImage)
+                && !card.tasks().stream().allMatch(TaskCard::hasImage)) {
+            throw new ConfigException(
+                    "a batch with image and vector tasks",
+                    "a training pass encodes one kind of state",
                     "train on image tasks or on vector tasks");
         }
         if (model.parameters().backend() == null) {
@@ -133,21 +139,36 @@ public final class Trainer implements AutoCloseable {
             model.parameters().initialize(config.seed());
         }
         stream = new BatchStream(
-                store, card, model.config(), trainEpisodes, config.batch(), config.steps(), config.carryState(),
-                config.observationNoise(), config.seed());
+                store,
+                card,
+                model.config(),
+                trainEpisodes,
+                config.batch(),
+                config.steps(),
+                config.carryState(),
+                config.observationNoise(),
+                config.seed());
         boolean validate = config.validateEvery() > 0;
         for (int[] e : validationEpisodes) {
             validate &= e.length > 0;
         }
         validation = validate
                 ? new BatchStream(
-                        store, card, model.config(), validationEpisodes, config.batch(), config.steps(), config.carryState(), 0,
+                        store,
+                        card,
+                        model.config(),
+                        validationEpisodes,
+                        config.batch(),
+                        config.steps(),
+                        config.carryState(),
+                        0,
                         config.seed() + 1)
                 : null;
         validationStart = validate ? validation.state() : null;
         training = new Graph(true);
         evaluating = validate ? new Graph(false) : null;
-        optimizer = new Optimizer(model.parameters(), 0.9, config.beta2(), config.weightDecay(), config.clipNorm(), false);
+        optimizer =
+                new Optimizer(model.parameters(), 0.9, config.beta2(), config.weightDecay(), config.clipNorm(), false);
         schedule = new LearningRate(
                 config.peakLearningRate(),
                 config.peakLearningRate() * 0.01,
@@ -156,7 +177,12 @@ public final class Trainer implements AutoCloseable {
     }
 
     /** A card for every task of a store, from its training episodes. */
-    public static ModelCard card(TrajectoryStore store, String name, TrainConfig config, int[][] trainEpisodes, Map<String, String> provenance) {
+    public static ModelCard card(
+            TrajectoryStore store,
+            String name,
+            TrainConfig config,
+            int[][] trainEpisodes,
+            Map<String, String> provenance) {
         List<TaskCard> tasks = new java.util.ArrayList<>();
         for (int i = 0; i < store.taskIds().size(); i++) {
             tasks.add(TaskCards.of(store, store.taskIds().get(i), trainEpisodes[i], config));

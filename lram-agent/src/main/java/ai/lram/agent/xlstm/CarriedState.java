@@ -54,7 +54,9 @@ public final class CarriedState implements AutoCloseable {
             } else {
                 layers.add(new Layer(
                         new MlstmState(
-                                arena.f32(batch, c.heads(), d, d), arena.f32(batch, c.heads(), d), arena.f32(batch, c.heads())),
+                                arena.f32(batch, c.heads(), d, d),
+                                arena.f32(batch, c.heads(), d),
+                                arena.f32(batch, c.heads())),
                         null,
                         arena.f32(batch, XlstmConfig.CONV - 1, c.inner())));
             }

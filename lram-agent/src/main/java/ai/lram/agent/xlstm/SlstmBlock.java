@@ -62,7 +62,8 @@ public final class SlstmBlock implements Block {
         groupNorm = set.add(prefix + "xlstm.group_norm.weight", false, Init.zeros(), d);
         ffnNorm = set.add(prefix + "ffn_norm.weight", false, Init.zeros(), d);
         ffnUp = set.add(prefix + "ffn.proj_up.weight", true, small, 2 * feedForward, d);
-        ffnDown = set.add(prefix + "ffn.proj_down.weight", true, Init.normal(2 / (c.blocks() * Math.sqrt(d))), d, feedForward);
+        ffnDown = set.add(
+                prefix + "ffn.proj_down.weight", true, Init.normal(2 / (c.blocks() * Math.sqrt(d))), d, feedForward);
     }
 
     /** Forget bias 5 - 12 (j / (DH-1))^(0.3 + 1.3 r) for unit j of each head, all other gates zero. */

@@ -20,21 +20,29 @@ public record XlstmConfig(int width, int blocks, int heads, List<Integer> slstmA
     public XlstmConfig {
         slstmAt = List.copyOf(slstmAt);
         if (width < 1 || blocks < 1 || heads < 1) {
-            throw new ConfigException("xLSTM stack of width " + width + " with " + blocks + " blocks and " + heads + " heads",
-                    "all three must be >= 1", "correct the model config");
+            throw new ConfigException(
+                    "xLSTM stack of width " + width + " with " + blocks + " blocks and " + heads + " heads",
+                    "all three must be >= 1",
+                    "correct the model config");
         }
         int inner = inner(width);
         if (inner % heads != 0) {
-            throw new ConfigException("xLSTM stack of width " + width, "inner width " + inner + " is no multiple of " + heads + " heads",
+            throw new ConfigException(
+                    "xLSTM stack of width " + width,
+                    "inner width " + inner + " is no multiple of " + heads + " heads",
                     "choose heads that divide it");
         }
         for (int i : slstmAt) {
             if (i < 0 || i >= blocks) {
-                throw new ConfigException("slstmAt names block " + i, "the stack has blocks 0.." + (blocks - 1), "name existing blocks");
+                throw new ConfigException(
+                        "slstmAt names block " + i, "the stack has blocks 0.." + (blocks - 1), "name existing blocks");
             }
         }
         if (!slstmAt.isEmpty() && width % heads != 0) {
-            throw new ConfigException("sLSTM blocks of width " + width, "no multiple of " + heads + " heads", "choose heads that divide it");
+            throw new ConfigException(
+                    "sLSTM blocks of width " + width,
+                    "no multiple of " + heads + " heads",
+                    "choose heads that divide it");
         }
     }
 

@@ -82,7 +82,8 @@ class TapeTest {
     }
 
     /** Compares every gradient of sum(w * y), w random, with fourth-order central differences of the replayed forward pass. */
-    private static void check(Filling fill, int[][] inputs, int[][] parameters, Recording recording, Runnable beforeReplay) {
+    private static void check(
+            Filling fill, int[][] inputs, int[][] parameters, Recording recording, Runnable beforeReplay) {
         Random random = new Random(11);
         try (ParameterSet set = new ParameterSet()) {
             Parameter[] p = new Parameter[parameters.length];
@@ -157,7 +158,8 @@ class TapeTest {
         return x;
     }
 
-    private static void agree(String name, Tensor knob, float[] gradient, Random random, java.util.function.DoubleSupplier loss) {
+    private static void agree(
+            String name, Tensor knob, float[] gradient, Random random, java.util.function.DoubleSupplier loss) {
         int n = gradient.length;
         double largest = 0;
         for (float g : gradient) {
@@ -181,14 +183,20 @@ class TapeTest {
 
     @Test
     void linearHasExactGradients() {
-        check(new int[][] {shape(2, 3, 5)}, new int[][] {shape(4, 5), shape(4)}, (t, x, p) -> t.linear(x[0], p[0], p[1]));
+        check(
+                new int[][] {shape(2, 3, 5)},
+                new int[][] {shape(4, 5), shape(4)},
+                (t, x, p) -> t.linear(x[0], p[0], p[1]));
         check(new int[][] {shape(3, 5)}, new int[][] {shape(7, 5)}, (t, x, p) -> t.linear(x[0], p[0].rows(2, 3), null));
     }
 
     @Test
     void headwiseHasExactGradients() {
         check(new int[][] {shape(2, 3, 8)}, new int[][] {shape(2, 4, 4)}, (t, x, p) -> t.headwise(x[0], p[0], null));
-        check(new int[][] {shape(5, 6)}, new int[][] {shape(2, 2, 3), shape(4)}, (t, x, p) -> t.headwise(x[0], p[0], p[1]));
+        check(
+                new int[][] {shape(5, 6)},
+                new int[][] {shape(2, 2, 3), shape(4)},
+                (t, x, p) -> t.headwise(x[0], p[0], p[1]));
     }
 
     @Test
@@ -233,7 +241,12 @@ class TapeTest {
 
     @Test
     void reluHasExactGradients() {
-        check(spread(20), new int[][] {shape(4, 5)}, new int[0][], (t, x, p) -> t.activation(Activation.RELU, x[0]), () -> {});
+        check(
+                spread(20),
+                new int[][] {shape(4, 5)},
+                new int[0][],
+                (t, x, p) -> t.activation(Activation.RELU, x[0]),
+                () -> {});
     }
 
     @Test
@@ -311,10 +324,9 @@ class TapeTest {
 
     @Test
     void aSingleGateHasExactGradients() {
-        check(
-                new int[][] {{2, 7, 8}, {2, 7, 8}, {2, 7, 8}},
-                new int[][] {{2, 24}, {2}},
-                (t, x, p) -> t.mlstmGates(x[0], x[1], x[2], p[0], p[1], p[0], p[1]).i());
+        check(new int[][] {{2, 7, 8}, {2, 7, 8}, {2, 7, 8}}, new int[][] {{2, 24}, {2}}, (t, x, p) -> t.mlstmGates(
+                        x[0], x[1], x[2], p[0], p[1], p[0], p[1])
+                .i());
     }
 
     @Test
@@ -383,7 +395,8 @@ class TapeTest {
             assertEquals(
                     "[1.0, 10.0, 100.0, 2.0, 20.0, 200.0, 3.0, 30.0, 300.0, 4.0, 40.0, 400.0]",
                     Arrays.toString(all.tensor().toFloatArray()));
-            assertEquals("[10.0, 20.0, 30.0, 40.0]", Arrays.toString(second.tensor().toFloatArray()));
+            assertEquals(
+                    "[10.0, 20.0, 30.0, 40.0]", Arrays.toString(second.tensor().toFloatArray()));
         }
     }
 
@@ -476,7 +489,8 @@ class TapeTest {
     @Test
     void valuesThatLiveAtTheSameTimeDoNotOverlapInMemory() {
         try (StackPass pass = new StackPass(TrainConfigs.MIXED, 2, 12)) {
-            List<Value> placed = pass.tape.values().stream().filter(v -> v.firstUse >= 0).toList();
+            List<Value> placed =
+                    pass.tape.values().stream().filter(v -> v.firstUse >= 0).toList();
             assertTrue(placed.size() > 50, placed.size() + " values");
             int reused = 0;
             for (int i = 0; i < placed.size(); i++) {
@@ -484,14 +498,17 @@ class TapeTest {
                 for (int j = 0; j < i; j++) {
                     Value b = placed.get(j);
                     boolean together = a.firstUse <= b.lastUse && b.firstUse <= a.lastUse;
-                    boolean overlap = a.tensor().address() < b.tensor().address() + b.tensor().bytes()
-                            && b.tensor().address() < a.tensor().address() + a.tensor().bytes();
+                    boolean overlap = a.tensor().address()
+                                    < b.tensor().address() + b.tensor().bytes()
+                            && b.tensor().address()
+                                    < a.tensor().address() + a.tensor().bytes();
                     assertTrue(!(together && overlap), a + " overlaps " + b);
                     reused += overlap ? 1 : 0;
                 }
             }
             assertTrue(reused > 0, "memory is used again");
-            long sum = placed.stream().mapToLong(v -> v.size() * v.dtype().bytes()).sum();
+            long sum =
+                    placed.stream().mapToLong(v -> v.size() * v.dtype().bytes()).sum();
             assertTrue(pass.plan.slabBytes() < 0.75 * sum, pass.plan.slabBytes() + " of " + sum + " bytes");
         }
     }
@@ -524,7 +541,8 @@ class TapeTest {
                     pass.plan.run();
                 }
             });
-            assertEquals(0, bytes, "bytes in 200 replays of " + pass.plan.kernels() + " kernels, " + threads + " thread");
+            assertEquals(
+                    0, bytes, "bytes in 200 replays of " + pass.plan.kernels() + " kernels, " + threads + " thread");
         }
     }
 

@@ -36,7 +36,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 class BehaviourCloningTest {
     private static final TrainConfig CARD_RULES = TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 1);
-    private static final BehaviourCloning.Config SMALL = new BehaviourCloning.Config(32, 32, 400, 4e-3, 0.01, 1.5, 0, 1);
+    private static final BehaviourCloning.Config SMALL =
+            new BehaviourCloning.Config(32, 32, 400, 4e-3, 0.01, 1.5, 0, 1);
 
     private static Backend backend;
 
@@ -65,8 +66,8 @@ class BehaviourCloningTest {
                 assertTrue(losses.getLast() < losses.getFirst() - 2, losses.getFirst() + " -> " + losses.getLast());
                 TaskCard task = card.tasks().getFirst();
                 int[] heldOut = {3};
-                double ours =
-                        OpenLoopEvaluation.of(new PolicyPredictor(policy, task), store, task, heldOut, Map.of()).overall();
+                double ours = OpenLoopEvaluation.of(new PolicyPredictor(policy, task), store, task, heldOut, Map.of())
+                        .overall();
                 double mean = OpenLoopEvaluation.of(
                                 SimplePredictors.meanAction(OpenLoopEvaluation.rows(store, episodes[0])),
                                 store,
@@ -114,7 +115,12 @@ class BehaviourCloningTest {
     /** An untrained net: one update of next to nothing. */
     private BehaviourCloning untrained(TrajectoryStore store, ModelCard card) {
         return BehaviourCloning.train(
-                store, card, new int[][] {{0}}, new BehaviourCloning.Config(16, 2, 1, 1e-9, 0, 0, 0, 1), backend, x -> {});
+                store,
+                card,
+                new int[][] {{0}},
+                new BehaviourCloning.Config(16, 2, 1, 1e-9, 0, 0, 0, 1),
+                backend,
+                x -> {});
     }
 
     @Test

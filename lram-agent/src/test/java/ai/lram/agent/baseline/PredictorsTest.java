@@ -63,7 +63,8 @@ class PredictorsTest {
     @Test
     void nearestNeighbourAnswersWithTheClosestStandardisedRow() {
         try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 60, 60)) {
-            TaskCard task = TaskCards.of(store, "linear", new int[] {0, 1}, TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 1));
+            TaskCard task =
+                    TaskCards.of(store, "linear", new int[] {0, 1}, TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 1));
             EpisodeRows e = EpisodeRows.read(store, 0);
             NearestNeighbour p = new NearestNeighbour(task, List.of(e, EpisodeRows.read(store, 1)));
             for (int t = 0; t < e.length(); t++) {
@@ -92,7 +93,8 @@ class PredictorsTest {
     @Test
     void currentPositionFindsTheObservationOfTheActionsName() {
         try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 10)) {
-            TaskCard task = TaskCards.of(store, "linear", new int[] {0}, TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 1));
+            TaskCard task =
+                    TaskCards.of(store, "linear", new int[] {0}, TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 1));
             EpisodeRows e = EpisodeRows.read(store, 0);
             float[] got = predict(SimplePredictors.currentPosition(task), e, 4);
             assertEquals(e.observations()[12], got[0], "x is observed as x");

@@ -21,7 +21,13 @@ class CardTest {
     }
 
     private static TaskCard task(
-            String id, double rate, List<ObservationFeature> obs, List<Integer> image, List<ActionFeature> act, int discrete, double scale,
+            String id,
+            double rate,
+            List<ObservationFeature> obs,
+            List<Integer> image,
+            List<ActionFeature> act,
+            int discrete,
+            double scale,
             List<Double> safe) {
         return new TaskCard(id, "d", rate, obs, image, act, discrete, scale, false, 1, 0, Fallback.HOLD, safe);
     }

@@ -30,7 +30,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class CheckpointTest {
-    private static final LramConfig CONFIG = new LramConfig(11, 3, 18, 32, true, true, new XlstmConfig(32, 3, 4, List.of(1)));
+    private static final LramConfig CONFIG =
+            new LramConfig(11, 3, 18, 32, true, true, new XlstmConfig(32, 3, 4, List.of(1)));
 
     private static final TrainingSnapshot SNAPSHOT = new TrainingSnapshot(9, 1, new long[0], Map.of());
 
@@ -68,18 +69,23 @@ class CheckpointTest {
                 assertEquals(4.75, read.elapsedSeconds());
                 assertArrayEquals(snapshot.streams(), read.streams());
                 assertEquals(Set.of("first", "carried.0"), read.tensors().keySet());
-                assertArrayEquals(snapshot.tensors().get("first"), read.tensors().get("first"));
-                assertArrayEquals(snapshot.tensors().get("carried.0"), read.tensors().get("carried.0"));
+                assertArrayEquals(
+                        snapshot.tensors().get("first"), read.tensors().get("first"));
+                assertArrayEquals(
+                        snapshot.tensors().get("carried.0"), read.tensors().get("carried.0"));
                 assertSameNumbers(model, loaded.model());
             }
             try (Checkpoint.Loaded loaded = Checkpoint.load(folder, backend, false)) {
                 assertTrue(loaded.training().isEmpty());
                 assertSameNumbers(model, loaded.model());
-                assertThrows(IllegalStateException.class, () -> loaded.model().head.grad());
+                assertThrows(
+                        IllegalStateException.class, () -> loaded.model().head.grad());
             }
         }
         assertEquals(List.of("model"), names(temp));
-        assertEquals(List.of("card.json", "config.json", "model.safetensors", "training.json", "training.safetensors"), names(folder));
+        assertEquals(
+                List.of("card.json", "config.json", "model.safetensors", "training.json", "training.safetensors"),
+                names(folder));
     }
 
     @Test
@@ -97,7 +103,9 @@ class CheckpointTest {
                     for (int in = 0; in < 8; in++) {
                         for (int g = 0; g < 4; g++) {
                             for (int out = 0; out < 8; out++) {
-                                assertEquals(memory[((h * 8 + in) * 4 + g) * 8 + out], stored[(h * 32 + g * 8 + out) * 8 + in]);
+                                assertEquals(
+                                        memory[((h * 8 + in) * 4 + g) * 8 + out],
+                                        stored[(h * 32 + g * 8 + out) * 8 + in]);
                             }
                         }
                     }
@@ -118,11 +126,14 @@ class CheckpointTest {
             steps.add(steps.size() - 1, "old renamed");
             assertEquals(7, steps.size(), steps.toString());
             for (String at : steps) {
-                assertThrows(CheckpointWriteException.class, () -> Checkpoint.save(folder, after, JsonCodecTest.card(), training, done -> {
-                    if (done.equals(at)) {
-                        throw new IOException("killed after " + at);
-                    }
-                }), at);
+                assertThrows(
+                        CheckpointWriteException.class,
+                        () -> Checkpoint.save(folder, after, JsonCodecTest.card(), training, done -> {
+                            if (done.equals(at)) {
+                                throw new IOException("killed after " + at);
+                            }
+                        }),
+                        at);
                 assertTrue(Checkpoint.exists(folder), at);
                 try (Checkpoint.Loaded loaded = Checkpoint.load(folder, backend, true)) {
                     assertSameNumbers(at.equals("published") ? after : before, loaded.model());
@@ -140,9 +151,11 @@ class CheckpointTest {
     void aFirstSaveThatIsKilledLeavesNothingUnderItsName() {
         Path folder = temp.resolve("model");
         try (Lram model = model(1, false)) {
-            assertThrows(CheckpointWriteException.class, () -> Checkpoint.save(folder, model, JsonCodecTest.card(), Optional.empty(), done -> {
-                throw new IOException("killed");
-            }));
+            assertThrows(
+                    CheckpointWriteException.class,
+                    () -> Checkpoint.save(folder, model, JsonCodecTest.card(), Optional.empty(), done -> {
+                        throw new IOException("killed");
+                    }));
         }
         assertFalse(Checkpoint.exists(folder));
         assertFalse(Files.exists(folder));
@@ -170,7 +183,8 @@ class CheckpointTest {
             Path folder = temp.resolve("without-" + name);
             saved(folder);
             Files.delete(folder.resolve(name));
-            CheckpointReadException e = assertThrows(CheckpointReadException.class, () -> Checkpoint.load(folder, backend, true));
+            CheckpointReadException e =
+                    assertThrows(CheckpointReadException.class, () -> Checkpoint.load(folder, backend, true));
             assertTrue(e.getMessage().contains(name), e.getMessage());
         }
     }
@@ -190,7 +204,9 @@ class CheckpointTest {
         incompatible(folder, "2147483647 blocks");
         replace(folder, Checkpoint.CONFIG, "\"blocks\" : 2147483647", "\"blocks\" : 2");
         try (Checkpoint.Loaded loaded = Checkpoint.load(folder, backend, false)) {
-            assertTrue(loaded.extraTensors().contains("encoder.layers.blocks.2.xlstm_norm.weight"), loaded.extraTensors().toString());
+            assertTrue(
+                    loaded.extraTensors().contains("encoder.layers.blocks.2.xlstm_norm.weight"),
+                    loaded.extraTensors().toString());
         }
     }
 
@@ -211,8 +227,10 @@ class CheckpointTest {
             model.parameters().write(model.headBias.value(), bad);
             Checkpoint.save(folder, model, JsonCodecTest.card(), Optional.empty());
         }
-        CorruptCheckpointException e = assertThrows(CorruptCheckpointException.class, () -> Checkpoint.load(folder, backend, false));
-        assertTrue(e.getMessage().contains("action_net.0.bias") && e.getMessage().contains("element 3"), e.getMessage());
+        CorruptCheckpointException e =
+                assertThrows(CorruptCheckpointException.class, () -> Checkpoint.load(folder, backend, false));
+        assertTrue(
+                e.getMessage().contains("action_net.0.bias") && e.getMessage().contains("element 3"), e.getMessage());
     }
 
     @Test
@@ -227,16 +245,21 @@ class CheckpointTest {
     @Test
     @Tag("golden")
     void publishedStateDictsAreImportedFromBothLayouts() {
-        Path golden = Path.of(System.getProperty("lram.golden", "src/test/resources/golden")).resolve("lram");
+        Path golden = Path.of(System.getProperty("lram.golden", "src/test/resources/golden"))
+                .resolve("lram");
         Path plain = golden.resolve("lram_ms_model.safetensors");
-        assumeTrue(Files.isRegularFile(plain), "no golden files at " + golden + "; give their folder as -Dlram.golden=DIR");
+        assumeTrue(
+                Files.isRegularFile(plain),
+                "no golden files at " + golden + "; give their folder as -Dlram.golden=DIR");
         LramConfig config = new LramConfig(204, 8, 18, 256, true, true, new XlstmConfig(64, 2, 4, List.of(1)));
         String cell = "encoder.layers.blocks.1.xlstm.slstm_cell.";
         Path gpu = temp.resolve("gpu.safetensors");
         try (Safetensors file = Safetensors.open(plain);
                 PublishedCheckpoint.Imported imported = PublishedCheckpoint.load(plain, config, backend, false)) {
             Lram model = imported.model();
-            assertArrayEquals(file.tensor("extra/" + cell + "recurrent_kernel").floats(), read(model, cell + "_recurrent_kernel_"));
+            assertArrayEquals(
+                    file.tensor("extra/" + cell + "recurrent_kernel").floats(),
+                    read(model, cell + "_recurrent_kernel_"));
             float[] bias = read(model, cell + "_bias_");
             float[] headFirst = file.tensor("extra/" + cell + "bias").floats();
             for (int h = 0; h < 4; h++) {
@@ -247,7 +270,9 @@ class CheckpointTest {
                 }
             }
             assertArrayEquals(file.tensor("embed_state.weight").floats(), read(model, "embed_state.weight"));
-            assertTrue(imported.ignored().contains("embed_timestep.weight"), "32 rows do not fit 1000: " + imported.ignored());
+            assertTrue(
+                    imported.ignored().contains("embed_timestep.weight"),
+                    "32 rows do not fit 1000: " + imported.ignored());
             assertEquals(5, imported.ignored().size(), imported.ignored().toString());
 
             SafetensorsWriter writer = new SafetensorsWriter();
@@ -310,7 +335,8 @@ class CheckpointTest {
     private static void assertSameNumbers(Lram want, Lram got) {
         for (Parameter p : want.parameters().all()) {
             Parameter q = got.parameters().get(p.name());
-            assertArrayEquals(want.parameters().read(p.value()), got.parameters().read(q.value()), p.name());
+            assertArrayEquals(
+                    want.parameters().read(p.value()), got.parameters().read(q.value()), p.name());
         }
     }
 

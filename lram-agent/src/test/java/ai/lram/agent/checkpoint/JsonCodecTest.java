@@ -55,7 +55,8 @@ class JsonCodecTest {
                 0,
                 Fallback.HOLD,
                 List.of(0.0));
-        return new ModelCard(ModelCard.FORMAT_VERSION, "two \"tasks\"", List.of(arm, game), Map.of("commit", "abc", "note", "ß"));
+        return new ModelCard(
+                ModelCard.FORMAT_VERSION, "two \"tasks\"", List.of(arm, game), Map.of("commit", "abc", "note", "ß"));
     }
 
     static ConfigJson.Content config() {
@@ -80,38 +81,44 @@ class JsonCodecTest {
     }
 
     @ParameterizedTest(name = "{0} -> {1}")
-    @CsvSource(delimiter = '|', quoteCharacter = '`', value = {
-        "`\"bins\" :`                  | `\"binz\" :`                   | lacks the key bins",
-        "`\"bins\" : 32,`              | `\"bins\" : 32, \"mood\" : 1,` | unknown keys [mood]",
-        "`\"heads\" : 4,`              | `\"heads\" : 4, \"tail\" : 1,` | unknown keys [tail]",
-        "`\"bins\" : 32`               | `\"bins\" : \"32\"`            | bins cannot be used",
-        "`\"bins\" : 32`               | `\"bins\" : 32.5`              | bins cannot be used",
-        "`\"bins\" : 32`               | `\"bins\" : 99999999999`       | bins cannot be used",
-        "`\"bins\" : 32`               | `\"bins\" : 1`                 | sizes are out of range",
-        "`\"heads\" : 4`               | `\"heads\" : 0`                | describes no possible model",
-        "`\"images\" : true`           | `\"images\" : 1`               | give true or false",
-        "`\"inputGate\" : \"SIGMOID\"` | `\"inputGate\" : \"RELU\"`     | EXPONENTIAL, SIGMOID",
-        "`\"slstmAt\" : [ 1 ]`         | `\"slstmAt\" : [ 7 ]`          | blocks 0..1",
-        "`\"formatVersion\" : 1`       | `\"formatVersion\" : 2`        | reads version 1"
-    })
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "`\"bins\" :`                  | `\"binz\" :`                   | lacks the key bins",
+                "`\"bins\" : 32,`              | `\"bins\" : 32, \"mood\" : 1,` | unknown keys [mood]",
+                "`\"heads\" : 4,`              | `\"heads\" : 4, \"tail\" : 1,` | unknown keys [tail]",
+                "`\"bins\" : 32`               | `\"bins\" : \"32\"`            | bins cannot be used",
+                "`\"bins\" : 32`               | `\"bins\" : 32.5`              | bins cannot be used",
+                "`\"bins\" : 32`               | `\"bins\" : 99999999999`       | bins cannot be used",
+                "`\"bins\" : 32`               | `\"bins\" : 1`                 | sizes are out of range",
+                "`\"heads\" : 4`               | `\"heads\" : 0`                | describes no possible model",
+                "`\"images\" : true`           | `\"images\" : 1`               | give true or false",
+                "`\"inputGate\" : \"SIGMOID\"` | `\"inputGate\" : \"RELU\"`     | EXPONENTIAL, SIGMOID",
+                "`\"slstmAt\" : [ 1 ]`         | `\"slstmAt\" : [ 7 ]`          | blocks 0..1",
+                "`\"formatVersion\" : 1`       | `\"formatVersion\" : 2`        | reads version 1"
+            })
     void unusableConfigsNameTheCulprit(String from, String to, String why) {
         refused(ConfigJson.write(config()), from, to, why, json -> ConfigJson.read(json, "config.json"));
     }
 
     @ParameterizedTest(name = "{0} -> {1}")
-    @CsvSource(delimiter = '|', quoteCharacter = '`', value = {
-        "`\"rateHz\" : 30.0`            | `\"rateHz\" : \"fast\"`       | rateHz cannot be used",
-        "`\"rateHz\" : 30.0`            | `\"rateHz\" : null`           | rateHz cannot be used",
-        "`\"rateHz\" : 30.0`            | `\"rateHz\" : 0`              | no control rate",
-        "`\"std\" : 1.0`                | `\"std\" : 0.0`               | cannot be standardised",
-        "`\"std\" : 1.0`                | `\"std\" : 1.0, \"a\" : 2`    | observation[1] has unknown keys [a]",
-        "`\"fallback\" : \"SAFE\"`      | `\"fallback\" : \"PANIC\"`    | HOLD, SAFE",
-        "`\"maxRate\" : 12.5`           | `\"maxRate\" : \"NaN\"`       | maxRate cannot be used",
-        "`\"relativeTo\" : \"angle\"`   | `\"relativeTo\" : \"elbow\"`  | unknown observation",
-        "`\"id\" : \"game\"`            | `\"id\" : \"arm\"`            | names a task twice",
-        "`\"commit\" : \"abc\"`         | `\"commit\" : 5`              | commit cannot be used",
-        "`\"formatVersion\" : 1`        | `\"formatVersion\" : 3`       | reads version 1"
-    })
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "`\"rateHz\" : 30.0`            | `\"rateHz\" : \"fast\"`       | rateHz cannot be used",
+                "`\"rateHz\" : 30.0`            | `\"rateHz\" : null`           | rateHz cannot be used",
+                "`\"rateHz\" : 30.0`            | `\"rateHz\" : 0`              | no control rate",
+                "`\"std\" : 1.0`                | `\"std\" : 0.0`               | cannot be standardised",
+                "`\"std\" : 1.0`                | `\"std\" : 1.0, \"a\" : 2`    | observation[1] has unknown keys [a]",
+                "`\"fallback\" : \"SAFE\"`      | `\"fallback\" : \"PANIC\"`    | HOLD, SAFE",
+                "`\"maxRate\" : 12.5`           | `\"maxRate\" : \"NaN\"`       | maxRate cannot be used",
+                "`\"relativeTo\" : \"angle\"`   | `\"relativeTo\" : \"elbow\"`  | unknown observation",
+                "`\"id\" : \"game\"`            | `\"id\" : \"arm\"`            | names a task twice",
+                "`\"commit\" : \"abc\"`         | `\"commit\" : 5`              | commit cannot be used",
+                "`\"formatVersion\" : 1`        | `\"formatVersion\" : 3`       | reads version 1"
+            })
     void unusableCardsNameTheCulprit(String from, String to, String why) {
         refused(CardJson.write(card()), from, to, why, json -> CardJson.read(json, "card.json"));
     }
@@ -127,7 +134,8 @@ class JsonCodecTest {
 
     private static void refused(byte[] json, String from, String to, String why, Function<byte[], Object> read) {
         String good = text(json);
-        String bad = good.replaceFirst(java.util.regex.Pattern.quote(from), java.util.regex.Matcher.quoteReplacement(to));
+        String bad =
+                good.replaceFirst(java.util.regex.Pattern.quote(from), java.util.regex.Matcher.quoteReplacement(to));
         assertTrue(!bad.equals(good), "the text does not hold " + from + ":\n" + good);
         IncompatibleCheckpointException e = assertThrows(
                 IncompatibleCheckpointException.class, () -> read.apply(bad.getBytes(StandardCharsets.UTF_8)));

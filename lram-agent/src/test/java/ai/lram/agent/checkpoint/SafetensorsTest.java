@@ -67,42 +67,53 @@ class SafetensorsTest {
     @Test
     void narrowTypesAreWidenedExactly() throws IOException {
         ByteBuffer data = ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN);
-        data.putDouble(0.1).putShort((short) 0x3FC0).putShort((short) 0xC000).putShort((short) 0x3E00).putShort((short) 0xBC00);
-        Path file = raw("""
+        data.putDouble(0.1)
+                .putShort((short) 0x3FC0)
+                .putShort((short) 0xC000)
+                .putShort((short) 0x3E00)
+                .putShort((short) 0xBC00);
+        Path file = raw(
+                """
                 {"d":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},
                  "b":{"dtype":"BF16","shape":[2],"data_offsets":[8,12]},
-                 "h":{"dtype":"F16","shape":[2],"data_offsets":[12,16]}}""", data.array());
+                 "h":{"dtype":"F16","shape":[2],"data_offsets":[12,16]}}""",
+                data.array());
         try (Safetensors s = Safetensors.open(file)) {
             assertArrayEquals(new float[] {0.1f}, s.tensor("d").floats());
             assertArrayEquals(new float[] {1.5f, -2f}, s.tensor("b").floats());
             assertArrayEquals(new float[] {1.5f, -1f}, s.tensor("h").floats());
-            assertThrows(IncompatibleCheckpointException.class, () -> s.tensor("d").ints());
-            assertThrows(IncompatibleCheckpointException.class, () -> s.tensor("b").longs());
+            assertThrows(
+                    IncompatibleCheckpointException.class, () -> s.tensor("d").ints());
+            assertThrows(
+                    IncompatibleCheckpointException.class, () -> s.tensor("b").longs());
             assertThrows(IncompatibleCheckpointException.class, () -> s.tensor("missing"));
         }
     }
 
     @ParameterizedTest(name = "{0}")
-    @CsvSource(delimiter = '|', quoteCharacter = '`', value = {
-        "shape too large for its bytes  | `\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}`          | needs 12 bytes",
-        "larger than the file           | `\"a\":{\"dtype\":\"F32\",\"shape\":[2147483647,2147483647,2147483647],\"data_offsets\":[0,8]}` | larger than the file",
-        "offsets past the end           | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}`         | has 8 bytes of data",
-        "offsets reversed               | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}`          | lies at 8..0",
-        "negative offset                | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}`         | not two positions",
-        "huge offset                    | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,99999999999999999999]}` | not two positions",
-        "fractional offset              | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.0]}`        | not two positions",
-        "negative size                  | `\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}`         | sizes are integers",
-        "shape no list                  | `\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}`            | not a list",
-        "key missing                    | `\"a\":{\"dtype\":\"F32\",\"shape\":[2]}`                                 | does not consist of",
-        "key too much                   | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}`  | does not consist of",
-        "entry no object                | `\"a\":7`                                                                 | does not consist of",
-        "bytes left over                | `\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}`          | end at byte 4 of 8",
-        "gap at the start               | `\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}`          | leave a gap",
-        "overlap                        | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}` | overlap",
-        "same name twice                | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}` | broken JSON",
-        "metadata no object             | `\"__metadata__\":[],\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}`     | not an object",
-        "metadata no text               | `\"__metadata__\":{\"k\":1},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}` | is not text"
-    })
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '`',
+            value = {
+                "shape too large for its bytes  | `\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}`          | needs 12 bytes",
+                "larger than the file           | `\"a\":{\"dtype\":\"F32\",\"shape\":[2147483647,2147483647,2147483647],\"data_offsets\":[0,8]}` | larger than the file",
+                "offsets past the end           | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}`         | has 8 bytes of data",
+                "offsets reversed               | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}`          | lies at 8..0",
+                "negative offset                | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}`         | not two positions",
+                "huge offset                    | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,99999999999999999999]}` | not two positions",
+                "fractional offset              | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.0]}`        | not two positions",
+                "negative size                  | `\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}`         | sizes are integers",
+                "shape no list                  | `\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}`            | not a list",
+                "key missing                    | `\"a\":{\"dtype\":\"F32\",\"shape\":[2]}`                                 | does not consist of",
+                "key too much                   | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}`  | does not consist of",
+                "entry no object                | `\"a\":7`                                                                 | does not consist of",
+                "bytes left over                | `\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}`          | end at byte 4 of 8",
+                "gap at the start               | `\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}`          | leave a gap",
+                "overlap                        | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}` | overlap",
+                "same name twice                | `\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}` | broken JSON",
+                "metadata no object             | `\"__metadata__\":[],\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}`     | not an object",
+                "metadata no text               | `\"__metadata__\":{\"k\":1},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}` | is not text"
+            })
     void lyingHeadersAreRefused(String name, String entries, String why) throws IOException {
         Path file = raw("{" + entries + "}", new byte[8]);
         CorruptCheckpointException e = assertThrows(CorruptCheckpointException.class, () -> Safetensors.open(file));
@@ -114,7 +125,8 @@ class SafetensorsTest {
     @Test
     void anUnknownTypeIsNamed() throws IOException {
         Path file = raw("{\"a\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,8]}}", new byte[8]);
-        IncompatibleCheckpointException e = assertThrows(IncompatibleCheckpointException.class, () -> Safetensors.open(file));
+        IncompatibleCheckpointException e =
+                assertThrows(IncompatibleCheckpointException.class, () -> Safetensors.open(file));
         assertTrue(e.getMessage().contains("\"F4\""), e.getMessage());
     }
 
@@ -122,7 +134,12 @@ class SafetensorsTest {
     @CsvSource({"-1", "9223372036854775807", "100000001", "1000", "0", "1"})
     void headerLengthsThatCannotBeAreRefused(long length) throws IOException {
         Path file = temp.resolve("length");
-        Files.write(file, ByteBuffer.allocate(100).order(ByteOrder.LITTLE_ENDIAN).putLong(length).array());
+        Files.write(
+                file,
+                ByteBuffer.allocate(100)
+                        .order(ByteOrder.LITTLE_ENDIAN)
+                        .putLong(length)
+                        .array());
         assertThrows(CorruptCheckpointException.class, () -> Safetensors.open(file));
     }
 
@@ -130,7 +147,10 @@ class SafetensorsTest {
     void brokenTextIsRefused() throws IOException {
         for (String json : List.of("{", "[]", "null", "{} {}", "{\"a\":", "\u0000\u0001", "{}x", "[".repeat(100_000))) {
             Path file = raw(json, new byte[0]);
-            assertThrows(CorruptCheckpointException.class, () -> Safetensors.open(file), json.substring(0, Math.min(9, json.length())));
+            assertThrows(
+                    CorruptCheckpointException.class,
+                    () -> Safetensors.open(file),
+                    json.substring(0, Math.min(9, json.length())));
         }
     }
 
@@ -173,17 +193,21 @@ class SafetensorsTest {
     @Test
     void aFolderThatIsNotThereIsAWriteError() {
         Path file = temp.resolve("no/such/x.safetensors");
-        CheckpointWriteException e = assertThrows(
-                CheckpointWriteException.class,
-                () -> new SafetensorsWriter().add("a", HostTensor.of(new float[1], 1)).write(file));
+        CheckpointWriteException e = assertThrows(CheckpointWriteException.class, () -> new SafetensorsWriter()
+                .add("a", HostTensor.of(new float[1], 1))
+                .write(file));
         assertTrue(e.getMessage().contains("; fix: "), e.getMessage());
         assertFalse(Files.exists(file));
     }
 
     @Test
     void aTensorKnowsItsSize() {
-        assertThrows(IllegalArgumentException.class, () -> new HostTensor(
-                ElementType.F32, new int[] {2}, java.lang.foreign.Arena.ofAuto().allocate(7)));
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> new HostTensor(
+                        ElementType.F32,
+                        new int[] {2},
+                        java.lang.foreign.Arena.ofAuto().allocate(7)));
         assertThrows(IllegalArgumentException.class, () -> HostTensor.of(new int[2], -1));
     }
 
@@ -198,7 +222,10 @@ class SafetensorsTest {
     private Path raw(String json, byte[] data) throws IOException {
         byte[] header = json.getBytes(StandardCharsets.UTF_8);
         ByteArrayOutputStream out = new ByteArrayOutputStream();
-        out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, header.length).array());
+        out.write(ByteBuffer.allocate(8)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putLong(0, header.length)
+                .array());
         out.write(header);
         out.write(data);
         Path file = temp.resolve("raw.safetensors");

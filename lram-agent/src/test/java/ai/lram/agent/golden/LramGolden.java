@@ -227,7 +227,8 @@ abstract class LramGolden {
 
     private static List<String> strings(String jsonArray) {
         List<String> out = new ArrayList<>();
-        java.util.regex.Matcher m = java.util.regex.Pattern.compile("\"([^\"]+)\"").matcher(jsonArray);
+        java.util.regex.Matcher m =
+                java.util.regex.Pattern.compile("\"([^\"]+)\"").matcher(jsonArray);
         while (m.find()) {
             out.add(m.group(1));
         }
@@ -235,8 +236,16 @@ abstract class LramGolden {
     }
 
     @ParameterizedTest
-    @CsvSource({"m, vector, cached", "m, vector, deferred", "m, image, cached", "m, image, deferred", "ms, vector, cached",
-        "ms, vector, deferred", "ms, image, cached", "ms, image, deferred"})
+    @CsvSource({
+        "m, vector, cached",
+        "m, vector, deferred",
+        "m, image, cached",
+        "m, image, deferred",
+        "ms, vector, cached",
+        "ms, vector, deferred",
+        "ms, image, cached",
+        "ms, image, deferred"
+    })
     void recurrentStepsAndStatesAgree(String kind, String input, String mode) {
         boolean images = input.equals("image");
         boolean deferred = mode.equals("deferred");
@@ -265,10 +274,23 @@ abstract class LramGolden {
                         column(states, b, t, step),
                         column(returns, b, t, step),
                         deferred ? step == 0 ? null : column(rewards, b, t, step - 1) : new float[b]);
-                put(logits, firstDims(set.read(g.logits.tensor()), b, c.actionDims(), keep, c.vocabulary()), b, t, step);
+                put(
+                        logits,
+                        firstDims(set.read(g.logits.tensor()), b, c.actionDims(), keep, c.vocabulary()),
+                        b,
+                        t,
+                        step);
                 put(hidden, set.read(deferred ? g.atReturn.tensor() : g.hidden.tensor()), b, t, step);
                 for (int block = 0; block < c.backbone().blocks(); block++) {
-                    compareState(file, report, mode + ".state" + step + ".block" + block + ".", set, carried, c.backbone(), block, b);
+                    compareState(
+                            file,
+                            report,
+                            mode + ".state" + step + ".block" + block + ".",
+                            set,
+                            carried,
+                            c.backbone(),
+                            block,
+                            b);
                 }
             }
             report.compare(mode + ".action_logits", logits);
@@ -277,7 +299,14 @@ abstract class LramGolden {
     }
 
     private static void compareState(
-            Safetensors file, GoldenReport report, String name, ParameterSet set, CarriedState carried, XlstmConfig c, int block, int b) {
+            Safetensors file,
+            GoldenReport report,
+            String name,
+            ParameterSet set,
+            CarriedState carried,
+            XlstmConfig c,
+            int block,
+            int b) {
         if (!file.has(name + "conv")) {
             return;
         }
@@ -377,7 +406,19 @@ abstract class LramGolden {
             safe.add(0.0);
         }
         TaskCard task = new TaskCard(
-                "golden", "golden", 1, obs, images ? List.of(3, 64, 64) : List.of(), acts, images ? 18 : 0, 1, false, 0, 0, Fallback.HOLD, safe);
+                "golden",
+                "golden",
+                1,
+                obs,
+                images ? List.of(3, 64, 64) : List.of(),
+                acts,
+                images ? 18 : 0,
+                1,
+                false,
+                0,
+                0,
+                Fallback.HOLD,
+                safe);
         return new ModelCard(ModelCard.FORMAT_VERSION, "golden", List.of(task), Map.of());
     }
 
@@ -433,7 +474,8 @@ abstract class LramGolden {
                         for (int row = 0; row < b; row++) {
                             assertEquals(PolicyBatch.OK, batch.status[row]);
                             for (int i = 0; i < keep; i++) {
-                                assertEquals(want[(row * t + step) * keep + i], batch.action[row][i], 0f, mode + " action");
+                                assertEquals(
+                                        want[(row * t + step) * keep + i], batch.action[row][i], 0f, mode + " action");
                             }
                         }
                     }
@@ -458,7 +500,8 @@ abstract class LramGolden {
     }
 
     /** Every step re-runs the last T steps, left padded with zeros, the reward of the step being decided still zero. */
-    private static void windowedLoop(Safetensors file, GoldenReport report, Backend backend, Lram model, boolean images) {
+    private static void windowedLoop(
+            Safetensors file, GoldenReport report, Backend backend, Lram model, boolean images) {
         LramConfig c = model.config();
         int steps = file.shape("window.actions")[0];
         int t = file.shape("window.reward_tokens")[1];
@@ -636,7 +679,8 @@ abstract class LramGolden {
                     }
                     report.compare(name, delta);
                 } else {
-                    org.junit.jupiter.api.Assertions.assertArrayEquals(old, now, p.name() + " has no gradient and must not move");
+                    org.junit.jupiter.api.Assertions.assertArrayEquals(
+                            old, now, p.name() + " has no gradient and must not move");
                 }
             }
         }

@@ -29,7 +29,10 @@ class ActionCodecTest {
         assertEquals(CODEC.lowerEdge(200), CODEC.decode(ActionCodec.Decoding.LOWER_EDGE, logits, 3));
         logits[3 + 2] = 5;
         assertEquals(-1, CODEC.decode(ActionCodec.Decoding.LOWER_EDGE, logits, 3));
-        assertEquals(CODEC.centre(200), CODEC.decode(ActionCodec.Decoding.CENTRE, logits, 3), "the centre looks at bins only");
+        assertEquals(
+                CODEC.centre(200),
+                CODEC.decode(ActionCodec.Decoding.CENTRE, logits, 3),
+                "the centre looks at bins only");
     }
 
     @Test

@@ -12,7 +12,18 @@ class EpisodeReturnTest {
     private static TaskCard imitation() {
         TaskCard t = Cards.continuous("copy", 2, 1);
         return new TaskCard(
-                t.id(), t.domain(), t.rateHz(), t.observation(), t.imageShape(), t.action(), 0, 1, true, 0, 0, t.fallback(),
+                t.id(),
+                t.domain(),
+                t.rateHz(),
+                t.observation(),
+                t.imageShape(),
+                t.action(),
+                0,
+                1,
+                true,
+                0,
+                0,
+                t.fallback(),
                 t.safeAction());
     }
 

@@ -64,10 +64,11 @@ class LramPolicyTest {
         Lram model = new Lram(new LramConfig(OBS + 1, 2, DISCRETE, BINS, images, false, backbone)).allocate(on, false);
         model.parameters().initialize(17);
         for (Parameter p : model.parameters().all()) {
-            double spread = p.name().contains("gate.weight") ? 0.15
-                    : p.name().contains("_recurrent_kernel_") ? 0.1
-                    : p.name().startsWith("embed_") || p.name().startsWith("action_net") ? 0.4
-                    : 0;
+            double spread = p.name().contains("gate.weight")
+                    ? 0.15
+                    : p.name().contains("_recurrent_kernel_")
+                            ? 0.1
+                            : p.name().startsWith("embed_") || p.name().startsWith("action_net") ? 0.4 : 0;
             if (spread > 0) {
                 Random r = new Random(p.name().hashCode());
                 float[] a = model.parameters().read(p.value());
@@ -187,7 +188,8 @@ class LramPolicyTest {
             if (a != b) {
                 assertTrue(
                         expected[a] - expected[b] < 2 * closeness,
-                        "argmax " + a + " became " + b + " though " + expected[a] + " and " + expected[b] + " are apart");
+                        "argmax " + a + " became " + b + " though " + expected[a] + " and " + expected[b]
+                                + " are apart");
             }
         }
     }
@@ -208,11 +210,13 @@ class LramPolicyTest {
         "64, true, 7, 30, 2",
         "64, false, 0, 0, 0",
     })
-    void aThousandControlStepsGiveTheTrainingPassesLogits(int width, boolean mixed, int first, int period, int stagger) {
+    void aThousandControlStepsGiveTheTrainingPassesLogits(
+            int width, boolean mixed, int first, int period, int stagger) {
         FoldSchedule schedule = first == 0 ? null : new FoldSchedule(first, period, stagger);
         Play play = Play.random(TASK, 1000, 5);
         try (Lram model = model(width, mixed, false);
-                LramPolicy policy = new LramPolicy(model, CARD, LramPolicy.Options.of(2, 2).withSchedule(schedule))) {
+                LramPolicy policy =
+                        new LramPolicy(model, CARD, LramPolicy.Options.of(2, 2).withSchedule(schedule))) {
             float[][] expected = trainingPass(model, play);
             double scale = largest(expected);
             assertTrue(scale > 0.5, "the logits are alive: " + scale);
@@ -258,7 +262,9 @@ class LramPolicyTest {
                     playing[1] = 3;
                     sessions[1] = new Session(policy, 0, plays[3]);
                 }
-                Session[] rows = Arrays.stream(sessions).filter(s -> s.t < s.play.steps()).toArray(Session[]::new);
+                Session[] rows = Arrays.stream(sessions)
+                        .filter(s -> s.t < s.play.steps())
+                        .toArray(Session[]::new);
                 step(policy, batch, rows);
                 for (int row = 0; row < rows.length; row++) {
                     int which = playing[Arrays.asList(sessions).indexOf(rows[row])];
@@ -553,7 +559,9 @@ class LramPolicyTest {
         try (Lram model = model(32, false, false)) {
             LramPolicy.Options one = LramPolicy.Options.of(1, 1);
             message("observes 9", () -> new LramPolicy(model, Cards.model(Cards.continuous("wide", 9, 1)), one));
-            message("3 action dimensions", () -> new LramPolicy(model, Cards.model(Cards.continuous("many", 2, 3)), one));
+            message(
+                    "3 action dimensions",
+                    () -> new LramPolicy(model, Cards.model(Cards.continuous("many", 2, 3)), one));
             message("5 discrete", () -> new LramPolicy(model, Cards.model(Cards.discrete("choices", 2, 5)), one));
             message("images", () -> new LramPolicy(model, Cards.model(Cards.image("look", 3)), one));
             message("0 slots", () -> LramPolicy.Options.of(0, 1));

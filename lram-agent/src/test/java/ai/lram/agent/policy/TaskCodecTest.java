@@ -18,9 +18,21 @@ class TaskCodecTest {
     private static TaskCard relative() {
         TaskCard t = Cards.continuous("arm", 3, 2);
         List<ActionFeature> actions = List.of(
-                new ActionFeature("a0", "rad", -2, 6, 10, -2, 6, null), new ActionFeature("o1", "rad", -9, 9, 10, -0.5, 0.5, "o1"));
+                new ActionFeature("a0", "rad", -2, 6, 10, -2, 6, null),
+                new ActionFeature("o1", "rad", -9, 9, 10, -0.5, 0.5, "o1"));
         return new TaskCard(
-                t.id(), t.domain(), t.rateHz(), t.observation(), List.of(), actions, 0, 10, false, 100, 0, t.fallback(),
+                t.id(),
+                t.domain(),
+                t.rateHz(),
+                t.observation(),
+                List.of(),
+                actions,
+                0,
+                10,
+                false,
+                100,
+                0,
+                t.fallback(),
                 t.safeAction());
     }
 
@@ -65,7 +77,9 @@ class TaskCodecTest {
         c.decode(ActionCodec.Decoding.CENTRE, logits, 7, obs, action);
         assertEquals(4, action[0], 8 / 256.0);
         assertEquals(0.5 - 0.25, action[1], 1 / 256.0);
-        assertEquals(0, Allocations.afterWarmUp(20, () -> c.decode(ActionCodec.Decoding.EXPECTATION, logits, 7, obs, action)));
+        assertEquals(
+                0,
+                Allocations.afterWarmUp(20, () -> c.decode(ActionCodec.Decoding.EXPECTATION, logits, 7, obs, action)));
         assertEquals(4, action[0], 8 / 256.0);
     }
 

@@ -26,7 +26,19 @@ public final class Cards {
             acts.add(ActionFeature.bounded("a" + i, "", -1 - i, 1 + i));
         }
         return new TaskCard(
-                id, "made-up", 50, obs, List.of(), acts, 0, 10, false, 100, 0, Fallback.HOLD, Collections.nCopies(actions, 0.0));
+                id,
+                "made-up",
+                50,
+                obs,
+                List.of(),
+                acts,
+                0,
+                10,
+                false,
+                100,
+                0,
+                Fallback.HOLD,
+                Collections.nCopies(actions, 0.0));
     }
 
     /** A task of {@code choices} discrete actions. */

@@ -81,7 +81,8 @@ public final class Stores {
 
     /** A task of three choices seen by a vector; the choice is the index of the largest observation. */
     public static TaskInfo choiceTask(String id) {
-        return TaskInfo.of(id, "made-up", FeatureSpec.vector("observation", OBS), FeatureSpec.discrete("action"), 50, true)
+        return TaskInfo.of(
+                        id, "made-up", FeatureSpec.vector("observation", OBS), FeatureSpec.discrete("action"), 50, true)
                 .withDiscreteActions(3);
     }
 

@@ -14,38 +14,112 @@ public final class TrainConfigs {
     /** Soft targets, no noise, 1e-3 after 5 updates of warm-up. */
     public static TrainConfig of(XlstmConfig backbone, int batch, int steps, boolean carry, long updates) {
         return new TrainConfig(
-                backbone, batch, steps, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, false, 0.02, 0, 1, 7, 1, 0.5, 0, 0);
+                backbone, batch, steps, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, false, 0.02, 0, 1, 7, 1, 0.5,
+                0, 0);
     }
 
     public static TrainConfig withNoise(TrainConfig c, double noise) {
         return new TrainConfig(
-                c.backbone(), c.batch(), c.steps(), c.carryState(), c.updates(), c.maxMinutes(), c.peakLearningRate(),
-                c.warmupUpdates(), c.weightDecay(), c.beta2(), c.clipNorm(), c.binSigma(), noise, c.relativeActions(),
-                c.binMargin(), c.heldOutFraction(), c.splitSeed(), c.seed(), c.topReturnFraction(), c.targetQuantile(),
-                c.validateEvery(), c.checkpointEvery());
+                c.backbone(),
+                c.batch(),
+                c.steps(),
+                c.carryState(),
+                c.updates(),
+                c.maxMinutes(),
+                c.peakLearningRate(),
+                c.warmupUpdates(),
+                c.weightDecay(),
+                c.beta2(),
+                c.clipNorm(),
+                c.binSigma(),
+                noise,
+                c.relativeActions(),
+                c.binMargin(),
+                c.heldOutFraction(),
+                c.splitSeed(),
+                c.seed(),
+                c.topReturnFraction(),
+                c.targetQuantile(),
+                c.validateEvery(),
+                c.checkpointEvery());
     }
 
     public static TrainConfig withRate(TrainConfig c, double rate) {
         return new TrainConfig(
-                c.backbone(), c.batch(), c.steps(), c.carryState(), c.updates(), c.maxMinutes(), rate, c.warmupUpdates(),
-                c.weightDecay(), c.beta2(), c.clipNorm(), c.binSigma(), c.observationNoise(), c.relativeActions(),
-                c.binMargin(), c.heldOutFraction(), c.splitSeed(), c.seed(), c.topReturnFraction(), c.targetQuantile(),
-                c.validateEvery(), c.checkpointEvery());
+                c.backbone(),
+                c.batch(),
+                c.steps(),
+                c.carryState(),
+                c.updates(),
+                c.maxMinutes(),
+                rate,
+                c.warmupUpdates(),
+                c.weightDecay(),
+                c.beta2(),
+                c.clipNorm(),
+                c.binSigma(),
+                c.observationNoise(),
+                c.relativeActions(),
+                c.binMargin(),
+                c.heldOutFraction(),
+                c.splitSeed(),
+                c.seed(),
+                c.topReturnFraction(),
+                c.targetQuantile(),
+                c.validateEvery(),
+                c.checkpointEvery());
     }
 
     public static TrainConfig withEvery(TrainConfig c, long validate, long checkpoint) {
         return new TrainConfig(
-                c.backbone(), c.batch(), c.steps(), c.carryState(), c.updates(), c.maxMinutes(), c.peakLearningRate(),
-                c.warmupUpdates(), c.weightDecay(), c.beta2(), c.clipNorm(), c.binSigma(), c.observationNoise(),
-                c.relativeActions(), c.binMargin(), c.heldOutFraction(), c.splitSeed(), c.seed(), c.topReturnFraction(),
-                c.targetQuantile(), validate, checkpoint);
+                c.backbone(),
+                c.batch(),
+                c.steps(),
+                c.carryState(),
+                c.updates(),
+                c.maxMinutes(),
+                c.peakLearningRate(),
+                c.warmupUpdates(),
+                c.weightDecay(),
+                c.beta2(),
+                c.clipNorm(),
+                c.binSigma(),
+                c.observationNoise(),
+                c.relativeActions(),
+                c.binMargin(),
+                c.heldOutFraction(),
+                c.splitSeed(),
+                c.seed(),
+                c.topReturnFraction(),
+                c.targetQuantile(),
+                validate,
+                checkpoint);
     }
 
-    public static TrainConfig withTargets(TrainConfig c, double binSigma, boolean relative, double binMargin, double quantile) {
+    public static TrainConfig withTargets(
+            TrainConfig c, double binSigma, boolean relative, double binMargin, double quantile) {
         return new TrainConfig(
-                c.backbone(), c.batch(), c.steps(), c.carryState(), c.updates(), c.maxMinutes(), c.peakLearningRate(),
-                c.warmupUpdates(), c.weightDecay(), c.beta2(), c.clipNorm(), binSigma, c.observationNoise(), relative, binMargin,
-                c.heldOutFraction(), c.splitSeed(), c.seed(), c.topReturnFraction(), quantile, c.validateEvery(),
+                c.backbone(),
+                c.batch(),
+                c.steps(),
+                c.carryState(),
+                c.updates(),
+                c.maxMinutes(),
+                c.peakLearningRate(),
+                c.warmupUpdates(),
+                c.weightDecay(),
+                c.beta2(),
+                c.clipNorm(),
+                binSigma,
+                c.observationNoise(),
+                relative,
+                binMargin,
+                c.heldOutFraction(),
+                c.splitSeed(),
+                c.seed(),
+                c.topReturnFraction(),
+                quantile,
+                c.validateEvery(),
                 c.checkpointEvery());
     }
 }

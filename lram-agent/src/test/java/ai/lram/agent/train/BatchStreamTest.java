@@ -63,7 +63,8 @@ class BatchStreamTest {
         /** Row of the store that step {@code bt} of the batch shows: 1000 * episode + t. */
         int source(BatchStream s, int bt) {
             TaskCard t = card.tasks().getFirst();
-            double raw = s.states[bt * config.stateDim()] * t.observation().getFirst().std()
+            double raw = s.states[bt * config.stateDim()]
+                            * t.observation().getFirst().std()
                     + t.observation().getFirst().mean();
             return (int) Math.round(raw);
         }
@@ -260,8 +261,8 @@ class BatchStreamTest {
     void refusesAStateOfAnotherBatchSize() {
         try (Data d = new Data()) {
             long[] state = d.stream(3, 6, true, 0, 5).state();
-            ConfigException e =
-                    assertThrows(ConfigException.class, () -> d.stream(4, 6, true, 0, 5).restore(state));
+            ConfigException e = assertThrows(
+                    ConfigException.class, () -> d.stream(4, 6, true, 0, 5).restore(state));
             assertTrue(e.getMessage().contains("batch of 4"), e.getMessage());
         }
     }

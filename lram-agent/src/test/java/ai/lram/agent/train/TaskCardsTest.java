@@ -35,7 +35,9 @@ class TaskCardsTest {
             act[t * Stores.ACT] = perRow[t] * 0.5f;
             act[t * Stores.ACT + 1] = 7;
         }
-        Episode.Builder b = Episode.builder(task.taskId(), perRow.length).column(Column.OBSERVATION, obs).column(Column.ACTION, act);
+        Episode.Builder b = Episode.builder(task.taskId(), perRow.length)
+                .column(Column.OBSERVATION, obs)
+                .column(Column.ACTION, act);
         return (task.hasRewards() ? b.column(Column.REWARD, perRow.clone()) : b).build();
     }
 
@@ -43,7 +45,9 @@ class TaskCardsTest {
     void takesNormalisationAndLimitsFromTheTrainingEpisodes() {
         TaskInfo task = Stores.linearTask("t", true);
         try (TrajectoryStore store = Stores.of(
-                folder.resolve("s"), List.of(task), List.of(constant(task, 1, 3), constant(task, 3, 5), constant(task, 900)))) {
+                folder.resolve("s"),
+                List.of(task),
+                List.of(constant(task, 1, 3), constant(task, 3, 5), constant(task, 900)))) {
             TaskCard card = TaskCards.of(store, "t", new int[] {0, 1}, CONFIG);
             assertEquals(3, card.observation().get(0).mean(), 1e-9);
             assertEquals(Math.sqrt(2), card.observation().get(0).std(), 1e-9);
@@ -101,7 +105,8 @@ class TaskCardsTest {
     @Test
     void discreteTasksCountTheirChoices() {
         TaskInfo task = Stores.choiceTask("c");
-        try (TrajectoryStore store = Stores.of(folder.resolve("s"), List.of(task), List.of(Stores.choice(task, 30, 1)))) {
+        try (TrajectoryStore store =
+                Stores.of(folder.resolve("s"), List.of(task), List.of(Stores.choice(task, 30, 1)))) {
             TaskCard card = TaskCards.of(store, "c", new int[] {0}, CONFIG);
             assertTrue(card.discrete());
             assertEquals(3, card.discreteActions());

@@ -56,7 +56,8 @@ class TrainerTest {
                 .toArray(int[][]::new);
         ModelCard card = Trainer.card(store, "test", config, training, Map.of());
         int[][] validation = {held};
-        return new Trainer(store, card, new Lram(Trainer.modelConfig(card, config)), backend, config, training, validation);
+        return new Trainer(
+                store, card, new Lram(Trainer.modelConfig(card, config)), backend, config, training, validation);
     }
 
     private static void discard(Trainer t) {
@@ -67,7 +68,9 @@ class TrainerTest {
     /** Loss, accuracy and gradient norm of every update. */
     private static List<double[]> run(Trainer t, long until) {
         List<double[]> out = new ArrayList<>();
-        t.run(m -> out.add(new double[] {m.loss(), m.accuracy(), m.gradientNorm(), m.learningRate()}), () -> t.update() >= until);
+        t.run(
+                m -> out.add(new double[] {m.loss(), m.accuracy(), m.gradientNorm(), m.learningRate()}),
+                () -> t.update() >= until);
         return out;
     }
 
@@ -75,11 +78,15 @@ class TrainerTest {
     @ValueSource(booleans = {true, false})
     void theLossFallsOnATinyTask(boolean carry) {
         try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 40, 40, 40, 40)) {
-            Trainer t = trainer(store, TrainConfigs.withRate(TrainConfigs.of(TrainConfigs.MIXED, 4, 10, carry, 120), 1e-2));
+            Trainer t =
+                    trainer(store, TrainConfigs.withRate(TrainConfigs.of(TrainConfigs.MIXED, 4, 10, carry, 120), 1e-2));
             List<double[]> log = run(t, 120);
             assertEquals(120, log.size());
             double first = log.getFirst()[0];
-            double last = log.subList(110, 120).stream().mapToDouble(x -> x[0]).average().orElseThrow();
+            double last = log.subList(110, 120).stream()
+                    .mapToDouble(x -> x[0])
+                    .average()
+                    .orElseThrow();
             assertEquals(Math.log(274), first, 0.3, "a fresh model guesses among 274 ids");
             assertTrue(last < first - 1.2, first + " -> " + last);
             discard(t);
@@ -96,7 +103,8 @@ class TrainerTest {
             Trainer half = trainer(store, config);
             List<double[]> begun = run(half, 9);
             TrainingSnapshot snapshot = half.snapshot();
-            float[] parameters = half.model().parameters().read(half.model().parameters().values());
+            float[] parameters =
+                    half.model().parameters().read(half.model().parameters().values());
             discard(half);
             Trainer resumed = trainer(store, config);
             run(resumed, 2);
@@ -109,7 +117,9 @@ class TrainerTest {
             }
             assertArrayEquals(
                     whole.model().parameters().read(whole.model().parameters().values()),
-                    resumed.model().parameters().read(resumed.model().parameters().values()));
+                    resumed.model()
+                            .parameters()
+                            .read(resumed.model().parameters().values()));
             discard(whole);
             discard(resumed);
         }
@@ -183,7 +193,8 @@ class TrainerTest {
             float[] before = set.read(t.model().head.value());
             TrainingDivergedException e = assertThrows(TrainingDivergedException.class, () -> run(t, 50));
             assertTrue(e.getMessage().contains("update 2") && e.getMessage().contains("; fix: "), e.getMessage());
-            assertArrayEquals(before, set.read(t.model().head.value()), "parameters are those before the failed update");
+            assertArrayEquals(
+                    before, set.read(t.model().head.value()), "parameters are those before the failed update");
             discard(t);
         }
     }
@@ -193,7 +204,10 @@ class TrainerTest {
         TaskInfo small = Stores.linearTask("small", true);
         TaskInfo choice = Stores.choiceTask("choice");
         List<Episode> all = List.of(
-                Stores.linear(small, 30, 1), Stores.linear(small, 30, 2), Stores.choice(choice, 30, 3), Stores.choice(choice, 30, 4));
+                Stores.linear(small, 30, 1),
+                Stores.linear(small, 30, 2),
+                Stores.choice(choice, 30, 3),
+                Stores.choice(choice, 30, 4));
         try (TrajectoryStore store = Stores.of(folder.resolve("two"), List.of(small, choice), all)) {
             Trainer t = trainer(store, TrainConfigs.of(TrainConfigs.MIXED, 4, 10, true, 60));
             List<double[]> log = run(t, 60);
@@ -206,15 +220,20 @@ class TrainerTest {
     @Test
     void anImageTaskTrains() {
         TaskInfo task = Stores.imageTask("look");
-        try (TrajectoryStore store =
-                Stores.of(folder.resolve("pixels"), List.of(task), List.of(Stores.image(task, 6, 1), Stores.image(task, 5, 2)))) {
-            Trainer t = trainer(store, TrainConfigs.withRate(TrainConfigs.of(XlstmConfig.mlstm(32, 1, 2), 2, 3, true, 4), 1e-3));
+        try (TrajectoryStore store = Stores.of(
+                folder.resolve("pixels"), List.of(task), List.of(Stores.image(task, 6, 1), Stores.image(task, 5, 2)))) {
+            Trainer t = trainer(
+                    store, TrainConfigs.withRate(TrainConfigs.of(XlstmConfig.mlstm(32, 1, 2), 2, 3, true, 4), 1e-3));
             var set = t.model().parameters();
             float[] before = set.read(set.get("embed_image.cnn.0.conv.weight").value());
             List<double[]> log = run(t, 4);
             assertEquals(4, log.size());
             assertTrue(log.stream().allMatch(x -> Double.isFinite(x[0]) && x[2] > 0));
-            assertFalse(Arrays.equals(before, set.read(set.get("embed_image.cnn.0.conv.weight").value())), "the first layer learns");
+            assertFalse(
+                    Arrays.equals(
+                            before,
+                            set.read(set.get("embed_image.cnn.0.conv.weight").value())),
+                    "the first layer learns");
             discard(t);
         }
     }
@@ -224,9 +243,12 @@ class TrainerTest {
         TaskInfo look = Stores.imageTask("look");
         TaskInfo move = Stores.linearTask("move", true);
         try (TrajectoryStore store = Stores.of(
-                folder.resolve("mixed"), List.of(look, move), List.of(Stores.image(look, 4, 1), Stores.linear(move, 10, 1)))) {
+                folder.resolve("mixed"),
+                List.of(look, move),
+                List.of(Stores.image(look, 4, 1), Stores.linear(move, 10, 1)))) {
             ConfigException e = assertThrows(
-                    ConfigException.class, () -> trainer(store, TrainConfigs.of(XlstmConfig.mlstm(32, 1, 2), 2, 3, true, 4)));
+                    ConfigException.class,
+                    () -> trainer(store, TrainConfigs.of(XlstmConfig.mlstm(32, 1, 2), 2, 3, true, 4)));
             assertTrue(e.getMessage().contains("image and vector"), e.getMessage());
         }
     }

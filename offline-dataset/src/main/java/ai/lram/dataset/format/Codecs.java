@@ -30,7 +30,11 @@ final class Codecs implements CompressionCodecFactory {
     public BytesInputCompressor getCompressor(CompressionCodecName codec) {
         return switch (codec) {
             case UNCOMPRESSED -> compressor(codec, bytes -> bytes);
-            case SNAPPY -> compressor(codec, bytes -> BytesInput.from(Snappy.compress(bytes.toInputStream().readAllBytes())));
+            case SNAPPY ->
+                compressor(
+                        codec,
+                        bytes -> BytesInput.from(
+                                Snappy.compress(bytes.toInputStream().readAllBytes())));
             case GZIP -> compressor(codec, bytes -> compress(bytes, GZIPOutputStream::new));
             case ZSTD -> compressor(codec, bytes -> compress(bytes, ZstdOutputStream::new));
             default -> throw unsupported(codec);

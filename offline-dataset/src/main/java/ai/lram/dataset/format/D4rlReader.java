@@ -37,7 +37,8 @@ public final class D4rlReader implements DatasetReader {
             int[] actedShape = hdf.dimensions(acted);
             if (observedShape.length != 2 || actedShape.length < 1 || actedShape.length > 2) {
                 throw hdf.malformed(
-                        "observations has shape " + Arrays.toString(observedShape) + ", actions " + Arrays.toString(actedShape),
+                        "observations has shape " + Arrays.toString(observedShape) + ", actions "
+                                + Arrays.toString(actedShape),
                         "(N, D) and (N, A) or (N) are needed");
             }
             int rows = observedShape[0];
@@ -52,7 +53,8 @@ public final class D4rlReader implements DatasetReader {
                     || terminals.length != rows
                     || timeouts != null && timeouts.length != rows) {
                 throw hdf.malformed(
-                        "the arrays have different lengths: observations " + rows + ", actions " + actedShape[0] + ", rewards "
+                        "the arrays have different lengths: observations " + rows + ", actions " + actedShape[0]
+                                + ", rewards "
                                 + rewards.length + ", terminals " + terminals.length
                                 + (timeouts == null ? "" : ", timeouts " + timeouts.length),
                         "all need one row per step, at least one");
@@ -113,7 +115,8 @@ public final class D4rlReader implements DatasetReader {
                     "give the environment's step limit (maxEpisodeSteps)");
         }
         if (timeouts == null && maxSteps == 0) {
-            warnings.add("there are no timeouts: episodes were cut at terminals only; give maxEpisodeSteps to cut at time limits");
+            warnings.add(
+                    "there are no timeouts: episodes were cut at terminals only; give maxEpisodeSteps to cut at time limits");
         }
         return Arrays.copyOf(found, count);
     }

@@ -34,7 +34,9 @@ public final class DatasetFormats {
         if (!Files.exists(path)) {
             throw new DatasetReadException(
                     "data set " + path + " was not opened",
-                    Files.exists(path, LinkOption.NOFOLLOW_LINKS) ? "it is a link to nothing" : "there is nothing of that name",
+                    Files.exists(path, LinkOption.NOFOLLOW_LINKS)
+                            ? "it is a link to nothing"
+                            : "there is nothing of that name",
                     "check the path");
         }
         if (Files.isDirectory(path)) {
@@ -44,7 +46,9 @@ public final class DatasetFormats {
             String name = path.getFileName().toString().toLowerCase(Locale.ROOT);
             String why = name.endsWith(".pkl") || name.endsWith(".pickle")
                     ? "pickle files can run code when they are read and are refused"
-                    : name.contains(".tfrecord") ? "RLDS records are not read yet" : "its content is of no known format";
+                    : name.contains(".tfrecord")
+                            ? "RLDS records are not read yet"
+                            : "its content is of no known format";
             throw unsupported(path, why);
         }
         boolean minari;

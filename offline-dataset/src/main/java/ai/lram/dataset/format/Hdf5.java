@@ -50,7 +50,8 @@ final class Hdf5 implements AutoCloseable {
             if (channel.size() > Integer.MAX_VALUE || channel.size() == 0) {
                 hdf = guarded(file, () -> new HdfFile(file));
             } else {
-                ByteBuffer content = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena).asByteBuffer();
+                ByteBuffer content = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size(), arena)
+                        .asByteBuffer();
                 hdf = guarded(file, () -> HdfFile.fromByteBuffer(content));
             }
             opened = true;
@@ -73,7 +74,8 @@ final class Hdf5 implements AutoCloseable {
     }
 
     Optional<Dataset> dataset(Group group, String name) {
-        return guarded(file, () -> group.getChild(name) instanceof Dataset found ? Optional.of(found) : Optional.empty());
+        return guarded(
+                file, () -> group.getChild(name) instanceof Dataset found ? Optional.of(found) : Optional.empty());
     }
 
     Dataset require(Group group, String name) {
@@ -112,10 +114,11 @@ final class Hdf5 implements AutoCloseable {
             case long[] values -> convert(values.length, i -> exact(dataset, values[i]));
             case boolean[] values -> convert(values.length, i -> values[i] ? 1 : 0);
             case String[] values -> convert(values.length, i -> truth(dataset, values[i]));
-            default -> throw new UnsupportedFormatException(
-                    "HDF5 file " + file + ": data set " + dataset.getPath() + " cannot be used as numbers",
-                    "it holds " + data.getClass().getSimpleName(),
-                    "numbers and booleans are read");
+            default ->
+                throw new UnsupportedFormatException(
+                        "HDF5 file " + file + ": data set " + dataset.getPath() + " cannot be used as numbers",
+                        "it holds " + data.getClass().getSimpleName(),
+                        "numbers and booleans are read");
         };
     }
 
@@ -126,10 +129,11 @@ final class Hdf5 implements AutoCloseable {
             case byte[] values -> values.clone();
             case short[] values -> pixels(dataset, values.length, i -> values[i]);
             case int[] values -> pixels(dataset, values.length, i -> values[i]);
-            default -> throw new UnsupportedFormatException(
-                    "HDF5 file " + file + ": data set " + dataset.getPath() + " cannot be used as image",
-                    "it holds " + data.getClass().getSimpleName(),
-                    "unsigned bytes are read");
+            default ->
+                throw new UnsupportedFormatException(
+                        "HDF5 file " + file + ": data set " + dataset.getPath() + " cannot be used as image",
+                        "it holds " + data.getClass().getSimpleName(),
+                        "unsigned bytes are read");
         };
     }
 
@@ -146,7 +150,8 @@ final class Hdf5 implements AutoCloseable {
             long stored = Math.max(1, dataset.getStorageInBytes());
             if (elements > Integer.MAX_VALUE - 8 || elements / MAX_EXPANSION > stored) {
                 throw malformed(
-                        dataset.getPath() + " claims " + (elements == Long.MAX_VALUE ? "over 2^31" : elements) + " values",
+                        dataset.getPath() + " claims " + (elements == Long.MAX_VALUE ? "over 2^31" : elements)
+                                + " values",
                         stored + " bytes are stored");
             }
             if (elements == 0) {

@@ -39,8 +39,14 @@ record LeRobotInfo(
      * @param choices number of discrete choices where our own writer noted it, else 0
      */
     record Feature(
-            String name, String dtype, List<Integer> shape, List<String> names, List<String> units,
-            List<Double> lower, List<Double> upper, int choices) {
+            String name,
+            String dtype,
+            List<Integer> shape,
+            List<String> names,
+            List<String> units,
+            List<Double> lower,
+            List<Double> upper,
+            int choices) {
         boolean isVideo() {
             return dtype.equals("video");
         }
@@ -60,16 +66,27 @@ record LeRobotInfo(
         /** The feature as a numeric one; integers of one element become a discrete choice if asked. */
         FeatureSpec numeric(Path root, boolean discrete) {
             switch (dtype) {
-                case "float32", "float64", "float16", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32" -> {
+                case "float32",
+                        "float64",
+                        "float16",
+                        "bool",
+                        "int8",
+                        "int16",
+                        "int32",
+                        "int64",
+                        "uint8",
+                        "uint16",
+                        "uint32" -> {
                     FeatureType type = discrete && width() == 1 && !dtype.startsWith("float")
                             ? FeatureType.INT64
                             : FeatureType.FLOAT32;
                     return new FeatureSpec(name, type, shape, names, units, lower, upper);
                 }
-                default -> throw new UnsupportedFormatException(
-                        "data set " + root + ": feature " + name + " cannot be used as a number",
-                        "its dtype is " + dtype,
-                        "choose numeric features (float32, float64, bool, int8 to int64)");
+                default ->
+                    throw new UnsupportedFormatException(
+                            "data set " + root + ": feature " + name + " cannot be used as a number",
+                            "its dtype is " + dtype,
+                            "choose numeric features (float32, float64, bool, int8 to int64)");
             }
         }
     }
@@ -92,7 +109,8 @@ record LeRobotInfo(
         if (!declared.isObject() || declared.isEmpty()) {
             throw malformed(root, "features is missing or empty", "every data set declares its features");
         }
-        declared.properties().forEach(entry -> features.put(entry.getKey(), feature(root, entry.getKey(), entry.getValue())));
+        declared.properties()
+                .forEach(entry -> features.put(entry.getKey(), feature(root, entry.getKey(), entry.getValue())));
         JsonNode video = json.path("video_path");
         return new LeRobotInfo(
                 version,
@@ -124,7 +142,10 @@ record LeRobotInfo(
             long axis = size.asLong(-1);
             elements = axis < 1 || axis > 1 << 26 ? -1 : elements * axis;
             if (elements < 1 || elements > 1 << 26) {
-                throw malformed(root, "feature " + name + " has shape " + json.path("shape"), "sizes must be positive and moderate");
+                throw malformed(
+                        root,
+                        "feature " + name + " has shape " + json.path("shape"),
+                        "sizes must be positive and moderate");
             }
             shape.add((int) axis);
         }
@@ -139,7 +160,9 @@ record LeRobotInfo(
                 name,
                 dtype,
                 List.copyOf(shape),
-                names.size() == elements && !dtype.equals("video") && !dtype.equals("image") ? List.copyOf(names) : List.of(),
+                names.size() == elements && !dtype.equals("video") && !dtype.equals("image")
+                        ? List.copyOf(names)
+                        : List.of(),
                 sized(texts(extra.path("lram.units")), elements),
                 sized(numbers(extra.path("lram.lower")), elements),
                 sized(numbers(extra.path("lram.upper")), elements),
@@ -177,7 +200,9 @@ record LeRobotInfo(
             JsonNode node = JSON.readTree(bytes);
             if (node == null || !node.isObject()) {
                 throw new MalformedDatasetException(
-                        "file " + file + " is not a JSON object", "it is empty or holds something else", "restore it from its source");
+                        "file " + file + " is not a JSON object",
+                        "it is empty or holds something else",
+                        "restore it from its source");
             }
             return node;
         } catch (IOException e) {

@@ -59,7 +59,8 @@ public final class LeRobotReader implements DatasetReader {
     private RowCursor cursor;
 
     /** Where one episode lies: file, length, first global row, and the text of its task. */
-    private record EpisodeEntry(long index, int length, String task, Path file, long firstRow, Map<String, Object> video) {}
+    private record EpisodeEntry(
+            long index, int length, String task, Path file, long firstRow, Map<String, Object> video) {}
 
     private LeRobotReader(Path root, ReaderOptions options) {
         this.root = root;
@@ -76,7 +77,9 @@ public final class LeRobotReader implements DatasetReader {
         this.observation = observationFeatures();
         this.image = options.imageFeature().map(name -> info.feature(root, name));
         if (observation.isEmpty() && image.isEmpty()) {
-            throw malformed("no observation feature was found", "it declares " + info.features().keySet());
+            throw malformed(
+                    "no observation feature was found",
+                    "it declares " + info.features().keySet());
         }
         LeRobotInfo.Feature action = info.feature(root, options.actionFeature());
         FeatureSpec actionSpec = action.numeric(root, true);
@@ -138,7 +141,9 @@ public final class LeRobotReader implements DatasetReader {
             close();
             cursor = new RowCursor(entry.file);
             long expected = 0;
-            for (int i = nextEpisode; i < episodes.size() && episodes.get(i).file.equals(entry.file); i++) {
+            for (int i = nextEpisode;
+                    i < episodes.size() && episodes.get(i).file.equals(entry.file);
+                    i++) {
                 expected += episodes.get(i).length;
             }
             if (cursor.columns.rows() != expected) {
@@ -163,7 +168,9 @@ public final class LeRobotReader implements DatasetReader {
 
     private List<LeRobotInfo.Feature> observationFeatures() {
         if (!options.observationFeatures().isEmpty()) {
-            return options.observationFeatures().stream().map(name -> info.feature(root, name)).toList();
+            return options.observationFeatures().stream()
+                    .map(name -> info.feature(root, name))
+                    .toList();
         }
         LeRobotInfo.Feature state = info.features().get("observation.state");
         if (state != null) {
@@ -183,16 +190,21 @@ public final class LeRobotReader implements DatasetReader {
     }
 
     private void buildTasks(FeatureSpec action, int choices) {
-        Optional<FeatureSpec> state = switch (observation.size()) {
-            case 0 -> Optional.empty();
-            case 1 -> Optional.of(observation.getFirst().numeric(root, false));
-            default -> Optional.of(joined());
-        };
+        Optional<FeatureSpec> state =
+                switch (observation.size()) {
+                    case 0 -> Optional.empty();
+                    case 1 -> Optional.of(observation.getFirst().numeric(root, false));
+                    default -> Optional.of(joined());
+                };
         String folder = String.valueOf(root.toAbsolutePath().normalize().getFileName());
-        String domain = !options.domain().isEmpty() ? options.domain() : info.robotType().isEmpty() ? "lerobot" : info.robotType();
-        List<String> texts = episodes.stream().map(EpisodeEntry::task).distinct().toList();
+        String domain = !options.domain().isEmpty()
+                ? options.domain()
+                : info.robotType().isEmpty() ? "lerobot" : info.robotType();
+        List<String> texts =
+                episodes.stream().map(EpisodeEntry::task).distinct().toList();
         if (options.taskId().isPresent() && texts.size() > 1) {
-            warnings.add(texts.size() + " different instructions were put under the one task " + options.taskId().get());
+            warnings.add(texts.size() + " different instructions were put under the one task "
+                    + options.taskId().get());
         }
         for (String text : texts) {
             boolean alone = texts.size() == 1;
@@ -221,7 +233,10 @@ public final class LeRobotReader implements DatasetReader {
         for (LeRobotInfo.Feature feature : observation) {
             FeatureSpec spec = feature.numeric(root, false);
             for (int i = 0; i < spec.width(); i++) {
-                names.add(feature.name() + "." + (spec.names().isEmpty() ? String.valueOf(i) : spec.names().get(i)));
+                names.add(feature.name() + "."
+                        + (spec.names().isEmpty()
+                                ? String.valueOf(i)
+                                : spec.names().get(i)));
             }
         }
         return new FeatureSpec("observation", FeatureType.FLOAT32, List.of(names.size()), names);
@@ -266,7 +281,8 @@ public final class LeRobotReader implements DatasetReader {
     private ParquetColumns.Want scalar(String name) {
         int width = info.feature(root, name).width();
         if (width != 1) {
-            throw malformed("feature " + name + " has " + width + " elements", "a reward, end mark or time is one number");
+            throw malformed(
+                    "feature " + name + " has " + width + " elements", "a reward, end mark or time is one number");
         }
         return new ParquetColumns.Want(name, ParquetColumns.As.FLOATS, 1);
     }
@@ -329,7 +345,8 @@ public final class LeRobotReader implements DatasetReader {
         }
         if (entries.size() != info.totalEpisodes()) {
             throw malformed(
-                    "meta/episodes.jsonl lists " + entries.size() + " episodes, total_episodes is " + info.totalEpisodes(),
+                    "meta/episodes.jsonl lists " + entries.size() + " episodes, total_episodes is "
+                            + info.totalEpisodes(),
                     "meta/info.json and the list were not written together");
         }
         return entries;
@@ -372,7 +389,8 @@ public final class LeRobotReader implements DatasetReader {
         }
         for (int i = 1; i < entries.size(); i++) {
             if (entries.get(i).index == entries.get(i - 1).index) {
-                throw malformed("episode " + entries.get(i).index + " is listed twice in meta/episodes", "numbers are unique");
+                throw malformed(
+                        "episode " + entries.get(i).index + " is listed twice in meta/episodes", "numbers are unique");
             }
         }
         entries.sort(Comparator.comparing(EpisodeEntry::file).thenComparingLong(EpisodeEntry::firstRow));
@@ -399,7 +417,12 @@ public final class LeRobotReader implements DatasetReader {
     private void readEpisodeTable(ParquetColumns table, List<String> videoKeys, List<EpisodeEntry> entries) {
         List<ParquetColumns.Want> columns = new ArrayList<>();
         for (String name : List.of(
-                EPISODE_INDEX, "length", "data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index")) {
+                EPISODE_INDEX,
+                "length",
+                "data/chunk_index",
+                "data/file_index",
+                "dataset_from_index",
+                "dataset_to_index")) {
             columns.add(new ParquetColumns.Want(name, ParquetColumns.As.LONGS, 1));
         }
         boolean hasTasks = table.has("tasks");
@@ -611,7 +634,8 @@ public final class LeRobotReader implements DatasetReader {
 
         private MalformedDatasetException malformedImage(FeatureSpec spec, EpisodeEntry entry, String why) {
             return new MalformedDatasetException(
-                    "parquet file " + file + ": an image of " + spec.name() + " in episode " + entry.index + " cannot be used",
+                    "parquet file " + file + ": an image of " + spec.name() + " in episode " + entry.index
+                            + " cannot be used",
                     why,
                     "shape " + spec.shape() + " is declared; restore the file or leave the image out");
         }

@@ -34,8 +34,8 @@ public record LeRobotSchema(String robotType, int fps, List<Feature> features) {
         public Feature {
             Objects.requireNonNull(column, "column");
             if (spec.type() == FeatureType.UINT8 || spec.shape().size() != 1) {
-                throw new IllegalArgumentException(
-                        "feature " + spec.name() + ": vectors of numbers can be written, not " + spec.type() + spec.shape());
+                throw new IllegalArgumentException("feature " + spec.name()
+                        + ": vectors of numbers can be written, not " + spec.type() + spec.shape());
             }
             if (RESERVED.contains(spec.name())) {
                 throw new IllegalArgumentException("feature " + spec.name() + " is written by the writer itself");
@@ -85,13 +85,19 @@ public record LeRobotSchema(String robotType, int fps, List<Feature> features) {
      */
     public static LeRobotSchema of(TaskInfo task) {
         if (task.rateHz() < 1 || task.rateHz() != Math.rint(task.rateHz())) {
-            throw new IllegalArgumentException(
-                    "task " + task.taskId() + " runs at " + task.rateHz() + " Hz; LeRobot knows whole numbers from 1 only");
+            throw new IllegalArgumentException("task " + task.taskId() + " runs at " + task.rateHz()
+                    + " Hz; LeRobot knows whole numbers from 1 only");
         }
         FeatureSpec observation = task.observation()
-                .orElseThrow(() -> new IllegalArgumentException("task " + task.taskId() + " has no state vector to write"));
+                .orElseThrow(
+                        () -> new IllegalArgumentException("task " + task.taskId() + " has no state vector to write"));
         LeRobotSchema schema = of(
-                task.domain(), (int) task.rateHz(), flat(observation), task.action(), task.hasRewards(), task.hasDone());
+                task.domain(),
+                (int) task.rateHz(),
+                flat(observation),
+                task.action(),
+                task.hasRewards(),
+                task.hasDone());
         List<Feature> features = new ArrayList<>(schema.features);
         features.set(1, new Feature(features.get(1).spec, Column.ACTION.key(), task.discreteActions(), false));
         return new LeRobotSchema(schema.robotType, schema.fps, features);
@@ -105,12 +111,17 @@ public record LeRobotSchema(String robotType, int fps, List<Feature> features) {
     }
 
     private static FeatureSpec renamed(FeatureSpec spec, String name) {
-        return new FeatureSpec(
-                name, spec.type(), spec.shape(), spec.names(), spec.units(), spec.lower(), spec.upper());
+        return new FeatureSpec(name, spec.type(), spec.shape(), spec.names(), spec.units(), spec.lower(), spec.upper());
     }
 
     private static FeatureSpec flat(FeatureSpec spec) {
         return new FeatureSpec(
-                spec.name(), spec.type(), List.of(spec.width()), spec.names(), spec.units(), spec.lower(), spec.upper());
+                spec.name(),
+                spec.type(),
+                List.of(spec.width()),
+                spec.names(),
+                spec.units(),
+                spec.lower(),
+                spec.upper());
     }
 }

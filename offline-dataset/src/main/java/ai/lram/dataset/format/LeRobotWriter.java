@@ -144,8 +144,8 @@ public final class LeRobotWriter implements AutoCloseable {
             throw locked();
         }
         try {
-            lockChannel = FileChannel.open(
-                    root.resolve(LOCK_FILE), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+            lockChannel =
+                    FileChannel.open(root.resolve(LOCK_FILE), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
         } catch (IOException e) {
             IN_USE.remove(root);
             throw e;
@@ -203,18 +203,22 @@ public final class LeRobotWriter implements AutoCloseable {
     private void requireSameFeatures(LeRobotInfo info) {
         Map<String, String> wanted = new LinkedHashMap<>();
         for (LeRobotSchema.Feature feature : schema.features()) {
-            wanted.put(feature.spec().name(), dtype(feature) + feature.spec().shape() + feature.spec().names());
+            wanted.put(
+                    feature.spec().name(),
+                    dtype(feature) + feature.spec().shape() + feature.spec().names());
         }
         Map<String, String> present = new LinkedHashMap<>();
         info.features().forEach((name, feature) -> {
-            if (!List.of("timestamp", "frame_index", "episode_index", "index", "task_index").contains(name)) {
+            if (!List.of("timestamp", "frame_index", "episode_index", "index", "task_index")
+                    .contains(name)) {
                 present.put(name, feature.dtype() + feature.shape() + feature.names());
             }
         });
         if (!wanted.equals(present) || info.rateHz() != schema.fps()) {
             throw new MalformedDatasetException(
                     "data set " + root + " cannot be extended with these features",
-                    "it holds " + present + " at " + info.rateHz() + " fps; given are " + wanted + " at " + schema.fps(),
+                    "it holds " + present + " at " + info.rateHz() + " fps; given are " + wanted + " at "
+                            + schema.fps(),
                     "record into another folder");
         }
     }
@@ -268,7 +272,8 @@ public final class LeRobotWriter implements AutoCloseable {
                 if (stats == null) {
                     throw new MalformedDatasetException(
                             "data set " + root + " cannot be extended",
-                            "episode " + group.longs("episode_index")[row] + " has no complete statistics of " + field.name(),
+                            "episode " + group.longs("episode_index")[row] + " has no complete statistics of "
+                                    + field.name(),
                             "recompute them with LeRobot's tools, or record into another folder");
                 }
                 totals.merge(field.name(), stats, LeRobotStats::mergedWith);
@@ -344,7 +349,8 @@ public final class LeRobotWriter implements AutoCloseable {
             for (int i = 0; i < dataFields.size(); i++) {
                 stats.put(
                         dataFields.get(i).name(),
-                        LeRobotStats.of(doubles(columns.get(i)), dataFields.get(i).width()));
+                        LeRobotStats.of(
+                                doubles(columns.get(i)), dataFields.get(i).width()));
             }
             pending.add(new Pending(episode.instruction(), episode.length(), from, stats));
             pendingFrames += episode.length();
@@ -552,13 +558,18 @@ public final class LeRobotWriter implements AutoCloseable {
     }
 
     private void addStatistic(
-            List<ParquetTableWriter.Field> fields, List<Object> columns, ParquetTableWriter.Field field, String statistic) {
+            List<ParquetTableWriter.Field> fields,
+            List<Object> columns,
+            ParquetTableWriter.Field field,
+            String statistic) {
         int rows = pending.size();
         String name = "stats/" + field.name() + "/" + statistic;
         if (statistic.equals("count")) {
             long[][] counts = new long[rows][];
             for (int row = 0; row < rows; row++) {
-                counts[row] = new long[] {(long) pending.get(row).stats.get(field.name()).get(statistic)[0]};
+                counts[row] = new long[] {
+                    (long) pending.get(row).stats.get(field.name()).get(statistic)[0]
+                };
             }
             fields.add(ParquetTableWriter.Field.list(name, ParquetTableWriter.Kind.INT64, 0));
             columns.add(counts);
@@ -573,7 +584,11 @@ public final class LeRobotWriter implements AutoCloseable {
     }
 
     private static void writeTable(
-            Path file, List<ParquetTableWriter.Field> fields, List<Object> columns, int rows, Map<String, String> metadata)
+            Path file,
+            List<ParquetTableWriter.Field> fields,
+            List<Object> columns,
+            int rows,
+            Map<String, String> metadata)
             throws IOException {
         DurableFiles.createFolders(file.getParent());
         Path temporary = DurableFiles.temporary(file);
@@ -594,7 +609,9 @@ public final class LeRobotWriter implements AutoCloseable {
                             ParquetTableWriter.Field.scalar("task_index", ParquetTableWriter.Kind.INT64),
                             ParquetTableWriter.Field.scalar("task", ParquetTableWriter.Kind.STRING)),
                     List.of(
-                            taskIndices.values().stream().mapToLong(Long::longValue).toArray(),
+                            taskIndices.values().stream()
+                                    .mapToLong(Long::longValue)
+                                    .toArray(),
                             taskIndices.keySet().toArray(String[]::new)),
                     taskIndices.size(),
                     Map.of("pandas", PANDAS_TASK_INDEX));
@@ -619,7 +636,8 @@ public final class LeRobotWriter implements AutoCloseable {
     }
 
     /** Tells pandas that the text is the table's index, which is how LeRobot looks tasks up. */
-    private static final String PANDAS_TASK_INDEX = """
+    private static final String PANDAS_TASK_INDEX =
+            """
             {"index_columns": ["task"], "column_indexes": [{"name": null, "field_name": null, "pandas_type": "unicode", \
             "numpy_type": "object", "metadata": {"encoding": "UTF-8"}}], "columns": [{"name": "task_index", \
             "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64", "metadata": null}, \
@@ -667,7 +685,10 @@ public final class LeRobotWriter implements AutoCloseable {
             ArrayNode names = entry.putArray("names");
             spec.names().forEach(names::add);
         }
-        if (feature.choices() > 0 || !spec.units().isEmpty() || !spec.lower().isEmpty() || !spec.upper().isEmpty()) {
+        if (feature.choices() > 0
+                || !spec.units().isEmpty()
+                || !spec.lower().isEmpty()
+                || !spec.upper().isEmpty()) {
             ObjectNode extra = entry.putObject("info");
             if (feature.choices() > 0) {
                 extra.put("lram.choices", feature.choices());

@@ -116,7 +116,10 @@ public final class MinariReader implements DatasetReader {
                 found.add(new Numbered(Long.parseLong(group.getName().substring(8)), group));
             }
         }
-        return found.stream().sorted(Comparator.comparingLong(Numbered::number)).map(Numbered::group).toList();
+        return found.stream()
+                .sorted(Comparator.comparingLong(Numbered::number))
+                .map(Numbered::group)
+                .toList();
     }
 
     private Map<String, Dataset> leaves(Group episode) {
@@ -126,14 +129,17 @@ public final class MinariReader implements DatasetReader {
     }
 
     private MalformedDatasetException missing(Group episode, String name) {
-        return hdf.malformed(episode.getPath() + " has no " + name, "it holds " + episode.getChildren().keySet());
+        return hdf.malformed(
+                episode.getPath() + " has no " + name,
+                "it holds " + episode.getChildren().keySet());
     }
 
     private static void collect(String path, Node node, Map<String, Dataset> found) {
         if (node instanceof Dataset dataset) {
             found.put(path, dataset);
         } else if (node instanceof Group group) {
-            group.getChildren().forEach((name, child) -> collect(path.isEmpty() ? name : path + "/" + name, child, found));
+            group.getChildren()
+                    .forEach((name, child) -> collect(path.isEmpty() ? name : path + "/" + name, child, found));
         }
     }
 
@@ -175,7 +181,9 @@ public final class MinariReader implements DatasetReader {
                     "its discrete actions start at " + space.path("start"),
                     "choices counted from 0 are read");
         }
-        int choices = options.discreteActions() > 0 ? options.discreteActions() : space.path("n").asInt(0);
+        int choices = options.discreteActions() > 0
+                ? options.discreteActions()
+                : space.path("n").asInt(0);
         FeatureSpec action = discrete
                 ? FeatureSpec.discrete("actions")
                 : FeatureSpec.vector("actions", actionShape.length == 1 ? 1 : actionShape[1]);
@@ -239,7 +247,8 @@ public final class MinariReader implements DatasetReader {
         long promised = hdf.attribute(episode, "total_steps", rows);
         if (rows < 1 || promised != rows) {
             throw hdf.malformed(
-                    episode.getPath() + " has " + rows + " actions", "its total_steps is " + promised + " and must be at least 1");
+                    episode.getPath() + " has " + rows + " actions",
+                    "its total_steps is " + promised + " and must be at least 1");
         }
         return rows;
     }
@@ -298,7 +307,8 @@ public final class MinariReader implements DatasetReader {
         float[] values = hdf.floats(hdf.require(group, name));
         if (values.length != length * width) {
             throw hdf.malformed(
-                    group.getPath() + "/" + name + " has " + values.length + " values", length + " rows of " + width + " are needed");
+                    group.getPath() + "/" + name + " has " + values.length + " values",
+                    length + " rows of " + width + " are needed");
         }
         return values;
     }
@@ -315,7 +325,8 @@ public final class MinariReader implements DatasetReader {
             int own = width(checkedShape(dataset, length));
             float[] values = hdf.floats(dataset);
             if (offset + own > width || values.length < length * own) {
-                throw hdf.malformed(dataset.getPath() + " has " + own + " values a row", "the first episode has fewer or others");
+                throw hdf.malformed(
+                        dataset.getPath() + " has " + own + " values a row", "the first episode has fewer or others");
             }
             for (int row = 0; row < length; row++) {
                 System.arraycopy(values, row * own, state, row * width + offset, own);
@@ -323,7 +334,8 @@ public final class MinariReader implements DatasetReader {
             offset += own;
         }
         if (offset != width) {
-            throw hdf.malformed(group.getPath() + " has " + offset + " observation values a row", "the first episode has " + width);
+            throw hdf.malformed(
+                    group.getPath() + " has " + offset + " observation values a row", "the first episode has " + width);
         }
         return state;
     }
@@ -346,7 +358,9 @@ public final class MinariReader implements DatasetReader {
         int width = spec.shape().get(2);
         byte[] pixels = hdf.bytes(dataset);
         if (shape.length != 4 || pixels.length != (length + 1) * spec.width()) {
-            throw hdf.malformed(dataset.getPath() + " has shape " + Arrays.toString(shape), "frames of " + spec.shape() + " are needed");
+            throw hdf.malformed(
+                    dataset.getPath() + " has shape " + Arrays.toString(shape),
+                    "frames of " + spec.shape() + " are needed");
         }
         if (!isChannels(shape[3])) {
             return Arrays.copyOf(pixels, length * spec.width());

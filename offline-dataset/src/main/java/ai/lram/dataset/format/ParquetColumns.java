@@ -107,7 +107,9 @@ final class ParquetColumns implements AutoCloseable {
     static ParquetColumns open(Path file) {
         if (!Files.isRegularFile(file)) {
             throw new DatasetReadException(
-                    "parquet file " + file + " is missing", "the data set's tables name it", "copy the data set completely");
+                    "parquet file " + file + " is missing",
+                    "the data set's tables name it",
+                    "copy the data set completely");
         }
         ParquetReadOptions options = ParquetReadOptions.builder(new PlainParquetConfiguration())
                 .withCodecFactory(new Codecs())
@@ -130,7 +132,9 @@ final class ParquetColumns implements AutoCloseable {
 
     /** Bytes held by the file's columns once decompressed, as its footer claims. */
     private long claimedBytes() {
-        return reader.getRowGroups().stream().mapToLong(block -> block.getTotalByteSize()).sum();
+        return reader.getRowGroups().stream()
+                .mapToLong(block -> block.getTotalByteSize())
+                .sum();
     }
 
     /** The next row group with these columns, the same list at every call; null after the last. */
@@ -159,7 +163,9 @@ final class ParquetColumns implements AutoCloseable {
     private static Object concatenate(Want want, List<Group> groups) {
         return switch (want.as) {
             case FLOATS -> {
-                int size = groups.stream().mapToInt(group -> group.floats(want.name).length).sum();
+                int size = groups.stream()
+                        .mapToInt(group -> group.floats(want.name).length)
+                        .sum();
                 float[] joined = new float[size];
                 int at = 0;
                 for (Group group : groups) {
@@ -169,15 +175,26 @@ final class ParquetColumns implements AutoCloseable {
                 }
                 yield joined;
             }
-            case LONGS -> groups.stream().flatMapToLong(group -> Arrays.stream(group.longs(want.name))).toArray();
-            case STRINGS -> groups.stream().flatMap(group -> Arrays.stream(group.strings(want.name))).toArray(String[]::new);
-            case BYTES -> groups.stream().flatMap(group -> Arrays.stream(group.bytes(want.name))).toArray(byte[][]::new);
-            case DOUBLE_LISTS -> groups.stream()
-                    .flatMap(group -> Arrays.stream(group.doubleLists(want.name)))
-                    .toArray(double[][]::new);
-            case STRING_LISTS -> groups.stream()
-                    .flatMap(group -> Arrays.stream(group.stringLists(want.name)))
-                    .toArray(String[][]::new);
+            case LONGS ->
+                groups.stream()
+                        .flatMapToLong(group -> Arrays.stream(group.longs(want.name)))
+                        .toArray();
+            case STRINGS ->
+                groups.stream()
+                        .flatMap(group -> Arrays.stream(group.strings(want.name)))
+                        .toArray(String[]::new);
+            case BYTES ->
+                groups.stream()
+                        .flatMap(group -> Arrays.stream(group.bytes(want.name)))
+                        .toArray(byte[][]::new);
+            case DOUBLE_LISTS ->
+                groups.stream()
+                        .flatMap(group -> Arrays.stream(group.doubleLists(want.name)))
+                        .toArray(double[][]::new);
+            case STRING_LISTS ->
+                groups.stream()
+                        .flatMap(group -> Arrays.stream(group.stringLists(want.name)))
+                        .toArray(String[][]::new);
         };
     }
 
@@ -202,7 +219,10 @@ final class ParquetColumns implements AutoCloseable {
             throw malformed("a row group claims " + count + " rows", "at most 2^30 are read");
         }
         ColumnReadStoreImpl store = new ColumnReadStoreImpl(
-                pages, new Unused(projection), projection, reader.getFileMetaData().getCreatedBy());
+                pages,
+                new Unused(projection),
+                projection,
+                reader.getFileMetaData().getCreatedBy());
         Group group = new Group((int) count);
         Map<String, ColumnDescriptor> leaves = new HashMap<>();
         for (ColumnDescriptor leaf : projection.getColumns()) {
@@ -218,14 +238,16 @@ final class ParquetColumns implements AutoCloseable {
                     pages.getPageReader(column).getTotalValueCount(),
                     column.getMaxDefinitionLevel(),
                     column.getPrimitiveType().getPrimitiveTypeName());
-            group.columns.put(want.name, switch (want.as) {
-                case FLOATS -> floats(want, leaf, group.rows);
-                case LONGS -> longs(want, leaf, group.rows);
-                case STRINGS -> strings(want, leaf, group.rows);
-                case BYTES -> bytes(want, leaf, group.rows);
-                case DOUBLE_LISTS -> doubleLists(want, leaf, group.rows);
-                case STRING_LISTS -> stringLists(want, leaf, group.rows);
-            });
+            group.columns.put(
+                    want.name,
+                    switch (want.as) {
+                        case FLOATS -> floats(want, leaf, group.rows);
+                        case LONGS -> longs(want, leaf, group.rows);
+                        case STRINGS -> strings(want, leaf, group.rows);
+                        case BYTES -> bytes(want, leaf, group.rows);
+                        case DOUBLE_LISTS -> doubleLists(want, leaf, group.rows);
+                        case STRING_LISTS -> stringLists(want, leaf, group.rows);
+                    });
         }
         return group;
     }
@@ -244,7 +266,8 @@ final class ParquetColumns implements AutoCloseable {
     private void checkPlace(Want want, Leaf leaf, int i) {
         ColumnReader values = leaf.values;
         if (values.getCurrentDefinitionLevel() != leaf.present) {
-            throw malformed("column " + want.name + " has no value in row " + i / want.width, "every row needs all its values");
+            throw malformed(
+                    "column " + want.name + " has no value in row " + i / want.width, "every row needs all its values");
         }
         if ((i % want.width == 0) != (values.getCurrentRepetitionLevel() == 0)) {
             throw malformed(
@@ -316,8 +339,7 @@ final class ParquetColumns implements AutoCloseable {
 
     private void requireBinary(Want want, Leaf leaf) {
         if (leaf.type != PrimitiveType.PrimitiveTypeName.BINARY) {
-            throw malformed(
-                    "column " + want.name + " holds " + leaf.type, "bytes are needed");
+            throw malformed("column " + want.name + " holds " + leaf.type, "bytes are needed");
         }
     }
 
@@ -430,7 +452,10 @@ final class ParquetColumns implements AutoCloseable {
             throw e;
         } catch (NoSuchFileException | FileNotFoundException e) {
             throw new DatasetReadException(
-                    "parquet file " + file + " cannot be opened", String.valueOf(e.getMessage()), "check path and permissions", e);
+                    "parquet file " + file + " cannot be opened",
+                    String.valueOf(e.getMessage()),
+                    "check path and permissions",
+                    e);
         } catch (IOException | RuntimeException e) {
             throw new MalformedDatasetException(
                     "parquet file " + file + " cannot be decoded",

@@ -63,7 +63,9 @@ final class ParquetTableWriter implements AutoCloseable {
 
         private Type element(String elementName) {
             return kind == Kind.STRING
-                    ? Types.optional(kind.type).as(LogicalTypeAnnotation.stringType()).named(elementName)
+                    ? Types.optional(kind.type)
+                            .as(LogicalTypeAnnotation.stringType())
+                            .named(elementName)
                     : Types.optional(kind.type).named(elementName);
         }
     }
@@ -208,8 +210,8 @@ final class ParquetTableWriter implements AutoCloseable {
             switch (kind) {
                 case FLOAT -> out.addFloat(((float[]) values)[index]);
                 case DOUBLE -> out.addDouble(((double[]) values)[index]);
-                case INT64 -> out.addLong(
-                        values instanceof float[] floats ? (long) floats[index] : ((long[]) values)[index]);
+                case INT64 ->
+                    out.addLong(values instanceof float[] floats ? (long) floats[index] : ((long[]) values)[index]);
                 case BOOLEAN -> out.addBoolean(((float[]) values)[index] != 0);
                 case STRING -> out.addBinary(Binary.fromString(((String[]) values)[index]));
             }

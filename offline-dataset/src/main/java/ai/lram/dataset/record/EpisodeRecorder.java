@@ -58,7 +58,8 @@ public final class EpisodeRecorder implements AutoCloseable {
         for (LeRobotSchema.Feature feature : schema.features()) {
             Column column = Column.ofKey(feature.column()).orElse(Column.IMAGE);
             if (!FILLED.contains(column)) {
-                throw new IllegalArgumentException("a recorder fills " + FILLED + ", not " + feature.spec().name());
+                throw new IllegalArgumentException(
+                        "a recorder fills " + FILLED + ", not " + feature.spec().name());
             }
         }
         LeRobotSchema complete = width(schema, Column.TIMESTAMP) > 0 ? schema : withCaptureTime(schema);
@@ -68,7 +69,13 @@ public final class EpisodeRecorder implements AutoCloseable {
     private static LeRobotSchema withCaptureTime(LeRobotSchema schema) {
         List<LeRobotSchema.Feature> features = new ArrayList<>(schema.features());
         FeatureSpec spec = new FeatureSpec(
-                CAPTURE_TIME, FeatureType.FLOAT32, List.of(1), List.of("capture_time"), List.of("s"), List.of(), List.of());
+                CAPTURE_TIME,
+                FeatureType.FLOAT32,
+                List.of(1),
+                List.of("capture_time"),
+                List.of("s"),
+                List.of(),
+                List.of());
         features.add(new LeRobotSchema.Feature(spec, Column.TIMESTAMP.key(), 0, false));
         return new LeRobotSchema(schema.robotType(), schema.fps(), features);
     }
@@ -211,7 +218,8 @@ public final class EpisodeRecorder implements AutoCloseable {
             }
             for (int i = 0; i < width; i++) {
                 if (!Float.isFinite(values[i])) {
-                    throw refused("element " + i + " of the " + what + " is " + values[i], "finite numbers are recorded");
+                    throw refused(
+                            "element " + i + " of the " + what + " is " + values[i], "finite numbers are recorded");
                 }
             }
         }

@@ -67,7 +67,9 @@ public record EpisodeSplit(int[] training, int[] heldOut) {
 
     private static EpisodeSplit of(TrajectoryStore store, BitSet held) {
         return new EpisodeSplit(
-                IntStream.range(0, store.episodeCount()).filter(episode -> !held.get(episode)).toArray(),
+                IntStream.range(0, store.episodeCount())
+                        .filter(episode -> !held.get(episode))
+                        .toArray(),
                 held.stream().toArray());
     }
 

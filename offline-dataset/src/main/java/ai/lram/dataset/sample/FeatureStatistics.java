@@ -46,7 +46,9 @@ public record FeatureStatistics(
     public static FeatureStatistics of(TrajectoryStore store, String taskId, Column column, int[] episodes) {
         int width = store.taskInfo(taskId).width(column);
         int task = store.taskIds().indexOf(taskId);
-        int[] own = Arrays.stream(episodes).filter(episode -> store.taskNumber(episode) == task).toArray();
+        int[] own = Arrays.stream(episodes)
+                .filter(episode -> store.taskNumber(episode) == task)
+                .toArray();
         long rows = Arrays.stream(own).mapToLong(store::length).sum();
         if (width == 0 || column == Column.IMAGE || rows == 0) {
             throw new IllegalArgumentException("no statistics of " + column.key() + " of task " + taskId + ": width "

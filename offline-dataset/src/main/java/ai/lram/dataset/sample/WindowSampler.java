@@ -94,7 +94,8 @@ public final class WindowSampler {
         String[] groupOfTask = new String[taskIds.size()];
         for (int task = 0; task < groupOfTask.length; task++) {
             String id = taskIds.get(task);
-            groupOfTask[task] = builder.groupBy == GroupBy.TASK ? id : store.taskInfo(id).domain();
+            groupOfTask[task] =
+                    builder.groupBy == GroupBy.TASK ? id : store.taskInfo(id).domain();
             members.putIfAbsent(groupOfTask[task], new ArrayList<>());
         }
         for (int episode : builder.episodes) {
@@ -125,7 +126,8 @@ public final class WindowSampler {
     }
 
     private long fingerprint(Builder builder) {
-        long hash = Objects.hash(mixing.ordinal(), mode.ordinal(), windowLength, lastTransitionUnseen, builder.groupBy.ordinal());
+        long hash = Objects.hash(
+                mixing.ordinal(), mode.ordinal(), windowLength, lastTransitionUnseen, builder.groupBy.ordinal());
         for (Group group : groups) {
             hash = hash * 31 + group.name.hashCode();
             hash = hash * 31 + Arrays.hashCode(group.episodes);
@@ -208,10 +210,15 @@ public final class WindowSampler {
      * @throws IllegalArgumentException if it belongs to other episodes or settings
      */
     public void restore(long[] state) {
-        if (state.length != Xoshiro.STATE_LONGS + 3 || state[0] != STATE_VERSION || state[1] != fingerprint || state[2] < 0) {
-            throw new IllegalArgumentException("the sampler state belongs to other episodes, lengths or settings (state "
-                    + Arrays.toString(state) + ", expected version " + STATE_VERSION + " and fingerprint " + fingerprint
-                    + "); resume with the store, split and configuration of the first run");
+        if (state.length != Xoshiro.STATE_LONGS + 3
+                || state[0] != STATE_VERSION
+                || state[1] != fingerprint
+                || state[2] < 0) {
+            throw new IllegalArgumentException(
+                    "the sampler state belongs to other episodes, lengths or settings (state "
+                            + Arrays.toString(state) + ", expected version " + STATE_VERSION + " and fingerprint "
+                            + fingerprint
+                            + "); resume with the store, split and configuration of the first run");
         }
         turn = state[2];
         random.load(state, 3);

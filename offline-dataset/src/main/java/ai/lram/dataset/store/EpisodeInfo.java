@@ -10,5 +10,4 @@ package ai.lram.dataset.store;
  * @param sourceEpisode number of the episode in its source, -1 if it has none
  * @param source number of its source in {@link TrajectoryStore#sources()}, -1 if none was named
  */
-public record EpisodeInfo(
-        int index, String taskId, int length, double episodeReturn, long sourceEpisode, int source) {}
+public record EpisodeInfo(int index, String taskId, int length, double episodeReturn, long sourceEpisode, int source) {}

@@ -110,7 +110,8 @@ public final class TrajectoryStore implements AutoCloseable {
     private static TrajectoryStore open(Path folder, Arena arena) throws IOException {
         byte[] json = readSmall(folder, StoreLayout.MANIFEST);
         Manifest manifest = parse(folder, json);
-        ByteBuffer sums = ByteBuffer.wrap(readSmall(folder, StoreLayout.CHECKSUMS)).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer sums =
+                ByteBuffer.wrap(readSmall(folder, StoreLayout.CHECKSUMS)).order(ByteOrder.LITTLE_ENDIAN);
         checkTable(folder, sums, json);
         List<CheckedFile> files = new ArrayList<>();
 
@@ -154,7 +155,11 @@ public final class TrajectoryStore implements AutoCloseable {
             }
             tasks.add(new TaskColumns(info, entry.rows(), rowBytes, contents));
         }
-        require(sums.remaining() == 4, folder, StoreLayout.CHECKSUMS + " lists more files than the manifest", "one entry per file is expected");
+        require(
+                sums.remaining() == 4,
+                folder,
+                StoreLayout.CHECKSUMS + " lists more files than the manifest",
+                "one entry per file is expected");
         return new TrajectoryStore(folder, manifest, List.copyOf(tasks), numbers, index, List.copyOf(files), arena);
     }
 
@@ -169,15 +174,21 @@ public final class TrajectoryStore implements AutoCloseable {
                     "build the store again from its source",
                     e);
         }
-        if (manifest == null || !StoreLayout.FORMAT.equals(manifest.format()) || manifest.version() != StoreLayout.VERSION) {
+        if (manifest == null
+                || !StoreLayout.FORMAT.equals(manifest.format())
+                || manifest.version() != StoreLayout.VERSION) {
             throw new UnsupportedFormatException(
                     "store " + folder + " was not opened",
-                    "its manifest says format " + (manifest == null ? null : manifest.format() + " version " + manifest.version()),
+                    "its manifest says format "
+                            + (manifest == null ? null : manifest.format() + " version " + manifest.version()),
                     "this version reads " + StoreLayout.FORMAT + " version " + StoreLayout.VERSION
                             + "; build the store again from its source");
         }
         require(
-                manifest.episodes() >= 0 && manifest.tasks() != null && manifest.sources() != null && manifest.provenance() != null,
+                manifest.episodes() >= 0
+                        && manifest.tasks() != null
+                        && manifest.sources() != null
+                        && manifest.provenance() != null,
                 folder,
                 StoreLayout.MANIFEST + " is incomplete",
                 "episodes, tasks, sources and provenance are required");
@@ -189,7 +200,8 @@ public final class TrajectoryStore implements AutoCloseable {
             return entry.info();
         } catch (IllegalArgumentException | NullPointerException e) {
             throw new CorruptStoreException(
-                    "store " + folder + ": task " + (entry == null ? null : entry.id()) + " of the manifest is not valid",
+                    "store " + folder + ": task " + (entry == null ? null : entry.id())
+                            + " of the manifest is not valid",
                     String.valueOf(e.getMessage()),
                     "build the store again from its source",
                     e);
@@ -198,10 +210,15 @@ public final class TrajectoryStore implements AutoCloseable {
 
     private static void checkTable(Path folder, ByteBuffer sums, byte[] manifest) {
         CRC32C crc = new CRC32C();
-        require(sums.capacity() >= 28, folder, StoreLayout.CHECKSUMS + " has " + sums.capacity() + " bytes", "it was cut off");
+        require(
+                sums.capacity() >= 28,
+                folder,
+                StoreLayout.CHECKSUMS + " has " + sums.capacity() + " bytes",
+                "it was cut off");
         crc.update(sums.array(), 0, sums.capacity() - 4);
         require(
-                sums.getInt(sums.capacity() - 4) == (int) crc.getValue() && sums.getLong() == StoreLayout.CHECKSUM_MAGIC,
+                sums.getInt(sums.capacity() - 4) == (int) crc.getValue()
+                        && sums.getLong() == StoreLayout.CHECKSUM_MAGIC,
                 folder,
                 StoreLayout.CHECKSUMS + " is damaged",
                 "its own checksum does not match");
@@ -223,9 +240,13 @@ public final class TrajectoryStore implements AutoCloseable {
     }
 
     @SuppressWarnings("restricted")
-    private static MemorySegment map(
-            Path folder, String name, ByteBuffer sums, List<CheckedFile> files, Arena arena) throws IOException {
-        require(sums.remaining() >= 16, folder, StoreLayout.CHECKSUMS + " has no entry for " + name, "it lists fewer files");
+    private static MemorySegment map(Path folder, String name, ByteBuffer sums, List<CheckedFile> files, Arena arena)
+            throws IOException {
+        require(
+                sums.remaining() >= 16,
+                folder,
+                StoreLayout.CHECKSUMS + " has no entry for " + name,
+                "it lists fewer files");
         long bytes = sums.getLong();
         int count = sums.getInt();
         require(
@@ -261,7 +282,11 @@ public final class TrajectoryStore implements AutoCloseable {
     private static byte[] readSmall(Path folder, String name) throws IOException {
         Path file = folder.resolve(name);
         long size = Files.size(file);
-        require(size <= MAX_MANIFEST_BYTES, folder, name + " has " + size + " bytes", "at most " + MAX_MANIFEST_BYTES + " are expected");
+        require(
+                size <= MAX_MANIFEST_BYTES,
+                folder,
+                name + " has " + size + " bytes",
+                "at most " + MAX_MANIFEST_BYTES + " are expected");
         return Files.readAllBytes(file);
     }
 
@@ -382,7 +407,8 @@ public final class TrajectoryStore implements AutoCloseable {
         Objects.checkFromIndexSize(dstOffset, Math.multiplyExact(length, width), dst.length);
         MemorySegment content = content(episode, column);
         long first = firstRow(episode, start, length);
-        MemorySegment.copy(content, StoreLayout.FLOAT, first * width * Float.BYTES, dst, dstOffset, (int) (length * width));
+        MemorySegment.copy(
+                content, StoreLayout.FLOAT, first * width * Float.BYTES, dst, dstOffset, (int) (length * width));
     }
 
     /**
@@ -401,7 +427,8 @@ public final class TrajectoryStore implements AutoCloseable {
         Objects.checkFromIndexSize(dstOffset, Math.multiplyExact(length, rowBytes), dst.length);
         long first = firstRow(episode, start, length);
         MemorySegment.copy(
-                content(episode, Column.IMAGE), ValueLayout.JAVA_BYTE, first * rowBytes, dst, dstOffset, (int) (length * rowBytes));
+                content(episode, Column.IMAGE), ValueLayout.JAVA_BYTE, first * rowBytes, dst, dstOffset, (int)
+                        (length * rowBytes));
     }
 
     /** A read-only view on rows {@code [start, start + length)} of a column; no copy, valid until the store closes. */
@@ -449,7 +476,8 @@ public final class TrajectoryStore implements AutoCloseable {
                 crc.update(file.content.asSlice(from, count).asByteBuffer());
                 if ((int) crc.getValue() != file.blocks[block]) {
                     throw new CorruptStoreException(
-                            "store " + folder + ": " + file.name + " is damaged in bytes " + from + " to " + (from + count),
+                            "store " + folder + ": " + file.name + " is damaged in bytes " + from + " to "
+                                    + (from + count),
                             "the checksum of block " + block + " does not match",
                             "build the store again from its source");
                 }
@@ -534,7 +562,8 @@ public final class TrajectoryStore implements AutoCloseable {
     }
 
     private IllegalArgumentException unknownTask(String taskId) {
-        return new IllegalArgumentException("store " + folder + " has no task " + taskId + "; it has " + taskNumbers.keySet());
+        return new IllegalArgumentException(
+                "store " + folder + " has no task " + taskId + "; it has " + taskNumbers.keySet());
     }
 
     private final class EpisodeList extends AbstractList<EpisodeInfo> implements RandomAccess {

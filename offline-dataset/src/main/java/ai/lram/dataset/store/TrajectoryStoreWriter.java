@@ -141,8 +141,7 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
         requireUsable();
         TaskWriter task = tasks.get(episode.taskId());
         if (task == null) {
-            throw new IllegalArgumentException(
-                    "task " + episode.taskId() + " was not added; known: " + tasks.keySet());
+            throw new IllegalArgumentException("task " + episode.taskId() + " was not added; known: " + tasks.keySet());
         }
         check(episode, task);
         if (episodes == Integer.MAX_VALUE) {
@@ -153,8 +152,8 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
             for (Map.Entry<Column, BlockFile> entry : task.files.entrySet()) {
                 switch (entry.getKey()) {
                     case IMAGE -> writeBytes(entry.getValue(), episode.image());
-                    case RETURN_TO_GO -> writeFloats(
-                            entry.getValue(), Episode.returnsToGo(episode.column(Column.REWARD)));
+                    case RETURN_TO_GO ->
+                        writeFloats(entry.getValue(), Episode.returnsToGo(episode.column(Column.REWARD)));
                     default -> writeFloats(entry.getValue(), episode.column(entry.getKey()));
                 }
             }
@@ -245,7 +244,10 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
             DurableFiles.deleteTree(folder);
         } catch (IOException e) {
             throw new StoreWriteException(
-                    "the unfinished store " + folder + " was not removed", String.valueOf(e.getMessage()), "remove it by hand", e);
+                    "the unfinished store " + folder + " was not removed",
+                    String.valueOf(e.getMessage()),
+                    "remove it by hand",
+                    e);
         }
     }
 
@@ -283,9 +285,8 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
             if (!episode.has(column)) {
                 throw malformed(episode, "has no column " + column.key(), "its task promises one");
             }
-            int width = column == Column.IMAGE
-                    ? episode.image().length / episode.length()
-                    : episode.width(column.key());
+            int width =
+                    column == Column.IMAGE ? episode.image().length / episode.length() : episode.width(column.key());
             if (width != task.info.width(column)) {
                 throw malformed(
                         episode,
@@ -307,7 +308,8 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
             if (!Float.isFinite(values[i])) {
                 throw malformed(
                         episode,
-                        "column " + column.key() + " holds " + values[i] + " at row " + i / width + ", element " + i % width,
+                        "column " + column.key() + " holds " + values[i] + " at row " + i / width + ", element "
+                                + i % width,
                         "training needs finite numbers");
             }
         }
@@ -395,8 +397,8 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
     }
 
     private static void removeAbandoned(Path parent, String prefix) throws IOException {
-        try (DirectoryStream<Path> entries =
-                Files.newDirectoryStream(parent, entry -> entry.getFileName().toString().startsWith(prefix))) {
+        try (DirectoryStream<Path> entries = Files.newDirectoryStream(
+                parent, entry -> entry.getFileName().toString().startsWith(prefix))) {
             for (Path entry : entries) {
                 if (!IN_USE.contains(entry) && isAbandoned(entry.resolve(StoreLayout.LOCK))) {
                     DurableFiles.deleteTree(entry);
@@ -441,7 +443,10 @@ public final class TrajectoryStoreWriter implements AutoCloseable {
         void noteIds(Episode episode) {
             int highest = highestId;
             for (float id : episode.column(Column.ACTION)) {
-                if (id < 0 || id != Math.rint(id) || id >= 1 << 24 || info.discreteActions() > 0 && id >= info.discreteActions()) {
+                if (id < 0
+                        || id != Math.rint(id)
+                        || id >= 1 << 24
+                        || info.discreteActions() > 0 && id >= info.discreteActions()) {
                     throw malformed(
                             episode,
                             "discrete action " + id,

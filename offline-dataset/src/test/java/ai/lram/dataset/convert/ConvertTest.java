@@ -51,7 +51,8 @@ class ConvertTest {
             sources.add(ImportSource.of(source(i), "env/task" + i, "env"));
         }
         ImportOptions options = new ImportOptions(Map.of("command", "test"), true);
-        ImportReport report = ImportJob.importDatasets(sources, folder.resolve("store"), options, ProgressListener.NONE);
+        ImportReport report =
+                ImportJob.importDatasets(sources, folder.resolve("store"), options, ProgressListener.NONE);
         assertEquals(33, report.episodes());
         assertEquals(List.of(), report.warnings());
         try (TrajectoryStore store = TrajectoryStore.open(folder.resolve("store"))) {
@@ -68,7 +69,9 @@ class ConvertTest {
                 int second = store.episodesOf("env/task" + i)[1];
                 assertEquals(i, store.episode(second).source());
                 Episode expected = TestEpisodes.episode(TestEpisodes.task("t", 2 + i, 1 + i % 2), 11, 100L * i + 1);
-                assertArrayEquals(expected.column(Column.ACTION), store.readEpisode(second).column(Column.ACTION));
+                assertArrayEquals(
+                        expected.column(Column.ACTION),
+                        store.readEpisode(second).column(Column.ACTION));
                 assertEquals(expected.episodeReturn(), store.episode(second).episodeReturn());
             }
         }
@@ -107,7 +110,8 @@ class ConvertTest {
                 stop,
                 assertThrows(
                         IllegalStateException.class,
-                        () -> ImportJob.importDataset(root, folder.resolve("store"), ImportOptions.defaults(), stopping)));
+                        () -> ImportJob.importDataset(
+                                root, folder.resolve("store"), ImportOptions.defaults(), stopping)));
         assertNothingBut("source0");
     }
 
@@ -139,9 +143,11 @@ class ConvertTest {
                 ProgressListener.NONE);
         try (TrajectoryStore store = TrajectoryStore.open(folder.resolve("store"))) {
             IllegalStateException stop = new IllegalStateException("stop");
-            assertThrows(IllegalStateException.class, () -> ExportJob.toLeRobot(store, "t", folder.resolve("out"), (done, total) -> {
-                throw stop;
-            }));
+            assertThrows(
+                    IllegalStateException.class,
+                    () -> ExportJob.toLeRobot(store, "t", folder.resolve("out"), (done, total) -> {
+                        throw stop;
+                    }));
             assertNothingBut("source0", "store");
             assertEquals(3, ExportJob.toLeRobot(store, "t", folder.resolve("out"), ProgressListener.NONE));
             assertThrows(
@@ -158,7 +164,9 @@ class ConvertTest {
 
     private void assertNothingBut(String... names) throws IOException {
         try (Stream<Path> left = Files.list(folder)) {
-            assertEquals(List.of(names), left.map(path -> path.getFileName().toString()).sorted().toList());
+            assertEquals(
+                    List.of(names),
+                    left.map(path -> path.getFileName().toString()).sorted().toList());
         }
     }
 }

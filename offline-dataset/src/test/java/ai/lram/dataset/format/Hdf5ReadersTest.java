@@ -70,15 +70,19 @@ class Hdf5ReadersTest {
     @Test
     void d4rlIsCutAfterTerminalsAndTimeoutsAndOnlyTerminalsAreDone() {
         Path file = d4rl(
-                new boolean[] {false, true, false, false, false, false}, new boolean[] {false, false, false, true, false, false});
-        try (DatasetReader reader = DatasetFormats.open(file, ReaderOptions.defaults().withTiming(125, 0))) {
+                new boolean[] {false, true, false, false, false, false},
+                new boolean[] {false, false, false, true, false, false});
+        try (DatasetReader reader =
+                DatasetFormats.open(file, ReaderOptions.defaults().withTiming(125, 0))) {
             assertEquals("D4RL HDF5", reader.format());
             List<Episode> episodes = readAll(reader);
-            assertEquals(List.of(2, 2, 2), episodes.stream().map(Episode::length).toList());
+            assertEquals(
+                    List.of(2, 2, 2), episodes.stream().map(Episode::length).toList());
             assertArrayEquals(new float[] {0, 1}, episodes.get(0).column(Column.DONE));
             assertArrayEquals(new float[] {0, 0}, episodes.get(1).column(Column.DONE));
             assertArrayEquals(new float[] {2, 4, 3, 6}, episodes.get(1).column(Column.ACTION));
-            assertArrayEquals(new float[] {4, 4.5f, -4, 5, 5.5f, -5}, episodes.get(2).column(Column.OBSERVATION));
+            assertArrayEquals(
+                    new float[] {4, 4.5f, -4, 5, 5.5f, -5}, episodes.get(2).column(Column.OBSERVATION));
             assertTrue(reader.warnings().getFirst().contains("no end mark"));
             assertEquals(125, reader.tasks().getFirst().rateHz());
             assertEquals("hopper", reader.tasks().getFirst().taskId());
@@ -89,8 +93,11 @@ class Hdf5ReadersTest {
     void d4rlWithoutTimeoutsNeedsAStepLimit() {
         Path file = d4rl(new boolean[7], null);
         assertThrows(MalformedDatasetException.class, () -> DatasetFormats.open(file));
-        try (DatasetReader reader = DatasetFormats.open(file, ReaderOptions.defaults().withTiming(0, 3))) {
-            assertEquals(List.of(3, 3, 1), readAll(reader).stream().map(Episode::length).toList());
+        try (DatasetReader reader =
+                DatasetFormats.open(file, ReaderOptions.defaults().withTiming(0, 3))) {
+            assertEquals(
+                    List.of(3, 3, 1),
+                    readAll(reader).stream().map(Episode::length).toList());
         }
     }
 
@@ -103,7 +110,8 @@ class Hdf5ReadersTest {
             hdf.putDataset("rewards", new float[3]);
             hdf.putDataset("terminals", new boolean[4]);
         }
-        MalformedDatasetException error = assertThrows(MalformedDatasetException.class, () -> DatasetFormats.open(file));
+        MalformedDatasetException error =
+                assertThrows(MalformedDatasetException.class, () -> DatasetFormats.open(file));
         assertTrue(error.getMessage().contains("rewards 3"), error.getMessage());
     }
 
@@ -123,8 +131,7 @@ class Hdf5ReadersTest {
             assertEquals(10, tenth.sourceEpisode());
             assertEquals(12, tenth.length());
             assertArrayEquals(new float[] {100, 0, 10}, Arrays.copyOf(tenth.column(Column.OBSERVATION), 3));
-            assertArrayEquals(
-                    new float[] {111, 11, 10}, Arrays.copyOfRange(tenth.column(Column.OBSERVATION), 33, 36));
+            assertArrayEquals(new float[] {111, 11, 10}, Arrays.copyOfRange(tenth.column(Column.OBSERVATION), 33, 36));
             assertEquals(1, tenth.column(Column.DONE)[11]);
             assertEquals(3, tenth.column(Column.ACTION)[11]);
         }
@@ -188,7 +195,9 @@ class Hdf5ReadersTest {
                 episode.putDataset("truncations", new boolean[steps]);
             }
         }
-        Files.writeString(data.resolve("metadata.json"), """
+        Files.writeString(
+                data.resolve("metadata.json"),
+                """
                 {"dataset_id": "maze/test-v0", "total_episodes": 12, "total_steps": 90, "data_format": "hdf5",
                  "jpeg_encoding": false, "action_space": "{\\"type\\": \\"Discrete\\", \\"n\\": 4, \\"start\\": 0}"}
                 """);
@@ -227,7 +236,8 @@ class Hdf5ReadersTest {
         try (DatasetReader reader = DatasetFormats.open(file)) {
             assertEquals("Minari HDF5", reader.format());
             List<Episode> episodes = readAll(reader);
-            assertEquals(List.of(4, 5, 6), episodes.stream().map(Episode::length).toList());
+            assertEquals(
+                    List.of(4, 5, 6), episodes.stream().map(Episode::length).toList());
             Episode second = episodes.get(1);
             assertArrayEquals(
                     new float[] {0, 100, 101, 1, 102, 103, 0, 104, 105, 1, 106, 107, 0, 108, 109},
@@ -239,7 +249,9 @@ class Hdf5ReadersTest {
         try (DatasetReader reader = DatasetFormats.open(resource("h5py-d4rl.hdf5"))) {
             assertEquals("D4RL HDF5", reader.format());
             List<Episode> episodes = readAll(reader);
-            assertEquals(List.of(20, 10, 10, 10), episodes.stream().map(Episode::length).toList());
+            assertEquals(
+                    List.of(20, 10, 10, 10),
+                    episodes.stream().map(Episode::length).toList());
             assertEquals(1, episodes.get(0).column(Column.DONE)[19]);
             assertEquals(0, episodes.get(1).column(Column.DONE)[9]);
             assertEquals(199, episodes.get(3).column(Column.OBSERVATION)[39]);
@@ -267,7 +279,8 @@ class Hdf5ReadersTest {
         Random random = new Random(7);
         int refused = 0;
         for (int i = 0; i < 100; i++) {
-            byte[] damaged = i % 2 == 0 ? Arrays.copyOf(original, 1 + random.nextInt(original.length / 2)) : original.clone();
+            byte[] damaged =
+                    i % 2 == 0 ? Arrays.copyOf(original, 1 + random.nextInt(original.length / 2)) : original.clone();
             damaged[random.nextInt(damaged.length)] ^= (byte) (1 << random.nextInt(8));
             Files.write(file, damaged);
             try (DatasetReader reader = DatasetFormats.open(file)) {
@@ -283,7 +296,8 @@ class Hdf5ReadersTest {
     @Test
     void unknownPathsSayWhatIsKnown() throws IOException {
         assertThrows(DatasetReadException.class, () -> DatasetFormats.open(folder.resolve("none")));
-        UnsupportedFormatException error = assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(folder));
+        UnsupportedFormatException error =
+                assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(folder));
         assertTrue(error.getMessage().contains("LeRobot") && error.getMessage().contains("D4RL"), error.getMessage());
         Path pickle = Files.writeString(folder.resolve("000000001.pkl"), "x");
         assertTrue(assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(pickle))

@@ -21,7 +21,8 @@ import org.apache.parquet.schema.Type;
 
 /** A LeRobot v3.0 data set of one row with an image column, laid out as Arrow writes it: struct of bytes and path. */
 final class ImageTable {
-    private static final MessageType SCHEMA = MessageTypeParser.parseMessageType("""
+    private static final MessageType SCHEMA = MessageTypeParser.parseMessageType(
+            """
             message schema {
               optional group observation_image { optional binary bytes; optional binary path (UTF8); }
               optional float action;
@@ -34,7 +35,9 @@ final class ImageTable {
     static void write(Path root, byte[] encoded) throws IOException {
         Files.createDirectories(root.resolve("data/chunk-000"));
         Files.createDirectories(root.resolve("meta/episodes/chunk-000"));
-        Files.writeString(root.resolve("meta/info.json"), """
+        Files.writeString(
+                root.resolve("meta/info.json"),
+                """
                 {"codebase_version": "v3.0", "fps": 10, "total_episodes": 1, "total_frames": 1,
                  "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet", "video_path": null,
                  "features": {"observation.image": {"dtype": "image", "shape": [2, 3, 3], "names": null},
@@ -49,7 +52,12 @@ final class ImageTable {
             tasks.write(new ParquetTableWriter.Batch(1, List.of(new long[] {0}, new String[] {"look"})));
         }
         List<String> names = List.of(
-                "episode_index", "length", "data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index");
+                "episode_index",
+                "length",
+                "data/chunk_index",
+                "data/file_index",
+                "dataset_from_index",
+                "dataset_to_index");
         try (ParquetTableWriter episodes = new ParquetTableWriter(
                 root.resolve("meta/episodes/chunk-000/file-000.parquet"),
                 names.stream()
@@ -58,7 +66,9 @@ final class ImageTable {
                 Map.of())) {
             episodes.write(new ParquetTableWriter.Batch(
                     1,
-                    List.of(new long[] {0}, new long[] {1}, new long[] {0}, new long[] {0}, new long[] {0}, new long[] {1})));
+                    List.of(new long[] {0}, new long[] {1}, new long[] {0}, new long[] {0}, new long[] {0}, new long[] {
+                        1
+                    })));
         }
         try (ParquetWriter<byte[]> writer = new Builder(root.resolve("data/chunk-000/file-000.parquet")).build()) {
             writer.write(encoded);

@@ -16,7 +16,10 @@ import ai.lram.dataset.MalformedDatasetException;
 import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.TestEpisodes;
 import ai.lram.dataset.UnsupportedFormatException;
+import java.awt.image.BufferedImage;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -26,15 +29,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.function.UnaryOperator;
-import java.util.stream.Stream;
-import java.util.regex.Pattern;
 import java.util.regex.Matcher;
-import java.io.UncheckedIOException;
-import org.apache.parquet.hadoop.metadata.CompressionCodecName;
-import org.apache.parquet.bytes.BytesInput;
-import java.awt.image.BufferedImage;
-import java.io.ByteArrayOutputStream;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import javax.imageio.ImageIO;
+import org.apache.parquet.bytes.BytesInput;
+import org.apache.parquet.hadoop.metadata.CompressionCodecName;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -106,7 +106,8 @@ class LeRobotReaderTest {
 
     @Test
     void observationFeaturesAreConcatenatedInTheOrderAskedFor() {
-        LeRobotSchema schema = LeRobotSchema.of("r", 10, FeatureSpec.vector("o", 2), FeatureSpec.vector("a", 1), false, false)
+        LeRobotSchema schema = LeRobotSchema.of(
+                        "r", 10, FeatureSpec.vector("o", 2), FeatureSpec.vector("a", 1), false, false)
                 .with(FeatureSpec.vector("observation.force", 1));
         try (LeRobotWriter writer = LeRobotWriter.open(data(), schema)) {
             writer.append(Episode.builder("t", 2)
@@ -115,18 +116,22 @@ class LeRobotReaderTest {
                     .column("observation.force", new float[] {8, 9})
                     .build());
         }
-        Episode episode = readAll(ReaderOptions.defaults()
-                        .withObservations(List.of("observation.force", "observation.state")))
+        Episode episode = readAll(
+                        ReaderOptions.defaults().withObservations(List.of("observation.force", "observation.state")))
                 .getFirst();
         assertArrayEquals(new float[] {8, 1, 2, 9, 3, 4}, episode.column(Column.OBSERVATION));
         assertThrows(
-                MalformedDatasetException.class, () -> readAll(ReaderOptions.defaults().withObservations(List.of("nope"))));
-        assertThrows(MalformedDatasetException.class, () -> readAll(ReaderOptions.defaults().withAction("nope")));
+                MalformedDatasetException.class,
+                () -> readAll(ReaderOptions.defaults().withObservations(List.of("nope"))));
+        assertThrows(
+                MalformedDatasetException.class,
+                () -> readAll(ReaderOptions.defaults().withAction("nope")));
     }
 
     @Test
     void discreteActionsAndEndMarksKeepTheirTypes() {
-        LeRobotSchema schema = LeRobotSchema.of("r", 10, FeatureSpec.vector("o", 1), FeatureSpec.discrete("a"), true, true);
+        LeRobotSchema schema =
+                LeRobotSchema.of("r", 10, FeatureSpec.vector("o", 1), FeatureSpec.discrete("a"), true, true);
         try (LeRobotWriter writer = LeRobotWriter.open(data(), schema)) {
             writer.append(Episode.builder("t", 3)
                     .column("observation", new float[3])
@@ -155,8 +160,11 @@ class LeRobotReaderTest {
                         .build());
             }
         }
-        assertEquals(List.of("d/push", "d/pull", "d/push"), readAll().stream().map(Episode::taskId).toList());
-        try (DatasetReader reader = DatasetFormats.open(data(), ReaderOptions.defaults().withTask("one", "dom"))) {
+        assertEquals(
+                List.of("d/push", "d/pull", "d/push"),
+                readAll().stream().map(Episode::taskId).toList());
+        try (DatasetReader reader =
+                DatasetFormats.open(data(), ReaderOptions.defaults().withTask("one", "dom"))) {
             assertEquals(1, reader.tasks().size());
             assertEquals("one", reader.tasks().getFirst().taskId());
             assertEquals(1, reader.warnings().size());
@@ -167,7 +175,9 @@ class LeRobotReaderTest {
     void readsOldPerEpisodeFilesAndToleratesMissingVideos() throws IOException {
         Files.createDirectories(data().resolve("meta"));
         Files.createDirectories(data().resolve("data/chunk-000"));
-        Files.writeString(data().resolve("meta/info.json"), """
+        Files.writeString(
+                data().resolve("meta/info.json"),
+                """
                 {"codebase_version": "v2.1", "fps": 10, "robot_type": "x", "total_episodes": 2, "total_frames": 5,
                  "chunks_size": 1000, "unknown": [1],
                  "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
@@ -177,7 +187,9 @@ class LeRobotReaderTest {
                   "observation.images.cam": {"dtype": "video", "shape": [4, 4, 3], "names": null}}}
                 """);
         Files.writeString(data().resolve("meta/tasks.jsonl"), "{\"task_index\": 0, \"task\": \"go\"}\n");
-        Files.writeString(data().resolve("meta/episodes.jsonl"), """
+        Files.writeString(
+                data().resolve("meta/episodes.jsonl"),
+                """
                 {"episode_index": 0, "tasks": ["go"], "length": 2}
                 {"episode_index": 1, "tasks": ["go"], "length": 3}
                 """);
@@ -204,10 +216,15 @@ class LeRobotReaderTest {
         Files.createDirectories(video.getParent());
         Files.createFile(video);
         try (DatasetReader reader = DatasetFormats.open(data())) {
-            assertEquals(List.of("a", "b"), reader.tasks().getFirst().observation().orElseThrow().names());
-            assertArrayEquals(new float[] {0.5f, 1.5f, 2.5f, 3.5f}, reader.next().column(Column.OBSERVATION));
+            assertEquals(
+                    List.of("a", "b"),
+                    reader.tasks().getFirst().observation().orElseThrow().names());
+            assertArrayEquals(
+                    new float[] {0.5f, 1.5f, 2.5f, 3.5f}, reader.next().column(Column.OBSERVATION));
             assertEquals(3, reader.next().length());
-            assertTrue(reader.warnings().getFirst().contains("1 of 2 episodes"), reader.warnings().toString());
+            assertTrue(
+                    reader.warnings().getFirst().contains("1 of 2 episodes"),
+                    reader.warnings().toString());
         }
         Files.delete(data().resolve("data/chunk-000/episode_000001.parquet"));
         assertThrows(DatasetReadException.class, this::readAll);
@@ -237,7 +254,9 @@ class LeRobotReaderTest {
             edit("meta/info.json", text -> text.replaceFirst(Pattern.quote(lie[0]), Matcher.quoteReplacement(lie[1])));
             MalformedDatasetException error =
                     assertThrows(MalformedDatasetException.class, this::readAll, lie[0] + " -> " + lie[1]);
-            assertTrue(error.getMessage().contains("; why: ") && error.getMessage().contains("; fix: "), error.getMessage());
+            assertTrue(
+                    error.getMessage().contains("; why: ") && error.getMessage().contains("; fix: "),
+                    error.getMessage());
             edit("meta/info.json", text -> text.replaceFirst(Pattern.quote(lie[1]), Matcher.quoteReplacement(lie[0])));
         }
         assertEquals(4, readAll().size());
@@ -293,9 +312,12 @@ class LeRobotReaderTest {
                 continue;
             }
             for (int e = 0; e < 3; e++) {
-                assertArrayEquals(written.get(e).column(Column.OBSERVATION), read.get(e).column(Column.OBSERVATION));
-                assertArrayEquals(written.get(e).column(Column.ACTION), read.get(e).column(Column.ACTION));
-                assertArrayEquals(written.get(e).column(Column.REWARD), read.get(e).column(Column.REWARD));
+                assertArrayEquals(
+                        written.get(e).column(Column.OBSERVATION), read.get(e).column(Column.OBSERVATION));
+                assertArrayEquals(
+                        written.get(e).column(Column.ACTION), read.get(e).column(Column.ACTION));
+                assertArrayEquals(
+                        written.get(e).column(Column.REWARD), read.get(e).column(Column.REWARD));
             }
         }
         assertTrue(refused > 100, refused + " of 300 refused");
@@ -326,15 +348,12 @@ class LeRobotReaderTest {
                 for (int size : new int[] {0, 4999, 5001, Integer.MAX_VALUE}) {
                     assertThrows(
                             IOException.class,
-                            () -> codecs.getDecompressor(codec)
-                                    .decompress(BytesInput.from(packed), size),
+                            () -> codecs.getDecompressor(codec).decompress(BytesInput.from(packed), size),
                             codec + " " + size);
                 }
             }
         }
-        assertThrows(
-                UnsupportedFormatException.class,
-                () -> codecs.getDecompressor(CompressionCodecName.BROTLI));
+        assertThrows(UnsupportedFormatException.class, () -> codecs.getDecompressor(CompressionCodecName.BROTLI));
     }
 
     @Test
@@ -349,7 +368,8 @@ class LeRobotReaderTest {
         var png = new ByteArrayOutputStream();
         ImageIO.write(frame, "png", png);
         ImageTable.write(data(), png.toByteArray());
-        Episode episode = readAll(ReaderOptions.defaults().withImage("observation.image")).getFirst();
+        Episode episode =
+                readAll(ReaderOptions.defaults().withImage("observation.image")).getFirst();
         assertArrayEquals(
                 new byte[] {0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25}, episode.image());
         edit("meta/info.json", text -> text.replace("[2, 3, 3]", "[4, 3, 3]"));

@@ -44,7 +44,14 @@ class LeRobotWriterTest {
         assertEquals("0:2", info.path("splits").path("train").asText());
         assertTrue(info.path("video_path").isNull());
         for (String name : List.of(
-                "observation.state", "action", "next.reward", "timestamp", "frame_index", "episode_index", "index", "task_index")) {
+                "observation.state",
+                "action",
+                "next.reward",
+                "timestamp",
+                "frame_index",
+                "episode_index",
+                "index",
+                "task_index")) {
             assertTrue(info.path("features").has(name), name);
         }
         JsonNode reward = LeRobotInfo.json(folder.resolve("meta/stats.json")).path("next.reward");
@@ -54,9 +61,17 @@ class LeRobotWriterTest {
         assertEquals(Math.sqrt(3.5), reward.path("std").path(0).asDouble(), 1e-12);
         assertEquals(4, reward.path("count").path(0).asInt());
         try (ParquetColumns table = ParquetColumns.open(folder.resolve("meta/episodes/chunk-000/file-001.parquet"))) {
-            assertTrue(table.names().containsAll(List.of(
-                    "episode_index", "tasks", "length", "data/chunk_index", "data/file_index", "dataset_from_index",
-                    "dataset_to_index", "stats/observation.state/q99", "meta/episodes/file_index")));
+            assertTrue(table.names()
+                    .containsAll(List.of(
+                            "episode_index",
+                            "tasks",
+                            "length",
+                            "data/chunk_index",
+                            "data/file_index",
+                            "dataset_from_index",
+                            "dataset_to_index",
+                            "stats/observation.state/q99",
+                            "meta/episodes/file_index")));
             ParquetColumns.Group row = table.all(List.of(
                     new ParquetColumns.Want("dataset_from_index", ParquetColumns.As.LONGS, 1),
                     new ParquetColumns.Want("stats/next.reward/q50", ParquetColumns.As.DOUBLE_LISTS, 0)));
@@ -82,7 +97,11 @@ class LeRobotWriterTest {
         JsonNode two = LeRobotInfo.json(folder.resolve("again/meta/stats.json")).path("observation.state");
         for (String name : List.of("mean", "std", "min", "max", "q50")) {
             for (int i = 0; i < 5; i++) {
-                assertEquals(one.path(name).path(i).asDouble(), two.path(name).path(i).asDouble(), 1e-9, name);
+                assertEquals(
+                        one.path(name).path(i).asDouble(),
+                        two.path(name).path(i).asDouble(),
+                        1e-9,
+                        name);
             }
         }
     }
@@ -167,7 +186,9 @@ class LeRobotWriterTest {
     @Test
     void episodesWithoutTheDeclaredColumnsAreRefusedAndTheWriterGoesOn() {
         try (LeRobotWriter writer = LeRobotWriter.open(folder, SCHEMA)) {
-            Episode bare = Episode.builder("arm", 2).column(Column.OBSERVATION, new float[10]).build();
+            Episode bare = Episode.builder("arm", 2)
+                    .column(Column.OBSERVATION, new float[10])
+                    .build();
             assertThrows(MalformedDatasetException.class, () -> writer.append(bare));
             writer.append(TestEpisodes.episode(TASK, 5, 1));
         }
@@ -196,7 +217,8 @@ class LeRobotWriterTest {
                 List.of("rad", "m"),
                 List.of(-1.0, -2.0),
                 List.of(1.0, 2.0));
-        TaskInfo task = TaskInfo.of("t", "d", observation, FeatureSpec.discrete("a"), 10, true).withDiscreteActions(9);
+        TaskInfo task = TaskInfo.of("t", "d", observation, FeatureSpec.discrete("a"), 10, true)
+                .withDiscreteActions(9);
         try (LeRobotWriter writer = LeRobotWriter.open(folder, LeRobotSchema.of(task))) {
             writer.append(TestEpisodes.episode(task, 5, 1));
         }
@@ -210,8 +232,10 @@ class LeRobotWriterTest {
 
     @Test
     void schemasThatLeRobotCannotExpressAreRefused() {
-        assertThrows(IllegalArgumentException.class, () -> LeRobotSchema.of(
-                TaskInfo.of("t", "d", FeatureSpec.vector("o", 1), FeatureSpec.vector("a", 1), 12.5, false)));
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> LeRobotSchema.of(
+                        TaskInfo.of("t", "d", FeatureSpec.vector("o", 1), FeatureSpec.vector("a", 1), 12.5, false)));
         assertThrows(IllegalArgumentException.class, () -> LeRobotSchema.of(TestEpisodes.imageTask("g")));
         assertThrows(IllegalArgumentException.class, () -> SCHEMA.with(FeatureSpec.vector("timestamp", 1)));
         assertThrows(IllegalArgumentException.class, () -> SCHEMA.with(FeatureSpec.vector("action", 1)));

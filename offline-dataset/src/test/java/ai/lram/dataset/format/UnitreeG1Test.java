@@ -34,7 +34,9 @@ class UnitreeG1Test {
             assertEquals(26, task.observationWidth());
             assertEquals(26, task.actionWidth());
             assertEquals(30, task.rateHz());
-            assertEquals("kLeftShoulderPitch", task.observation().orElseThrow().names().getFirst());
+            assertEquals(
+                    "kLeftShoulderPitch",
+                    task.observation().orElseThrow().names().getFirst());
             assertEquals("Pick up the yellow bottle on the table.", task.instruction());
             assertFalse(task.hasRewards() || task.isDiscrete() || task.hasImages());
             Episode first = reader.next();
@@ -64,11 +66,12 @@ class UnitreeG1Test {
     void survivesStoreAndLeRobotV3Unchanged() {
         Path source = RealData.require("unitree-g1-bottle");
         long[] progress = new long[2];
-        ImportReport report = ImportJob.importDataset(source, folder.resolve("store"), ImportOptions.defaults(), (done, total) -> {
-            assertTrue(done >= progress[0]);
-            progress[0] = done;
-            progress[1] = total;
-        });
+        ImportReport report =
+                ImportJob.importDataset(source, folder.resolve("store"), ImportOptions.defaults(), (done, total) -> {
+                    assertTrue(done >= progress[0]);
+                    progress[0] = done;
+                    progress[1] = total;
+                });
         assertEquals(35_965, report.rows());
         assertArrayEquals(new long[] {35_965, 35_965}, progress);
         assertEquals(1, report.warnings().size());
@@ -82,7 +85,9 @@ class UnitreeG1Test {
                 DatasetReader copy = DatasetFormats.open(folder.resolve("v3"))) {
             assertEquals("LeRobot v3.0", copy.format());
             assertEquals(original.rowCount(), copy.rowCount());
-            assertEquals(original.tasks().getFirst().action(), copy.tasks().getFirst().action());
+            assertEquals(
+                    original.tasks().getFirst().action(),
+                    copy.tasks().getFirst().action());
             for (Episode expected = original.next(); expected != null; expected = original.next()) {
                 Episode actual = copy.next();
                 assertEquals(expected.sourceEpisode(), actual.sourceEpisode());

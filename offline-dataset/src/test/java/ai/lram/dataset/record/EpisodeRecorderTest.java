@@ -69,9 +69,12 @@ class EpisodeRecorderTest {
             EpisodeRecorder.RunningEpisode episode = recorder.begin("task");
             assertThrows(MalformedDatasetException.class, episode::finish);
             episode.append(new float[4], new float[2], 1, false, 10);
-            assertThrows(MalformedDatasetException.class, () -> episode.append(new float[5], new float[2], 0, false, 11));
-            assertThrows(MalformedDatasetException.class, () -> episode.append(new float[4], new float[1], 0, false, 11));
-            assertThrows(MalformedDatasetException.class, () -> episode.append(new float[4], new float[2], 0, false, 10));
+            assertThrows(
+                    MalformedDatasetException.class, () -> episode.append(new float[5], new float[2], 0, false, 11));
+            assertThrows(
+                    MalformedDatasetException.class, () -> episode.append(new float[4], new float[1], 0, false, 11));
+            assertThrows(
+                    MalformedDatasetException.class, () -> episode.append(new float[4], new float[2], 0, false, 10));
             assertThrows(
                     MalformedDatasetException.class,
                     () -> episode.append(new float[] {0, 0, Float.NaN, 0}, new float[2], 0, false, 11));
@@ -81,7 +84,8 @@ class EpisodeRecorderTest {
             for (int i = 1; i < 100; i++) {
                 episode.append(new float[4], new float[2], 1, false, 10 + i);
             }
-            assertThrows(MalformedDatasetException.class, () -> episode.append(new float[4], new float[2], 0, false, 999));
+            assertThrows(
+                    MalformedDatasetException.class, () -> episode.append(new float[4], new float[2], 0, false, 999));
             assertEquals(100, episode.length());
             episode.finish();
         }

@@ -27,7 +27,11 @@ final class RecordingProcess {
         int steps = length(number);
         for (int t = 0; t < steps; t++) {
             episode.append(
-                    new float[] {number, t, number * 1000f + t, -t}, new float[] {t, number}, t, t == steps - 1, 10_000_000L * t + 5);
+                    new float[] {number, t, number * 1000f + t, -t},
+                    new float[] {t, number},
+                    t,
+                    t == steps - 1,
+                    10_000_000L * t + 5);
         }
     }
 

@@ -60,7 +60,11 @@ class SamplerTest {
         EpisodeSplit split = EpisodeSplit.random(store, 0.1, 7);
         assertEquals(4, count(split.heldOut(), "big"));
         assertEquals(1, count(split.heldOut(), "small"));
-        assertEquals(50, IntStream.concat(Arrays.stream(split.training()), Arrays.stream(split.heldOut())).distinct().count());
+        assertEquals(
+                50,
+                IntStream.concat(Arrays.stream(split.training()), Arrays.stream(split.heldOut()))
+                        .distinct()
+                        .count());
         assertEquals(split, EpisodeSplit.random(store, 0.1, 7));
         assertNotEquals(split, EpisodeSplit.random(store, 0.1, 8));
         assertEquals(0, EpisodeSplit.random(store, 0, 7).heldOut().length);
@@ -79,7 +83,9 @@ class SamplerTest {
     }
 
     private long count(int[] episodes, String task) {
-        return Arrays.stream(episodes).filter(e -> store.episode(e).taskId().equals(task)).count();
+        return Arrays.stream(episodes)
+                .filter(e -> store.episode(e).taskId().equals(task))
+                .count();
     }
 
     @Test
@@ -102,7 +108,8 @@ class SamplerTest {
         }
         assertEquals(rows, statistics.count());
         assertEquals(sum / rows, statistics.mean()[1], 1e-12);
-        assertEquals(Math.sqrt(squares / rows - sum / rows * sum / rows), statistics.std()[1], 1e-12);
+        assertEquals(
+                Math.sqrt(squares / rows - sum / rows * sum / rows), statistics.std()[1], 1e-12);
         assertEquals(max, statistics.max()[1]);
         assertTrue(statistics.min()[1] <= statistics.q01()[1]
                 && statistics.q10()[1] < statistics.q50()[1]
@@ -121,8 +128,11 @@ class SamplerTest {
         Window window = new Window();
         for (int i = 0; i < draws; i++) {
             sampler.next(window);
-            assertTrue(window.start() >= 0 && window.length() >= 1
-                    && window.start() + window.length() <= store.length(window.episode()), window.toString());
+            assertTrue(
+                    window.start() >= 0
+                            && window.length() >= 1
+                            && window.start() + window.length() <= store.length(window.episode()),
+                    window.toString());
             ends.merge(window.episode() + ":" + (window.start() + window.length()), 1, Integer::sum);
         }
         return ends;
@@ -136,7 +146,9 @@ class SamplerTest {
         Map<String, Integer> ends =
                 draw(WindowSampler.builder(store, two).windowLength(8).seed(3).build(), draws);
         assertEquals(rows, ends.size());
-        double chi = ends.values().stream().mapToDouble(n -> (n - 400.0) * (n - 400.0) / 400).sum();
+        double chi = ends.values().stream()
+                .mapToDouble(n -> (n - 400.0) * (n - 400.0) / 400)
+                .sum();
         assertTrue(chi < rows + 5 * Math.sqrt(2.0 * rows), "chi-squared " + chi + " at " + rows + " cells");
     }
 
@@ -145,20 +157,25 @@ class SamplerTest {
         int[] one = {0};
         int length = store.length(0);
         assertTrue(draw(WindowSampler.builder(store, one).build(), 2000).containsKey("0:" + length));
-        Map<String, Integer> published =
-                draw(WindowSampler.builder(store, one).lastTransitionUnseen(true).build(), 2000);
+        Map<String, Integer> published = draw(
+                WindowSampler.builder(store, one).lastTransitionUnseen(true).build(), 2000);
         assertEquals(length - 1, published.size());
         assertTrue(published.containsKey("0:1") && !published.containsKey("0:" + length));
         int single = store.episodesOf("small")[0];
         assertEquals(1, store.length(single));
         assertEquals(
                 Map.of(single + ":1", 10),
-                draw(WindowSampler.builder(store, new int[] {single}).lastTransitionUnseen(true).build(), 10));
+                draw(
+                        WindowSampler.builder(store, new int[] {single})
+                                .lastTransitionUnseen(true)
+                                .build(),
+                        10));
     }
 
     @Test
     void windowsReachBackToTheWindowLengthOrTheStart() {
-        WindowSampler sampler = WindowSampler.builder(store, all).windowLength(8).build();
+        WindowSampler sampler =
+                WindowSampler.builder(store, all).windowLength(8).build();
         Window window = new Window();
         for (int i = 0; i < 2000; i++) {
             sampler.next(window);
@@ -180,7 +197,12 @@ class SamplerTest {
         int[] one = {0};
         assertEquals(
                 store.length(0) - 7,
-                draw(WindowSampler.builder(store, one).windowLength(8).mode(WindowSampler.Mode.FULL_LENGTH).build(), 3000)
+                draw(
+                                WindowSampler.builder(store, one)
+                                        .windowLength(8)
+                                        .mode(WindowSampler.Mode.FULL_LENGTH)
+                                        .build(),
+                                3000)
                         .size());
     }
 
@@ -201,18 +223,24 @@ class SamplerTest {
 
     @Test
     void mixingFollowsTurnsEqualSharesOrSize() {
-        assertEquals(List.of("big", "small"), WindowSampler.builder(store, all).build().groupNames());
+        assertEquals(
+                List.of("big", "small"),
+                WindowSampler.builder(store, all).build().groupNames());
         assertEquals(500, smallShare(WindowSampler.Mixing.ROUND_ROBIN), 0);
         assertEquals(500, smallShare(WindowSampler.Mixing.UNIFORM), 80);
         double rows = store.rowCount("small") * 1000.0 / store.rowCount();
         assertEquals(rows, smallShare(WindowSampler.Mixing.PROPORTIONAL), 40);
         assertEquals(
                 List.of("test"),
-                WindowSampler.builder(store, all).groupBy(WindowSampler.GroupBy.DOMAIN).build().groupNames());
+                WindowSampler.builder(store, all)
+                        .groupBy(WindowSampler.GroupBy.DOMAIN)
+                        .build()
+                        .groupNames());
     }
 
     private int smallShare(WindowSampler.Mixing mixing) {
-        WindowSampler sampler = WindowSampler.builder(store, all).mixing(mixing).seed(1).build();
+        WindowSampler sampler =
+                WindowSampler.builder(store, all).mixing(mixing).seed(1).build();
         Window window = new Window();
         int small = 0;
         for (int i = 0; i < 1000; i++) {
@@ -225,13 +253,15 @@ class SamplerTest {
     @Test
     void aRestoredSamplerDrawsWhatTheFirstWouldHaveDrawn() {
         for (WindowSampler.Mixing mixing : WindowSampler.Mixing.values()) {
-            WindowSampler first = WindowSampler.builder(store, all).mixing(mixing).seed(9).build();
+            WindowSampler first =
+                    WindowSampler.builder(store, all).mixing(mixing).seed(9).build();
             Window window = new Window();
             for (int i = 0; i < 37; i++) {
                 first.next(window);
             }
             long[] state = first.state();
-            WindowSampler resumed = WindowSampler.builder(store, all).mixing(mixing).seed(1).build();
+            WindowSampler resumed =
+                    WindowSampler.builder(store, all).mixing(mixing).seed(1).build();
             resumed.restore(state);
             Window other = new Window();
             for (int i = 0; i < 100; i++) {
@@ -245,14 +275,16 @@ class SamplerTest {
     @Test
     void statesOfOtherSettingsAreRefused() {
         long[] state = WindowSampler.builder(store, all).build().state();
-        WindowSampler longer = WindowSampler.builder(store, all).windowLength(51).build();
+        WindowSampler longer =
+                WindowSampler.builder(store, all).windowLength(51).build();
         assertThrows(IllegalArgumentException.class, () -> longer.restore(state));
-        WindowSampler fewer = WindowSampler.builder(store, Arrays.copyOf(all, 40)).build();
+        WindowSampler fewer =
+                WindowSampler.builder(store, Arrays.copyOf(all, 40)).build();
         assertThrows(IllegalArgumentException.class, () -> fewer.restore(state));
         WindowSampler same = WindowSampler.builder(store, all).build();
         assertThrows(IllegalArgumentException.class, () -> same.restore(new long[3]));
         same.restore(state);
-        assertThrows(
-                IllegalArgumentException.class, () -> WindowSampler.builder(store, new int[0]).build());
+        assertThrows(IllegalArgumentException.class, () -> WindowSampler.builder(store, new int[0])
+                .build());
     }
 }

@@ -117,7 +117,8 @@ class TrajectoryStoreTest {
                 MemorySegment segment = arena.allocate(rows.length * 4L + 12, 4);
                 store.readWindow(episode, start, length, column, segment, 12);
                 assertArrayEquals(rows, segment.asSlice(12).toArray(ValueLayout.JAVA_FLOAT));
-                assertArrayEquals(rows, store.window(episode, start, length, column).toArray(StoreLayout.FLOAT));
+                assertArrayEquals(
+                        rows, store.window(episode, start, length, column).toArray(StoreLayout.FLOAT));
             }
         }
     }
@@ -196,7 +197,8 @@ class TrajectoryStoreTest {
             store.verify();
             assertEquals(300, store.episodeCount());
             assertArrayEquals(
-                    TestEpisodes.episode(TestEpisodes.task("t149", 5, 1), 2, 149).column(Column.OBSERVATION),
+                    TestEpisodes.episode(TestEpisodes.task("t149", 5, 1), 2, 149)
+                            .column(Column.OBSERVATION),
                     store.readEpisode(299).column(Column.OBSERVATION));
         }
     }
@@ -269,18 +271,20 @@ class TrajectoryStoreTest {
             writer.addTask(GAME);
             Episode wide = TestEpisodes.episode(TestEpisodes.task("arm", 8, 3), 4, 1);
             assertThrows(MalformedDatasetException.class, () -> writer.append(wide));
-            Episode bare = Episode.builder("arm", 2).column(Column.OBSERVATION, new float[14]).build();
+            Episode bare = Episode.builder("arm", 2)
+                    .column(Column.OBSERVATION, new float[14])
+                    .build();
             assertThrows(MalformedDatasetException.class, () -> writer.append(bare));
             Episode poisoned = TestEpisodes.episode(ARM, 4, 2);
             poisoned.column(Column.OBSERVATION)[9] = Float.NaN;
-            MalformedDatasetException error = assertThrows(MalformedDatasetException.class, () -> writer.append(poisoned));
+            MalformedDatasetException error =
+                    assertThrows(MalformedDatasetException.class, () -> writer.append(poisoned));
             assertTrue(error.getMessage().contains("row 1, element 2"), error.getMessage());
             Episode fractional = TestEpisodes.episode(GAME, 4, 3);
             fractional.column(Column.ACTION)[0] = 0.5f;
             assertThrows(MalformedDatasetException.class, () -> writer.append(fractional));
             assertThrows(IllegalArgumentException.class, () -> writer.append(TestEpisodes.episode(CART, 1, 1)));
-            assertThrows(
-                    MalformedDatasetException.class, () -> writer.addTask(TestEpisodes.task("arm", 8, 3)));
+            assertThrows(MalformedDatasetException.class, () -> writer.addTask(TestEpisodes.task("arm", 8, 3)));
             writer.append(TestEpisodes.episode(ARM, 4, 4));
             writer.commit();
         }
@@ -306,7 +310,8 @@ class TrajectoryStoreTest {
                 byte[] damaged = original.clone();
                 damaged[random.nextInt(damaged.length)] ^= (byte) (1 << random.nextInt(8));
                 Files.write(file, damaged);
-                DatasetException error = assertThrows(DatasetException.class, () -> openAndVerify(target), file.toString());
+                DatasetException error =
+                        assertThrows(DatasetException.class, () -> openAndVerify(target), file.toString());
                 assertTrue(
                         error instanceof CorruptStoreException || error instanceof UnsupportedFormatException,
                         error.toString());
@@ -328,12 +333,21 @@ class TrajectoryStoreTest {
             byte[] original = Files.readAllBytes(file);
             for (int size : new int[] {0, 1, original.length / 2, original.length - 1}) {
                 Files.write(file, Arrays.copyOf(original, size));
-                assertThrows(DatasetException.class, () -> TrajectoryStore.open(target).close(), file + " cut to " + size);
+                assertThrows(
+                        DatasetException.class,
+                        () -> TrajectoryStore.open(target).close(),
+                        file + " cut to " + size);
             }
             Files.write(file, Arrays.copyOf(original, original.length + 1));
-            assertThrows(CorruptStoreException.class, () -> TrajectoryStore.open(target).close(), file + " extended");
+            assertThrows(
+                    CorruptStoreException.class,
+                    () -> TrajectoryStore.open(target).close(),
+                    file + " extended");
             Files.delete(file);
-            assertThrows(DatasetReadException.class, () -> TrajectoryStore.open(target).close(), file + " missing");
+            assertThrows(
+                    DatasetReadException.class,
+                    () -> TrajectoryStore.open(target).close(),
+                    file + " missing");
             Files.write(file, original);
         }
         openAndVerify(target);
@@ -352,7 +366,8 @@ class TrajectoryStoreTest {
         for (int lie = 0; lie < lies.length; lie++) {
             Path target = folder.resolve("s" + lie);
             write(target);
-            try (RandomAccessFile index = new RandomAccessFile(target.resolve(StoreLayout.INDEX).toFile(), "rw")) {
+            try (RandomAccessFile index =
+                    new RandomAccessFile(target.resolve(StoreLayout.INDEX).toFile(), "rw")) {
                 index.seek(StoreLayout.INDEX_HEADER_BYTES + lies[lie][0]);
                 index.writeInt(Integer.reverseBytes((int) lies[lie][1]));
                 if (lies[lie][0] == StoreLayout.RECORD_FIRST_ROW) {
@@ -362,7 +377,9 @@ class TrajectoryStoreTest {
             try (TrajectoryStore store = TrajectoryStore.open(target)) {
                 float[] row = new float[16];
                 assertThrows(
-                        CorruptStoreException.class, () -> store.readWindow(0, 0, 1, Column.ACTION, row, 0), "lie " + lie);
+                        CorruptStoreException.class,
+                        () -> store.readWindow(0, 0, 1, Column.ACTION, row, 0),
+                        "lie " + lie);
                 assertThrows(CorruptStoreException.class, store::verify);
             }
         }
@@ -398,7 +415,8 @@ class TrajectoryStoreTest {
         write(target);
         Path manifest = target.resolve(StoreLayout.MANIFEST);
         Files.writeString(
-                manifest, Files.readString(manifest, StandardCharsets.UTF_8).replace("\"version\" : 1", "\"version\" : 2"));
+                manifest,
+                Files.readString(manifest, StandardCharsets.UTF_8).replace("\"version\" : 1", "\"version\" : 2"));
         UnsupportedFormatException error =
                 assertThrows(UnsupportedFormatException.class, () -> TrajectoryStore.open(target));
         assertTrue(error.getMessage().contains("version 2"), error.getMessage());
@@ -420,7 +438,17 @@ class TrajectoryStoreTest {
         assertThrows(
                 IllegalArgumentException.class,
                 () -> new TaskInfo(
-                        "g", "d", "", Optional.empty(), FeatureSpec.discrete("a"), Optional.empty(), 0, 0, false, false, false));
+                        "g",
+                        "d",
+                        "",
+                        Optional.empty(),
+                        FeatureSpec.discrete("a"),
+                        Optional.empty(),
+                        0,
+                        0,
+                        false,
+                        false,
+                        false));
     }
 
     private static void openAndVerify(Path target) {

@@ -31,11 +31,13 @@ final class AcrobotPlant {
     /** Kinetic plus potential energy in J, zero potential at the shoulder. */
     double energy() {
         double cos2 = Math.cos(state[1]);
-        double m11 = MASS * (CENTRE * CENTRE + LENGTH * LENGTH + CENTRE * CENTRE + 2 * LENGTH * CENTRE * cos2) + 2 * INERTIA;
+        double m11 =
+                MASS * (CENTRE * CENTRE + LENGTH * LENGTH + CENTRE * CENTRE + 2 * LENGTH * CENTRE * cos2) + 2 * INERTIA;
         double m12 = MASS * (CENTRE * CENTRE + LENGTH * CENTRE * cos2) + INERTIA;
         double m22 = MASS * CENTRE * CENTRE + INERTIA;
         double kinetic = 0.5 * m11 * state[2] * state[2] + m12 * state[2] * state[3] + 0.5 * m22 * state[3] * state[3];
-        return kinetic - MASS * GRAVITY * ((CENTRE + LENGTH) * Math.cos(state[0]) + CENTRE * Math.cos(state[0] + state[1]));
+        return kinetic
+                - MASS * GRAVITY * ((CENTRE + LENGTH) * Math.cos(state[0]) + CENTRE * Math.cos(state[0] + state[1]));
     }
 
     private void advance(double[] k, double dt) {
@@ -47,11 +49,14 @@ final class AcrobotPlant {
     private static void derivative(double[] s, double torqueNm, double[] out) {
         double sin2 = Math.sin(s[1]);
         double cos2 = Math.cos(s[1]);
-        double d1 = MASS * CENTRE * CENTRE + MASS * (LENGTH * LENGTH + CENTRE * CENTRE + 2 * LENGTH * CENTRE * cos2) + 2 * INERTIA;
+        double d1 = MASS * CENTRE * CENTRE
+                + MASS * (LENGTH * LENGTH + CENTRE * CENTRE + 2 * LENGTH * CENTRE * cos2)
+                + 2 * INERTIA;
         double d2 = MASS * (CENTRE * CENTRE + LENGTH * CENTRE * cos2) + INERTIA;
         double phi2 = MASS * CENTRE * GRAVITY * Math.sin(s[0] + s[1]);
         double phi1 = -MASS * LENGTH * CENTRE * s[3] * (s[3] + 2 * s[2]) * sin2
-                + MASS * (CENTRE + LENGTH) * GRAVITY * Math.sin(s[0]) + phi2;
+                + MASS * (CENTRE + LENGTH) * GRAVITY * Math.sin(s[0])
+                + phi2;
         double acceleration2 = (torqueNm + d2 / d1 * phi1 - MASS * LENGTH * CENTRE * s[2] * s[2] * sin2 - phi2)
                 / (MASS * CENTRE * CENTRE + INERTIA - d2 * d2 / d1);
         out[0] = s[2];

@@ -14,14 +14,16 @@ final class CartPolePlant {
     static final double RAIL_LIMIT = 1.8;
 
     /** Of the pole about its hinge. */
-    static final double POLE_INERTIA = Capsule.transverseInertia(POLE_MASS, POLE_RADIUS, POLE_LENGTH) + POLE_MASS * HALF_LENGTH * HALF_LENGTH;
+    static final double POLE_INERTIA =
+            Capsule.transverseInertia(POLE_MASS, POLE_RADIUS, POLE_LENGTH) + POLE_MASS * HALF_LENGTH * HALF_LENGTH;
 
     private static final double COUPLING = POLE_MASS * HALF_LENGTH;
     private static final double TOTAL_MASS = CART_MASS + POLE_MASS;
 
     private final double cartDamping;
     private final double poleDamping;
-    private final SoftLimit rail = new SoftLimit(0.08, 1, POLE_INERTIA / (TOTAL_MASS * POLE_INERTIA - COUPLING * COUPLING));
+    private final SoftLimit rail =
+            new SoftLimit(0.08, 1, POLE_INERTIA / (TOTAL_MASS * POLE_INERTIA - COUPLING * COUPLING));
 
     final double[] state = new double[4];
     private final double[] stage = new double[4];
@@ -49,7 +51,9 @@ final class CartPolePlant {
     double energy() {
         double x = state[2];
         double w = state[3];
-        return 0.5 * TOTAL_MASS * x * x + COUPLING * Math.cos(state[1]) * x * w + 0.5 * POLE_INERTIA * w * w
+        return 0.5 * TOTAL_MASS * x * x
+                + COUPLING * Math.cos(state[1]) * x * w
+                + 0.5 * POLE_INERTIA * w * w
                 + COUPLING * GRAVITY * Math.cos(state[1]);
     }
 

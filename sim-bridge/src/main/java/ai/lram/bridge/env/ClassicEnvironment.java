@@ -58,8 +58,10 @@ abstract class ClassicEnvironment implements Environment {
     public final void step(float[] action, float[] observation) {
         requireObservation(observation);
         if (!running) {
-            throw new EnvironmentStateException("environment " + spec.id() + " cannot step",
-                    steps == 0 ? "no episode was started" : "the episode ended after " + steps + " steps", "call reset first");
+            throw new EnvironmentStateException(
+                    "environment " + spec.id() + " cannot step",
+                    steps == 0 ? "no episode was started" : "the episode ended after " + steps + " steps",
+                    "call reset first");
         }
         take(action);
         reward = (float) advance(control);
@@ -87,25 +89,33 @@ abstract class ClassicEnvironment implements Environment {
 
     private void requireObservation(float[] observation) {
         if (observation.length != spec.observationSize()) {
-            throw new InvalidBufferException("observation buffer of environment " + spec.id() + " has " + observation.length + " entries",
-                    "the observation has " + spec.observationSize(), "allocate spec().observationSize() floats");
+            throw new InvalidBufferException(
+                    "observation buffer of environment " + spec.id() + " has " + observation.length + " entries",
+                    "the observation has " + spec.observationSize(),
+                    "allocate spec().observationSize() floats");
         }
     }
 
     private void take(float[] action) {
         if (action.length != control.length) {
-            throw new InvalidActionException("action of environment " + spec.id() + " has " + action.length + " entries",
-                    "the task takes " + control.length, "pass spec().actionSize() floats");
+            throw new InvalidActionException(
+                    "action of environment " + spec.id() + " has " + action.length + " entries",
+                    "the task takes " + control.length,
+                    "pass spec().actionSize() floats");
         }
         for (int i = 0; i < control.length; i++) {
             float a = action[i];
             if (!Float.isFinite(a)) {
-                throw new InvalidActionException("action " + spec.action().get(i).name() + " of environment " + spec.id() + " is " + a,
-                        "a motor cannot execute it", "check the policy's output before sending it");
+                throw new InvalidActionException(
+                        "action " + spec.action().get(i).name() + " of environment " + spec.id() + " is " + a,
+                        "a motor cannot execute it",
+                        "check the policy's output before sending it");
             }
             if (spec.discrete() && (a != (int) a || a < 0 || a >= spec.discreteActions())) {
-                throw new InvalidActionException("environment " + spec.id() + " has no action " + a,
-                        "its actions are the ids 0.." + (spec.discreteActions() - 1), "send one of these");
+                throw new InvalidActionException(
+                        "environment " + spec.id() + " has no action " + a,
+                        "its actions are the ids 0.." + (spec.discreteActions() - 1),
+                        "send one of these");
             }
             control[i] = Math.clamp(a, low[i], high[i]);
         }

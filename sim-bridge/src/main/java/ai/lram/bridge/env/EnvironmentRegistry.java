@@ -29,7 +29,8 @@ public final class EnvironmentRegistry {
     public static Environment create(String id) {
         Supplier<Environment> factory = id == null ? null : FACTORIES.get(id);
         if (factory == null) {
-            throw new UnknownEnvironmentException("unknown environment " + id, "this build has " + ids(), "ask for one of these");
+            throw new UnknownEnvironmentException(
+                    "unknown environment " + id, "this build has " + ids(), "ask for one of these");
         }
         return factory.get();
     }

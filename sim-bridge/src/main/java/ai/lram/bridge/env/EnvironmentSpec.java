@@ -35,16 +35,19 @@ public record EnvironmentSpec(
         action = List.copyOf(action);
         safeAction = List.copyOf(safeAction);
         if (observation.isEmpty() || action.isEmpty() || safeAction.size() != action.size()) {
-            throw new IllegalArgumentException("environment " + id + " needs observations, actions and one safe value per action: "
-                    + observation.size() + ", " + action.size() + ", " + safeAction.size());
+            throw new IllegalArgumentException(
+                    "environment " + id + " needs observations, actions and one safe value per action: "
+                            + observation.size() + ", " + action.size() + ", " + safeAction.size());
         }
         if (!(rateHz > 0) || maxEpisodeSteps < 1 || discreteActions < 0 || discreteActions > 0 && action.size() != 1) {
-            throw new IllegalArgumentException("environment " + id + " is malformed: rateHz=" + rateHz + " maxEpisodeSteps="
-                    + maxEpisodeSteps + " discreteActions=" + discreteActions + " with " + action.size() + " action features");
+            throw new IllegalArgumentException(
+                    "environment " + id + " is malformed: rateHz=" + rateHz + " maxEpisodeSteps=" + maxEpisodeSteps
+                            + " discreteActions=" + discreteActions + " with " + action.size() + " action features");
         }
         for (Feature f : action) {
             if (Double.isInfinite(f.low()) || Double.isInfinite(f.high())) {
-                throw new IllegalArgumentException("environment " + id + ": action " + f.name() + " has no finite bounds");
+                throw new IllegalArgumentException(
+                        "environment " + id + ": action " + f.name() + " has no finite bounds");
             }
         }
     }
@@ -70,10 +73,12 @@ public record EnvironmentSpec(
      * @param targetReturn return asked for at the start of an episode, raw units
      * @throws ai.lram.agent.card.CardException if a value cannot be used
      */
-    public TaskCard toTaskCard(double[] mean, double[] std, double rewardScale, double targetReturn, Fallback fallback) {
+    public TaskCard toTaskCard(
+            double[] mean, double[] std, double rewardScale, double targetReturn, Fallback fallback) {
         if (mean.length != observation.size() || std.length != observation.size()) {
-            throw new IllegalArgumentException("task " + id + " has " + observation.size() + " observation features, got "
-                    + mean.length + " means and " + std.length + " standard deviations");
+            throw new IllegalArgumentException(
+                    "task " + id + " has " + observation.size() + " observation features, got " + mean.length
+                            + " means and " + std.length + " standard deviations");
         }
         List<ObservationFeature> observed = new ArrayList<>();
         for (int i = 0; i < observation.size(); i++) {
@@ -84,8 +89,20 @@ public record EnvironmentSpec(
         for (Feature f : action) {
             commanded.add(ActionFeature.bounded(f.name(), f.unit(), f.low(), f.high()));
         }
-        return new TaskCard(id, domain, rateHz, observed, List.of(), commanded, discreteActions, rewardScale, false, targetReturn,
-                maxEpisodeSteps, fallback, safeAction);
+        return new TaskCard(
+                id,
+                domain,
+                rateHz,
+                observed,
+                List.of(),
+                commanded,
+                discreteActions,
+                rewardScale,
+                false,
+                targetReturn,
+                maxEpisodeSteps,
+                fallback,
+                safeAction);
     }
 
     /**
@@ -95,27 +112,44 @@ public record EnvironmentSpec(
      */
     public void requireMatches(TaskCard task) {
         String difference = null;
-        if (task.observationSize() != observationSize() || task.actionSize() != actionSize()
-                || task.discreteActions() != discreteActions || task.hasImage()) {
+        if (task.observationSize() != observationSize()
+                || task.actionSize() != actionSize()
+                || task.discreteActions() != discreteActions
+                || task.hasImage()) {
             difference = "the card has " + task.observationSize() + " observations, " + task.actionSize() + " actions, "
-                    + task.discreteActions() + " discrete ids" + (task.hasImage() ? " and an image" : "") + "; the environment "
+                    + task.discreteActions() + " discrete ids" + (task.hasImage() ? " and an image" : "")
+                    + "; the environment "
                     + observationSize() + ", " + actionSize() + ", " + discreteActions;
         } else {
             for (int i = 0; i < observation.size() && difference == null; i++) {
-                difference = difference("observation", i, observation.get(i), task.observation().get(i).name(), task.observation().get(i).unit());
+                difference = difference(
+                        "observation",
+                        i,
+                        observation.get(i),
+                        task.observation().get(i).name(),
+                        task.observation().get(i).unit());
             }
             for (int i = 0; i < action.size() && difference == null; i++) {
-                difference = difference("action", i, action.get(i), task.action().get(i).name(), task.action().get(i).unit());
+                difference = difference(
+                        "action",
+                        i,
+                        action.get(i),
+                        task.action().get(i).name(),
+                        task.action().get(i).unit());
             }
         }
         if (difference != null) {
-            throw new InvalidBufferException("task card " + task.id() + " does not describe environment " + id, difference,
+            throw new InvalidBufferException(
+                    "task card " + task.id() + " does not describe environment " + id,
+                    difference,
                     "use a model trained on data of this environment");
         }
     }
 
     private static String difference(String kind, int i, Feature f, String name, String unit) {
-        return f.name().equals(name) && f.unit().equals(unit) ? null
-                : kind + " " + i + " is " + name + " [" + unit + "] on the card and " + f.name() + " [" + f.unit() + "] here";
+        return f.name().equals(name) && f.unit().equals(unit)
+                ? null
+                : kind + " " + i + " is " + name + " [" + unit + "] on the card and " + f.name() + " [" + f.unit()
+                        + "] here";
     }
 }

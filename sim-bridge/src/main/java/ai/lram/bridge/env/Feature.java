@@ -12,8 +12,8 @@ package ai.lram.bridge.env;
 public record Feature(String name, String unit, double low, double high) {
     public Feature {
         if (name == null || name.isBlank() || unit == null || !(low < high)) {
-            throw new IllegalArgumentException(
-                    "a feature needs a name, a unit and low < high: name=" + name + " unit=" + unit + " low=" + low + " high=" + high);
+            throw new IllegalArgumentException("a feature needs a name, a unit and low < high: name=" + name + " unit="
+                    + unit + " low=" + low + " high=" + high);
         }
     }
 

@@ -37,7 +37,9 @@ final class ReacherEnvironment extends ClassicEnvironment {
                         new Feature("to_target.y", "m", -0.5, 0.5),
                         Feature.unbounded("shoulder.vel", "rad/s"),
                         Feature.unbounded("wrist.vel", "rad/s")),
-                List.of(new Feature("shoulder.torque", "0.05 N m", -1, 1), new Feature("wrist.torque", "0.05 N m", -1, 1)),
+                List.of(
+                        new Feature("shoulder.torque", "0.05 N m", -1, 1),
+                        new Feature("wrist.torque", "0.05 N m", -1, 1)),
                 0,
                 List.of(0.0, 0.0),
                 1000,

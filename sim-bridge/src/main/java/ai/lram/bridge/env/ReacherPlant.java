@@ -18,10 +18,14 @@ final class ReacherPlant {
 
     /** Of both links about the shoulder and of hand and finger about the wrist, less the terms in cos(q2); kg m2. */
     private static final double INERTIA_2 = Capsule.transverseInertia(HAND_MASS, RADIUS, HAND_LENGTH)
-            + HAND_MASS * HAND_LENGTH * HAND_LENGTH / 4 + Capsule.transverseInertia(FINGER_MASS, RADIUS, 0) + FINGER_MASS * REACH_2 * REACH_2;
+            + HAND_MASS * HAND_LENGTH * HAND_LENGTH / 4
+            + Capsule.transverseInertia(FINGER_MASS, RADIUS, 0)
+            + FINGER_MASS * REACH_2 * REACH_2;
 
-    private static final double INERTIA_1 = Capsule.transverseInertia(ARM_MASS, RADIUS, LINK_1) + ARM_MASS * LINK_1 * LINK_1 / 4
-            + (HAND_MASS + FINGER_MASS) * LINK_1 * LINK_1 + INERTIA_2;
+    private static final double INERTIA_1 = Capsule.transverseInertia(ARM_MASS, RADIUS, LINK_1)
+            + ARM_MASS * LINK_1 * LINK_1 / 4
+            + (HAND_MASS + FINGER_MASS) * LINK_1 * LINK_1
+            + INERTIA_2;
 
     /** First moment of hand and finger about the wrist times the first link's length; kg m2. */
     private static final double COUPLING = LINK_1 * (HAND_MASS * HAND_LENGTH / 2 + FINGER_MASS * REACH_2);
@@ -67,7 +71,8 @@ final class ReacherPlant {
     /** Kinetic energy in J: the arm moves in the horizontal plane. */
     double energy() {
         double cos = Math.cos(state[1]);
-        return 0.5 * (INERTIA_1 + 2 * COUPLING * cos) * state[2] * state[2] + (INERTIA_2 + COUPLING * cos) * state[2] * state[3]
+        return 0.5 * (INERTIA_1 + 2 * COUPLING * cos) * state[2] * state[2]
+                + (INERTIA_2 + COUPLING * cos) * state[2] * state[3]
                 + 0.5 * INERTIA_2 * state[3] * state[3];
     }
 

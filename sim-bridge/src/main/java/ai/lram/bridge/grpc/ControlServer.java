@@ -113,20 +113,25 @@ public final class ControlServer implements AutoCloseable {
             if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {
                 return;
             }
-            BasicFileAttributes file =
-                    Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
+            BasicFileAttributes file = Files.readAttributes(path, BasicFileAttributes.class, LinkOption.NOFOLLOW_LINKS);
             if (!file.isOther()) {
                 throw new ServerStartException(
                         "cannot listen at " + unix, "there is a file that is no socket", "choose another path", null);
             }
             if (answers(path)) {
                 throw new ServerStartException(
-                        "cannot listen at " + unix, "another server listens there", "stop it, or choose another path", null);
+                        "cannot listen at " + unix,
+                        "another server listens there",
+                        "stop it, or choose another path",
+                        null);
             }
             Files.delete(path);
         } catch (IOException failure) {
             throw new ServerStartException(
-                    "cannot listen at " + unix, rootMessage(failure), "choose a folder this user can write to", failure);
+                    "cannot listen at " + unix,
+                    rootMessage(failure),
+                    "choose a folder this user can write to",
+                    failure);
         }
     }
 
@@ -140,8 +145,10 @@ public final class ControlServer implements AutoCloseable {
 
     private static Endpoint bound(Server server, Endpoint wanted) {
         return switch (wanted) {
-            case Endpoint.Tcp tcp -> new Endpoint.Tcp(
-                    tcp.host(), ((InetSocketAddress) server.getListenSockets().getFirst()).getPort());
+            case Endpoint.Tcp tcp ->
+                new Endpoint.Tcp(
+                        tcp.host(),
+                        ((InetSocketAddress) server.getListenSockets().getFirst()).getPort());
             case Endpoint.Unix unix -> ownerOnly(unix);
         };
     }

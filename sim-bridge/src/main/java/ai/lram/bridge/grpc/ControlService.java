@@ -33,8 +33,8 @@ final class ControlService extends ControlServiceGrpc.ControlServiceImplBase {
 
     @Override
     public StreamObserver<ControlRequest> control(StreamObserver<ControlReply> replies) {
-        ControlStream stream = new ControlStream(
-                runtime, settings, (ServerCallStreamObserver<ControlReply>) replies, streams::remove);
+        ControlStream stream =
+                new ControlStream(runtime, settings, (ServerCallStreamObserver<ControlReply>) replies, streams::remove);
         streams.add(stream);
         stream.start();
         return stream;

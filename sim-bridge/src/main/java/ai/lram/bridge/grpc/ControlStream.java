@@ -54,7 +54,9 @@ final class ControlStream implements StreamObserver<ControlRequest>, SessionList
         this.replies = replies;
         this.onEnd = onEnd;
         this.rate = new RateLimit(
-                settings.observationsPerSecond(), settings.burst(), runtime.clock().nowNs());
+                settings.observationsPerSecond(),
+                settings.burst(),
+                runtime.clock().nowNs());
     }
 
     void start() {
@@ -92,15 +94,17 @@ final class ControlStream implements StreamObserver<ControlRequest>, SessionList
                     answered();
                 }
             }
-            case MESSAGE_NOT_SET -> end(Status.INVALID_ARGUMENT.withDescription(
-                    "message refused; why: it holds none of the messages this server knows; fix: use protocol version "
-                            + Wire.PROTOCOL_VERSION));
+            case MESSAGE_NOT_SET ->
+                end(Status.INVALID_ARGUMENT.withDescription(
+                        "message refused; why: it holds none of the messages this server knows; fix: use protocol version "
+                                + Wire.PROTOCOL_VERSION));
         }
     }
 
     private static Status beforeOpen(String what) {
         return Status.INVALID_ARGUMENT.withDescription(
-                what + " refused; why: no session is open on this stream; fix: send OpenSession first and wait for its reply");
+                what
+                        + " refused; why: no session is open on this stream; fix: send OpenSession first and wait for its reply");
     }
 
     private void open(OpenSession request) {
@@ -111,9 +115,10 @@ final class ControlStream implements StreamObserver<ControlRequest>, SessionList
         }
         opening = true;
         if (request.getProtocolVersion() != Wire.PROTOCOL_VERSION) {
-            end(Status.FAILED_PRECONDITION.withDescription("session not opened; why: the client speaks protocol version "
-                    + request.getProtocolVersion() + ", this server " + Wire.PROTOCOL_VERSION
-                    + "; fix: use a client of the server's version"));
+            end(Status.FAILED_PRECONDITION.withDescription(
+                    "session not opened; why: the client speaks protocol version "
+                            + request.getProtocolVersion() + ", this server " + Wire.PROTOCOL_VERSION
+                            + "; fix: use a client of the server's version"));
             return;
         }
         try {
@@ -130,14 +135,20 @@ final class ControlStream implements StreamObserver<ControlRequest>, SessionList
             return;
         }
         if (!rate.allows(receivedNs)) {
-            refuse(request, Refusal.RATE_LIMITED, "more than " + settings.observationsPerSecond()
-                    + " observations a second", "send them at the task's rate");
+            refuse(
+                    request,
+                    Refusal.RATE_LIMITED,
+                    "more than " + settings.observationsPerSecond() + " observations a second",
+                    "send them at the task's rate");
             return;
         }
         TaskCard task = current.task();
         if (request.hasImage() && !shape(request.getImage()).equals(task.imageShape())) {
-            refuse(request, Refusal.WRONG_IMAGE, "its image is " + shape(request.getImage()) + ", the task's "
-                    + task.imageShape(), "send channels, height, width as the task says");
+            refuse(
+                    request,
+                    Refusal.WRONG_IMAGE,
+                    "its image is " + shape(request.getImage()) + ", the task's " + task.imageShape(),
+                    "send channels, height, width as the task says");
             return;
         }
         if (!current.observe(Wire.observation(request, receivedNs))) {
@@ -240,8 +251,9 @@ final class ControlStream implements StreamObserver<ControlRequest>, SessionList
                     case CLIENT -> Status.OK;
                     case IDLE -> Status.ABORTED.withDescription(message);
                     case SHUTDOWN -> Status.UNAVAILABLE.withDescription(message);
-                    case FAILURE -> Status.INTERNAL.withDescription(
-                            message + "; why: a defect in the server; fix: see its log and open a new session");
+                    case FAILURE ->
+                        Status.INTERNAL.withDescription(
+                                message + "; why: a defect in the server; fix: see its log and open a new session");
                 });
     }
 

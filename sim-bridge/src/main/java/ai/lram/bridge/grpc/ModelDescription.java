@@ -21,7 +21,8 @@ public record ModelDescription(String name, List<TaskDescription> tasks, long ma
                 .findFirst()
                 .orElseThrow(() -> new BridgeConfigException(
                         "task " + id + " is not known to the server",
-                        "its model knows " + tasks.stream().map(TaskDescription::id).toList(),
+                        "its model knows "
+                                + tasks.stream().map(TaskDescription::id).toList(),
                         "ask for one of these",
                         null));
     }

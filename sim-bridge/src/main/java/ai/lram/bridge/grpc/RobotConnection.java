@@ -115,9 +115,10 @@ public final class RobotConnection implements AutoCloseable {
                     case OPENED -> opened.complete(reply.getOpened());
                     case ACTION -> onAction(reply.getAction());
                     case EPISODE -> onEpisode(reply.getEpisode());
-                    case MESSAGE_NOT_SET -> requests.cancel(
-                            "the server sent a message this client does not know",
-                            new IllegalStateException("unknown reply"));
+                    case MESSAGE_NOT_SET ->
+                        requests.cancel(
+                                "the server sent a message this client does not know",
+                                new IllegalStateException("unknown reply"));
                 }
             }
 
@@ -135,7 +136,8 @@ public final class RobotConnection implements AutoCloseable {
 
     void awaitOpened(SessionOptions options) {
         synchronized (unanswered) {
-            requests.onNext(ControlRequest.newBuilder().setOpen(Wire.open(options)).build());
+            requests.onNext(
+                    ControlRequest.newBuilder().setOpen(Wire.open(options)).build());
         }
         try {
             session = opened.get(settings.connectTimeout().toNanos(), TimeUnit.NANOSECONDS);
@@ -196,10 +198,11 @@ public final class RobotConnection implements AutoCloseable {
      * @param deadlineNs when the action must leave the server, after {@code captureNs} and without the time on the wire; 0 for
      *     one control period after receipt
      */
-    public RobotReply act(
-            float[] vector, byte[] image, float reward, boolean reset, long captureNs, long deadlineNs) {
+    public RobotReply act(float[] vector, byte[] image, float reward, boolean reset, long captureNs, long deadlineNs) {
         Sent sent = send(vector, image, reward, reset, captureNs, deadlineNs, null);
-        long giveUpNs = sent.sentNs + (deadlineNs > 0 ? deadlineNs : periodNs) + settings.replyGrace().toNanos();
+        long giveUpNs = sent.sentNs
+                + (deadlineNs > 0 ? deadlineNs : periodNs)
+                + settings.replyGrace().toNanos();
         long spinUntilNs = sent.sentNs + settings.spin().toNanos();
         while (sent.reply == null && sent.failure == null) {
             long nowNs = System.nanoTime();
@@ -416,8 +419,7 @@ public final class RobotConnection implements AutoCloseable {
             CompletableFuture<EpisodeReport> future = new CompletableFuture<>();
             ends.put(episode, future);
             requests.onNext(ControlRequest.newBuilder()
-                    .setEndEpisode(
-                            EndEpisode.newBuilder().setReward(reward).setTerminated(terminated))
+                    .setEndEpisode(EndEpisode.newBuilder().setReward(reward).setTerminated(terminated))
                     .build());
             return future;
         }
@@ -437,9 +439,7 @@ public final class RobotConnection implements AutoCloseable {
     private void onEnd(Status status, Throwable failure) {
         BridgeException why = status.isOk()
                 ? new ConnectionLostException("the session is over", "it was closed", "open a new session", failure)
-                : opened.isDone()
-                        ? new ConnectionLostException(text(status), failure)
-                        : refusal(status, failure);
+                : opened.isDone() ? new ConnectionLostException(text(status), failure) : refusal(status, failure);
         List<Sent> abandoned;
         List<CompletableFuture<EpisodeReport>> unreported;
         synchronized (unanswered) {
@@ -463,7 +463,9 @@ public final class RobotConnection implements AutoCloseable {
     }
 
     private static String text(Status status) {
-        return status.getDescription() == null ? "the server ended the session: " + status.getCode() : status.getDescription();
+        return status.getDescription() == null
+                ? "the server ended the session: " + status.getCode()
+                : status.getDescription();
     }
 
     /** Ends the session and waits until the server has. Calling it again does nothing. */

@@ -154,8 +154,9 @@ final class Wire {
                 .setStep(latency(s.inference().step()))
                 .setRecordedEpisodes(s.recording().episodes())
                 .setRecordedFrames(s.recording().frames())
-                .setDroppedEpisodes(
-                        s.recording().dropped().values().stream().mapToLong(Long::longValue).sum());
+                .setDroppedEpisodes(s.recording().dropped().values().stream()
+                        .mapToLong(Long::longValue)
+                        .sum());
         s.sessions().forEach(session -> reply.addSessions(session(session)));
         return reply.build();
     }
@@ -251,11 +252,12 @@ final class Wire {
         long budgetNs =
                 switch (o.getDeadlineCase()) {
                     case WITHIN_RECEIPT_NS -> o.getWithinReceiptNs();
-                    case WITHIN_CAPTURE_NS -> o.getWithinCaptureNs()
-                            - Math.max(0, o.getSendTimeNs() - o.getCaptureTimeNs());
+                    case WITHIN_CAPTURE_NS ->
+                        o.getWithinCaptureNs() - Math.max(0, o.getSendTimeNs() - o.getCaptureTimeNs());
                     case DEADLINE_NOT_SET -> Observation.ONE_PERIOD;
                 };
-        return budgetNs == Observation.ONE_PERIOD && o.getDeadlineCase() != ai.lram.bridge.v1.Observation.DeadlineCase.DEADLINE_NOT_SET
+        return budgetNs == Observation.ONE_PERIOD
+                        && o.getDeadlineCase() != ai.lram.bridge.v1.Observation.DeadlineCase.DEADLINE_NOT_SET
                 ? Long.MAX_VALUE - 1
                 : Math.max(LATEST_NS, budgetNs);
     }
@@ -267,14 +269,14 @@ final class Wire {
                 .addAllImageShape(robot.imageShape())
                 .setDiscreteActions(robot.discreteActions());
         robot.observation()
-                .forEach(q -> description.addObservationBuilder().setName(q.name()).setUnit(q.unit()));
-        robot.action()
-                .forEach(q -> description
-                        .addActionBuilder()
-                        .setName(q.name())
-                        .setUnit(q.unit())
-                        .setLow(q.low())
-                        .setHigh(q.high()));
+                .forEach(q ->
+                        description.addObservationBuilder().setName(q.name()).setUnit(q.unit()));
+        robot.action().forEach(q -> description
+                .addActionBuilder()
+                .setName(q.name())
+                .setUnit(q.unit())
+                .setLow(q.low())
+                .setHigh(q.high()));
         OpenSession.Builder open = OpenSession.newBuilder()
                 .setProtocolVersion(PROTOCOL_VERSION)
                 .setRobot(options.robot())

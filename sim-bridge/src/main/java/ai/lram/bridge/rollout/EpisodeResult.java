@@ -13,12 +13,18 @@ import java.util.List;
  */
 public record EpisodeResult(String task, long seed, double episodeReturn, int length, boolean terminated) {
     public static double meanReturn(List<EpisodeResult> episodes) {
-        return episodes.stream().mapToDouble(EpisodeResult::episodeReturn).average().orElseThrow();
+        return episodes.stream()
+                .mapToDouble(EpisodeResult::episodeReturn)
+                .average()
+                .orElseThrow();
     }
 
     /** Standard deviation of the returns over these episodes (population). */
     public static double stdReturn(List<EpisodeResult> episodes) {
         double mean = meanReturn(episodes);
-        return Math.sqrt(episodes.stream().mapToDouble(e -> (e.episodeReturn() - mean) * (e.episodeReturn() - mean)).average().orElseThrow());
+        return Math.sqrt(episodes.stream()
+                .mapToDouble(e -> (e.episodeReturn() - mean) * (e.episodeReturn() - mean))
+                .average()
+                .orElseThrow());
     }
 }

@@ -35,14 +35,25 @@ public final class LeRobotEpisodeSink implements EpisodeSink, AutoCloseable {
      * @throws ai.lram.dataset.DatasetException as {@link LeRobotWriter#open}
      */
     public static LeRobotEpisodeSink open(Path folder, EnvironmentSpec spec) {
-        return new LeRobotEpisodeSink(spec, LeRobotWriter.open(folder.resolve(spec.id()), LeRobotSchema.of(taskInfo(spec))));
+        return new LeRobotEpisodeSink(
+                spec, LeRobotWriter.open(folder.resolve(spec.id()), LeRobotSchema.of(taskInfo(spec))));
     }
 
     /** The data set's side of an environment. */
     public static TaskInfo taskInfo(EnvironmentSpec spec) {
         FeatureSpec action = vector("action", spec.discrete() ? FeatureType.INT64 : FeatureType.FLOAT32, spec.action());
-        return new TaskInfo(spec.id(), spec.domain(), spec.id(), Optional.of(vector("observation", FeatureType.FLOAT32, spec.observation())),
-                action, Optional.empty(), spec.discreteActions(), spec.rateHz(), true, true, false);
+        return new TaskInfo(
+                spec.id(),
+                spec.domain(),
+                spec.id(),
+                Optional.of(vector("observation", FeatureType.FLOAT32, spec.observation())),
+                action,
+                Optional.empty(),
+                spec.discreteActions(),
+                spec.rateHz(),
+                true,
+                true,
+                false);
     }
 
     /** The data set's root folder. */
@@ -51,10 +62,13 @@ public final class LeRobotEpisodeSink implements EpisodeSink, AutoCloseable {
     }
 
     @Override
-    public void episode(String taskId, int length, float[] observations, float[] actions, float[] rewards, boolean terminated) {
+    public void episode(
+            String taskId, int length, float[] observations, float[] actions, float[] rewards, boolean terminated) {
         if (!taskId.equals(spec.id())) {
-            throw new RolloutException("an episode of " + taskId + " cannot be written to " + writer.root(),
-                    "that data set holds " + spec.id(), "open one sink per task");
+            throw new RolloutException(
+                    "an episode of " + taskId + " cannot be written to " + writer.root(),
+                    "that data set holds " + spec.id(),
+                    "open one sink per task");
         }
         float[] done = new float[length];
         done[length - 1] = terminated ? 1 : 0;
@@ -75,8 +89,15 @@ public final class LeRobotEpisodeSink implements EpisodeSink, AutoCloseable {
 
     private static FeatureSpec vector(String name, FeatureType type, List<Feature> features) {
         boolean bounded = features.stream().allMatch(f -> Double.isFinite(f.low()) && Double.isFinite(f.high()));
-        Function<Function<Feature, Double>, List<Double>> bounds = f -> bounded ? features.stream().map(f).toList() : List.of();
-        return new FeatureSpec(name, type, List.of(features.size()), features.stream().map(Feature::name).toList(),
-                features.stream().map(Feature::unit).toList(), bounds.apply(Feature::low), bounds.apply(Feature::high));
+        Function<Function<Feature, Double>, List<Double>> bounds =
+                f -> bounded ? features.stream().map(f).toList() : List.of();
+        return new FeatureSpec(
+                name,
+                type,
+                List.of(features.size()),
+                features.stream().map(Feature::name).toList(),
+                features.stream().map(Feature::unit).toList(),
+                bounds.apply(Feature::low),
+                bounds.apply(Feature::high));
     }
 }

@@ -11,7 +11,9 @@ public final class NormalizedScore {
      */
     public static double of(double agent, double random, double expert) {
         if (!Double.isFinite(agent) || !Double.isFinite(random) || !Double.isFinite(expert) || expert <= random) {
-            throw new RolloutException("no score can be given", "agent=" + agent + " random=" + random + " expert=" + expert,
+            throw new RolloutException(
+                    "no score can be given",
+                    "agent=" + agent + " random=" + random + " expert=" + expert,
                     "use finite mean returns and an expert that beats random actions");
         }
         return Math.clamp((agent - random) / (expert - random), 0.0, 1.0);

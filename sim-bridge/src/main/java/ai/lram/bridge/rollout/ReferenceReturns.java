@@ -16,7 +16,8 @@ import java.util.Locale;
  * @param expert mean return of the expert
  * @param expertStd its standard deviation over episodes
  */
-public record ReferenceReturns(String task, int episodes, double random, double randomStd, double expert, double expertStd) {
+public record ReferenceReturns(
+        String task, int episodes, double random, double randomStd, double expert, double expertStd) {
     private static final long SPEED_RUN_NS = 300_000_000;
 
     /**
@@ -25,10 +26,17 @@ public record ReferenceReturns(String task, int episodes, double random, double 
      */
     public static ReferenceReturns measure(String task, long firstSeed, int episodes) {
         Environment environment = EnvironmentRegistry.create(task);
-        List<EpisodeResult> random = Rollout.run(environment, Quality.RANDOM.behaviour(environment.spec()), firstSeed, episodes);
-        List<EpisodeResult> expert = Rollout.run(environment, Quality.EXPERT.behaviour(environment.spec()), firstSeed, episodes);
-        return new ReferenceReturns(task, episodes, EpisodeResult.meanReturn(random), EpisodeResult.stdReturn(random),
-                EpisodeResult.meanReturn(expert), EpisodeResult.stdReturn(expert));
+        List<EpisodeResult> random =
+                Rollout.run(environment, Quality.RANDOM.behaviour(environment.spec()), firstSeed, episodes);
+        List<EpisodeResult> expert =
+                Rollout.run(environment, Quality.EXPERT.behaviour(environment.spec()), firstSeed, episodes);
+        return new ReferenceReturns(
+                task,
+                episodes,
+                EpisodeResult.meanReturn(random),
+                EpisodeResult.stdReturn(random),
+                EpisodeResult.meanReturn(expert),
+                EpisodeResult.stdReturn(expert));
     }
 
     /** Score of a mean return between these two, see {@link NormalizedScore#of}. */
@@ -45,21 +53,35 @@ public record ReferenceReturns(String task, int episodes, double random, double 
         System.out.println("| task | random | expert | expert steps | medium | mixed | steps/s |");
         System.out.println("| --- | --- | --- | --- | --- | --- | --- |");
         for (String id : EnvironmentRegistry.ids()) {
-            System.out.printf(Locale.ROOT, "| %s | %s | %s | %.0f | %s | %s | %.1f M |%n", id, cell(id, Quality.RANDOM, episodes),
+            System.out.printf(
+                    Locale.ROOT,
+                    "| %s | %s | %s | %.0f | %s | %s | %.1f M |%n",
+                    id,
+                    cell(id, Quality.RANDOM, episodes),
                     cell(id, Quality.EXPERT, episodes),
-                    run(id, Quality.EXPERT, episodes).stream().mapToInt(EpisodeResult::length).average().orElseThrow(),
-                    cell(id, Quality.MEDIUM, episodes), cell(id, Quality.MIXED, episodes), stepsPerSecond(id) / 1e6);
+                    run(id, Quality.EXPERT, episodes).stream()
+                            .mapToInt(EpisodeResult::length)
+                            .average()
+                            .orElseThrow(),
+                    cell(id, Quality.MEDIUM, episodes),
+                    cell(id, Quality.MIXED, episodes),
+                    stepsPerSecond(id) / 1e6);
         }
     }
 
     private static List<EpisodeResult> run(String id, Quality quality, int episodes) {
         Environment environment = EnvironmentRegistry.create(id);
-        return Rollout.run(environment, quality.behaviour(environment.spec()), EnvironmentRegistry.FIRST_EVALUATION_SEED, episodes);
+        return Rollout.run(
+                environment,
+                quality.behaviour(environment.spec()),
+                EnvironmentRegistry.FIRST_EVALUATION_SEED,
+                episodes);
     }
 
     private static String cell(String id, Quality quality, int episodes) {
         List<EpisodeResult> results = run(id, quality, episodes);
-        return String.format(Locale.ROOT, "%.1f ± %.1f", EpisodeResult.meanReturn(results), EpisodeResult.stdReturn(results));
+        return String.format(
+                Locale.ROOT, "%.1f ± %.1f", EpisodeResult.meanReturn(results), EpisodeResult.stdReturn(results));
     }
 
     private static double stepsPerSecond(String id) {

@@ -44,7 +44,8 @@ public final class Rollout {
     }
 
     /** Episodes of a scripted policy with the seeds {@code firstSeed}, {@code firstSeed + 1}, ... */
-    public static List<EpisodeResult> run(Environment environment, ScriptedPolicy policy, long firstSeed, int episodes) {
+    public static List<EpisodeResult> run(
+            Environment environment, ScriptedPolicy policy, long firstSeed, int episodes) {
         List<EpisodeResult> results = new ArrayList<>(episodes);
         for (int i = 0; i < episodes; i++) {
             results.add(run(environment, policy, firstSeed + i));
@@ -147,8 +148,11 @@ public final class Rollout {
         /** @return true if the episode is over */
         boolean advance(PolicyBatch batch, int row) {
             if (batch.status[row] != PolicyBatch.OK) {
-                throw new RolloutException("the policy gave no action for " + job.task().id() + " at step " + length + " of seed " + job.seed(),
-                        "status " + batch.status[row] + ": its output is not finite", "check the checkpoint and the observations' normalisation");
+                throw new RolloutException(
+                        "the policy gave no action for " + job.task().id() + " at step " + length + " of seed "
+                                + job.seed(),
+                        "status " + batch.status[row] + ": its output is not finite",
+                        "check the checkpoint and the observations' normalisation");
             }
             System.arraycopy(batch.action[row], 0, action, 0, action.length);
             environment.step(action, observation);

@@ -38,8 +38,10 @@ public final class TrajectoryGenerator {
      */
     public List<EpisodeResult> generate(long firstSeed, int episodes, EpisodeSink sink) {
         if (firstSeed < 0 || episodes < 0 || firstSeed > EnvironmentRegistry.FIRST_EVALUATION_SEED - episodes) {
-            throw new RolloutException("cannot generate " + episodes + " episodes from seed " + firstSeed,
-                    "training seeds are 0.." + (EnvironmentRegistry.FIRST_EVALUATION_SEED - 1) + "; those above are kept unseen for evaluation",
+            throw new RolloutException(
+                    "cannot generate " + episodes + " episodes from seed " + firstSeed,
+                    "training seeds are 0.." + (EnvironmentRegistry.FIRST_EVALUATION_SEED - 1)
+                            + "; those above are kept unseen for evaluation",
                     "choose seeds and a number of episodes within that range");
         }
         List<EpisodeResult> results = new ArrayList<>(episodes);

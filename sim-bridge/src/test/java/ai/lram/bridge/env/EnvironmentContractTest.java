@@ -25,14 +25,23 @@ class EnvironmentContractTest {
     @Test
     void registryHoldsTheSixClassicTasks() {
         assertEquals(
-                List.of("acrobot", "cartpole-balance", "cartpole-swingup", "mountain-car-continuous", "pendulum", "reacher"),
+                List.of(
+                        "acrobot",
+                        "cartpole-balance",
+                        "cartpole-swingup",
+                        "mountain-car-continuous",
+                        "pendulum",
+                        "reacher"),
                 EnvironmentRegistry.ids());
     }
 
     @Test
     void unknownIdIsRefusedWithTheListOfIds() {
-        String message = assertThrows(UnknownEnvironmentException.class, () -> EnvironmentRegistry.create("cheetah")).getMessage();
-        assertTrue(message.contains("cheetah") && message.contains("cartpole-swingup") && message.contains("fix:"), message);
+        String message = assertThrows(UnknownEnvironmentException.class, () -> EnvironmentRegistry.create("cheetah"))
+                .getMessage();
+        assertTrue(
+                message.contains("cheetah") && message.contains("cartpole-swingup") && message.contains("fix:"),
+                message);
         assertThrows(UnknownEnvironmentException.class, () -> EnvironmentRegistry.create(null));
     }
 
@@ -77,7 +86,8 @@ class EnvironmentContractTest {
         assertEquals(env.spec().maxEpisodeSteps(), steps);
         assertTrue(env.truncated());
         assertFalse(env.terminated());
-        String message = assertThrows(EnvironmentStateException.class, () -> env.step(safe(env), observation)).getMessage();
+        String message = assertThrows(EnvironmentStateException.class, () -> env.step(safe(env), observation))
+                .getMessage();
         assertTrue(message.contains(steps + " steps"), message);
     }
 
@@ -85,7 +95,9 @@ class EnvironmentContractTest {
     @MethodSource("ids")
     void stepBeforeResetIsRefused(String id) {
         Environment env = EnvironmentRegistry.create(id);
-        assertThrows(EnvironmentStateException.class, () -> env.step(safe(env), new float[env.spec().observationSize()]));
+        assertThrows(
+                EnvironmentStateException.class,
+                () -> env.step(safe(env), new float[env.spec().observationSize()]));
     }
 
     @ParameterizedTest
@@ -179,11 +191,25 @@ class EnvironmentContractTest {
         EnvironmentSpec balance = EnvironmentRegistry.spec("cartpole-balance");
         EnvironmentSpec pendulum = EnvironmentRegistry.spec("pendulum");
         TaskCard card = pendulum.toTaskCard(new double[3], new double[] {1, 1, 1}, 1, 0, Fallback.SAFE);
-        String message = assertThrows(InvalidBufferException.class, () -> balance.requireMatches(card)).getMessage();
+        String message = assertThrows(InvalidBufferException.class, () -> balance.requireMatches(card))
+                .getMessage();
         assertTrue(message.contains("pendulum") && message.contains("3 observations"), message);
-        EnvironmentSpec renamed = new EnvironmentSpec("pendulum", "x", 20, List.of(pendulum.observation().get(1), pendulum.observation().get(0),
-                pendulum.observation().get(2)), pendulum.action(), 0, List.of(0.0), 200, "");
-        assertTrue(assertThrows(InvalidBufferException.class, () -> renamed.requireMatches(card)).getMessage().contains("pendulum.cos"));
+        EnvironmentSpec renamed = new EnvironmentSpec(
+                "pendulum",
+                "x",
+                20,
+                List.of(
+                        pendulum.observation().get(1),
+                        pendulum.observation().get(0),
+                        pendulum.observation().get(2)),
+                pendulum.action(),
+                0,
+                List.of(0.0),
+                200,
+                "");
+        assertTrue(assertThrows(InvalidBufferException.class, () -> renamed.requireMatches(card))
+                .getMessage()
+                .contains("pendulum.cos"));
     }
 
     private static void steps(Environment env, float[] action, float[] observation, int count) {
@@ -214,7 +240,9 @@ class EnvironmentContractTest {
         for (int t = 0; t < 100 && !env.done(); t++) {
             for (int i = 0; i < action.length; i++) {
                 Feature f = env.spec().action().get(i);
-                action[i] = env.spec().discrete() ? random.nextInt(env.spec().discreteActions()) : (float) random.uniform(f.low(), f.high());
+                action[i] = env.spec().discrete()
+                        ? random.nextInt(env.spec().discreteActions())
+                        : (float) random.uniform(f.low(), f.high());
             }
             env.step(action, observation);
             System.arraycopy(observation, 0, trace, t * (observation.length + 1), observation.length);

@@ -95,7 +95,12 @@ class EnvironmentGoldenTest {
             @Override
             public double[] get() {
                 return new double[] {
-                    env.plant().state[0], env.plant().state[1], env.plant().state[2], env.plant().state[3], env.targetX, env.targetY
+                    env.plant().state[0],
+                    env.plant().state[1],
+                    env.plant().state[2],
+                    env.plant().state[3],
+                    env.targetX,
+                    env.targetY
                 };
             }
         })[1];
@@ -136,7 +141,9 @@ class EnvironmentGoldenTest {
             for (int i = 0; i < got.length; i++) {
                 double difference = Math.abs(got[i] - row.state()[i]) / Math.max(1, Math.abs(row.state()[i]));
                 worst = Math.max(worst, difference);
-                assertTrue(difference <= tolerance, "step " + t + " state " + i + ": " + got[i] + " against " + row.state()[i]);
+                assertTrue(
+                        difference <= tolerance,
+                        "step " + t + " state " + i + ": " + got[i] + " against " + row.state()[i]);
                 farthest[i] = Math.max(farthest[i], row.state()[i]);
             }
             assertEquals(row.reward(), env.reward(), 1e-6 * Math.max(1, Math.abs(row.reward())), "reward of step " + t);
@@ -144,14 +151,19 @@ class EnvironmentGoldenTest {
             checked++;
         }
         assertTrue(checked > 40, "only " + checked + " steps were compared");
-        System.out.printf("%s: %d steps, largest state difference %.2e (tolerance %.0e)%n", env.spec().id(), checked, worst, tolerance);
+        System.out.printf(
+                "%s: %d steps, largest state difference %.2e (tolerance %.0e)%n",
+                env.spec().id(), checked, worst, tolerance);
         return farthest;
     }
 
     private static List<Row> read(String id) {
         try (InputStream in = EnvironmentGoldenTest.class.getResourceAsStream("/environment-golden/" + id + ".txt")) {
             String text = new String(in.readAllBytes(), StandardCharsets.UTF_8);
-            return text.lines().filter(line -> !line.startsWith("#")).map(EnvironmentGoldenTest::row).toList();
+            return text.lines()
+                    .filter(line -> !line.startsWith("#"))
+                    .map(EnvironmentGoldenTest::row)
+                    .toList();
         } catch (IOException e) {
             throw new java.io.UncheckedIOException(e);
         }
@@ -163,6 +175,9 @@ class EnvironmentGoldenTest {
     }
 
     private static double[] numbers(String text) {
-        return Arrays.stream(text.split(" ")).filter(s -> !s.isEmpty()).mapToDouble(Double::parseDouble).toArray();
+        return Arrays.stream(text.split(" "))
+                .filter(s -> !s.isEmpty())
+                .mapToDouble(Double::parseDouble)
+                .toArray();
     }
 }

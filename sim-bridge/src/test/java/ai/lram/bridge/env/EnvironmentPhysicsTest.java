@@ -45,7 +45,8 @@ class EnvironmentPhysicsTest {
         CartPolePlant plant = new CartPolePlant(0, 0);
         double total = CartPolePlant.CART_MASS + CartPolePlant.POLE_MASS;
         double moment = CartPolePlant.POLE_MASS * CartPolePlant.HALF_LENGTH;
-        double omega = Math.sqrt(moment * CartPolePlant.GRAVITY * total / (total * CartPolePlant.POLE_INERTIA - moment * moment));
+        double omega = Math.sqrt(
+                moment * CartPolePlant.GRAVITY * total / (total * CartPolePlant.POLE_INERTIA - moment * moment));
         plant.state[1] = Math.PI + 1e-3;
         double period = period(() -> plant.state[1] - Math.PI, () -> plant.integrate(0, 0.001), 0.001);
         assertEquals(2 * Math.PI / omega, period, 1e-5);

@@ -80,8 +80,8 @@ class ControlServerTest {
     private static final long SEED = 11;
     private static final long FAR_NS = 9_000_000_000L;
     private static final byte[] NO_IMAGE = {};
-    private static final ClientSettings PATIENT = new ClientSettings(
-            Duration.ofSeconds(20), Duration.ofSeconds(20), Duration.ofNanos(20_000));
+    private static final ClientSettings PATIENT =
+            new ClientSettings(Duration.ofSeconds(20), Duration.ofSeconds(20), Duration.ofNanos(20_000));
     private static final TaskCard ARM = arm("arm", 0);
     private static final TaskCard BUTTONS = arm("buttons", 4);
     private static final TaskCard CAMERA = new TaskCard(
@@ -300,7 +300,9 @@ class ControlServerTest {
         start(1);
         ModelDescription model = client().describe();
         assertEquals("scripted", model.name());
-        assertEquals(List.of("arm", "buttons", "camera"), model.tasks().stream().map(TaskDescription::id).toList());
+        assertEquals(
+                List.of("arm", "buttons", "camera"),
+                model.tasks().stream().map(TaskDescription::id).toList());
         TaskDescription arm = model.task("arm");
         assertEquals(RobotDescription.of(ARM), arm.robot());
         assertEquals(List.of(-3.0, -3.0), arm.observationMin());
@@ -320,7 +322,8 @@ class ControlServerTest {
             for (int step = 0; step < 60; step++) {
                 RobotReply reply = robot.expectOk(step == 20);
                 assertEquals(step, reply.sequence());
-                assertTrue(reply.timing().totalNs() >= reply.timing().stepNs() + reply.timing().queueNs());
+                assertTrue(reply.timing().totalNs()
+                        >= reply.timing().stepNs() + reply.timing().queueNs());
                 assertTrue(reply.roundTripNs() >= reply.timing().totalNs());
             }
             EpisodeReport report = robot.connection.endEpisode(2, true).get(20, TimeUnit.SECONDS);
@@ -338,11 +341,13 @@ class ControlServerTest {
         ControlClient client = client();
         LinkedBlockingQueue<Byte> seen = new LinkedBlockingQueue<>();
         policy.before = batch -> seen.add(batch.image[0][4]);
-        RobotConnection robot = client.open(SessionOptions.of("camera", client.describe().task("camera")));
+        RobotConnection robot =
+                client.open(SessionOptions.of("camera", client.describe().task("camera")));
         float[] none = {};
         assertEquals(
                 Outcome.OK,
-                robot.act(none, new byte[] {1, 2, 3, 4, -5, 6}, 0, true, System.nanoTime(), FAR_NS).outcome());
+                robot.act(none, new byte[] {1, 2, 3, 4, -5, 6}, 0, true, System.nanoTime(), FAR_NS)
+                        .outcome());
         assertEquals((byte) -5, seen.poll());
         RobotReply reply = robot.act(none, new byte[7], 0, false, System.nanoTime(), FAR_NS);
         assertEquals(Refusal.WRONG_IMAGE, reply.refusal());
@@ -411,8 +416,8 @@ class ControlServerTest {
         for (int i = 0; i < robot.connection.window(); i++) {
             robot.observe(false);
             expected.add(robot.expected);
-            futures.add(robot.connection.actAsync(
-                    robot.vector, NO_IMAGE, robot.reward, false, System.nanoTime(), FAR_NS));
+            futures.add(
+                    robot.connection.actAsync(robot.vector, NO_IMAGE, robot.reward, false, System.nanoTime(), FAR_NS));
         }
         for (int i = 0; i < futures.size(); i++) {
             RobotReply reply = futures.get(i).get(20, TimeUnit.SECONDS);
@@ -426,7 +431,10 @@ class ControlServerTest {
         start(1, new Endpoint.Tcp("127.0.0.1", 0), Optional.of(folder));
         ControlClient client = client();
         Robot robot = new Robot(
-                client, SessionOptions.of("robot", client.describe().task("arm")).recorded(), ARM, 9);
+                client,
+                SessionOptions.of("robot", client.describe().task("arm")).recorded(),
+                ARM,
+                9);
         List<Float> rewards = new ArrayList<>();
         for (int i = 0; i < 7; i++) {
             robot.expectOk(false);
@@ -506,9 +514,8 @@ class ControlServerTest {
         }
         assertEquals(FallbackCause.POLICY_DOWN, robot.act(true, FAR_NS).cause());
         ControlClient late = client();
-        SessionRefusedException refused = assertThrows(
-                SessionRefusedException.class,
-                () -> late.open(options(ARM, RobotDescription.of(ARM))));
+        SessionRefusedException refused =
+                assertThrows(SessionRefusedException.class, () -> late.open(options(ARM, RobotDescription.of(ARM))));
         assertEquals(Status.Code.UNAVAILABLE, refused.code());
     }
 
@@ -567,8 +574,7 @@ class ControlServerTest {
     // ---- sessions that are refused
 
     private SessionRefusedException refused(ControlClient client, SessionOptions options) {
-        SessionRefusedException refused =
-                assertThrows(SessionRefusedException.class, () -> client.open(options));
+        SessionRefusedException refused = assertThrows(SessionRefusedException.class, () -> client.open(options));
         assertTrue(
                 refused.getMessage().contains("; why: ") && refused.getMessage().contains("; fix: "),
                 refused.getMessage());
@@ -579,8 +585,7 @@ class ControlServerTest {
     void sessionsThatDoNotFitTheModelAreRefusedWithTheDifference() throws InterruptedException {
         start(1);
         ControlClient client = client();
-        SessionRefusedException unknown =
-                refused(client, SessionOptions.of("r", "juggling", RobotDescription.of(ARM)));
+        SessionRefusedException unknown = refused(client, SessionOptions.of("r", "juggling", RobotDescription.of(ARM)));
         assertEquals(Status.Code.NOT_FOUND, unknown.code());
         assertTrue(unknown.getMessage().contains("[arm, buttons, camera]"), unknown.getMessage());
 
@@ -818,16 +823,17 @@ class ControlServerTest {
         robot.expectOk(false);
         Semaphore gate = new Semaphore(0);
         policy.before = batch -> gate.acquireUninterruptibly();
-        CompletableFuture<RobotReply> waiting = robot.connection.actAsync(
-                new float[2], NO_IMAGE, 0, false, System.nanoTime(), FAR_NS);
+        CompletableFuture<RobotReply> waiting =
+                robot.connection.actAsync(new float[2], NO_IMAGE, 0, false, System.nanoTime(), FAR_NS);
         server.close();
         server.close();
         gate.release(100);
         ExecutionException lost = assertThrows(ExecutionException.class, () -> waiting.get(20, TimeUnit.SECONDS));
         assertInstanceOf(ConnectionLostException.class, lost.getCause());
-        assertTrue(lost.getCause().getMessage().contains("shutting down"), lost.getCause().getMessage());
-        ConnectionLostException after =
-                assertThrows(ConnectionLostException.class, () -> robot.act(false, FAR_NS));
+        assertTrue(
+                lost.getCause().getMessage().contains("shutting down"),
+                lost.getCause().getMessage());
+        ConnectionLostException after = assertThrows(ConnectionLostException.class, () -> robot.act(false, FAR_NS));
         assertTrue(after.getMessage().contains("shutting down"), after.getMessage());
         robot.connection.close();
     }
@@ -892,8 +898,7 @@ class ControlServerTest {
         assertTrue(silence.roundTripNs() >= 10_000_000, silence.toString());
         StreamObserver<ControlReply> stream = streams.poll(20, TimeUnit.SECONDS);
         assertEquals(0, seen.poll(20, TimeUnit.SECONDS));
-        CompletableFuture<RobotReply> next =
-                robot.actAsync(new float[2], NO_IMAGE, 0, false, System.nanoTime(), 0);
+        CompletableFuture<RobotReply> next = robot.actAsync(new float[2], NO_IMAGE, 0, false, System.nanoTime(), 0);
         assertEquals(1, seen.poll(20, TimeUnit.SECONDS));
         for (long sequence = 0; sequence < 2; sequence++) {
             stream.onNext(ControlReply.newBuilder()

@@ -60,8 +60,8 @@ class LoopbackLatencyTest {
                         RuntimeSettings.from(ConfigFactory.load()),
                         Optional.empty(),
                         LramRuntime.Environment.system());
-                ControlServer tcp = ControlServer.start(
-                        runtime, ServerSettings.load().at(new Endpoint.Tcp("127.0.0.1", 0)));
+                ControlServer tcp =
+                        ControlServer.start(runtime, ServerSettings.load().at(new Endpoint.Tcp("127.0.0.1", 0)));
                 ControlServer unix = ControlServer.start(
                         runtime, ServerSettings.load().at(new Endpoint.Unix(folder.resolve("s"))))) {
             for (ControlServer server : List.of(tcp, unix)) {
@@ -88,8 +88,8 @@ class LoopbackLatencyTest {
     private static Histogram measure(ControlServer server, long periodNs, double seconds) {
         Histogram histogram = new Histogram(3);
         try (ControlClient client = ControlClient.connect(server.endpoint(), PATIENT);
-                RobotConnection robot =
-                        client.open(SessionOptions.of("latency", client.describe().task("joints")))) {
+                RobotConnection robot = client.open(
+                        SessionOptions.of("latency", client.describe().task("joints")))) {
             float[] vector = new float[SIZE];
             long startNs = System.nanoTime();
             long dueNs = startNs;

@@ -43,20 +43,31 @@ class WireTest {
         assertEquals(
                 ai.lram.runtime.protocol.Observation.ONE_PERIOD,
                 Wire.observation(o.build(), 1).budgetNs());
-        assertEquals(10_000, Wire.observation(o.setWithinReceiptNs(10_000).build(), 1).budgetNs());
-        assertEquals(8_000, Wire.observation(o.setWithinCaptureNs(10_000).build(), 1).budgetNs());
-        assertEquals(-1_000, Wire.observation(o.setWithinCaptureNs(1_000).build(), 1).budgetNs());
+        assertEquals(
+                10_000,
+                Wire.observation(o.setWithinReceiptNs(10_000).build(), 1).budgetNs());
+        assertEquals(
+                8_000, Wire.observation(o.setWithinCaptureNs(10_000).build(), 1).budgetNs());
+        assertEquals(
+                -1_000, Wire.observation(o.setWithinCaptureNs(1_000).build(), 1).budgetNs());
     }
 
     @Test
     void hostileStampsNeitherOverflowNorPassAsADeadline() {
         Observation.Builder o = Observation.newBuilder();
-        assertEquals(Long.MAX_VALUE - 1, Wire.observation(o.setWithinReceiptNs(Long.MAX_VALUE).build(), 1).budgetNs());
-        assertEquals(-1_000_000_000, Wire.observation(o.setWithinReceiptNs(Long.MIN_VALUE).build(), 1).budgetNs());
+        assertEquals(
+                Long.MAX_VALUE - 1,
+                Wire.observation(o.setWithinReceiptNs(Long.MAX_VALUE).build(), 1)
+                        .budgetNs());
+        assertEquals(
+                -1_000_000_000,
+                Wire.observation(o.setWithinReceiptNs(Long.MIN_VALUE).build(), 1)
+                        .budgetNs());
         o.setCaptureTimeNs(Long.MIN_VALUE).setSendTimeNs(Long.MAX_VALUE);
         assertTrue(Wire.observation(o.setWithinCaptureNs(1_000).build(), 1).budgetNs() <= 1_000);
         o.setCaptureTimeNs(9_000).setSendTimeNs(1_000);
-        assertEquals(1_000, Wire.observation(o.setWithinCaptureNs(1_000).build(), 1).budgetNs());
+        assertEquals(
+                1_000, Wire.observation(o.setWithinCaptureNs(1_000).build(), 1).budgetNs());
     }
 
     @ParameterizedTest
@@ -99,9 +110,8 @@ class WireTest {
 
     @Test
     void clientSettingsThatCannotBeUsedAreRefused() {
-        assertThrows(
-                BridgeConfigException.class,
-                () -> ClientSettings.defaults().withReplyGrace(java.time.Duration.ofMillis(-1)));
+        assertThrows(BridgeConfigException.class, () -> ClientSettings.defaults()
+                .withReplyGrace(java.time.Duration.ofMillis(-1)));
     }
 
     @Test

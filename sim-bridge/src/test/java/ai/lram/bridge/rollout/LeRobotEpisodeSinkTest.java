@@ -55,7 +55,9 @@ class LeRobotEpisodeSinkTest {
             assertEquals("classic-control", task.domain());
             assertEquals(spec.rateHz(), task.rateHz());
             assertEquals(spec.discreteActions(), task.discreteActions());
-            assertEquals(spec.observation().getFirst().name(), task.observation().orElseThrow().names().getFirst());
+            assertEquals(
+                    spec.observation().getFirst().name(),
+                    task.observation().orElseThrow().names().getFirst());
             for (int i = 0; i < 3; i++) {
                 Episode episode = reader.next();
                 assertArrayEquals(observations.get(i), episode.column(Column.OBSERVATION));
@@ -73,7 +75,8 @@ class LeRobotEpisodeSinkTest {
     void anEpisodeOfAnotherTaskIsRefused() {
         try (LeRobotEpisodeSink sink = LeRobotEpisodeSink.open(folder, EnvironmentRegistry.spec("pendulum"))) {
             TrajectoryGenerator generator = new TrajectoryGenerator("reacher", Quality.RANDOM);
-            String message = assertThrows(RolloutException.class, () -> generator.generate(0, 1, sink)).getMessage();
+            String message = assertThrows(RolloutException.class, () -> generator.generate(0, 1, sink))
+                    .getMessage();
             assertTrue(message.contains("reacher") && message.contains("pendulum"), message);
         }
     }

@@ -41,7 +41,12 @@ class RolloutTest {
         assertEquals(jobs.size(), results.size());
         for (int i = 0; i < jobs.size(); i++) {
             Rollout.Job job = jobs.get(i);
-            assertEquals(Rollout.run(EnvironmentRegistry.create(job.task().id()), Experts.of(job.task().id()), job.seed()), results.get(i));
+            assertEquals(
+                    Rollout.run(
+                            EnvironmentRegistry.create(job.task().id()),
+                            Experts.of(job.task().id()),
+                            job.seed()),
+                    results.get(i));
         }
     }
 
@@ -50,7 +55,8 @@ class RolloutTest {
         ModelCard card = card();
         TaskCard task = card.task("pendulum");
         try (ExpertPolicy policy = new ExpertPolicy(card, 1, 1)) {
-            EpisodeResult result = Rollout.run(policy, Rollout.jobs(task, 8, 1, -150)).getFirst();
+            EpisodeResult result =
+                    Rollout.run(policy, Rollout.jobs(task, 8, 1, -150)).getFirst();
             assertEquals(-150 - policy.rewardsSeen, policy.lastReturnToGo, 1e-2);
             assertEquals(result.episodeReturn(), policy.rewardsSeen, 20, "all but the last reward");
         }
@@ -69,7 +75,8 @@ class RolloutTest {
         try (ExpertPolicy policy = new ExpertPolicy(card, 2, 2)) {
             policy.failAt = 5;
             List<Rollout.Job> jobs = Rollout.jobs(card.task("reacher"), 3, 1, 900);
-            String message = assertThrows(RolloutException.class, () -> Rollout.run(policy, jobs)).getMessage();
+            String message = assertThrows(RolloutException.class, () -> Rollout.run(policy, jobs))
+                    .getMessage();
             assertTrue(message.contains("reacher at step 5 of seed 3"), message);
         }
     }
@@ -77,10 +84,34 @@ class RolloutTest {
     @Test
     void cardOfAnotherRobotIsRefused() {
         TaskCard task = card().task("reacher");
-        TaskCard wrong = new TaskCard("pendulum", task.domain(), task.rateHz(), task.observation(), List.of(), task.action(), 0, 1, false, 0, 10,
-                Fallback.SAFE, List.of(0.0, 0.0));
-        TaskCard unknown = new TaskCard("walker", task.domain(), task.rateHz(), task.observation(), List.of(), task.action(), 0, 1, false, 0, 10,
-                Fallback.SAFE, List.of(0.0, 0.0));
+        TaskCard wrong = new TaskCard(
+                "pendulum",
+                task.domain(),
+                task.rateHz(),
+                task.observation(),
+                List.of(),
+                task.action(),
+                0,
+                1,
+                false,
+                0,
+                10,
+                Fallback.SAFE,
+                List.of(0.0, 0.0));
+        TaskCard unknown = new TaskCard(
+                "walker",
+                task.domain(),
+                task.rateHz(),
+                task.observation(),
+                List.of(),
+                task.action(),
+                0,
+                1,
+                false,
+                0,
+                10,
+                Fallback.SAFE,
+                List.of(0.0, 0.0));
         try (ExpertPolicy policy = new ExpertPolicy(card(), 1, 1)) {
             assertThrows(InvalidBufferException.class, () -> Rollout.run(policy, Rollout.jobs(wrong, 0, 1, 0)));
             assertThrows(UnknownEnvironmentException.class, () -> Rollout.run(policy, Rollout.jobs(unknown, 0, 1, 0)));
@@ -108,18 +139,21 @@ class RolloutTest {
 
     @Test
     void meanAndDeviationAreOverEpisodes() {
-        List<EpisodeResult> two = List.of(new EpisodeResult("x", 0, 1, 1, false), new EpisodeResult("x", 1, 5, 1, false));
+        List<EpisodeResult> two =
+                List.of(new EpisodeResult("x", 0, 1, 1, false), new EpisodeResult("x", 1, 5, 1, false));
         assertEquals(3, EpisodeResult.meanReturn(two));
         assertEquals(2, EpisodeResult.stdReturn(two));
     }
 
     private static ModelCard card() {
-        List<TaskCard> tasks = EnvironmentRegistry.ids().stream().map(id -> {
-            EnvironmentSpec spec = EnvironmentRegistry.spec(id);
-            double[] std = new double[spec.observationSize()];
-            Arrays.fill(std, 1);
-            return spec.toTaskCard(new double[std.length], std, 1, 0, Fallback.SAFE);
-        }).toList();
+        List<TaskCard> tasks = EnvironmentRegistry.ids().stream()
+                .map(id -> {
+                    EnvironmentSpec spec = EnvironmentRegistry.spec(id);
+                    double[] std = new double[spec.observationSize()];
+                    Arrays.fill(std, 1);
+                    return spec.toTaskCard(new double[std.length], std, 1, 0, Fallback.SAFE);
+                })
+                .toList();
         return new ModelCard(ModelCard.FORMAT_VERSION, "experts", tasks, Map.of());
     }
 

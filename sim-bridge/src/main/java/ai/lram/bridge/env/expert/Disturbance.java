@@ -15,7 +15,12 @@ import ai.lram.bridge.env.SeededRandom;
  * @param burstSeconds longest burst; the shortest is a quarter of it, and never less than one step
  */
 public record Disturbance(
-        double gainSpread, double noise, double noiseSeconds, double randomShare, double burstsPerSecond, double burstSeconds) {
+        double gainSpread,
+        double noise,
+        double noiseSeconds,
+        double randomShare,
+        double burstsPerSecond,
+        double burstSeconds) {
     /** Leaves the expert alone. */
     public static final Disturbance NONE = new Disturbance(0, 0, 0.1, 0, 0, 0.1);
     /** A clean expert that is thrown off now and then and recovers. */
@@ -26,11 +31,19 @@ public record Disturbance(
     public static final Disturbance HEAVY = new Disturbance(0.6, 0.8, 0.5, 0.5, 1.5, 0.6);
 
     public Disturbance {
-        if (!(gainSpread >= 0 && gainSpread < 1 && noise >= 0 && noiseSeconds > 0 && randomShare >= 0 && randomShare <= 1
-                && burstsPerSecond >= 0 && burstSeconds > 0)) {
-            throw new IllegalArgumentException("disturbance out of range (gainSpread in [0,1), randomShare in [0,1], times > 0, rest >= 0): "
-                    + "gainSpread=" + gainSpread + " noise=" + noise + " noiseSeconds=" + noiseSeconds + " randomShare=" + randomShare
-                    + " burstsPerSecond=" + burstsPerSecond + " burstSeconds=" + burstSeconds);
+        if (!(gainSpread >= 0
+                && gainSpread < 1
+                && noise >= 0
+                && noiseSeconds > 0
+                && randomShare >= 0
+                && randomShare <= 1
+                && burstsPerSecond >= 0
+                && burstSeconds > 0)) {
+            throw new IllegalArgumentException(
+                    "disturbance out of range (gainSpread in [0,1), randomShare in [0,1], times > 0, rest >= 0): "
+                            + "gainSpread=" + gainSpread + " noise=" + noise + " noiseSeconds=" + noiseSeconds
+                            + " randomShare=" + randomShare
+                            + " burstsPerSecond=" + burstsPerSecond + " burstSeconds=" + burstSeconds);
         }
     }
 

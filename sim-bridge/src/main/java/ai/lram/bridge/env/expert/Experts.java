@@ -17,7 +17,9 @@ public final class Experts {
             case "mountain-car-continuous" -> new MountainCarExpert();
             case "pendulum" -> new PendulumExpert();
             case "reacher" -> new ReacherExpert();
-            default -> throw new UnknownEnvironmentException("no expert for environment " + id, "none is written", "use another behaviour");
+            default ->
+                throw new UnknownEnvironmentException(
+                        "no expert for environment " + id, "none is written", "use another behaviour");
         };
     }
 }

@@ -11,6 +11,7 @@ final class ReacherExpert implements ScriptedPolicy {
      * chatter more.
      */
     private static final double SHOULDER_STIFFNESS = 200;
+
     private static final double WRIST_STIFFNESS = 120;
     private static final double WRIST_DAMPING = 0.08;
 

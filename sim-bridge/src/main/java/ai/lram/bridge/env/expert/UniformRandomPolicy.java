@@ -26,7 +26,8 @@ public final class UniformRandomPolicy implements ScriptedPolicy {
         for (int i = 0; i < action.length; i++) {
             action[i] = spec.discrete()
                     ? random.nextInt(spec.discreteActions())
-                    : (float) random.uniform(spec.action().get(i).low(), spec.action().get(i).high());
+                    : (float) random.uniform(
+                            spec.action().get(i).low(), spec.action().get(i).high());
         }
     }
 }

@@ -117,7 +117,8 @@ class ExpertsTest {
         double medium = mean(id, Quality.MEDIUM);
         double mixed = mean(id, Quality.MIXED);
         double expert = mean(id, Quality.EXPERT);
-        assertTrue(random < medium && medium < mixed && mixed < expert,
+        assertTrue(
+                random < medium && medium < mixed && mixed < expert,
                 id + ": random " + random + " medium " + medium + " mixed " + mixed + " expert " + expert);
     }
 
@@ -182,9 +183,18 @@ class ExpertsTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"1.0, 0, 0.1, 0, 0, 0.1", "0, -1, 0.1, 0, 0, 0.1", "0, 0, 0, 0, 0, 0.1", "0, 0, 0.1, 1.5, 0, 0.1", "0, 0, 0.1, 0, 0, NaN"})
-    void impossibleDisturbancesAreRefused(double gain, double noise, double time, double share, double rate, double burst) {
-        String message = assertThrows(IllegalArgumentException.class, () -> new Disturbance(gain, noise, time, share, rate, burst)).getMessage();
+    @CsvSource({
+        "1.0, 0, 0.1, 0, 0, 0.1",
+        "0, -1, 0.1, 0, 0, 0.1",
+        "0, 0, 0, 0, 0, 0.1",
+        "0, 0, 0.1, 1.5, 0, 0.1",
+        "0, 0, 0.1, 0, 0, NaN"
+    })
+    void impossibleDisturbancesAreRefused(
+            double gain, double noise, double time, double share, double rate, double burst) {
+        String message = assertThrows(
+                        IllegalArgumentException.class, () -> new Disturbance(gain, noise, time, share, rate, burst))
+                .getMessage();
         assertTrue(message.contains("gainSpread=" + gain), message);
         assertEquals(0, Disturbance.NONE.randomShare());
     }
