@@ -16,6 +16,7 @@ import java.util.concurrent.locks.LockSupport;
  */
 final class ControlLoop {
     private static final byte[] NO_IMAGE = {};
+    private static final long SILENCE_NS = 30_000_000_000L;
 
     private final RobotConnection robot;
     private final ControlLog log;
@@ -64,7 +65,7 @@ final class ControlLoop {
         long remaining = Math.max(1, deadlineNs - (captureNs - dueNs));
         RobotReply reply = robot.act(observation, NO_IMAGE, reward, resetLeft, captureNs, remaining);
         long latencyNs = System.nanoTime() - dueNs;
-        resetLeft = false;
+        resetLeft &= reply.outcome() == RobotReply.Outcome.REFUSED;
         dueNs += periodNs;
         held = reply.action().clone();
         log.step(latencyNs, reply.clamped());
@@ -72,10 +73,33 @@ final class ControlLoop {
         return reply;
     }
 
+    /**
+     * Waits for what was given up: an episode is over when all its observations are answered. Moves the schedule by that time.
+     *
+     * @throws DriveException if the server stays silent
+     */
+    void awaitLateReplies() {
+        long begin = System.nanoTime();
+        while (robot.lateReplies() < givenUp) {
+            if (System.nanoTime() - begin > SILENCE_NS) {
+                throw new DriveException("the server left observations of task " + log.task() + " unanswered",
+                        (givenUp - robot.lateReplies()) + " for " + SILENCE_NS / 1_000_000_000 + " s", "look at the server's log");
+            }
+            LockSupport.parkNanos(periodNs);
+        }
+        dueNs = Math.max(dueNs, System.nanoTime());
+    }
+
     private void judge(RobotReply reply, long latencyNs, boolean paused) {
         switch (reply.outcome()) {
-            case REFUSED -> throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
-                    reply.detail());
+            case REFUSED -> {
+                // A server that is far behind refuses what its window cannot hold, and what was under way after it.
+                if (reply.refusal() != Refusal.BACKLOG && reply.refusal() != Refusal.OUT_OF_ORDER) {
+                    throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
+                            reply.detail());
+                }
+                log.missed(Miss.QUEUE);
+            }
             case FALLBACK -> {
                 if (!reply.cause().missedDeadline()) {
                     throw new DriveException("the server sent a fallback action for task " + log.task(), reply.cause().toString(),

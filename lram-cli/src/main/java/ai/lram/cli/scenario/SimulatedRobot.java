@@ -104,7 +104,10 @@ public final class SimulatedRobot {
             total += reward;
             length++;
         } while (!env.done() && System.nanoTime() < endNs);
-        end(robot, reward, env.terminated());
+        if (env.done()) {
+            loop.awaitLateReplies();
+            end(robot, reward, env.terminated());
+        }
         return new EpisodeResult(environment, seed, total, length, env.terminated());
     }
 

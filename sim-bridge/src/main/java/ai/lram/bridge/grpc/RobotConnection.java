@@ -50,6 +50,7 @@ public final class RobotConnection implements AutoCloseable {
     private TaskDescription task;
     private long periodNs;
     private long nextSequence;
+    private int numbering;
     private long episode = -1;
     private boolean episodeRunning;
     private boolean holding;
@@ -60,6 +61,8 @@ public final class RobotConnection implements AutoCloseable {
     /** What was sent and not answered yet. */
     private static final class Sent {
         final long sequence;
+        /** How often numbers had been rewound when it was sent. */
+        final int numbering;
         final boolean reset;
         final long sentNs;
         final Thread waiter;
@@ -68,8 +71,9 @@ public final class RobotConnection implements AutoCloseable {
         volatile BridgeException failure;
         boolean givenUp;
 
-        Sent(long sequence, boolean reset, long sentNs, Thread waiter, CompletableFuture<RobotReply> future) {
+        Sent(long sequence, int numbering, boolean reset, long sentNs, Thread waiter, CompletableFuture<RobotReply> future) {
             this.sequence = sequence;
+            this.numbering = numbering;
             this.reset = reset;
             this.sentNs = sentNs;
             this.waiter = waiter;
@@ -278,7 +282,7 @@ public final class RobotConnection implements AutoCloseable {
                         "send what the task declares, or raise lram.bridge.max-message-bytes on the server",
                         null);
             }
-            Sent sent = new Sent(nextSequence, reset, sentNs, Thread.currentThread(), future);
+            Sent sent = new Sent(nextSequence, numbering, reset, sentNs, Thread.currentThread(), future);
             nextSequence++;
             unanswered.addLast(sent);
             requests.onNext(request);
@@ -318,6 +322,14 @@ public final class RobotConnection implements AutoCloseable {
         sent.tell();
     }
 
+    /** Uses a refused number again. What was under way behind it is refused too, which must not rewind a second time. */
+    private void rewind(Sent sent) {
+        if (sent.numbering == numbering) {
+            numbering++;
+            nextSequence = sent.sequence;
+        }
+    }
+
     private RobotReply take(Sent sent, ActionReply reply) {
         long roundTripNs = System.nanoTime() - sent.sentNs;
         RobotReply.Outcome outcome =
@@ -328,7 +340,7 @@ public final class RobotConnection implements AutoCloseable {
                 };
         float[] action = new float[held.length];
         if (outcome == RobotReply.Outcome.REFUSED || reply.getActionCount() != held.length) {
-            nextSequence = Math.min(nextSequence, sent.sequence);
+            rewind(sent);
             ownFallback(action);
         } else {
             for (int i = 0; i < action.length; i++) {
