@@ -249,7 +249,7 @@ final class MlstmStep implements Workers.Range {
                 w.weights[row + s] = (float) (base - w.sums[s] + w.inputs[s]);
             }
             expInPlace(w.weights, row, row + pitch);
-            scores(q, query, ringK, 4L * cell * ring * dimQk, dimQk, at + 1, scale, w.weights, row);
+            scores(q, query, ringK, 4L * cell * ring * dimQk, dimQk, at + 1, scale, w.weights, row, w.partial);
             for (int s = at + 1; s < all; s++) {
                 w.weights[row + s] = 0;
             }
@@ -303,51 +303,72 @@ final class MlstmStep implements Workers.Range {
 
     /** weights[from + s] *= scale * q . key_s for s below {@code count}, four keys at a time. */
     private static void scores(
-            MemorySegment q, long query, MemorySegment keys, long key, int n, int count, float scale, float[] weights, int from) {
+            MemorySegment q,
+            long query,
+            MemorySegment keys,
+            long key,
+            int n,
+            int count,
+            float scale,
+            float[] weights,
+            int from,
+            float[] partial) {
         int whole = n / LANES * LANES;
-        VectorMask<Float> tail = F.indexInRange(whole, n);
         long pitch = 4L * n;
-        int s = 0;
-        for (; s + 4 <= count; s += 4) {
+        for (int s = 0; s < count; s += 4) {
+            int width = Math.min(4, count - s);
             long p = key + s * pitch;
-            FloatVector s0 = FloatVector.zero(F);
-            FloatVector s1 = FloatVector.zero(F);
-            FloatVector s2 = FloatVector.zero(F);
-            FloatVector s3 = FloatVector.zero(F);
-            for (int d = 0; d < whole; d += LANES) {
-                long o = 4L * d;
-                FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE);
-                s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), s0);
-                s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE), s1);
-                s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE), s2);
-                s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE), s3);
+            if (width == 4) {
+                dot4(q, query, keys, p, pitch, whole, partial);
+            } else {
+                for (int j = 0; j < width; j++) {
+                    dot1(q, query, keys, p + j * pitch, whole, partial, j * LANES);
+                }
             }
-            if (whole < n) {
-                long o = 4L * whole;
-                FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE, tail);
-                s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE, tail), s0);
-                s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE, tail), s1);
-                s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE, tail), s2);
-                s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE, tail), s3);
+            for (int j = 0; j < width; j++) {
+                float dot = lanes(partial, j * LANES);
+                for (int d = whole; d < n; d++) {
+                    dot = Math.fma(q.get(FLOAT, query + 4L * d), keys.get(FLOAT, p + j * pitch + 4L * d), dot);
+                }
+                weights[from + s + j] *= scale * dot;
             }
-            weights[from + s] *= scale * VectorMath.sum(s0);
-            weights[from + s + 1] *= scale * VectorMath.sum(s1);
-            weights[from + s + 2] *= scale * VectorMath.sum(s2);
-            weights[from + s + 3] *= scale * VectorMath.sum(s3);
         }
-        for (; s < count; s++) {
-            long p = key + s * pitch;
-            FloatVector sum = FloatVector.zero(F);
-            for (int d = 0; d < whole; d += LANES) {
-                sum = FloatVector.fromMemorySegment(F, q, query + 4L * d, LE)
-                        .fma(FloatVector.fromMemorySegment(F, keys, p + 4L * d, LE), sum);
-            }
-            if (whole < n) {
-                sum = FloatVector.fromMemorySegment(F, q, query + 4L * whole, LE, tail)
-                        .fma(FloatVector.fromMemorySegment(F, keys, p + 4L * whole, LE, tail), sum);
-            }
-            weights[from + s] *= scale * VectorMath.sum(sum);
+    }
+
+    private static void dot4(MemorySegment q, long query, MemorySegment keys, long p, long pitch, int whole, float[] partial) {
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
+        for (long o = 0; o < 4L * whole; o += 4L * LANES) {
+            FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE);
+            s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), s0);
+            s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE), s1);
+            s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE), s2);
+            s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE), s3);
         }
+        s0.intoArray(partial, 0);
+        s1.intoArray(partial, LANES);
+        s2.intoArray(partial, 2 * LANES);
+        s3.intoArray(partial, 3 * LANES);
+    }
+
+    private static void dot1(MemorySegment q, long query, MemorySegment keys, long p, int whole, float[] partial, int to) {
+        FloatVector sum = FloatVector.zero(F);
+        for (long o = 0; o < 4L * whole; o += 4L * LANES) {
+            sum = FloatVector.fromMemorySegment(F, q, query + o, LE).fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), sum);
+        }
+        sum.intoArray(partial, to);
+    }
+
+    /** Sum of one vector's lanes, halves onto halves. */
+    private static float lanes(float[] a, int from) {
+        for (int half = LANES / 2; half > 0; half /= 2) {
+            for (int j = from; j < from + half; j++) {
+                a[j] += a[j + half];
+            }
+        }
+        return a[from];
     }
 
     /** One column block of the matrix state: C = keep C + keys^T values, C unread where keep is 0. */

@@ -22,6 +22,9 @@ final class StepScratch {
     /** Queries weighted for the matrix state, tokens by DHQK; sLSTM: raw gates. */
     float[] queries = new float[0];
 
+    /** Lane sums of four dot products. */
+    final float[] partial = new float[4 * VectorMath.LANES];
+
     /** Denominators per token. */
     float[] divisors = new float[0];
 

@@ -1,0 +1,112 @@
+package ai.lram.backend.cpu;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import com.sun.management.ThreadMXBean;
+import java.lang.management.ManagementFactory;
+import java.util.concurrent.locks.LockSupport;
+import org.junit.jupiter.api.Test;
+
+/** A warm control step leaves no garbage. */
+class SessionAllocationTest {
+    private static final int WARM_UP = 20_000;
+    private static final int MEASURED = 1_000;
+    private static final long PATIENCE_NS = 90_000_000_000L;
+
+    private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+    /** On a busy machine the compiler lags behind the warm-up: further rounds, with pauses for it, until one is clean or time is up. */
+    private void assertAllocatesNothing(String what, Runnable step) {
+        for (int n = 0; n < WARM_UP; n++) {
+            step.run();
+        }
+        long deadline = System.nanoTime() + PATIENCE_NS;
+        long bytes = allocated(step);
+        while (bytes > 0 && System.nanoTime() < deadline) {
+            LockSupport.parkNanos(20_000_000);
+            bytes = allocated(step);
+        }
+        assertEquals(0, bytes, what + ": bytes allocated in " + MEASURED + " calls");
+    }
+
+    private long allocated(Runnable step) {
+        long before = threads.getCurrentThreadAllocatedBytes();
+        for (int n = 0; n < MEASURED; n++) {
+            step.run();
+        }
+        return threads.getCurrentThreadAllocatedBytes() - before;
+    }
+
+    @Test
+    void mlstmStepAllocatesNothing() {
+        try (CpuBackend backend = new CpuBackend(BackendOptions.threads(2));
+                Fixture fx = new Fixture(backend)) {
+            FoldSchedule schedule = new FoldSchedule(12, 6, 2);
+            MlstmSlots state = new MlstmSlots(
+                    fx.zeros(2, 2, 16, 64), fx.zeros(2, 2, 16), fx.zeros(2, 2), fx.zeros(2, 2, 12, 16), fx.zeros(2, 2, 12, 64),
+                    fx.zeros(2, 2, 12), fx.zeros(2, 2, 12), fx.ofInts(new int[4], 2, 2), fx.ofInts(new int[4], 2, 2));
+            Tensor slots = fx.ofInts(new int[] {1}, 1);
+            Tensor counts = fx.ofInts(new int[] {3}, 1);
+            Tensor q = fx.of(fx.normal(3 * 32, 1), 1, 3, 2, 16);
+            Tensor v = fx.of(fx.normal(3 * 128, 1), 1, 3, 2, 64);
+            Tensor g = fx.of(fx.normal(6, 1), 1, 3, 2);
+            Tensor h = fx.zeros(1, 3, 2, 64);
+            MlstmSpec spec = MlstmSpec.exponential();
+            assertAllocatesNothing(
+                    "mlstmStep",
+                    () -> fx.ops.session().mlstmStep(fx.stream, spec, schedule, 0, state, slots, counts, q, q, v, g, g, h));
+        }
+    }
+
+    @Test
+    void convolutionStepAllocatesNothing() {
+        try (CpuBackend backend = new CpuBackend(BackendOptions.threads(2));
+                Fixture fx = new Fixture(backend)) {
+            Tensor slots = fx.ofInts(new int[] {1}, 1);
+            Tensor counts = fx.ofInts(new int[] {3}, 1);
+            Tensor x = fx.of(fx.normal(3 * 64, 1), 1, 3, 64);
+            Tensor w = fx.of(fx.normal(256, 1), 64, 4);
+            Tensor bias = fx.of(fx.normal(64, 1), 64);
+            Tensor history = fx.zeros(2, 3, 64);
+            Tensor y = fx.zeros(1, 3, 64);
+            assertAllocatesNothing(
+                    "causalConv1dStep",
+                    () -> fx.ops.session().causalConv1dStep(fx.stream, slots, counts, x, w, bias, history, y));
+        }
+    }
+
+    @Test
+    void slstmStepAllocatesNothing() {
+        try (CpuBackend backend = new CpuBackend(BackendOptions.threads(2));
+                Fixture fx = new Fixture(backend)) {
+            Tensor slots = fx.ofInts(new int[] {1}, 1);
+            Tensor counts = fx.ofInts(new int[] {3}, 1);
+            Tensor x = fx.of(fx.normal(3 * 32, 1), 1, 3, 32);
+            Tensor r = fx.of(fx.normal(32 * 64, 0.1), 2, 16, 4, 16);
+            Tensor bias = fx.zeros(4, 32);
+            Tensor state = fx.zeros(2, 4, 32);
+            Tensor y = fx.zeros(1, 3, 32);
+            assertAllocatesNothing(
+                    "slstmStep", () -> fx.ops.session().slstmStep(fx.stream, 2, slots, counts, x, x, x, x, r, bias, state, y));
+        }
+    }
+
+    @Test
+    void gatesOfFewRowsAllocateNothing() {
+        try (CpuBackend backend = new CpuBackend(BackendOptions.threads(2));
+                Fixture fx = new Fixture(backend)) {
+            Tensor x = fx.of(fx.normal(3 * 64, 1), 3, 64);
+            Tensor w = fx.of(fx.normal(2 * 192, 0.1), 2, 192);
+            Tensor b = fx.zeros(2);
+            Tensor i = fx.zeros(3, 2);
+            Tensor f = fx.zeros(3, 2);
+            assertAllocatesNothing("gates", () -> fx.ops.mlstm().gates(fx.stream, x, x, x, w, b, w, b, i, f));
+        }
+    }
+}
