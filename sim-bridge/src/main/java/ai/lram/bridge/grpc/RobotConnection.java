@@ -51,6 +51,7 @@ public final class RobotConnection implements AutoCloseable {
     private long periodNs;
     private long nextSequence;
     private int numbering;
+    private long rewoundTo;
     private long episode = -1;
     private boolean episodeRunning;
     private boolean holding;
@@ -322,11 +323,15 @@ public final class RobotConnection implements AutoCloseable {
         sent.tell();
     }
 
-    /** Uses a refused number again. What was under way behind it is refused too, which must not rewind a second time. */
+    /**
+     * Uses a refused number again. What was under way behind it is refused too, and its refusals must not rewind a second time: their
+     * numbers may have been accepted meanwhile. A refusal that was overtaken by one of a later number does rewind further.
+     */
     private void rewind(Sent sent) {
-        if (sent.numbering == numbering) {
+        if (sent.numbering == numbering || sent.sequence < rewoundTo) {
             numbering++;
             nextSequence = sent.sequence;
+            rewoundTo = sent.sequence;
         }
     }
 
