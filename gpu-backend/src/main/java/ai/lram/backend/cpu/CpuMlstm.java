@@ -275,6 +275,7 @@ final class CpuMlstm implements MlstmOps {
         final long epsGrad;
         final long path;
         final long interDden;
+        final long decayRow;
         final long decays;
         final long writes;
         final long rowSums;
@@ -341,6 +342,8 @@ final class CpuMlstm implements MlstmOps {
             path = at;
             at += 4L * lp;
             interDden = at;
+            at += 4L * lp;
+            decayRow = at;
             at += 4L * lp;
             decays = at;
             at += 8L * lp;
@@ -711,24 +714,42 @@ final class CpuMlstm implements MlstmOps {
          * h and all gradients then carry their relative error.
          */
         private static void denominators(MemorySegment w, Layout l, int count) {
-            for (int t = 0; t < count; t += DoubleMath.LANES) {
-                DoubleMath.store(DoubleMath.exp(DoubleMath.load(w, l.decays + 8L * t)), w, l.decays + 8L * t);
-                DoubleMath.store(DoubleMath.exp(DoubleMath.load(w, l.writes + 8L * t)), w, l.writes + 8L * t);
-            }
+            expDoubles(w, l.decays, count);
+            expDoubles(w, l.writes, count);
             for (int t = 0; t < count; t++) {
-                DoubleVector keep = DoubleVector.broadcast(DoubleMath.D, w.get(DOUBLE, l.decays + 8L * t));
-                DoubleVector write = DoubleVector.broadcast(DoubleMath.D, w.get(DOUBLE, l.writes + 8L * t));
-                DoubleVector den = DoubleVector.zero(DoubleMath.D);
-                for (int d = 0; d < l.dq; d += DoubleMath.LANES) {
-                    DoubleVector k = DoubleMath.widen(w, Panels.at(l.matK, l.lp, t, d));
-                    DoubleVector q = DoubleMath.widen(w, Panels.at(l.matQ, l.lp, t, d));
-                    DoubleVector n = DoubleMath.load(w, l.running + 8L * d).mul(keep);
-                    n = write.fma(k, n);
-                    DoubleMath.store(n, w, l.running + 8L * d);
-                    den = q.fma(n, den);
+                double den = 0;
+                double keep = w.get(DOUBLE, l.decays + 8L * t);
+                double write = w.get(DOUBLE, l.writes + 8L * t);
+                for (int d = 0; d < l.dq; d += Panels.WIDTH) {
+                    long at = Panels.at(0, l.lp, t, d);
+                    den += advancePanel(w, l.running + 8L * d, keep, write, l.matK + at, l.matQ + at);
                 }
-                w.set(FLOAT, l.den + 4L * t, (float) DoubleMath.sum(den));
+                w.set(FLOAT, l.den + 4L * t, (float) den);
             }
+        }
+
+        private static void expDoubles(MemorySegment w, long at, int count) {
+            for (int t = 0; t < count; t += DoubleMath.LANES) {
+                DoubleMath.exp(DoubleVector.fromMemorySegment(DoubleMath.D, w, at + 8L * t, LE)).intoMemorySegment(w, at + 8L * t, LE);
+            }
+        }
+
+        /** One panel's width of n = keep n + write k. @return its part of q . n */
+        private static double advancePanel(MemorySegment w, long n, double keep, double write, long key, long query) {
+            DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
+            DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
+            DoubleVector den = DoubleVector.zero(DoubleMath.D);
+            for (long d = 0; d < Panels.WIDTH; d += DoubleMath.LANES) {
+                DoubleVector k = (DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, w, key + 4 * d, LE)
+                        .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
+                DoubleVector q = (DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, w, query + 4 * d, LE)
+                        .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
+                DoubleVector x = DoubleVector.fromMemorySegment(DoubleMath.D, w, n + 8 * d, LE).mul(g);
+                x = k.fma(in, x);
+                x.intoMemorySegment(w, n + 8 * d, LE);
+                den = q.fma(x, den);
+            }
+            return DoubleMath.sum(den);
         }
 
         private void expInPlace(long at) {
@@ -744,35 +765,30 @@ final class CpuMlstm implements MlstmOps {
         /** matP = scores times decay, zero above the diagonal. */
         private static void weigh(MemorySegment w, Layout l, int count) {
             for (int t = 0; t < count; t++) {
-                float hi = w.get(FLOAT, l.rowHi + 4L * t);
-                float lo = w.get(FLOAT, l.rowLo + 4L * t);
                 int end = (t / Panels.TILE + 1) * Panels.TILE;
+                decayRow(w, l, t, end);
                 for (int s = 0; s < end; s += LANES) {
                     long at = Panels.at(l.matP, l.lp, t, s);
-                    FloatVector p = FloatVector.zero(F);
-                    if (s <= t) {
-                        p = FloatVector.fromMemorySegment(F, w, at, LE).mul(decay(w, l, hi, lo, s));
-                        if (s + LANES > t + 1) {
-                            p = p.blend(0f, past(t - s));
-                        }
-                    }
-                    p.intoMemorySegment(w, at, LE);
+                    FloatVector.fromMemorySegment(F, w, at, LE)
+                            .mul(FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE))
+                            .intoMemorySegment(w, at, LE);
                 }
             }
         }
 
-        private static FloatVector decay(MemorySegment w, Layout l, float hi, float lo, int s) {
-            FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE).add(hi);
-            FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE).add(lo);
-            return VectorMath.exp(high.add(low));
+        /** Row t of the decay matrix, zero after its diagonal. */
+        private static void decayRow(MemorySegment w, Layout l, int t, int end) {
+            FloatVector hi = FloatVector.broadcast(F, w.get(FLOAT, l.rowHi + 4L * t));
+            FloatVector lo = FloatVector.broadcast(F, w.get(FLOAT, l.rowLo + 4L * t));
+            for (int s = 0; s < end; s += LANES) {
+                FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE).add(hi);
+                FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE).add(lo);
+                VectorMath.exp(high.add(low)).intoMemorySegment(w, l.decayRow + 4L * s, LE);
+            }
+            for (int s = t + 1; s < end + LANES - 1 && s < l.lp; s++) {
+                w.set(FLOAT, l.decayRow + 4L * s, 0);
+            }
         }
-
-        /** Lanes after lane {@code last}. */
-        private static VectorMask<Float> past(int last) {
-            return LANE.compare(VectorOperators.GT, last);
-        }
-
-        private static final FloatVector LANE = FloatVector.zero(F).addIndex(1);
 
         /**
          * matP becomes P and matW (which holds dH~ v) W = (dP + dden) * decay. Row and column sums of P (dP + dden), the gates'
@@ -781,41 +797,39 @@ final class CpuMlstm implements MlstmOps {
         private static void weighBackward(MemorySegment w, Layout l, int count) {
             w.asSlice(l.colSums, 8L * l.lp).fill((byte) 0);
             for (int t = 0; t < count; t++) {
-                float hi = w.get(FLOAT, l.rowHi + 4L * t);
-                float lo = w.get(FLOAT, l.rowLo + 4L * t);
-                float dden = w.get(FLOAT, l.dden + 4L * t);
-                DoubleVector row = DoubleVector.zero(DoubleMath.D);
                 int end = (t / Panels.TILE + 1) * Panels.TILE;
-                for (int s = 0; s < end; s += LANES) {
-                    long at = Panels.at(l.matP, l.lp, t, s);
-                    long wt = at - l.matP + l.matW;
-                    FloatVector p = FloatVector.zero(F);
-                    FloatVector g = FloatVector.zero(F);
-                    if (s <= t) {
-                        FloatVector e = decay(w, l, hi, lo, s);
-                        p = FloatVector.fromMemorySegment(F, w, at, LE).mul(e);
-                        FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(dden);
-                        g = dp.mul(e);
-                        if (s + LANES > t + 1) {
-                            VectorMask<Float> future = past(t - s);
-                            p = p.blend(0f, future);
-                            g = g.blend(0f, future);
-                            dp = dp.blend(0f, future);
-                        }
-                        FloatVector x = p.mul(dp);
-                        DoubleVector x0 = (DoubleVector) x.convertShape(VectorOperators.F2D, DoubleMath.D, 0);
-                        DoubleVector x1 = (DoubleVector) x.convertShape(VectorOperators.F2D, DoubleMath.D, 1);
-                        row = row.add(x0).add(x1);
-                        long col = l.colSums + 8L * s;
-                        DoubleMath.store(DoubleMath.load(w, col).add(x0), w, col);
-                        col += 8L * DoubleMath.LANES;
-                        DoubleMath.store(DoubleMath.load(w, col).add(x1), w, col);
-                    }
-                    p.intoMemorySegment(w, at, LE);
-                    g.intoMemorySegment(w, wt, LE);
-                }
-                w.set(DOUBLE, l.rowSums + 8L * t, DoubleMath.sum(row));
+                decayRow(w, l, t, end);
+                weighRow(w, l, t, end);
+                w.set(DOUBLE, l.rowSums + 8L * t, sumRow(w, l, end));
             }
+        }
+
+        /** Row t of P and W; their product without the second decay, P (dP + dden), replaces the decay row. */
+        private static void weighRow(MemorySegment w, Layout l, int t, int end) {
+            FloatVector dden = FloatVector.broadcast(F, w.get(FLOAT, l.dden + 4L * t));
+            for (int s = 0; s < end; s += LANES) {
+                long at = Panels.at(l.matP, l.lp, t, s);
+                long wt = at - l.matP + l.matW;
+                FloatVector e = FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE);
+                FloatVector p = FloatVector.fromMemorySegment(F, w, at, LE).mul(e);
+                FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(dden);
+                p.intoMemorySegment(w, at, LE);
+                dp.mul(e).intoMemorySegment(w, wt, LE);
+                p.mul(dp).intoMemorySegment(w, l.decayRow + 4L * s, LE);
+            }
+        }
+
+        /** Adds the decay row's contents to the column sums. @return their sum */
+        private static double sumRow(MemorySegment w, Layout l, int end) {
+            DoubleVector row = DoubleVector.zero(DoubleMath.D);
+            for (int s = 0; s < end; s += DoubleMath.LANES) {
+                DoubleVector x = DoubleMath.widen(w, l.decayRow + 4L * s);
+                row = row.add(x);
+                DoubleVector.fromMemorySegment(DoubleMath.D, w, l.colSums + 8L * s, LE)
+                        .add(x)
+                        .intoMemorySegment(w, l.colSums + 8L * s, LE);
+            }
+            return DoubleMath.sum(row);
         }
 
         void backward(int pair, Gradients g) {

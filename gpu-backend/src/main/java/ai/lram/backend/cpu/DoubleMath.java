@@ -4,10 +4,11 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
-/** Vectorised fp64 functions for gate sums and normalisers, relative error about 1e-15. */
+/** Vectorised fp64 functions for gate sums and normalisers, relative error below 1e-13. */
 final class DoubleMath {
     static final VectorSpecies<Double> D = DoubleVector.SPECIES_PREFERRED;
     static final int LANES = D.length();
@@ -16,14 +17,45 @@ final class DoubleMath {
     static final VectorSpecies<Float> NARROW =
             VectorSpecies.of(float.class, jdk.incubator.vector.VectorShape.forBitSize(D.vectorBitSize() / 2));
 
-    private static final double LOG2E = 1.4426950408889634;
-    private static final double LN2_HI = 6.93147180369123816490e-01;
-    private static final double LN2_LO = 1.90821492927058770002e-10;
-    private static final double ROUND = 6755399441055744.0; // 1.5 * 2^52
-    private static final long ROUND_BITS = Double.doubleToRawLongBits(ROUND);
-    private static final double LIMIT = 700;
+    // Constants as fields: a broadcast at its place of use costs the compiler so much that it boxes what follows.
+    private static final DoubleVector LOG2E = broadcast(1.4426950408889634);
+    private static final DoubleVector MINUS_LN2_HI = broadcast(-6.93147180369123816490e-01);
+    private static final DoubleVector MINUS_LN2_LO = broadcast(-1.90821492927058770002e-10);
+    private static final DoubleVector ROUND = broadcast(6755399441055744.0); // 1.5 * 2^52
+    private static final DoubleVector MAX = broadcast(700);
+    private static final DoubleVector MIN = broadcast(-700);
+    private static final DoubleVector ZERO = broadcast(0);
+    private static final DoubleVector HALF = broadcast(0.5);
+    private static final DoubleVector ONE = broadcast(1);
+    private static final DoubleVector TWO = broadcast(2);
+    private static final DoubleVector EXP_3 = broadcast(1.0 / 6);
+    private static final DoubleVector EXP_4 = broadcast(1.0 / 24);
+    private static final DoubleVector EXP_5 = broadcast(1.0 / 120);
+    private static final DoubleVector EXP_6 = broadcast(1.0 / 720);
+    private static final DoubleVector EXP_7 = broadcast(1.0 / 5040);
+    private static final DoubleVector EXP_8 = broadcast(1.0 / 40320);
+    private static final DoubleVector EXP_9 = broadcast(1.0 / 362880);
+    private static final DoubleVector EXP_10 = broadcast(1.0 / 3628800);
+    private static final DoubleVector EXP_11 = broadcast(1.0 / 39916800);
+    private static final DoubleVector ODD_3 = broadcast(1.0 / 3);
+    private static final DoubleVector ODD_5 = broadcast(1.0 / 5);
+    private static final DoubleVector ODD_7 = broadcast(1.0 / 7);
+    private static final DoubleVector ODD_9 = broadcast(1.0 / 9);
+    private static final DoubleVector ODD_11 = broadcast(1.0 / 11);
+    private static final DoubleVector ODD_13 = broadcast(1.0 / 13);
+    private static final DoubleVector ODD_15 = broadcast(1.0 / 15);
+    private static final DoubleVector ODD_17 = broadcast(1.0 / 17);
+    private static final DoubleVector ODD_19 = broadcast(1.0 / 19);
+    private static final DoubleVector ODD_21 = broadcast(1.0 / 21);
+    private static final DoubleVector ODD_23 = broadcast(1.0 / 23);
+    private static final DoubleVector ODD_25 = broadcast(1.0 / 25);
+    private static final DoubleVector ODD_27 = broadcast(1.0 / 27);
 
     private DoubleMath() {}
+
+    private static DoubleVector broadcast(double v) {
+        return DoubleVector.broadcast(D, v);
+    }
 
     /** Floats from memory, widened. */
     static DoubleVector widen(MemorySegment m, long o) {
@@ -48,44 +80,30 @@ final class DoubleMath {
         return s;
     }
 
-    /** e^x for |x| <= 700; larger arguments count as +-700. */
+    /** e^x for |x| <= 700; larger arguments count as +-700, NaN stays. */
     static DoubleVector exp(DoubleVector x) {
-        DoubleVector c = x.max(-LIMIT).min(LIMIT);
-        DoubleVector t = c.mul(LOG2E).add(ROUND);
+        DoubleVector c = x.blend(MAX, x.compare(VectorOperators.GT, MAX));
+        c = c.blend(MIN, c.compare(VectorOperators.LT, MIN));
+        DoubleVector t = c.fma(LOG2E, ROUND);
         DoubleVector n = t.sub(ROUND);
-        DoubleVector r = n.fma(DoubleVector.broadcast(D, -LN2_HI), c);
-        r = n.fma(DoubleVector.broadcast(D, -LN2_LO), r);
-        DoubleVector p = DoubleVector.broadcast(D, 1.0 / 479001600);
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 39916800));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 3628800));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 362880));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 40320));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 5040));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 720));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 120));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 24));
-        p = p.fma(r, DoubleVector.broadcast(D, 1.0 / 6));
-        p = p.fma(r, DoubleVector.broadcast(D, 0.5));
-        p = p.fma(r, DoubleVector.broadcast(D, 1));
-        p = p.fma(r, DoubleVector.broadcast(D, 1));
-        DoubleVector scale = t.reinterpretAsLongs()
-                .sub(ROUND_BITS)
-                .add(1023)
-                .lanewise(VectorOperators.LSHL, 52)
-                .reinterpretAsDoubles();
-        return p.mul(scale);
+        DoubleVector r = n.fma(MINUS_LN2_LO, n.fma(MINUS_LN2_HI, c));
+        DoubleVector p = r.fma(EXP_11, EXP_10).fma(r, EXP_9).fma(r, EXP_8).fma(r, EXP_7).fma(r, EXP_6).fma(r, EXP_5);
+        p = p.fma(r, EXP_4).fma(r, EXP_3).fma(r, HALF).fma(r, ONE).fma(r, ONE);
+        LongVector scale = t.reinterpretAsLongs().lanewise(VectorOperators.LSHL, 52);
+        return p.reinterpretAsLongs().add(scale).reinterpretAsDoubles();
     }
 
     /** log(sigmoid(x)) without overflow or cancellation. */
     static DoubleVector logSigmoid(DoubleVector x) {
         DoubleVector u = exp(x.abs().neg());
-        DoubleVector z = u.div(u.add(2));
-        DoubleVector w = z.mul(z);
-        // log1p(u) = 2 atanh(z) = 2 z (1 + z^2/3 + z^4/5 + ...), z <= 1/3.
-        DoubleVector p = DoubleVector.broadcast(D, 1.0 / 31);
-        for (int odd = 29; odd >= 1; odd -= 2) {
-            p = p.fma(w, DoubleVector.broadcast(D, 1.0 / odd));
-        }
-        return x.min(0).sub(z.add(z).mul(p));
+        DoubleVector z = u.div(u.add(TWO));
+        DoubleVector low = x.blend(ZERO, x.compare(VectorOperators.GT, ZERO));
+        return low.sub(z.add(z).mul(atanhOverZ(z.mul(z))));
+    }
+
+    /** atanh(z) / z = 1 + w/3 + w^2/5 + ... for w = z^2 <= 1/9. */
+    private static DoubleVector atanhOverZ(DoubleVector w) {
+        DoubleVector p = w.fma(ODD_27, ODD_25).fma(w, ODD_23).fma(w, ODD_21).fma(w, ODD_19).fma(w, ODD_17).fma(w, ODD_15);
+        return p.fma(w, ODD_13).fma(w, ODD_11).fma(w, ODD_9).fma(w, ODD_7).fma(w, ODD_5).fma(w, ODD_3).fma(w, ONE);
     }
 }

@@ -44,20 +44,26 @@ final class Panels {
     static void pack(
             MemorySegment src, long s, long stride, int rows, int cols, float scale, MemorySegment dst, long d, int dstRows) {
         int padded = pad(rows);
+        if (cols % WIDTH == 0) {
+            packRows(src, s, stride, rows, cols, scale, dst, d, dstRows * ROW);
+            clearRows(rows, padded, cols, dst, d, dstRows * ROW);
+            return;
+        }
+        FloatVector by = FloatVector.broadcast(F, scale);
         FloatVector zero = FloatVector.zero(F);
         for (int col = 0; col < cols; col += LANES) {
             long out = at(d, dstRows, 0, col);
             if (col + LANES <= cols) {
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, s + r * stride + 4L * col, LE)
-                            .mul(scale)
+                            .mul(by)
                             .intoMemorySegment(dst, out + r * ROW, LE);
                 }
             } else {
                 VectorMask<Float> tail = F.indexInRange(col, cols);
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, s + r * stride + 4L * col, LE, tail)
-                            .mul(scale)
+                            .mul(by)
                             .intoMemorySegment(dst, out + r * ROW, LE);
                 }
             }
@@ -73,22 +79,67 @@ final class Panels {
         }
     }
 
+    /** Whole panels, row after row: reads memory in order. */
+    private static void packRows(
+            MemorySegment src, long s, long stride, int rows, int cols, float scale, MemorySegment dst, long d, long panel) {
+        FloatVector by = FloatVector.broadcast(F, scale);
+        for (int r = 0; r < rows; r++) {
+            long in = s + r * stride;
+            long out = d + r * ROW;
+            for (int col = 0; col < cols; col += WIDTH) {
+                FloatVector.fromMemorySegment(F, src, in, LE).mul(by).intoMemorySegment(dst, out, LE);
+                FloatVector.fromMemorySegment(F, src, in + HALF, LE).mul(by).intoMemorySegment(dst, out + HALF, LE);
+                in += ROW;
+                out += panel;
+            }
+        }
+    }
+
+    private static void clearRows(int from, int to, int cols, MemorySegment dst, long d, long panel) {
+        for (int col = 0; col < cols; col += WIDTH) {
+            long at = d + col / WIDTH * panel;
+            for (long o = at + from * ROW; o < at + to * ROW; o += HALF) {
+                FloatVector.zero(F).intoMemorySegment(dst, o, LE);
+            }
+        }
+    }
+
+    private static void unpackRows(
+            MemorySegment src, long s, long panel, int rows, int cols, float scale, MemorySegment dst, long d, long stride) {
+        FloatVector by = FloatVector.broadcast(F, scale);
+        for (int r = 0; r < rows; r++) {
+            long in = s + r * ROW;
+            long out = d + r * stride;
+            for (int col = 0; col < cols; col += WIDTH) {
+                FloatVector.fromMemorySegment(F, src, in, LE).mul(by).intoMemorySegment(dst, out, LE);
+                FloatVector.fromMemorySegment(F, src, in + HALF, LE).mul(by).intoMemorySegment(dst, out + HALF, LE);
+                in += panel;
+                out += ROW;
+            }
+        }
+    }
+
     /** Copies {@code rows} rows of {@code cols} floats out of a matrix of {@code srcRows} rows, times {@code scale}. */
     static void unpack(
             MemorySegment src, long s, int srcRows, int rows, int cols, float scale, MemorySegment dst, long d, long stride) {
+        if (cols % WIDTH == 0) {
+            unpackRows(src, s, srcRows * ROW, rows, cols, scale, dst, d, stride);
+            return;
+        }
+        FloatVector by = FloatVector.broadcast(F, scale);
         for (int col = 0; col < cols; col += LANES) {
             long in = at(s, srcRows, 0, col);
             if (col + LANES <= cols) {
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, in + r * ROW, LE)
-                            .mul(scale)
+                            .mul(by)
                             .intoMemorySegment(dst, d + r * stride + 4L * col, LE);
                 }
             } else {
                 VectorMask<Float> tail = F.indexInRange(col, cols);
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, in + r * ROW, LE)
-                            .mul(scale)
+                            .mul(by)
                             .intoMemorySegment(dst, d + r * stride + 4L * col, LE, tail);
                 }
             }
@@ -102,7 +153,7 @@ final class Panels {
             long in = at(s, srcRows, 0, col);
             long out = at(d, dstRows, 0, col);
             for (int r = 0; r < rows; r++) {
-                float w = factor.get(FLOAT, f + 4L * r);
+                FloatVector w = FloatVector.broadcast(F, factor.get(FLOAT, f + 4L * r));
                 FloatVector.fromMemorySegment(F, src, in + r * ROW, LE).mul(w).intoMemorySegment(dst, out + r * ROW, LE);
                 FloatVector.fromMemorySegment(F, src, in + r * ROW + HALF, LE)
                         .mul(w)

@@ -72,8 +72,11 @@ public interface MlstmOps {
 
     /**
      * Gradients of everything {@link #forward} read, all written. {@code dLast} (may be null) is the gradient of the returned state: its
-     * matC and vecN are honoured, scaM's is ignored. {@code dInitial} may be null; its scaM receives the exact gradient where
-     * {@code spec.exactGradient()}, else zero, and vecN zero in that case too.
+     * matC and vecN are honoured, scaM's is ignored. It belongs to a function of the unstabilised state matC * exp(scaM), as every
+     * continuation of the sequence is: handing a later segment's dInitial to an earlier one's dLast gives the gradient of the whole.
+     * {@code dInitial} may be null; its scaM receives the exact gradient where {@code spec.exactGradient()}, else zero. Without
+     * {@code spec.exactGradient()} also vecN's gradient is zero, dLast's vecN is ignored, and df lacks the part that goes straight to
+     * the returned state, as in the published kernels.
      */
     void backward(
             Stream s,

@@ -14,7 +14,8 @@ import ai.lram.backend.Tensor;
  * c' = F c + I tanh(z)        n' = F n + I        y' = sigmoid(o) c' / n'
  * </pre>
  *
- * The n == 0 test is per element. y does not depend on m, which carries no gradient; the gradients are exact.
+ * The n == 0 test is per element. y does not depend on the choice of m, so m carries no gradient inside a sequence; the gradients are
+ * exact. The initial m scales the initial c and n, so its gradient is dc c + dn n of the initial state.
  *
  * @see "Beck et al. 2024, xLSTM, arXiv:2405.04517, Sec. 2.2; Poeppel et al. 2024, FlashRNN, arXiv:2412.07752"
  */
