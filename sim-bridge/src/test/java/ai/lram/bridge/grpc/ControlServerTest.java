@@ -71,6 +71,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -557,6 +558,30 @@ class ControlServerTest {
         assertTrue(gap.getDetail().contains("number 1 is next"), gap.getDetail());
         raw.observe(1);
         assertEquals(ai.lram.bridge.v1.Status.STATUS_OK, raw.action().getStatus());
+    }
+
+    @Test
+    void aRobotThatOutrunsThePolicyComesBackIntoStep() throws Exception {
+        start(1, "lram.runtime.window = 4");
+        Robot robot = new Robot(client(), ARM);
+        robot.expectOk(false);
+        policy.before = batch -> LockSupport.parkNanos(2_000_000);
+        List<CompletableFuture<RobotReply>> sent = new ArrayList<>();
+        for (int i = 0; i < 300; i++) {
+            // Answered at its deadline, an observation goes on waiting for its step: the window fills behind it.
+            sent.add(robot.connection.actAsync(robot.vector, NO_IMAGE, 0, false, System.nanoTime(), 1_000_000));
+            LockSupport.parkNanos(500_000);
+        }
+        long refused = 0;
+        for (CompletableFuture<RobotReply> reply : sent) {
+            refused += reply.get(20, TimeUnit.SECONDS).outcome() == RobotReply.Outcome.REFUSED ? 1 : 0;
+        }
+        assertTrue(refused > 0 && refused < 300, "refused " + refused);
+        policy.before = batch -> {};
+        for (int i = 0; i < 5; i++) {
+            RobotReply reply = robot.connection.act(robot.vector, NO_IMAGE, 0, false, System.nanoTime(), FAR_NS);
+            assertEquals(RobotReply.Outcome.OK, reply.outcome(), reply.detail());
+        }
     }
 
     @Test
