@@ -167,7 +167,7 @@ class BehaviourCloningTest {
                 PolicyBatch batch = new PolicyBatch(card, 1);
                 policy.reset(0, card.tasks().getFirst());
                 batch.count = 1;
-                long bytes = Allocations.afterWarmUp(40, () -> {
+                long bytes = Allocations.afterWarmUp(() -> {
                     for (int i = 0; i < 1000; i++) {
                         policy.step(batch);
                     }

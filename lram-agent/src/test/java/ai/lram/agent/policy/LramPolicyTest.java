@@ -432,7 +432,7 @@ class LramPolicyTest {
             batch.first[0] = batch.first[1] = true;
             policy.step(batch);
             batch.first[0] = batch.first[1] = false;
-            long bytes = Allocations.afterWarmUp(40, () -> {
+            long bytes = Allocations.afterWarmUp(() -> {
                 for (int i = 0; i < 1000; i++) {
                     batch.observation[0][0] = i % 7;
                     policy.step(batch);

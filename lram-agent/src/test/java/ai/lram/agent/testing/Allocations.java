@@ -19,14 +19,17 @@ public final class Allocations {
     }
 
     /**
-     * Runs {@code work} until one run allocates nothing, at most {@code limit} times, then once more.
+     * Runs {@code work} until two runs in a row allocate nothing, for half a minute at most: on a busy machine the compiler lags behind.
      *
-     * @return bytes allocated by that last run
+     * @return bytes allocated by the last run
      */
-    public static long afterWarmUp(int limit, Runnable work) {
-        for (int i = 0; i < limit && of(work) != 0; i++) {
-            Thread.onSpinWait();
+    public static long afterWarmUp(Runnable work) {
+        long deadline = System.nanoTime() + 30_000_000_000L;
+        long bytes = of(work);
+        for (int clean = 0; clean < 2 && System.nanoTime() < deadline; ) {
+            bytes = of(work);
+            clean = bytes == 0 ? clean + 1 : 0;
         }
-        return of(work);
+        return bytes;
     }
 }
