@@ -194,6 +194,47 @@ public abstract class MlstmContract extends KernelContract {
         assertTrue(Fixture.error(fx.read(middle.scaM()), Fixture.doubles(fx.read(run.last.scaM()))) < 1e-6, "scaM");
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"exp", "sig", "raw"})
+    void gradientsPassedThroughTheStateEqualTheWhole(String kind) {
+        MlstmSpec spec = spec(kind, true, 0);
+        MlstmRun run = random(new MlstmDims(1, 130, 2, 16, 24), spec, 1);
+        float[] dh = fx.normal(130 * 48, 1);
+        run.forward(true).backward(dh);
+        MlstmRun[] parts = new MlstmRun[2];
+        int[] bounds = {0, 70, 130};
+        MlstmState middle = null;
+        for (int p = 0; p < 2; p++) {
+            int n = bounds[p + 1] - bounds[p];
+            parts[p] = new MlstmRun(
+                    fx, new MlstmDims(1, n, 2, 16, 24), spec, slice(run.q, bounds[p], n), slice(run.k, bounds[p], n),
+                    slice(run.v, bounds[p], n), slice(run.i, bounds[p], n), slice(run.f, bounds[p], n));
+            parts[p].initial = middle;
+            parts[p].last = parts[p].poisonedState();
+            parts[p].forward(true);
+            middle = parts[p].last;
+        }
+        MlstmState handed = parts[1].poisonedState();
+        parts[1].dInitial = handed;
+        parts[1].backward(Arrays.copyOfRange(dh, 70 * 48, 130 * 48));
+        parts[0].dLast = handed;
+        parts[0].backward(Arrays.copyOf(dh, 70 * 48));
+        assertJoined("dq", run.dq, parts[0].dq, parts[1].dq);
+        assertJoined("dk", run.dk, parts[0].dk, parts[1].dk);
+        assertJoined("dv", run.dv, parts[0].dv, parts[1].dv);
+        assertJoined("di", run.di, parts[0].di, parts[1].di);
+        assertJoined("df", run.df, parts[0].df, parts[1].df);
+    }
+
+    private void assertJoined(String name, Tensor whole, Tensor first, Tensor second) {
+        float[] a = fx.read(first);
+        float[] b = fx.read(second);
+        float[] joined = Arrays.copyOf(a, a.length + b.length);
+        System.arraycopy(b, 0, joined, a.length, b.length);
+        double e = Fixture.error(joined, Fixture.doubles(fx.read(whole)));
+        assertTrue(e < SEQUENCE, name + ": " + e + "; rerun with -Dlram.seed=" + fx.seed);
+    }
+
     private float[] slice(Tensor t, int from, int n) {
         float[] all = fx.read(t);
         int width = all.length / 130;
