@@ -6,6 +6,9 @@ import java.util.function.LongSupplier;
 
 /** Lines for logs and pipes: the first state, one per interval, the last. */
 final class LineProgress implements Progress {
+    /** Below this share an estimate of the rest is a guess. */
+    private static final double FORESEEABLE = 0.01;
+
     private final String job;
     private final PrintStream out;
     private final long intervalNs;
@@ -28,7 +31,7 @@ final class LineProgress implements Progress {
     public void update(double fraction, String message) {
         long now = nanoTime.getAsLong();
         double seconds = (now - begin) / 1e9;
-        String left = fraction > 0 ? String.format(Locale.ROOT, ", %s left", time(seconds / fraction - seconds)) : "";
+        String left = fraction >= FORESEEABLE ? String.format(Locale.ROOT, ", %s left", time(seconds / fraction - seconds)) : "";
         String percent = fraction >= 0 ? String.format(Locale.ROOT, "%3.0f%%, ", 100 * fraction) : "";
         last = String.format(Locale.ROOT, "%s: %s%s%s%s", job, percent, time(seconds), left, message.isEmpty() ? "" : ", " + message);
         if (now - printed >= intervalNs) {

@@ -2,19 +2,13 @@ package ai.lram.cli.scenario;
 
 import ai.lram.bridge.grpc.Endpoint;
 import java.io.BufferedReader;
-import java.io.File;
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
-import java.net.URI;
-import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Collectors;
 
 /** {@code lram serve} as a process of its own, with this process's JDK and class path. */
 public final class ServerProcess implements AutoCloseable {
@@ -41,14 +35,7 @@ public final class ServerProcess implements AutoCloseable {
      * @param arguments further ones of {@code serve}
      */
     public static ServerProcess start(Class<?> program, Path model, List<String> arguments) {
-        List<String> command = new ArrayList<>();
-        command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-        for (String flag : ManagementFactory.getRuntimeMXBean().getInputArguments()) {
-            if (isInherited(flag)) {
-                command.add(flag);
-            }
-        }
-        command.addAll(List.of("-XX:+UseZGC", "-Xmx1g", "-cp", classPath(program), program.getName()));
+        List<String> command = new ArrayList<>(JvmCommand.of(program, "-XX:+UseZGC", "-Xmx1g"));
         command.addAll(List.of("serve", "--model", model.toString(), "--port", "0"));
         command.addAll(arguments);
         Process process;
@@ -77,21 +64,6 @@ public final class ServerProcess implements AutoCloseable {
                 process.destroyForcibly();
             }
         }
-    }
-
-    /** Of a program that a launcher loaded by a class loader of its own, that loader's; else the JVM's. */
-    private static String classPath(Class<?> program) {
-        if (program.getClassLoader() instanceof URLClassLoader loader) {
-            return Arrays.stream(loader.getURLs())
-                    .map(url -> Path.of(URI.create(url.toString())).toString())
-                    .collect(Collectors.joining(File.pathSeparator));
-        }
-        return System.getProperty("java.class.path");
-    }
-
-    /** Flags that open the JVM's doors; the choice of collector and heap is the server's own. */
-    private static boolean isInherited(String flag) {
-        return flag.startsWith("--add-") || flag.startsWith("--enable-") || flag.startsWith("--sun-misc") || flag.startsWith("-D");
     }
 
     private static void read(Process process, CompletableFuture<String> ready) {
