@@ -15,6 +15,8 @@ public final class Tensor {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
 
+    private static final long MAX_SIZE = Long.MAX_VALUE >> 4;
+
     private final DType dtype;
     private final int[] shape;
     private final long size;
@@ -47,14 +49,18 @@ public final class Tensor {
         return new Tensor(dtype, shape.clone(), sizeOf(shape), address, null);
     }
 
-    /** Number of elements of a shape; every dimension must be >= 0. */
+    /** Number of elements of a shape; every dimension must be >= 0 and the bytes must be countable. */
     public static long sizeOf(int... shape) {
         long n = 1;
         for (int d : shape) {
             if (d < 0) {
                 throw new ShapeMismatchException("shape " + Arrays.toString(shape), "a dimension is negative", "use sizes >= 0");
             }
-            n = Math.multiplyExact(n, (long) d);
+            if (d > 0 && n > MAX_SIZE / d) {
+                throw new ShapeMismatchException(
+                        "shape " + Arrays.toString(shape), "it has more elements than memory has addresses", "use smaller sizes");
+            }
+            n *= d;
         }
         return n;
     }
@@ -99,11 +105,15 @@ public final class Tensor {
         return segment != null;
     }
 
-    /** The memory itself; host tensors only. */
+    /** The memory itself; host tensors only. @throws ArenaClosedException if its arena has ended */
     public MemorySegment segment() {
         if (segment == null) {
             throw new ShapeMismatchException(
                     "segment() of a device tensor " + this, "its memory is not addressable from the host", "use Backend.download");
+        }
+        if (!segment.scope().isAlive()) {
+            throw new ArenaClosedException(
+                    "use of tensor " + this, "the arena that owned its memory was closed", "keep the arena open as long as its tensors");
         }
         return segment;
     }

@@ -655,7 +655,12 @@ final class CpuElementwise implements ElementwiseOps {
     }
 
     private static long size(String kernel, Tensor t) {
-        Check.that(t != null, kernel + ": the output is missing", "null was passed", "pass a tensor");
+        if (t == null) {
+            throw new ShapeMismatchException(
+                    kernel + ": the output is missing",
+                    "null was passed",
+                    "pass a tensor");
+        }
         Check.f32(kernel, "output", t, t.size());
         return t.size();
     }
@@ -663,11 +668,12 @@ final class CpuElementwise implements ElementwiseOps {
     private static int width(String kernel, Tensor perColumn, long n) {
         long width = size(kernel, perColumn);
         Check.f32(kernel, "skip", perColumn, width);
-        Check.that(
-                width > 0 && width <= Integer.MAX_VALUE && n % width == 0,
-                kernel + ": " + n + " elements in rows as long as skip " + perColumn,
-                "the size is no multiple of the row length",
-                "pass skip with one element per column");
+        if (!(width > 0 && width <= Integer.MAX_VALUE && n % width == 0)) {
+            throw new ShapeMismatchException(
+                    kernel + ": " + n + " elements in rows as long as skip " + perColumn,
+                    "the size is no multiple of the row length",
+                    "pass skip with one element per column");
+        }
         return (int) width;
     }
 

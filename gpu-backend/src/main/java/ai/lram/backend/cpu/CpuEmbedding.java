@@ -51,20 +51,22 @@ final class CpuEmbedding implements EmbeddingOps {
         Check.f32(kernel, "table", table, table == null ? 1 : table.size());
         int rows = Math.toIntExact(ids.size());
         Check.f32(kernel, name, y, y == null ? rows : y.size());
-        Check.that(
-                rows == 0 ? y.size() == 0 : y.size() % rows == 0 && y.size() > 0,
-                kernel + ": " + name + " is " + y,
-                "there are " + rows + " ids",
-                "pass one row for each id");
+        if (!(rows == 0 ? y.size() == 0 : y.size() % rows == 0 && y.size() > 0)) {
+            throw new ShapeMismatchException(
+                    kernel + ": " + name + " is " + y,
+                    "there are " + rows + " ids",
+                    "pass one row for each id");
+        }
         if (rows == 0) {
             return 0;
         }
         long width = y.size() / rows;
-        Check.that(
-                table.size() % width == 0 && width <= Integer.MAX_VALUE,
-                kernel + ": table is " + table,
-                "its size is no multiple of the " + width + " columns of " + name,
-                "pass a table as wide as " + name);
+        if (!(table.size() % width == 0 && width <= Integer.MAX_VALUE)) {
+            throw new ShapeMismatchException(
+                    kernel + ": table is " + table,
+                    "its size is no multiple of the " + width + " columns of " + name,
+                    "pass a table as wide as " + name);
+        }
         long vocabulary = table.size() / width;
         MemorySegment i = ids.segment();
         for (int m = 0; m < rows; m++) {

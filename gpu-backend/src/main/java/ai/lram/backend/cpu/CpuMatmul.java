@@ -5,6 +5,7 @@ import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
@@ -28,9 +29,33 @@ final class CpuMatmul implements MatmulOps {
     private static final int SUM_ROWS = 64;
 
     private final Workers workers;
+    private final GemmChoice choice;
 
     CpuMatmul(Workers workers) {
+        this(workers, GemmChoice.fromProperty());
+    }
+
+    CpuMatmul(Workers workers, GemmChoice choice) {
         this.workers = workers;
+        this.choice = choice;
+    }
+
+    /** c (m, n) = a b + bias or c += a b, as one of the three products of a layer over {@code rows} rows. */
+    private void multiply(
+            int rows,
+            int m,
+            int n,
+            int k,
+            Gemm.Matrix a,
+            Gemm.Matrix b,
+            MemorySegment bias,
+            boolean accumulate,
+            Gemm.Matrix c) {
+        switch (choice.resolve(rows)) {
+            case OPENBLAS -> OpenBlasGemm.multiply(workers, m, n, k, a, b, bias, accumulate, c);
+            case ND4J -> Nd4jGemm.multiply(m, n, k, a, b, bias, accumulate, c);
+            default -> Gemm.multiply(workers, m, n, k, a, b, bias, accumulate, c);
+        }
     }
 
     private static MemorySegment of(Tensor t) {
@@ -48,22 +73,24 @@ final class CpuMatmul implements MatmulOps {
     /** Size of the other dimension of {@code t} when one of them is {@code known}. */
     private static int other(String kernel, String name, Tensor t, long known) {
         Check.f32(kernel, name, t, t == null ? 1 : t.size());
-        Check.that(
-                known > 0 && t.size() % known == 0 && t.size() / known <= Integer.MAX_VALUE,
-                kernel + ": " + name + " is " + t,
-                "its size is no multiple of " + known + ", which the other arguments ask for",
-                "pass tensors whose sizes belong together");
+        if (!(known > 0 && t.size() % known == 0 && t.size() / known <= Integer.MAX_VALUE)) {
+            throw new ShapeMismatchException(
+                    kernel + ": " + name + " is " + t,
+                    "its size is no multiple of " + known + ", which the other arguments ask for",
+                    "pass tensors whose sizes belong together");
+        }
         return (int) (t.size() / known);
     }
 
     /** Rows (the first dimension) of a weight matrix. */
     private static int out(String kernel, String name, Tensor w) {
         Check.f32(kernel, name, w, w == null ? 1 : w.size());
-        Check.that(
-                w.rank() >= 2 && w.size() > 0,
-                kernel + ": " + name + " is " + w,
-                "a weight is a matrix (out, in) without empty dimensions",
-                "give the tensor its matrix shape");
+        if (!(w.rank() >= 2 && w.size() > 0)) {
+            throw new ShapeMismatchException(
+                    kernel + ": " + name + " is " + w,
+                    "a weight is a matrix (out, in) without empty dimensions",
+                    "give the tensor its matrix shape");
+        }
         return w.dim(0);
     }
 
@@ -81,7 +108,7 @@ final class CpuMatmul implements MatmulOps {
                 fewRowsSplit(workers, m, n, k, x.segment(), w.segment(), of(bias), y.segment());
             }
         } else {
-            Gemm.multiply(workers, m, n, k, plain(x, k), transposed(w, k), of(bias), false, plain(y, n));
+            multiply(m, m, n, k, plain(x, k), transposed(w, k), of(bias), false, plain(y, n));
         }
         if (act != Activation.NONE) {
             CpuElementwise.activate(workers, act, y.segment(), y.segment(), y.size());
@@ -105,7 +132,7 @@ final class CpuMatmul implements MatmulOps {
         int k = other("linearBackwardInput", "w", w, n);
         int m = other("linearBackwardInput", "dy", dy, n);
         Check.f32("linearBackwardInput", "dx", dx, (long) m * k);
-        Gemm.multiply(workers, m, k, n, plain(dy, n), plain(w, k), null, accumulate, plain(dx, k));
+        multiply(m, m, k, n, plain(dy, n), plain(w, k), null, accumulate, plain(dx, k));
     }
 
     @Override
@@ -115,7 +142,7 @@ final class CpuMatmul implements MatmulOps {
         int m = other("linearBackwardWeight", "x", x, k);
         Check.f32("linearBackwardWeight", "dy", dy, (long) m * n);
         Check.optional("linearBackwardWeight", "dbias", dbias, n);
-        Gemm.multiply(workers, n, k, m, transposed(dy, n), plain(x, k), null, true, plain(dw, k));
+        multiply(m, n, k, m, transposed(dy, n), plain(x, k), null, true, plain(dw, k));
         if (dbias != null) {
             columnSums(workers, m, n, dy.segment(), dbias.segment());
         }
@@ -177,32 +204,52 @@ final class CpuMatmul implements MatmulOps {
         store(load(sums, j, lanes).add(total), sums, j, lanes);
     }
 
+    /** Refuses what is not a block-diagonal weight (groups, out, in). */
+    private static void requireBlocks(String kernel, String name, Tensor w) {
+        Check.f32(kernel, name, w, w == null ? 1 : w.size());
+        if (w.rank() != 3 || w.size() == 0) {
+            throw new ShapeMismatchException(
+                    kernel + ": " + name + " is " + w,
+                    "a head-wise weight has the dimensions (groups, out, in), none of them empty",
+                    "give the tensor its shape");
+        }
+    }
+
+    private static long outputs(Tensor w) {
+        return (long) w.dim(0) * w.dim(1);
+    }
+
+    private static long inputs(Tensor w) {
+        return (long) w.dim(0) * w.dim(2);
+    }
+
     @Override
     public void headwise(Stream s, Tensor x, Tensor w, Tensor bias, Tensor y) {
-        HeadwiseShape h = HeadwiseShape.of("headwise", "w", w);
-        int m = other("headwise", "x", x, h.in());
-        Check.optional("headwise", "bias", bias, h.out());
-        Check.f32("headwise", "y", y, (long) m * h.out());
-        Headwise.forward(workers, h, m, x.segment(), w.segment(), of(bias), y.segment());
+        requireBlocks("headwise", "w", w);
+        int m = other("headwise", "x", x, inputs(w));
+        Check.optional("headwise", "bias", bias, outputs(w));
+        Check.f32("headwise", "y", y, m * outputs(w));
+        Headwise.forward(workers, w.dim(0), w.dim(1), w.dim(2), m, x.segment(), w.segment(), of(bias), y.segment());
     }
 
     @Override
     public void headwiseBackwardInput(Stream s, Tensor dy, Tensor w, boolean accumulate, Tensor dx) {
-        HeadwiseShape h = HeadwiseShape.of("headwiseBackwardInput", "w", w);
-        int m = other("headwiseBackwardInput", "dy", dy, h.out());
-        Check.f32("headwiseBackwardInput", "dx", dx, (long) m * h.in());
-        Headwise.backwardInput(workers, h, m, dy.segment(), w.segment(), accumulate, dx.segment());
+        requireBlocks("headwiseBackwardInput", "w", w);
+        int m = other("headwiseBackwardInput", "dy", dy, outputs(w));
+        Check.f32("headwiseBackwardInput", "dx", dx, m * inputs(w));
+        Headwise.backwardInput(
+                workers, w.dim(0), w.dim(1), w.dim(2), m, dy.segment(), w.segment(), accumulate, dx.segment());
     }
 
     @Override
     public void headwiseBackwardWeight(Stream s, Tensor dy, Tensor x, Tensor dw, Tensor dbias) {
-        HeadwiseShape h = HeadwiseShape.of("headwiseBackwardWeight", "dw", dw);
-        int m = other("headwiseBackwardWeight", "x", x, h.in());
-        Check.f32("headwiseBackwardWeight", "dy", dy, (long) m * h.out());
-        Check.optional("headwiseBackwardWeight", "dbias", dbias, h.out());
-        Headwise.backwardWeight(workers, h, m, dy.segment(), x.segment(), dw.segment());
+        requireBlocks("headwiseBackwardWeight", "dw", dw);
+        int m = other("headwiseBackwardWeight", "x", x, inputs(dw));
+        Check.f32("headwiseBackwardWeight", "dy", dy, m * outputs(dw));
+        Check.optional("headwiseBackwardWeight", "dbias", dbias, outputs(dw));
+        Headwise.backwardWeight(workers, dw.dim(0), dw.dim(1), dw.dim(2), m, dy.segment(), x.segment(), dw.segment());
         if (dbias != null) {
-            columnSums(workers, m, Math.toIntExact(h.out()), dy.segment(), dbias.segment());
+            columnSums(workers, m, Math.toIntExact(outputs(dw)), dy.segment(), dbias.segment());
         }
     }
 }

@@ -5,6 +5,7 @@ import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.NormOps;
@@ -23,8 +24,8 @@ final class CpuNorm implements NormOps {
 
     private static final int ELEMENTS_PER_PIECE = 16_384;
 
-    /** Columns of one strip of the weight gradient: four vectors. */
-    private static final int STRIP = 4 * LANES;
+    /** Columns of one strip of the weight gradient: two vectors. */
+    private static final int STRIP = 2 * LANES;
 
     /** Rows summed on their own before they join the total: keeps the rounding error of long sums small. */
     private static final int SUM_ROWS = 64;
@@ -58,20 +59,22 @@ final class CpuNorm implements NormOps {
 
     private static int width(String kernel, NormSpec spec, Tensor weight) {
         Check.f32(kernel, "weight", weight, weight == null ? 1 : weight.size());
-        Check.that(
-                weight.size() > 0 && weight.size() <= Integer.MAX_VALUE && weight.size() % spec.groups() == 0,
-                kernel + ": weight is " + weight,
-                "its size is no multiple of the " + spec.groups() + " groups",
-                "pass one weight per column and a number of groups that divides the width");
+        if (!(weight.size() > 0 && weight.size() <= Integer.MAX_VALUE && weight.size() % spec.groups() == 0)) {
+            throw new ShapeMismatchException(
+                    kernel + ": weight is " + weight,
+                    "its size is no multiple of the " + spec.groups() + " groups",
+                    "pass one weight per column and a number of groups that divides the width");
+        }
         return (int) weight.size();
     }
 
     private static int rows(String kernel, Tensor x, int width) {
-        Check.that(
-                x != null && x.size() % width == 0,
-                kernel + ": x is " + x,
-                "its size is no multiple of the " + width + " columns the weight has",
-                "pass whole rows");
+        if (!(x != null && x.size() % width == 0)) {
+            throw new ShapeMismatchException(
+                    kernel + ": x is " + x,
+                    "its size is no multiple of the " + width + " columns the weight has",
+                    "pass whole rows");
+        }
         return Math.toIntExact(x.size() / width);
     }
 
@@ -422,21 +425,13 @@ final class CpuNorm implements NormOps {
             MemorySegment dbias) {
         FloatVector w0 = FloatVector.zero(F);
         FloatVector w1 = FloatVector.zero(F);
-        FloatVector w2 = FloatVector.zero(F);
-        FloatVector w3 = FloatVector.zero(F);
         FloatVector b0 = FloatVector.zero(F);
         FloatVector b1 = FloatVector.zero(F);
-        FloatVector b2 = FloatVector.zero(F);
-        FloatVector b3 = FloatVector.zero(F);
         for (int r = 0; r < rows; r += SUM_ROWS) {
             FloatVector p0 = FloatVector.zero(F);
             FloatVector p1 = FloatVector.zero(F);
-            FloatVector p2 = FloatVector.zero(F);
-            FloatVector p3 = FloatVector.zero(F);
             FloatVector q0 = FloatVector.zero(F);
             FloatVector q1 = FloatVector.zero(F);
-            FloatVector q2 = FloatVector.zero(F);
-            FloatVector q3 = FloatVector.zero(F);
             for (int k = r; k < Math.min(rows, r + SUM_ROWS); k++) {
                 long statistic = ((long) k * groups + g) * 4;
                 FloatVector m = FloatVector.broadcast(F, mean == null ? 0f : mean.get(FLOAT, statistic));
@@ -444,36 +439,24 @@ final class CpuNorm implements NormOps {
                 long at = (long) k * width + j;
                 FloatVector d0 = load(dy, at);
                 FloatVector d1 = load(dy, at + LANES);
-                FloatVector d2 = load(dy, at + 2 * LANES);
-                FloatVector d3 = load(dy, at + 3 * LANES);
                 p0 = load(x, at).sub(m).mul(s).fma(d0, p0);
                 p1 = load(x, at + LANES).sub(m).mul(s).fma(d1, p1);
-                p2 = load(x, at + 2 * LANES).sub(m).mul(s).fma(d2, p2);
-                p3 = load(x, at + 3 * LANES).sub(m).mul(s).fma(d3, p3);
                 q0 = q0.add(d0);
                 q1 = q1.add(d1);
-                q2 = q2.add(d2);
-                q3 = q3.add(d3);
             }
             w0 = w0.add(p0);
             w1 = w1.add(p1);
-            w2 = w2.add(p2);
-            w3 = w3.add(p3);
             b0 = b0.add(q0);
             b1 = b1.add(q1);
-            b2 = b2.add(q2);
-            b3 = b3.add(q3);
         }
-        addWide(dweight, j, w0, w1, w2, w3);
-        addWide(dbias, j, b0, b1, b2, b3);
+        addWide(dweight, j, w0, w1);
+        addWide(dbias, j, b0, b1);
     }
 
-    private static void addWide(MemorySegment sum, int j, FloatVector a, FloatVector b, FloatVector c, FloatVector d) {
+    private static void addWide(MemorySegment sum, int j, FloatVector a, FloatVector b) {
         if (sum != null) {
             store(load(sum, j).add(a), sum, j);
             store(load(sum, j + LANES).add(b), sum, j + LANES);
-            store(load(sum, j + 2 * LANES).add(c), sum, j + 2 * LANES);
-            store(load(sum, j + 3 * LANES).add(d), sum, j + 3 * LANES);
         }
     }
 }

@@ -67,19 +67,13 @@ final class FewRows {
     /** Lane-wise sums of {@code rows} rows of x with {@link #BLOCK} rows of w, without the last k % LANES terms. */
     private static void dots(
             int rows, MemorySegment w, long wAt, int columns, MemorySegment x, long xAt, long ldx, int k, float[] sums) {
-        if (rows <= 3) {
-            int last = columns - 1;
-            switch (rows) {
-                case 1 -> dot8x1(w, wAt, last, x, xAt, ldx, k, sums, 0);
-                case 2 -> dot8x2(w, wAt, last, x, xAt, ldx, k, sums, 0);
-                default -> dot8x3(w, wAt, last, x, xAt, ldx, k, sums, 0);
-            }
-            return;
-        }
         for (int j = 0; j < columns; j += 4) {
             int last = Math.min(4, columns - j) - 1;
             long at = wAt + (long) j * k;
             switch (rows) {
+                case 1 -> dot4x1(w, at, last, x, xAt, ldx, k, sums, j * LANES);
+                case 2 -> dot4x2(w, at, last, x, xAt, ldx, k, sums, j * LANES);
+                case 3 -> dot4x3(w, at, last, x, xAt, ldx, k, sums, j * LANES);
                 case 4 -> dot4x4(w, at, last, x, xAt, ldx, k, sums, j * LANES);
                 case 5 -> dot4x5(w, at, last, x, xAt, ldx, k, sums, j * LANES);
                 default -> dot4x6(w, at, last, x, xAt, ldx, k, sums, j * LANES);
@@ -183,23 +177,15 @@ final class FewRows {
         return a.blend(b, HIGH_4).add(b.blend(a, HIGH_4).rearrange(SWAP_4));
     }
 
-    private static void dot8x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
         long w3 = wAt + (long) Math.min(3, last) * k;
-        long w4 = wAt + (long) Math.min(4, last) * k;
-        long w5 = wAt + (long) Math.min(5, last) * k;
-        long w6 = wAt + (long) Math.min(6, last) * k;
-        long w7 = wAt + (long) Math.min(7, last) * k;
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
         FloatVector s02 = FloatVector.zero(F);
         FloatVector s03 = FloatVector.zero(F);
-        FloatVector s04 = FloatVector.zero(F);
-        FloatVector s05 = FloatVector.zero(F);
-        FloatVector s06 = FloatVector.zero(F);
-        FloatVector s07 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector q = load(w, w0 + d);
@@ -210,51 +196,27 @@ final class FewRows {
             s02 = q.fma(p0, s02);
             q = load(w, w3 + d);
             s03 = q.fma(p0, s03);
-            q = load(w, w4 + d);
-            s04 = q.fma(p0, s04);
-            q = load(w, w5 + d);
-            s05 = q.fma(p0, s05);
-            q = load(w, w6 + d);
-            s06 = q.fma(p0, s06);
-            q = load(w, w7 + d);
-            s07 = q.fma(p0, s07);
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
         s02.intoArray(sums, at + 2 * LANES);
         s03.intoArray(sums, at + 3 * LANES);
-        s04.intoArray(sums, at + 4 * LANES);
-        s05.intoArray(sums, at + 5 * LANES);
-        s06.intoArray(sums, at + 6 * LANES);
-        s07.intoArray(sums, at + 7 * LANES);
     }
 
-    private static void dot8x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
         long w3 = wAt + (long) Math.min(3, last) * k;
-        long w4 = wAt + (long) Math.min(4, last) * k;
-        long w5 = wAt + (long) Math.min(5, last) * k;
-        long w6 = wAt + (long) Math.min(6, last) * k;
-        long w7 = wAt + (long) Math.min(7, last) * k;
         long x1 = xAt + ldx;
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
         FloatVector s02 = FloatVector.zero(F);
         FloatVector s03 = FloatVector.zero(F);
-        FloatVector s04 = FloatVector.zero(F);
-        FloatVector s05 = FloatVector.zero(F);
-        FloatVector s06 = FloatVector.zero(F);
-        FloatVector s07 = FloatVector.zero(F);
         FloatVector s10 = FloatVector.zero(F);
         FloatVector s11 = FloatVector.zero(F);
         FloatVector s12 = FloatVector.zero(F);
         FloatVector s13 = FloatVector.zero(F);
-        FloatVector s14 = FloatVector.zero(F);
-        FloatVector s15 = FloatVector.zero(F);
-        FloatVector s16 = FloatVector.zero(F);
-        FloatVector s17 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -270,72 +232,36 @@ final class FewRows {
             q = load(w, w3 + d);
             s03 = q.fma(p0, s03);
             s13 = q.fma(p1, s13);
-            q = load(w, w4 + d);
-            s04 = q.fma(p0, s04);
-            s14 = q.fma(p1, s14);
-            q = load(w, w5 + d);
-            s05 = q.fma(p0, s05);
-            s15 = q.fma(p1, s15);
-            q = load(w, w6 + d);
-            s06 = q.fma(p0, s06);
-            s16 = q.fma(p1, s16);
-            q = load(w, w7 + d);
-            s07 = q.fma(p0, s07);
-            s17 = q.fma(p1, s17);
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
         s02.intoArray(sums, at + 2 * LANES);
         s03.intoArray(sums, at + 3 * LANES);
-        s04.intoArray(sums, at + 4 * LANES);
-        s05.intoArray(sums, at + 5 * LANES);
-        s06.intoArray(sums, at + 6 * LANES);
-        s07.intoArray(sums, at + 7 * LANES);
         s10.intoArray(sums, at + 8 * LANES);
         s11.intoArray(sums, at + 9 * LANES);
         s12.intoArray(sums, at + 10 * LANES);
         s13.intoArray(sums, at + 11 * LANES);
-        s14.intoArray(sums, at + 12 * LANES);
-        s15.intoArray(sums, at + 13 * LANES);
-        s16.intoArray(sums, at + 14 * LANES);
-        s17.intoArray(sums, at + 15 * LANES);
     }
 
-    private static void dot8x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
         long w3 = wAt + (long) Math.min(3, last) * k;
-        long w4 = wAt + (long) Math.min(4, last) * k;
-        long w5 = wAt + (long) Math.min(5, last) * k;
-        long w6 = wAt + (long) Math.min(6, last) * k;
-        long w7 = wAt + (long) Math.min(7, last) * k;
         long x1 = xAt + ldx;
         long x2 = xAt + 2 * ldx;
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
         FloatVector s02 = FloatVector.zero(F);
         FloatVector s03 = FloatVector.zero(F);
-        FloatVector s04 = FloatVector.zero(F);
-        FloatVector s05 = FloatVector.zero(F);
-        FloatVector s06 = FloatVector.zero(F);
-        FloatVector s07 = FloatVector.zero(F);
         FloatVector s10 = FloatVector.zero(F);
         FloatVector s11 = FloatVector.zero(F);
         FloatVector s12 = FloatVector.zero(F);
         FloatVector s13 = FloatVector.zero(F);
-        FloatVector s14 = FloatVector.zero(F);
-        FloatVector s15 = FloatVector.zero(F);
-        FloatVector s16 = FloatVector.zero(F);
-        FloatVector s17 = FloatVector.zero(F);
         FloatVector s20 = FloatVector.zero(F);
         FloatVector s21 = FloatVector.zero(F);
         FloatVector s22 = FloatVector.zero(F);
         FloatVector s23 = FloatVector.zero(F);
-        FloatVector s24 = FloatVector.zero(F);
-        FloatVector s25 = FloatVector.zero(F);
-        FloatVector s26 = FloatVector.zero(F);
-        FloatVector s27 = FloatVector.zero(F);
         for (int d = 0; d <= k - LANES; d += LANES) {
             FloatVector p0 = load(x, xAt + d);
             FloatVector p1 = load(x, x1 + d);
@@ -356,47 +282,19 @@ final class FewRows {
             s03 = q.fma(p0, s03);
             s13 = q.fma(p1, s13);
             s23 = q.fma(p2, s23);
-            q = load(w, w4 + d);
-            s04 = q.fma(p0, s04);
-            s14 = q.fma(p1, s14);
-            s24 = q.fma(p2, s24);
-            q = load(w, w5 + d);
-            s05 = q.fma(p0, s05);
-            s15 = q.fma(p1, s15);
-            s25 = q.fma(p2, s25);
-            q = load(w, w6 + d);
-            s06 = q.fma(p0, s06);
-            s16 = q.fma(p1, s16);
-            s26 = q.fma(p2, s26);
-            q = load(w, w7 + d);
-            s07 = q.fma(p0, s07);
-            s17 = q.fma(p1, s17);
-            s27 = q.fma(p2, s27);
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
         s02.intoArray(sums, at + 2 * LANES);
         s03.intoArray(sums, at + 3 * LANES);
-        s04.intoArray(sums, at + 4 * LANES);
-        s05.intoArray(sums, at + 5 * LANES);
-        s06.intoArray(sums, at + 6 * LANES);
-        s07.intoArray(sums, at + 7 * LANES);
         s10.intoArray(sums, at + 8 * LANES);
         s11.intoArray(sums, at + 9 * LANES);
         s12.intoArray(sums, at + 10 * LANES);
         s13.intoArray(sums, at + 11 * LANES);
-        s14.intoArray(sums, at + 12 * LANES);
-        s15.intoArray(sums, at + 13 * LANES);
-        s16.intoArray(sums, at + 14 * LANES);
-        s17.intoArray(sums, at + 15 * LANES);
         s20.intoArray(sums, at + 16 * LANES);
         s21.intoArray(sums, at + 17 * LANES);
         s22.intoArray(sums, at + 18 * LANES);
         s23.intoArray(sums, at + 19 * LANES);
-        s24.intoArray(sums, at + 20 * LANES);
-        s25.intoArray(sums, at + 21 * LANES);
-        s26.intoArray(sums, at + 22 * LANES);
-        s27.intoArray(sums, at + 23 * LANES);
     }
 
     private static void dot4x4(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {

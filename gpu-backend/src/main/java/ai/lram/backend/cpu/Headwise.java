@@ -6,67 +6,72 @@ import java.lang.foreign.MemorySegment;
 final class Headwise {
     private Headwise() {}
 
-    private static boolean inLanes(HeadwiseShape h) {
-        return h.dimIn() == HeadwiseLanes.BLOCK && h.dimOut() == HeadwiseLanes.BLOCK && HeadwiseLanes.SUPPORTED;
+    private static boolean inLanes(int out, int in) {
+        return in == HeadwiseLanes.BLOCK && out == HeadwiseLanes.BLOCK && HeadwiseLanes.SUPPORTED;
+    }
+
+    /** First element of a group's block. */
+    private static long block(int g, int out, int in) {
+        return (long) g * out * in;
     }
 
     static void forward(
-            Workers workers, HeadwiseShape h, int m, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
-        if (inLanes(h)) {
-            HeadwiseLanes.multiply(workers, h.groups(), m, x, w, false, bias, false, y);
+            Workers workers, int groups, int out, int in, int m, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
+        if (inLanes(out, in)) {
+            HeadwiseLanes.multiply(workers, groups, m, x, w, false, bias, false, y);
         } else if (m <= CpuMatmul.FEW_ROWS) {
-            forwardFewRows(h, m, x, w, bias, y);
+            forwardFewRows(groups, out, in, m, x, w, bias, y);
         } else {
-            for (int g = 0; g < h.groups(); g++) {
-                MemorySegment b = bias == null ? null : bias.asSlice((long) g * h.dimOut() * Float.BYTES);
+            for (int g = 0; g < groups; g++) {
+                MemorySegment b = bias == null ? null : bias.asSlice((long) g * out * Float.BYTES);
                 Gemm.multiply(
-                        workers, m, h.dimOut(), h.dimIn(), input(h, x, g), new Gemm.Matrix(w, g * h.block(), h.dimIn(), true), b,
-                        false, output(h, y, g));
+                        workers, m, out, in, input(groups, in, x, g), new Gemm.Matrix(w, block(g, out, in), in, true), b,
+                        false, output(groups, out, y, g));
             }
         }
     }
 
     private static void forwardFewRows(
-            HeadwiseShape h, int m, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
-        int blocks = (h.dimOut() + FewRows.BLOCK - 1) / FewRows.BLOCK;
-        for (int g = 0; g < h.groups(); g++) {
-            long in = (long) g * h.dimIn();
-            long out = (long) g * h.dimOut();
+            int groups, int out, int in, int m, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
+        int blocks = (out + FewRows.BLOCK - 1) / FewRows.BLOCK;
+        for (int g = 0; g < groups; g++) {
+            long from = (long) g * in;
+            long into = (long) g * out;
             FewRows.multiply(
-                    m, h.dimOut(), h.dimIn(), x, in, h.in(), w, g * h.block(), bias, out, y, out, h.out(), 0, blocks);
+                    m, out, in, x, from, (long) groups * in, w, block(g, out, in), bias, into, y, into, (long) groups * out, 0, blocks);
         }
     }
 
-    private static Gemm.Matrix input(HeadwiseShape h, MemorySegment x, int g) {
-        return new Gemm.Matrix(x, (long) g * h.dimIn(), h.in(), false);
+    private static Gemm.Matrix input(int groups, int in, MemorySegment x, int g) {
+        return new Gemm.Matrix(x, (long) g * in, (long) groups * in, false);
     }
 
-    private static Gemm.Matrix output(HeadwiseShape h, MemorySegment y, int g) {
-        return new Gemm.Matrix(y, (long) g * h.dimOut(), h.out(), false);
+    private static Gemm.Matrix output(int groups, int out, MemorySegment y, int g) {
+        return new Gemm.Matrix(y, (long) g * out, (long) groups * out, false);
     }
 
     static void backwardInput(
-            Workers workers, HeadwiseShape h, int m, MemorySegment dy, MemorySegment w, boolean accumulate, MemorySegment dx) {
-        if (inLanes(h)) {
-            HeadwiseLanes.multiply(workers, h.groups(), m, dy, w, true, null, accumulate, dx);
+            Workers workers, int groups, int out, int in, int m, MemorySegment dy, MemorySegment w, boolean accumulate, MemorySegment dx) {
+        if (inLanes(out, in)) {
+            HeadwiseLanes.multiply(workers, groups, m, dy, w, true, null, accumulate, dx);
             return;
         }
-        for (int g = 0; g < h.groups(); g++) {
+        for (int g = 0; g < groups; g++) {
             Gemm.multiply(
-                    workers, m, h.dimIn(), h.dimOut(), output(h, dy, g), new Gemm.Matrix(w, g * h.block(), h.dimIn(), false), null,
-                    accumulate, input(h, dx, g));
+                    workers, m, in, out, output(groups, out, dy, g), new Gemm.Matrix(w, block(g, out, in), in, false), null,
+                    accumulate, input(groups, in, dx, g));
         }
     }
 
-    static void backwardWeight(Workers workers, HeadwiseShape h, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
-        if (inLanes(h)) {
-            HeadwiseLanes.weightGradient(workers, h.groups(), m, dy, x, dw);
+    static void backwardWeight(Workers workers, int groups, int out, int in, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
+        if (inLanes(out, in)) {
+            HeadwiseLanes.weightGradient(workers, groups, m, dy, x, dw);
             return;
         }
-        for (int g = 0; g < h.groups(); g++) {
+        for (int g = 0; g < groups; g++) {
             Gemm.multiply(
-                    workers, h.dimOut(), h.dimIn(), m, new Gemm.Matrix(dy, (long) g * h.dimOut(), h.out(), true), input(h, x, g),
-                    null, true, new Gemm.Matrix(dw, g * h.block(), h.dimIn(), false));
+                    workers, out, in, m, new Gemm.Matrix(dy, (long) g * out, (long) groups * out, true), input(groups, in, x, g),
+                    null, true, new Gemm.Matrix(dw, block(g, out, in), in, false));
         }
     }
 }
