@@ -176,9 +176,7 @@ final class MlstmStep implements Workers.Range {
             double write = Math.exp(total - w.sums[s] + w.inputs[s] - m);
             long key = 4L * ((long) cell * ring + s) * dimQk;
             scaleKey(ringK, key, (float) write, w.foldKeys, s * dimQk, dimQk);
-            for (int d = 0; d < dimQk; d++) {
-                w.normaliser[d] += write * ringK.get(FLOAT, key + 4L * d);
-            }
+            addKey(ringK, key, write, w.normaliser, dimQk);
         }
         for (int d = 0; d < dimQk; d++) {
             vecN.set(FLOAT, n + 4L * d, (float) w.normaliser[d]);
@@ -240,7 +238,7 @@ final class MlstmStep implements Workers.Range {
             double next = exponential ? Math.max(kept, w.inputs[at]) : 0;
             long query = 4 * (first + (long) t * heads) * dimQk;
             long key = 4 * ((long) cell * ring + at) * dimQk;
-            double den = advanceNormaliser(w, key, query, Math.exp(kept - next), Math.exp(w.inputs[at] - next));
+            double den = scale * advance(ringK, key, q, query, Math.exp(kept - next), Math.exp(w.inputs[at] - next), w.normaliser, dimQk);
             float floor = exponential ? (float) Math.exp(-next) : 1f;
             w.divisors[t] = normalize ? Math.max(Math.abs((float) den), floor) + eps : 1f;
             double base = w.sums[at] - next;
@@ -291,14 +289,25 @@ final class MlstmStep implements Workers.Range {
         }
     }
 
-    private double advanceNormaliser(StepScratch w, long key, long query, double keep, double write) {
-        double den = 0;
-        for (int d = 0; d < dimQk; d++) {
-            double x = keep * w.normaliser[d] + write * ringK.get(FLOAT, key + 4L * d);
-            w.normaliser[d] = x;
-            den += x * q.get(FLOAT, query + 4L * d);
+    /** n = keep n + write k. @return q . n */
+    private static double advance(
+            MemorySegment keys, long key, MemorySegment q, long query, double keep, double write, double[] normaliser, int n) {
+        DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
+        DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
+        DoubleVector sum = DoubleVector.zero(DoubleMath.D);
+        int d = 0;
+        for (; d + DoubleMath.LANES <= n; d += DoubleMath.LANES) {
+            DoubleVector x = DoubleVector.fromArray(DoubleMath.D, normaliser, d).mul(g);
+            x = DoubleMath.widen(keys, key + 4L * d).fma(in, x);
+            x.intoArray(normaliser, d);
+            sum = DoubleMath.widen(q, query + 4L * d).fma(x, sum);
         }
-        return den * scale;
+        double den = DoubleMath.sum(sum);
+        for (; d < n; d++) {
+            normaliser[d] = Math.fma(write, keys.get(FLOAT, key + 4L * d), keep * normaliser[d]);
+            den += normaliser[d] * q.get(FLOAT, query + 4L * d);
+        }
+        return den;
     }
 
     /** weights[from + s] *= scale * q . key_s for s below {@code count}, four keys at a time. */
