@@ -1,5 +1,6 @@
 package ai.lram.cli;
 
+import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.eval.OpenLoopEvaluation;
 import ai.lram.agent.policy.Policy;
@@ -159,6 +160,12 @@ final class EvalCommand implements Runnable {
         @ArgGroup(exclusive = true)
         private Target target = new Target();
 
+        @Option(
+                names = "--baseline",
+                paramLabel = "STORE",
+                description = "Clone the behaviour in this store, the model's own, with a feed-forward net and run that too.")
+        private Path baseline;
+
         /** What return to ask for. */
         static final class Target {
             @Option(names = "--target-return", paramLabel = "X", description = "Return to ask for, raw units (default: the card's).")
@@ -177,22 +184,38 @@ final class EvalCommand implements Runnable {
                 EnvironmentRegistry.spec(task.id());
                 double asked = ClosedLoop.target(policy.card(), task, of(target.value), of(target.quantile));
                 result = ClosedLoop.evaluate(policy, task, episodes, asked);
+                if (baseline != null) {
+                    result = result.withCloning(clone(policy.card(), task));
+                }
             }
-            PrintWriter out = spec.commandLine().getOut();
-            Outputs.table(
-                    out,
-                    List.of("task", "asked", "agent", "std", "random", "expert", "score"),
-                    List.of(List.of(
-                            result.references().task(),
-                            number(result.targetReturn()),
-                            number(result.meanReturn()),
-                            number(EpisodeResult.stdReturn(result.episodes())),
-                            number(result.references().random()),
-                            number(result.references().expert()),
-                            String.format(Locale.ROOT, "%.3f", result.score()))));
+            print(spec.commandLine().getOut(), result);
             if (options.json != null) {
                 JsonReport.write(options.json, result.json());
             }
+        }
+
+        private List<EpisodeResult> clone(ModelCard card, TaskCard task) {
+            try (TrajectoryStore store = TrajectoryStore.open(baseline);
+                    Progress progress = Progress.of("clone")) {
+                return ClosedLoop.cloning(store, card, task, episodes, options.device, options.threads, progress);
+            }
+        }
+
+        private static void print(PrintWriter out, ClosedLoop.Result result) {
+            List<String> header = new ArrayList<>(List.of("task", "asked", "agent", "std", "random", "expert", "score"));
+            List<String> row = new ArrayList<>(List.of(
+                    result.references().task(),
+                    number(result.targetReturn()),
+                    number(result.meanReturn()),
+                    number(EpisodeResult.stdReturn(result.episodes())),
+                    number(result.references().random()),
+                    number(result.references().expert()),
+                    String.format(Locale.ROOT, "%.3f", result.score())));
+            if (!result.cloning().isEmpty()) {
+                header.add("cloning");
+                row.add(number(EpisodeResult.meanReturn(result.cloning())));
+            }
+            Outputs.table(out, header, List.of(row));
         }
 
         private static OptionalDouble of(Double d) {

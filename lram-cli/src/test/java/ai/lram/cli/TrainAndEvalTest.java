@@ -125,6 +125,17 @@ class TrainAndEvalTest {
     }
 
     @Test
+    void behaviourCloningRunsBesideTheModel() throws IOException {
+        Path json = temp.resolve("env.json");
+        lram.good(
+                "eval", "env", "--model", shared.resolve("run"), "--task", "pendulum", "--episodes", "3", "--baseline", shared.resolve("store"),
+                "--json", json);
+        JsonNode n = new ObjectMapper().readTree(json.toFile());
+        assertTrue(n.get("behaviourCloning").doubleValue() > n.get("random").doubleValue(), n.toString());
+        assertTrue(lram.out.contains("cloning"), lram.out);
+    }
+
+    @Test
     void badModelsAndTasksEndWithTwo() {
         Path store = shared.resolve("store");
         Path run = shared.resolve("run");
