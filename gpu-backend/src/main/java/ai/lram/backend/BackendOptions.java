@@ -7,8 +7,8 @@ package ai.lram.backend;
 public record BackendOptions(int threads, int deviceIndex) {
     public BackendOptions {
         if (threads < 0 || threads > 1024 || deviceIndex < 0) {
-            throw new IllegalArgumentException("threads must be 0..1024 and the device index >= 0, got threads=" + threads
-                    + " deviceIndex=" + deviceIndex + "; use 0 for all processors");
+            throw new IllegalArgumentException("threads must be 0..1024 and the device index >= 0, got threads="
+                    + threads + " deviceIndex=" + deviceIndex + "; use 0 for all processors");
         }
     }
 

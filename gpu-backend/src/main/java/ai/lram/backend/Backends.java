@@ -34,7 +34,11 @@ public final class Backends {
             Optional<String> why = p.whyUnavailable();
             if (why.isEmpty()) {
                 Backend b = p.open(options);
-                LOG.info("engine {}: {}{}", b.name(), b.describe(), refusals.isEmpty() ? "" : " (refused: " + refusals + ")");
+                LOG.info(
+                        "engine {}: {}{}",
+                        b.name(),
+                        b.describe(),
+                        refusals.isEmpty() ? "" : " (refused: " + refusals + ")");
                 return b;
             }
             refusals.add(p.name() + ": " + why.get());
@@ -42,7 +46,10 @@ public final class Backends {
         throw new BackendUnavailableException(
                 "no engine for device=" + device,
                 refusals.isEmpty()
-                        ? "known engines are " + providers().stream().map(BackendProvider::name).toList()
+                        ? "known engines are "
+                                + providers().stream()
+                                        .map(BackendProvider::name)
+                                        .toList()
                         : String.join("; ", refusals),
                 "choose device=auto, device=cpu, or remove the cause named");
     }

@@ -37,8 +37,8 @@ public final class Tensor {
         if (!segment.isNative() || segment.byteSize() != size * dtype.bytes()) {
             throw new ShapeMismatchException(
                     "host tensor of shape " + Arrays.toString(shape) + " " + dtype,
-                    "the segment is " + (segment.isNative() ? "native" : "on the heap") + " and holds " + segment.byteSize()
-                            + " bytes, " + size * dtype.bytes() + " are needed",
+                    "the segment is " + (segment.isNative() ? "native" : "on the heap") + " and holds "
+                            + segment.byteSize() + " bytes, " + size * dtype.bytes() + " are needed",
                     "pass native memory of that size; heap arrays enter by copy");
         }
         return new Tensor(dtype, shape.clone(), size, segment.address(), segment);
@@ -54,11 +54,14 @@ public final class Tensor {
         long n = 1;
         for (int d : shape) {
             if (d < 0) {
-                throw new ShapeMismatchException("shape " + Arrays.toString(shape), "a dimension is negative", "use sizes >= 0");
+                throw new ShapeMismatchException(
+                        "shape " + Arrays.toString(shape), "a dimension is negative", "use sizes >= 0");
             }
             if (d > 0 && n > MAX_SIZE / d) {
                 throw new ShapeMismatchException(
-                        "shape " + Arrays.toString(shape), "it has more elements than memory has addresses", "use smaller sizes");
+                        "shape " + Arrays.toString(shape),
+                        "it has more elements than memory has addresses",
+                        "use smaller sizes");
             }
             n *= d;
         }
@@ -109,11 +112,15 @@ public final class Tensor {
     public MemorySegment segment() {
         if (segment == null) {
             throw new ShapeMismatchException(
-                    "segment() of a device tensor " + this, "its memory is not addressable from the host", "use Backend.download");
+                    "segment() of a device tensor " + this,
+                    "its memory is not addressable from the host",
+                    "use Backend.download");
         }
         if (!segment.scope().isAlive()) {
             throw new ArenaClosedException(
-                    "use of tensor " + this, "the arena that owned its memory was closed", "keep the arena open as long as its tensors");
+                    "use of tensor " + this,
+                    "the arena that owned its memory was closed",
+                    "keep the arena open as long as its tensors");
         }
         return segment;
     }
@@ -122,7 +129,9 @@ public final class Tensor {
     public Tensor reshape(int... newShape) {
         if (sizeOf(newShape) != size) {
             throw new ShapeMismatchException(
-                    "reshape of " + this, Arrays.toString(newShape) + " has another number of elements", "keep the product of the sizes");
+                    "reshape of " + this,
+                    Arrays.toString(newShape) + " has another number of elements",
+                    "keep the product of the sizes");
         }
         return new Tensor(dtype, newShape.clone(), size, address, segment);
     }
@@ -131,7 +140,9 @@ public final class Tensor {
     public Tensor slice(int start, int count) {
         if (shape.length == 0 || start < 0 || count < 0 || (long) start + count > shape[0]) {
             throw new ShapeMismatchException(
-                    "slice of " + this, "rows " + start + ".." + ((long) start + count) + " do not exist", "stay within the first dimension");
+                    "slice of " + this,
+                    "rows " + start + ".." + ((long) start + count) + " do not exist",
+                    "stay within the first dimension");
         }
         int[] s = shape.clone();
         s[0] = count;
@@ -144,10 +155,17 @@ public final class Tensor {
         long n = sizeOf(newShape);
         if (offset < 0 || offset + n > size) {
             throw new ShapeMismatchException(
-                    "view of " + this, "elements " + offset + ".." + (offset + n) + " do not exist", "stay within the tensor");
+                    "view of " + this,
+                    "elements " + offset + ".." + (offset + n) + " do not exist",
+                    "stay within the tensor");
         }
         long at = offset * dtype.bytes();
-        return new Tensor(dtype, newShape.clone(), n, address + at, segment == null ? null : segment.asSlice(at, n * dtype.bytes()));
+        return new Tensor(
+                dtype,
+                newShape.clone(),
+                n,
+                address + at,
+                segment == null ? null : segment.asSlice(at, n * dtype.bytes()));
     }
 
     /** A tensor of any dtype laid over this one's bytes from {@code byteOffset} on: how a plan cuts its slab. */
@@ -188,7 +206,8 @@ public final class Tensor {
     /** Copies {@code src} in; host F32 tensors of that many elements. */
     public Tensor copyFrom(float[] src) {
         if (src.length != size || dtype != DType.F32) {
-            throw new ShapeMismatchException("copy of " + src.length + " floats into " + this, "size or dtype differs", "match both");
+            throw new ShapeMismatchException(
+                    "copy of " + src.length + " floats into " + this, "size or dtype differs", "match both");
         }
         MemorySegment.copy(src, 0, segment(), FLOAT, 0, src.length);
         return this;
@@ -196,7 +215,8 @@ public final class Tensor {
 
     public Tensor copyFrom(int[] src) {
         if (src.length != size || dtype != DType.I32) {
-            throw new ShapeMismatchException("copy of " + src.length + " ints into " + this, "size or dtype differs", "match both");
+            throw new ShapeMismatchException(
+                    "copy of " + src.length + " ints into " + this, "size or dtype differs", "match both");
         }
         MemorySegment.copy(src, 0, segment(), INT, 0, src.length);
         return this;

@@ -20,7 +20,8 @@ class BackendsTest {
     void autoOpensSomeEngine() {
         try (Backend b = Backends.open("auto", BackendOptions.defaults())) {
             assertTrue(
-                    Backends.providers().stream().anyMatch(p -> b.name().startsWith(p.name())), b.name() + " has no provider");
+                    Backends.providers().stream().anyMatch(p -> b.name().startsWith(p.name())),
+                    b.name() + " has no provider");
         }
     }
 

@@ -63,7 +63,8 @@ class TensorTest {
         assertThrows(ShapeMismatchException.class, () -> t.copyFrom(new float[11]));
         assertThrows(ShapeMismatchException.class, () -> t.copyFrom(new int[12]));
         assertThrows(ShapeMismatchException.class, () -> Tensor.host(DType.F32, arena.allocate(8), 3));
-        assertThrows(ShapeMismatchException.class, () -> Tensor.host(DType.F32, MemorySegment.ofArray(new float[3]), 3));
+        assertThrows(
+                ShapeMismatchException.class, () -> Tensor.host(DType.F32, MemorySegment.ofArray(new float[3]), 3));
         assertThrows(ShapeMismatchException.class, () -> Tensor.sizeOf(Integer.MAX_VALUE, Integer.MAX_VALUE, 4));
     }
 

@@ -11,7 +11,9 @@ final class Common {
 
     static void requireThreads(int threads) {
         if (threads < 0 || threads > MAX_THREADS) {
-            throw new InputException("--threads " + threads, "the number of worker threads lies in 0.." + MAX_THREADS,
+            throw new InputException(
+                    "--threads " + threads,
+                    "the number of worker threads lies in 0.." + MAX_THREADS,
                     "use 0 for all processors");
         }
     }

@@ -48,7 +48,8 @@ final class DataCommand implements Runnable {
     /** Builds a store. */
     @Command(
             name = "import",
-            description = "Builds a memory-mapped trajectory store from data sets: LeRobot v2.0, v2.1 and v3.0 folders, Minari folders, D4RL files.",
+            description =
+                    "Builds a memory-mapped trajectory store from data sets: LeRobot v2.0, v2.1 and v3.0 folders, Minari folders, D4RL files.",
             mixinStandardHelpOptions = true)
     static final class Import implements Runnable {
         @Spec
@@ -60,29 +61,41 @@ final class DataCommand implements Runnable {
         @Option(names = "--out", required = true, paramLabel = "STORE", description = "Folder of the new store.")
         private Path out;
 
-        @Option(names = "--task", paramLabel = "ID", description = "Put all episodes under this task (default: as the data sets say).")
+        @Option(
+                names = "--task",
+                paramLabel = "ID",
+                description = "Put all episodes under this task (default: as the data sets say).")
         private String task;
 
-        @Option(names = "--domain", paramLabel = "D", description = "Domain of --task, e.g. unitree-g1 (default: the task's id).")
+        @Option(
+                names = "--domain",
+                paramLabel = "D",
+                description = "Domain of --task, e.g. unitree-g1 (default: the task's id).")
         private String domain;
 
         @Override
         public void run() {
             if (domain != null && task == null) {
-                throw new InputException("--domain " + domain, "it names the domain of --task, which is missing", "add --task ID");
+                throw new InputException(
+                        "--domain " + domain, "it names the domain of --task, which is missing", "add --task ID");
             }
             ReaderOptions options = task == null
                     ? ReaderOptions.defaults()
                     : ReaderOptions.defaults().withTask(task, domain == null ? task : domain);
-            List<ImportSource> sources = paths.stream().map(p -> new ImportSource(p, options)).toList();
+            List<ImportSource> sources =
+                    paths.stream().map(p -> new ImportSource(p, options)).toList();
             ImportReport report;
             try (Progress progress = Progress.of("import")) {
-                report = ImportJob.importDatasets(sources, out, ImportOptions.defaults(), (done, total) ->
-                        progress.update(total > 0 ? (double) done / total : -1, done + " rows"));
+                report = ImportJob.importDatasets(
+                        sources,
+                        out,
+                        ImportOptions.defaults(),
+                        (done, total) -> progress.update(total > 0 ? (double) done / total : -1, done + " rows"));
             }
             PrintWriter text = spec.commandLine().getOut();
             report.warnings().forEach(w -> spec.commandLine().getErr().println("lram: " + w));
-            text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds() + " in " + out);
+            text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds() + " in "
+                    + out);
             text.println("next: lram train " + out + " --config FILE --out DIR");
             text.flush();
         }
@@ -105,7 +118,8 @@ final class DataCommand implements Runnable {
             PrintWriter out = spec.commandLine().getOut();
             try (TrajectoryStore store = TrajectoryStore.open(path)) {
                 store.verify();
-                out.println(path + ": " + store.episodeCount() + " episodes, " + store.rowCount() + " rows, checksums good");
+                out.println(path + ": " + store.episodeCount() + " episodes, " + store.rowCount()
+                        + " rows, checksums good");
                 for (StoreSource s : store.sources()) {
                     out.println("  from " + s.path() + " (" + s.format() + ")");
                 }
@@ -124,15 +138,27 @@ final class DataCommand implements Runnable {
             int[] lengths = Arrays.stream(episodes).map(store::length).toArray();
             out.println();
             out.println("task " + t.taskId() + " (domain " + t.domain() + ")");
-            out.printf(Locale.ROOT, "  episodes %d, rows %d, lengths %d to %d, %s%n", episodes.length, store.rowCount(t.taskId()),
-                    Arrays.stream(lengths).min().orElse(0), Arrays.stream(lengths).max().orElse(0),
+            out.printf(
+                    Locale.ROOT,
+                    "  episodes %d, rows %d, lengths %d to %d, %s%n",
+                    episodes.length,
+                    store.rowCount(t.taskId()),
+                    Arrays.stream(lengths).min().orElse(0),
+                    Arrays.stream(lengths).max().orElse(0),
                     t.rateHz() > 0 ? t.rateHz() + " Hz" : "rate unknown");
             t.observation().ifPresent(o -> feature(out, "observation", o));
             t.image().ifPresent(i -> feature(out, "image", i));
             feature(out, t.isDiscrete() ? "discrete action" : "action", t.action());
             if (t.hasRewards()) {
-                double[] returns = Arrays.stream(episodes).mapToDouble(e -> store.episode(e).episodeReturn()).sorted().toArray();
-                out.printf(Locale.ROOT, "  returns min %.4g, median %.4g, max %.4g%n", returns[0], returns[returns.length / 2],
+                double[] returns = Arrays.stream(episodes)
+                        .mapToDouble(e -> store.episode(e).episodeReturn())
+                        .sorted()
+                        .toArray();
+                out.printf(
+                        Locale.ROOT,
+                        "  returns min %.4g, median %.4g, max %.4g%n",
+                        returns[0],
+                        returns[returns.length / 2],
                         returns[returns.length - 1]);
             } else {
                 out.println("  no rewards: imitation data");
@@ -141,7 +167,8 @@ final class DataCommand implements Runnable {
         }
 
         private static void feature(PrintWriter out, String kind, FeatureSpec f) {
-            out.println("  " + kind + " " + f.name() + " " + f.type() + f.shape() + (f.names().isEmpty() ? "" : " " + f.names()));
+            out.println("  " + kind + " " + f.name() + " " + f.type() + f.shape()
+                    + (f.names().isEmpty() ? "" : " " + f.names()));
         }
     }
 
@@ -162,10 +189,16 @@ final class DataCommand implements Runnable {
         @Option(names = "--episodes", required = true, paramLabel = "N", description = "Episodes per task.")
         private int episodes;
 
-        @Option(names = "--quality", paramLabel = "Q", description = "mixed, expert, medium or random (default: ${DEFAULT-VALUE}).")
+        @Option(
+                names = "--quality",
+                paramLabel = "Q",
+                description = "mixed, expert, medium or random (default: ${DEFAULT-VALUE}).")
         private String quality = "mixed";
 
-        @Option(names = "--seed", paramLabel = "S", description = "First seed; each episode takes the next (default: ${DEFAULT-VALUE}).")
+        @Option(
+                names = "--seed",
+                paramLabel = "S",
+                description = "First seed; each episode takes the next (default: ${DEFAULT-VALUE}).")
         private long seed;
 
         @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder to create.")
@@ -176,7 +209,9 @@ final class DataCommand implements Runnable {
             if (episodes < 1) {
                 throw new InputException("--episodes " + episodes, "a data set needs an episode", "give a number >= 1");
             }
-            List<String> tasks = task.equals(ALL) ? EnvironmentRegistry.ids() : List.of(EnvironmentRegistry.spec(task).id());
+            List<String> tasks = task.equals(ALL)
+                    ? EnvironmentRegistry.ids()
+                    : List.of(EnvironmentRegistry.spec(task).id());
             List<Generation.Result> results;
             try (Progress progress = Progress.of("generate")) {
                 results = Generation.generate(tasks, quality(), episodes, seed, out, progress);
@@ -190,7 +225,8 @@ final class DataCommand implements Runnable {
                         String.format(Locale.ROOT, "%.1f", EpisodeResult.meanReturn(r.episodes())),
                         r.folder().toString()));
             }
-            Outputs.table(spec.commandLine().getOut(), List.of("task", "episodes", "steps", "mean return", "folder"), rows);
+            Outputs.table(
+                    spec.commandLine().getOut(), List.of("task", "episodes", "steps", "mean return", "folder"), rows);
         }
 
         private Quality quality() {
@@ -199,7 +235,8 @@ final class DataCommand implements Runnable {
                     return q;
                 }
             }
-            throw new InputException("--quality " + quality, "there is no such quality", "use mixed, expert, medium or random");
+            throw new InputException(
+                    "--quality " + quality, "there is no such quality", "use mixed, expert, medium or random");
         }
     }
 }

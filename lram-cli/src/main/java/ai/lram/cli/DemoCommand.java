@@ -21,7 +21,8 @@ import picocli.CommandLine.Spec;
 /** Shows the whole. */
 @Command(
         name = "demo",
-        description = "Generates data, trains one model for six tasks, serves it and drives all six at once; about ten minutes on two cores.",
+        description =
+                "Generates data, trains one model for six tasks, serves it and drives all six at once; about ten minutes on two cores.",
         mixinStandardHelpOptions = true)
 final class DemoCommand implements Runnable {
     private static final String DEFAULTS = "demo.conf";
@@ -29,13 +30,22 @@ final class DemoCommand implements Runnable {
     @Spec
     private CommandSpec spec;
 
-    @Option(names = "--out", paramLabel = "DIR", description = "Folder for data, model and reports (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--out",
+            paramLabel = "DIR",
+            description = "Folder for data, model and reports (default: ${DEFAULT-VALUE}).")
     private Path out = Path.of("demo-out");
 
-    @Option(names = "--config", paramLabel = "FILE", description = "Settings under lram.demo and lram.train (default: those of demo.conf).")
+    @Option(
+            names = "--config",
+            paramLabel = "FILE",
+            description = "Settings under lram.demo and lram.train (default: those of demo.conf).")
     private Path config;
 
-    @Option(names = "--device", paramLabel = "NAME", description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
     private String device = "auto";
 
     @Override
@@ -52,8 +62,8 @@ final class DemoCommand implements Runnable {
             err.println("lram: stopping; a training in progress is being saved");
             err.flush();
         })) {
-            Optional<Demo.Result> result = Demo.run(
-                    new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
+            Optional<Demo.Result> result =
+                    Demo.run(new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
             result.ifPresent(r -> print(text, r));
         }
     }
@@ -61,8 +71,13 @@ final class DemoCommand implements Runnable {
     private void print(PrintWriter text, Demo.Result r) {
         text.println();
         Outputs.table(text, DemoReport.HEADER, DemoReport.rows(r));
-        text.printf(Locale.ROOT, "%nmean score %.3f, lowest %.3f; training %.0f s, everything %.0f s%n", r.meanScore(), r.minScore(),
-                r.trainSeconds(), r.wallSeconds());
+        text.printf(
+                Locale.ROOT,
+                "%nmean score %.3f, lowest %.3f; training %.0f s, everything %.0f s%n",
+                r.meanScore(),
+                r.minScore(),
+                r.trainSeconds(),
+                r.wallSeconds());
         text.println("report: " + out.resolve(DemoReport.HTML) + ", " + out.resolve(DemoReport.JSON));
         text.println();
         text.println("use the model again, in two terminals:");

@@ -40,7 +40,11 @@ final class DriveCommand implements Runnable {
     @Spec
     private CommandSpec spec;
 
-    @Option(names = "--connect", required = true, paramLabel = "HOST:PORT", description = "The server's address; unix:PATH for a socket.")
+    @Option(
+            names = "--connect",
+            required = true,
+            paramLabel = "HOST:PORT",
+            description = "The server's address; unix:PATH for a socket.")
     private String connect;
 
     @ArgGroup(exclusive = true, multiplicity = "1")
@@ -60,29 +64,48 @@ final class DriveCommand implements Runnable {
         @Option(names = "--env", required = true, paramLabel = "NAME", description = "Environment to simulate.")
         private String environment;
 
-        @Option(names = "--episodes", paramLabel = "N", description = "Episodes, one seed each (default: ${DEFAULT-VALUE}).")
+        @Option(
+                names = "--episodes",
+                paramLabel = "N",
+                description = "Episodes, one seed each (default: ${DEFAULT-VALUE}).")
         private int episodes = 1;
 
-        @Option(names = "--seed", paramLabel = "S", description = "First seed (default: the first of those never trained on).")
+        @Option(
+                names = "--seed",
+                paramLabel = "S",
+                description = "First seed (default: the first of those never trained on).")
         private long seed = EnvironmentRegistry.FIRST_EVALUATION_SEED;
 
-        @Option(names = "--target-return", paramLabel = "X", description = "Return to ask for (default: the model card's).")
+        @Option(
+                names = "--target-return",
+                paramLabel = "X",
+                description = "Return to ask for (default: the model card's).")
         private Double targetReturn;
     }
 
     /** A recorded episode. */
     static final class Recording {
-        @Option(names = "--replay", required = true, paramLabel = "STORE", description = "Send a recorded episode of this store.")
+        @Option(
+                names = "--replay",
+                required = true,
+                paramLabel = "STORE",
+                description = "Send a recorded episode of this store.")
         private Path store;
 
         @Option(names = "--episode", required = true, paramLabel = "N", description = "Its number in the store.")
         private int episode;
 
-        @Option(names = "--model", paramLabel = "M", description = "Compare with this model's offline actions; they must be equal bit for bit.")
+        @Option(
+                names = "--model",
+                paramLabel = "M",
+                description = "Compare with this model's offline actions; they must be equal bit for bit.")
         private Path model;
     }
 
-    @Option(names = "--rate", paramLabel = "HZ", description = "Control steps per second (default: 100, for --replay the recording's).")
+    @Option(
+            names = "--rate",
+            paramLabel = "HZ",
+            description = "Control steps per second (default: 100, for --replay the recording's).")
     private Double rate;
 
     @Option(names = "--record", description = "Ask the server to record the episodes.")
@@ -138,20 +161,29 @@ final class DriveCommand implements Runnable {
             }
             if (r.model != null) {
                 try (Policy policy = Models.open(r.model, "auto", 1, 1, 1)) {
-                    float[][] offline = Replay.offline(policy, policy.card().task(result.log().task()), store, r.episode);
+                    float[][] offline = Replay.offline(
+                            policy, policy.card().task(result.log().task()), store, r.episode);
                     differences = Replay.differences(result.actions(), offline, result.clampedRows());
                 }
             }
         }
-        out.printf(Locale.ROOT, "episode %d of task %s: %d steps, mean absolute error %.6f, %d actions clamped by the safety stage%n",
-                result.episode(), result.log().task(), result.actions().length, result.meanAbsoluteError(), result.log().clamped());
+        out.printf(
+                Locale.ROOT,
+                "episode %d of task %s: %d steps, mean absolute error %.6f, %d actions clamped by the safety stage%n",
+                result.episode(),
+                result.log().task(),
+                result.actions().length,
+                result.meanAbsoluteError(),
+                result.log().clamped());
         latencies(out, result.log());
         if (json != null) {
             JsonReport.write(json, result.json());
         }
         if (differences > 0) {
-            throw new DriveException(differences + " of " + result.actions().length + " actions differ from the offline evaluation's",
-                    "the server runs another model, missed deadlines (" + result.log().missedTotal() + "), or computes otherwise",
+            throw new DriveException(
+                    differences + " of " + result.actions().length + " actions differ from the offline evaluation's",
+                    "the server runs another model, missed deadlines ("
+                            + result.log().missedTotal() + "), or computes otherwise",
                     "serve the same model; replay on an idle machine");
         }
         if (r.model != null) {
@@ -161,8 +193,15 @@ final class DriveCommand implements Runnable {
     }
 
     private static void latencies(PrintWriter out, ControlLog log) {
-        out.printf(Locale.ROOT, "latency p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; missed %d of %d%s%n", log.latencyMs(50),
-                log.latencyMs(99), log.latencyMs(99.9), log.maxMs(), log.missedTotal(), log.steps(),
+        out.printf(
+                Locale.ROOT,
+                "latency p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; missed %d of %d%s%n",
+                log.latencyMs(50),
+                log.latencyMs(99),
+                log.latencyMs(99.9),
+                log.maxMs(),
+                log.missedTotal(),
+                log.steps(),
                 log.missed().isEmpty() ? "" : " " + log.missed());
         out.flush();
     }

@@ -48,7 +48,11 @@ final class EvalCommand implements Runnable {
 
     /** Which model, where it runs, where results go. */
     static final class ModelOptions {
-        @Option(names = "--model", required = true, paramLabel = "M", description = "Folder of a training run, or a checkpoint.")
+        @Option(
+                names = "--model",
+                required = true,
+                paramLabel = "M",
+                description = "Folder of a training run, or a checkpoint.")
         private Path model;
 
         @Option(names = "--task", paramLabel = "ID", description = "Task of the model (default: its only one).")
@@ -57,10 +61,16 @@ final class EvalCommand implements Runnable {
         @Option(names = "--json", paramLabel = "FILE", description = "Write the results as JSON too.")
         private Path json;
 
-        @Option(names = "--device", paramLabel = "NAME", description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+        @Option(
+                names = "--device",
+                paramLabel = "NAME",
+                description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
         private String device = "auto";
 
-        @Option(names = "--threads", paramLabel = "N", description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
+        @Option(
+                names = "--threads",
+                paramLabel = "N",
+                description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
         private int threads;
 
         Policy open(int slots) {
@@ -121,7 +131,8 @@ final class EvalCommand implements Runnable {
             header.addAll(names);
             List<List<String>> rows = new ArrayList<>();
             for (int episode : r.episodes()) {
-                rows.add(row(String.valueOf(episode), names, r.errors(), e -> e.byEpisode().get(episode)));
+                rows.add(row(String.valueOf(episode), names, r.errors(), e -> e.byEpisode()
+                        .get(episode)));
             }
             for (String group : r.errors().get(names.getFirst()).byGroup().keySet()) {
                 rows.add(row(group, names, r.errors(), e -> e.byGroup().get(group)));
@@ -145,7 +156,8 @@ final class EvalCommand implements Runnable {
     /** Closed loop. */
     @Command(
             name = "env",
-            description = "Returns in an environment of this build, on starts the model has not seen, beside random actions and the expert.",
+            description =
+                    "Returns in an environment of this build, on starts the model has not seen, beside random actions and the expert.",
             mixinStandardHelpOptions = true)
     static final class Env implements Runnable {
         @Spec
@@ -163,15 +175,22 @@ final class EvalCommand implements Runnable {
         @Option(
                 names = "--baseline",
                 paramLabel = "STORE",
-                description = "Clone the behaviour in this store, the model's own, with a feed-forward net and run that too.")
+                description =
+                        "Clone the behaviour in this store, the model's own, with a feed-forward net and run that too.")
         private Path baseline;
 
         /** What return to ask for. */
         static final class Target {
-            @Option(names = "--target-return", paramLabel = "X", description = "Return to ask for, raw units (default: the card's).")
+            @Option(
+                    names = "--target-return",
+                    paramLabel = "X",
+                    description = "Return to ask for, raw units (default: the card's).")
             private Double value;
 
-            @Option(names = "--target-quantile", paramLabel = "Q", description = "Ask for this quantile of the training returns, 0 to 1.")
+            @Option(
+                    names = "--target-quantile",
+                    paramLabel = "Q",
+                    description = "Ask for this quantile of the training returns, 0 to 1.")
             private Double quantile;
         }
 
@@ -202,7 +221,8 @@ final class EvalCommand implements Runnable {
         }
 
         private static void print(PrintWriter out, ClosedLoop.Result result) {
-            List<String> header = new ArrayList<>(List.of("task", "asked", "agent", "std", "random", "expert", "score"));
+            List<String> header =
+                    new ArrayList<>(List.of("task", "asked", "agent", "std", "random", "expert", "score"));
             List<String> row = new ArrayList<>(List.of(
                     result.references().task(),
                     number(result.targetReturn()),

@@ -13,15 +13,17 @@ final class Interrupt implements AutoCloseable, BooleanSupplier {
     private volatile boolean asked;
 
     Interrupt(Runnable onAsked) {
-        hook = new Thread(() -> {
-            asked = true;
-            onAsked.run();
-            try {
-                done.await();
-            } catch (InterruptedException e) {
-                Thread.currentThread().interrupt();
-            }
-        }, "lram-interrupt");
+        hook = new Thread(
+                () -> {
+                    asked = true;
+                    onAsked.run();
+                    try {
+                        done.await();
+                    } catch (InterruptedException e) {
+                        Thread.currentThread().interrupt();
+                    }
+                },
+                "lram-interrupt");
         Runtime.getRuntime().addShutdownHook(hook);
     }
 

@@ -33,7 +33,8 @@ import picocli.CommandLine.Spec;
 /** Serves a model. */
 @Command(
         name = "serve",
-        description = "Serves a model to robots over gRPC until Ctrl-C: one session per robot, actions before their deadlines.",
+        description =
+                "Serves a model to robots over gRPC until Ctrl-C: one session per robot, actions before their deadlines.",
         mixinStandardHelpOptions = true)
 final class ServeCommand implements Runnable {
     private static final String LOOPBACK = "127.0.0.1";
@@ -41,7 +42,11 @@ final class ServeCommand implements Runnable {
     @Spec
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "M", description = "Folder of a training run, or a checkpoint.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "M",
+            description = "Folder of a training run, or a checkpoint.")
     private Path model;
 
     @ArgGroup(exclusive = true)
@@ -49,26 +54,41 @@ final class ServeCommand implements Runnable {
 
     /** Where to listen. */
     static final class Address {
-        @Option(names = "--port", paramLabel = "P", description = "Loopback port, 0 for a free one (default: that of lram.bridge.listen).")
+        @Option(
+                names = "--port",
+                paramLabel = "P",
+                description = "Loopback port, 0 for a free one (default: that of lram.bridge.listen).")
         private Integer port;
 
         @Option(names = "--unix", paramLabel = "PATH", description = "Unix domain socket in place of a port.")
         private Path unix;
     }
 
-    @Option(names = "--record", paramLabel = "DIR", description = "Write episodes of robots that ask for it as LeRobot v3 data sets in DIR.")
+    @Option(
+            names = "--record",
+            paramLabel = "DIR",
+            description = "Write episodes of robots that ask for it as LeRobot v3 data sets in DIR.")
     private Path record;
 
-    @Option(names = "--max-sessions", paramLabel = "N", description = "Robots at once (default: that of lram.runtime.max-sessions).")
+    @Option(
+            names = "--max-sessions",
+            paramLabel = "N",
+            description = "Robots at once (default: that of lram.runtime.max-sessions).")
     private Integer maxSessions;
 
     @Option(names = "--config", paramLabel = "FILE", description = "Settings under lram.runtime and lram.bridge.")
     private Path config;
 
-    @Option(names = "--device", paramLabel = "NAME", description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
     private String device = "auto";
 
-    @Option(names = "--threads", paramLabel = "N", description = "Worker threads of the policy, 0 for all processors (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            description = "Worker threads of the policy, 0 for all processors (default: ${DEFAULT-VALUE}).")
     private int threads = 1;
 
     @Override
@@ -92,7 +112,8 @@ final class ServeCommand implements Runnable {
                         LramRuntime.Environment.system());
                 ControlServer server = ControlServer.start(runtime, serverSettings)) {
             out.println(ServerProcess.READY + server.endpoint());
-            out.println("model " + folder + ", tasks " + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
+            out.println("model " + folder + ", tasks "
+                    + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
             out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
             out.flush();
             asked.await();
@@ -136,8 +157,9 @@ final class ServeCommand implements Runnable {
         if (!rows.isEmpty()) {
             Outputs.table(out, List.of("robot", "episodes", "steps", "p50 ms", "p99 ms", "max ms", "missed"), rows);
         }
-        out.println("served " + s.sessionsOpened() + " sessions, " + s.inference().rows() + " steps in " + s.inference().batches()
-                + " batches, recorded " + s.recording().episodes() + " episodes");
+        out.println("served " + s.sessionsOpened() + " sessions, "
+                + s.inference().rows() + " steps in " + s.inference().batches() + " batches, recorded "
+                + s.recording().episodes() + " episodes");
         out.flush();
     }
 

@@ -30,16 +30,26 @@ final class TrainCommand implements Runnable {
     @Parameters(paramLabel = "STORE", description = "A store made by lram data import.")
     private Path store;
 
-    @Option(names = "--config", paramLabel = "FILE", description = "Settings under lram.train (default: those of reference.conf).")
+    @Option(
+            names = "--config",
+            paramLabel = "FILE",
+            description = "Settings under lram.train (default: those of reference.conf).")
     private Path config;
 
-    @Option(names = "--out", required = true, paramLabel = "DIR", description = "Folder of the run: model, metrics, loss plot.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "DIR",
+            description = "Folder of the run: model, metrics, loss plot.")
     private Path out;
 
     @Option(names = "--max-minutes", paramLabel = "N", description = "End the run cleanly after N minutes of training.")
     private Double maxMinutes;
 
-    @Option(names = "--split-seed", paramLabel = "S", description = "Seed of the choice of held-out episodes, in place of the settings' own.")
+    @Option(
+            names = "--split-seed",
+            paramLabel = "S",
+            description = "Seed of the choice of held-out episodes, in place of the settings' own.")
     private Long splitSeed;
 
     @Option(names = "--resume", description = "Go on with the run in --out.")
@@ -48,10 +58,16 @@ final class TrainCommand implements Runnable {
     @Option(names = "--name", paramLabel = "NAME", description = "Name on the model card (default: the folder's name).")
     private String name;
 
-    @Option(names = "--device", paramLabel = "NAME", description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
     private String device = "auto";
 
-    @Option(names = "--threads", paramLabel = "N", description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
     private int threads;
 
     @Override
@@ -89,7 +105,8 @@ final class TrainCommand implements Runnable {
             return Optional.empty();
         }
         String where = config == null ? "reference.conf" : config.toString();
-        TrainConfig c = TrainSettings.read(Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
+        TrainConfig c =
+                TrainSettings.read(Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
         return Optional.of(splitSeed == null ? c : c.withSplitSeed(splitSeed));
     }
 
@@ -100,13 +117,19 @@ final class TrainCommand implements Runnable {
                     .mapToDouble(TrainingMetrics::validationLoss)
                     .filter(Double::isFinite)
                     .reduce(Double.NaN, (a, b) -> b);
-            text.printf(Locale.ROOT, "%d updates in %.1f min, %d parameters, loss %.4f%s%n", last.update(), last.elapsedSeconds() / 60,
-                    result.parameters(), last.loss(),
+            text.printf(
+                    Locale.ROOT,
+                    "%d updates in %.1f min, %d parameters, loss %.4f%s%n",
+                    last.update(),
+                    last.elapsedSeconds() / 60,
+                    result.parameters(),
+                    last.loss(),
                     Double.isFinite(validation) ? String.format(Locale.ROOT, ", held-out loss %.4f", validation) : "");
         }
         text.println("model: " + result.model());
         if (!result.finished()) {
-            text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out " + Common.quote(out) + " --resume");
+            text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out " + Common.quote(out)
+                    + " --resume");
         }
         text.flush();
     }

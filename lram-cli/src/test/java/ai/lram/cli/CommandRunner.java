@@ -20,7 +20,9 @@ final class CommandRunner {
         int status = Lram.commandLine()
                 .setOut(new PrintWriter(o, true))
                 .setErr(new PrintWriter(e, true))
-                .execute(Arrays.stream(arguments).map(a -> a instanceof Path p ? p.toString() : String.valueOf(a)).toArray(String[]::new));
+                .execute(Arrays.stream(arguments)
+                        .map(a -> a instanceof Path p ? p.toString() : String.valueOf(a))
+                        .toArray(String[]::new));
         out = o.toString();
         err = e.toString();
         return status;

@@ -20,13 +20,40 @@ class DataCommandTest {
 
     @Test
     void generatedDataIsImportedAndInspected() {
-        lram.good("data", "generate", "--task", "pendulum", "--episodes", "3", "--seed", "5", "--out", temp.resolve("gen"));
+        lram.good(
+                "data",
+                "generate",
+                "--task",
+                "pendulum",
+                "--episodes",
+                "3",
+                "--seed",
+                "5",
+                "--out",
+                temp.resolve("gen"));
         assertTrue(lram.out.contains("pendulum") && lram.out.contains("600"), lram.out);
-        lram.good("data", "generate", "--task", "all", "--episodes", "1", "--quality", "random", "--out", temp.resolve("all"));
-        lram.good("data", "import", temp.resolve("gen/pendulum"), temp.resolve("all/acrobot"), "--out", temp.resolve("store"));
+        lram.good(
+                "data",
+                "generate",
+                "--task",
+                "all",
+                "--episodes",
+                "1",
+                "--quality",
+                "random",
+                "--out",
+                temp.resolve("all"));
+        lram.good(
+                "data",
+                "import",
+                temp.resolve("gen/pendulum"),
+                temp.resolve("all/acrobot"),
+                "--out",
+                temp.resolve("store"));
         assertTrue(lram.out.contains("4 episodes") && lram.out.contains("lram train"), lram.out);
         lram.good("data", "inspect", temp.resolve("store"));
-        for (String text : List.of("4 episodes", "checksums good", "task pendulum", "task acrobot", "discrete action", "returns min")) {
+        for (String text : List.of(
+                "4 episodes", "checksums good", "task pendulum", "task acrobot", "discrete action", "returns min")) {
             assertTrue(lram.out.contains(text), text + " in:\n" + lram.out);
         }
         assertEquals(List.of("all", "gen", "store"), names());
@@ -35,7 +62,16 @@ class DataCommandTest {
     @Test
     void oneTaskMayBeNamedForAllEpisodes() {
         lram.good("data", "generate", "--task", "pendulum", "--episodes", "2", "--out", temp.resolve("gen"));
-        lram.good("data", "import", temp.resolve("gen/pendulum"), "--out", temp.resolve("store"), "--task", "swing", "--domain", "toys");
+        lram.good(
+                "data",
+                "import",
+                temp.resolve("gen/pendulum"),
+                "--out",
+                temp.resolve("store"),
+                "--task",
+                "swing",
+                "--domain",
+                "toys");
         try (TrajectoryStore store = TrajectoryStore.open(temp.resolve("store"))) {
             assertEquals(List.of("swing"), store.taskIds());
             assertEquals("toys", store.taskInfo("swing").domain());
@@ -48,9 +84,30 @@ class DataCommandTest {
         Path out = temp.resolve("out");
         lram.bad("pong", "data", "generate", "--task", "pong", "--episodes", "1", "--out", out);
         lram.bad("--episodes 0", "data", "generate", "--task", "pendulum", "--episodes", "0", "--out", out);
-        lram.bad("--quality super", "data", "generate", "--task", "pendulum", "--episodes", "1", "--quality", "super", "--out", out);
-        lram.bad("seed", "data", "generate", "--task", "pendulum", "--episodes", "1", "--seed", "1000000", "--out", out);
-        lram.bad("exists already", "data", "generate", "--task", "pendulum", "--episodes", "1", "--out", temp.resolve("notes.txt"));
+        lram.bad(
+                "--quality super",
+                "data",
+                "generate",
+                "--task",
+                "pendulum",
+                "--episodes",
+                "1",
+                "--quality",
+                "super",
+                "--out",
+                out);
+        lram.bad(
+                "seed", "data", "generate", "--task", "pendulum", "--episodes", "1", "--seed", "1000000", "--out", out);
+        lram.bad(
+                "exists already",
+                "data",
+                "generate",
+                "--task",
+                "pendulum",
+                "--episodes",
+                "1",
+                "--out",
+                temp.resolve("notes.txt"));
         lram.bad("nowhere", "data", "import", temp.resolve("nowhere"), "--out", out);
         lram.bad("notes.txt", "data", "import", temp.resolve("notes.txt"), "--out", out);
         lram.bad("--domain", "data", "import", temp.resolve("nowhere"), "--out", out, "--domain", "d");
@@ -66,7 +123,9 @@ class DataCommandTest {
         lram.good("data", "generate", "--task", "pendulum", "--episodes", "1", "--out", temp.resolve("gen"));
         lram.good("data", "import", temp.resolve("gen/pendulum"), "--out", temp.resolve("store"));
         try (var files = Files.list(temp.resolve("store"))) {
-            Path column = files.filter(p -> p.toString().contains("observation")).findFirst().orElseThrow();
+            Path column = files.filter(p -> p.toString().contains("observation"))
+                    .findFirst()
+                    .orElseThrow();
             try (RandomAccessFile f = new RandomAccessFile(column.toFile(), "rw")) {
                 f.seek(100);
                 int b = f.read();

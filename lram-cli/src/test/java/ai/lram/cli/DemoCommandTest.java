@@ -25,7 +25,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class DemoCommandTest {
     private static final List<String> SECTIONS = List.of(DemoSettings.SECTION, TrainSettings.SECTION);
-    private static final String TINY = """
+    private static final String TINY =
+            """
             lram.demo { data-episodes = 3, drive-episodes = 2, sessions-per-task = 2, rate-hz = 500, warm-up-seconds = 0.5, reference-episodes = 5 }
             lram.train { updates = 3, batch = 6, steps = 16, validate-every = 0, backbone { width = 32, blocks = 1, heads = 2 } }
             """;
@@ -48,8 +49,21 @@ class DemoCommandTest {
         for (int i = 0; i < 6; i++) {
             JsonNode t = report.get("tasks").get(i);
             assertEquals(
-                    List.of("task", "random", "expert", "agent", "score", "p50Ms", "p99Ms", "p999Ms", "maxMs", "missed", "steps", "episodes",
-                            "seeds", "missedByCause"),
+                    List.of(
+                            "task",
+                            "random",
+                            "expert",
+                            "agent",
+                            "score",
+                            "p50Ms",
+                            "p99Ms",
+                            "p999Ms",
+                            "maxMs",
+                            "missed",
+                            "steps",
+                            "episodes",
+                            "seeds",
+                            "missedByCause"),
                     keys(t));
             assertEquals(EnvironmentRegistry.ids().get(i), t.get("task").textValue());
             assertTrue(t.get("random").doubleValue() < t.get("expert").doubleValue(), t.toString());
@@ -58,14 +72,18 @@ class DemoCommandTest {
             assertEquals(Math.clamp(share, 0, 1), t.get("score").doubleValue(), 1e-9);
             assertEquals(2, t.get("episodes").intValue());
             assertEquals("[1000000,1000001]", t.get("seeds").toString());
-            assertTrue(t.get("p50Ms").doubleValue() > 0 && t.get("p50Ms").doubleValue() <= t.get("p99Ms").doubleValue(), t.toString());
+            assertTrue(
+                    t.get("p50Ms").doubleValue() > 0
+                            && t.get("p50Ms").doubleValue() <= t.get("p99Ms").doubleValue(),
+                    t.toString());
             assertTrue(t.get("p999Ms").doubleValue() <= t.get("maxMs").doubleValue() * 1.001, t.toString());
             sum += t.get("score").doubleValue();
             min = Math.min(min, t.get("score").doubleValue());
         }
         assertEquals(sum / 6, report.get("meanScore").doubleValue(), 1e-9);
         assertEquals(min, report.get("minScore").doubleValue(), 1e-9);
-        assertTrue(report.get("trainSeconds").doubleValue() < report.get("wallSeconds").doubleValue());
+        assertTrue(report.get("trainSeconds").doubleValue()
+                < report.get("wallSeconds").doubleValue());
         String html = Files.readString(out.resolve("report.html"));
         for (String text : List.of("<svg", "cartpole-swingup", "late client", "./lram serve --model")) {
             assertTrue(html.contains(text), text);
@@ -85,10 +103,13 @@ class DemoCommandTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {
-        "lram.demo.data-episodes = 1", "lram.demo.rate-hz = 0", "lram.demo.sessions-per-task = 0", "lram.demo.drive-episodes = x",
-        "lram.demo.warm-up-seconds = -1", "lram.demo.reference-episodes = 0", "lram.demo.server-threads = -1", "lram.demo.data-seed = -1"
-    })
+    @ValueSource(
+            strings = {
+                "lram.demo.data-episodes = 1", "lram.demo.rate-hz = 0", "lram.demo.sessions-per-task = 0",
+                        "lram.demo.drive-episodes = x",
+                "lram.demo.warm-up-seconds = -1", "lram.demo.reference-episodes = 0", "lram.demo.server-threads = -1",
+                        "lram.demo.data-seed = -1"
+            })
     void settingsOutOfRangeAreNamed(String text) {
         Config c = Settings.text(text, "t", SECTIONS);
         InputException e = Assertions.assertThrows(InputException.class, () -> DemoSettings.read(c, "t"));

@@ -31,9 +31,13 @@ class InterruptTest {
                 temp.resolve("t.conf"),
                 "lram.train { backbone { width = 32, blocks = 1, heads = 2 }, batch = 2, steps = 16, updates = 1000000, validate-every = 0 }");
         List<String> command = new ArrayList<>(JvmCommand.of(Lram.class));
-        command.addAll(List.of("train", store.toString(), "--config", conf.toString(), "--out", run.toString(), "--device", "cpu"));
+        command.addAll(List.of(
+                "train", store.toString(), "--config", conf.toString(), "--out", run.toString(), "--device", "cpu"));
         Path output = temp.resolve("output");
-        Process training = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(output.toFile()).start();
+        Process training = new ProcessBuilder(command)
+                .redirectErrorStream(true)
+                .redirectOutput(output.toFile())
+                .start();
         try {
             long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_SECONDS);
             while (lines(run) < 3) {

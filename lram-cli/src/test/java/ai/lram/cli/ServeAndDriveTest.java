@@ -34,7 +34,15 @@ class ServeAndDriveTest {
         Files.writeString(
                 shared.resolve("t.conf"),
                 "lram.train { backbone { width = 32, blocks = 2, heads = 2 }, batch = 4, steps = 16, updates = 5, validate-every = 0 }");
-        lram.good("train", shared.resolve("store"), "--config", shared.resolve("t.conf"), "--out", shared.resolve("run"), "--device", "cpu");
+        lram.good(
+                "train",
+                shared.resolve("store"),
+                "--config",
+                shared.resolve("t.conf"),
+                "--out",
+                shared.resolve("run"),
+                "--device",
+                "cpu");
     }
 
     private static ServerProcess server(String... arguments) {
@@ -45,13 +53,28 @@ class ServeAndDriveTest {
     void aRobotIsDrivenAndItsEpisodesAreRecorded() throws IOException {
         Path json = temp.resolve("drive.json");
         try (ServerProcess server = server("--record", temp.resolve("rec").toString(), "--max-sessions", "2")) {
-            lram.good("drive", "--env", "pendulum", "--connect", server.endpoint(), "--episodes", "2", "--rate", "200", "--record", "--json", json);
+            lram.good(
+                    "drive",
+                    "--env",
+                    "pendulum",
+                    "--connect",
+                    server.endpoint(),
+                    "--episodes",
+                    "2",
+                    "--rate",
+                    "200",
+                    "--record",
+                    "--json",
+                    json);
             assertTrue(lram.out.contains("mean return -"), lram.out);
         }
         JsonNode n = new ObjectMapper().readTree(json.toFile());
         assertEquals(400, n.get("steps").intValue());
-        assertEquals(List.of(1_000_000L, 1_000_001L), List.of(
-                n.get("episodes").get(0).get("seed").longValue(), n.get("episodes").get(1).get("seed").longValue()));
+        assertEquals(
+                List.of(1_000_000L, 1_000_001L),
+                List.of(
+                        n.get("episodes").get(0).get("seed").longValue(),
+                        n.get("episodes").get(1).get("seed").longValue()));
         long causes = 0;
         for (JsonNode cause : n.get("missedByCause")) {
             causes += cause.longValue();
@@ -62,7 +85,10 @@ class ServeAndDriveTest {
             assertEquals(2, store.episodeCount());
             for (int e = 0; e < 2; e++) {
                 double recorded = store.episode(e).episodeReturn();
-                assertEquals(n.get("episodes").get(e).get("return").doubleValue(), recorded, 1e-3 * Math.abs(recorded),
+                assertEquals(
+                        n.get("episodes").get(e).get("return").doubleValue(),
+                        recorded,
+                        1e-3 * Math.abs(recorded),
                         "what was recorded is what the robot experienced");
             }
         }
@@ -73,17 +99,51 @@ class ServeAndDriveTest {
         Path json = temp.resolve("replay.json");
         try (ServerProcess server = server()) {
             lram.good(
-                    "drive", "--replay", shared.resolve("store"), "--episode", "1", "--connect", server.endpoint(), "--model",
-                    shared.resolve("run"), "--json", json);
+                    "drive",
+                    "--replay",
+                    shared.resolve("store"),
+                    "--episode",
+                    "1",
+                    "--connect",
+                    server.endpoint(),
+                    "--model",
+                    shared.resolve("run"),
+                    "--json",
+                    json);
             assertTrue(lram.out.contains("every action equals the offline evaluation's"), lram.out);
-            assertEquals(200, new ObjectMapper().readTree(json.toFile()).get("actions").size());
+            assertEquals(
+                    200,
+                    new ObjectMapper().readTree(json.toFile()).get("actions").size());
             assertTrue(lram.out.contains("200 steps"), lram.out);
 
-            lram.bad("--episode 9", "drive", "--replay", shared.resolve("store"), "--episode", "9", "--connect", server.endpoint());
+            lram.bad(
+                    "--episode 9",
+                    "drive",
+                    "--replay",
+                    shared.resolve("store"),
+                    "--episode",
+                    "9",
+                    "--connect",
+                    server.endpoint());
             lram.bad("acrobot", "drive", "--env", "acrobot", "--connect", server.endpoint());
             lram.good("data", "generate", "--task", "acrobot", "--episodes", "1", "--out", temp.resolve("gen"));
-            lram.good("data", "import", temp.resolve("gen/acrobot"), "--out", temp.resolve("other"), "--task", "pendulum");
-            lram.bad("is not the server's", "drive", "--replay", temp.resolve("other"), "--episode", "0", "--connect", server.endpoint());
+            lram.good(
+                    "data",
+                    "import",
+                    temp.resolve("gen/acrobot"),
+                    "--out",
+                    temp.resolve("other"),
+                    "--task",
+                    "pendulum");
+            lram.bad(
+                    "is not the server's",
+                    "drive",
+                    "--replay",
+                    temp.resolve("other"),
+                    "--episode",
+                    "0",
+                    "--connect",
+                    server.endpoint());
         }
     }
 

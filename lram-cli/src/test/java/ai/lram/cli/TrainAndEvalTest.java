@@ -16,7 +16,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** Training and evaluation from the command line, with a model small enough for seconds. */
 class TrainAndEvalTest {
-    private static final String SETTINGS = """
+    private static final String SETTINGS =
+            """
             lram.train {
               backbone { width = 32, blocks = 2, heads = 2 }
               batch = 4, steps = 16, updates = %d, warmup-updates = 2, validate-every = 4, checkpoint-every = 0, held-out-fraction = 0.25
@@ -35,15 +36,35 @@ class TrainAndEvalTest {
     static void makeData() throws IOException {
         CommandRunner lram = new CommandRunner();
         lram.good("data", "generate", "--task", "all", "--episodes", "8", "--out", shared.resolve("gen"));
-        lram.good("data", "import", shared.resolve("gen/pendulum"), shared.resolve("gen/mountain-car-continuous"), "--out", shared.resolve("store"));
+        lram.good(
+                "data",
+                "import",
+                shared.resolve("gen/pendulum"),
+                shared.resolve("gen/mountain-car-continuous"),
+                "--out",
+                shared.resolve("store"));
         Files.writeString(shared.resolve("twelve.conf"), SETTINGS.formatted(12));
-        lram.good("train", shared.resolve("store"), "--config", shared.resolve("twelve.conf"), "--out", shared.resolve("run"), "--device", "cpu");
+        lram.good(
+                "train",
+                shared.resolve("store"),
+                "--config",
+                shared.resolve("twelve.conf"),
+                "--out",
+                shared.resolve("run"),
+                "--device",
+                "cpu");
     }
 
     @Test
     void aRunLeavesModelMetricsPlotAndSettings() throws IOException {
         Path run = shared.resolve("run");
-        for (String name : List.of("model/model.safetensors", "model/config.json", "model/card.json", "model/training.json", "loss.png", "train.conf")) {
+        for (String name : List.of(
+                "model/model.safetensors",
+                "model/config.json",
+                "model/card.json",
+                "model/training.json",
+                "loss.png",
+                "train.conf")) {
             assertTrue(Files.size(run.resolve(name)) > 0, name);
         }
         List<JsonNode> metrics = metrics(run);
@@ -52,15 +73,26 @@ class TrainAndEvalTest {
             assertEquals(i + 1, metrics.get(i).get("update").intValue());
             assertEquals((i + 1) % 4 == 0, metrics.get(i).get("validationLoss").isNumber(), "validation every 4");
         }
-        assertTrue(metrics.get(11).get("loss").doubleValue() < metrics.get(0).get("loss").doubleValue(), "the loss falls");
+        assertTrue(
+                metrics.get(11).get("loss").doubleValue()
+                        < metrics.get(0).get("loss").doubleValue(),
+                "the loss falls");
     }
 
     @Test
     void aRunEndsCleanlyWhenItsMinutesAreOver() throws IOException {
         Path run = temp.resolve("run");
         lram.good(
-                "train", shared.resolve("store"), "--config", shared.resolve("twelve.conf"), "--out", run, "--device", "cpu",
-                "--max-minutes", "0.000001");
+                "train",
+                shared.resolve("store"),
+                "--config",
+                shared.resolve("twelve.conf"),
+                "--out",
+                run,
+                "--device",
+                "cpu",
+                "--max-minutes",
+                "0.000001");
         assertTrue(lram.out.contains("model: "), lram.out);
         assertEquals(1, metrics(run).size(), "the clock is looked at between updates");
         lram.good("eval", "env", "--model", run, "--task", "pendulum", "--episodes", "1");
@@ -72,7 +104,8 @@ class TrainAndEvalTest {
         Path run = shared.resolve("run");
         lram.bad("--resume", "train", store, "--config", shared.resolve("twelve.conf"), "--out", run);
         lram.bad("no checkpoint", "train", store, "--out", temp.resolve("none"), "--resume");
-        Path other = Files.writeString(temp.resolve("other.conf"), SETTINGS.formatted(12).replace("batch = 4", "batch = 5"));
+        Path other = Files.writeString(
+                temp.resolve("other.conf"), SETTINGS.formatted(12).replace("batch = 4", "batch = 5"));
         lram.bad("batch=4 and 5", "train", store, "--config", other, "--out", run, "--resume");
         assertTrue(Files.notExists(temp.resolve("none")));
     }
@@ -96,14 +129,33 @@ class TrainAndEvalTest {
     @Test
     void openLoopComparesWithThePredictors() throws IOException {
         Path json = temp.resolve("mae.json");
-        lram.good("eval", "open-loop", shared.resolve("store"), "--model", shared.resolve("run"), "--task", "pendulum", "--json", json);
+        lram.good(
+                "eval",
+                "open-loop",
+                shared.resolve("store"),
+                "--model",
+                shared.resolve("run"),
+                "--task",
+                "pendulum",
+                "--json",
+                json);
         JsonNode mae = new ObjectMapper().readTree(json.toFile()).get("mae");
         List<String> keys = new ArrayList<>();
         mae.fieldNames().forEachRemaining(keys::add);
         assertEquals(List.of("ours", "meanAction", "currentPosition", "nearest", "ridge", "lastAction"), keys);
-        keys.forEach(k -> assertTrue(mae.get(k).doubleValue() > 0 && mae.get(k).doubleValue() < 4, k + " " + mae.get(k)));
+        keys.forEach(
+                k -> assertTrue(mae.get(k).doubleValue() > 0 && mae.get(k).doubleValue() < 4, k + " " + mae.get(k)));
         assertTrue(lram.out.contains("held-out"), lram.out);
-        lram.good("eval", "open-loop", shared.resolve("store"), "--model", shared.resolve("run"), "--task", "pendulum", "--split", "all");
+        lram.good(
+                "eval",
+                "open-loop",
+                shared.resolve("store"),
+                "--model",
+                shared.resolve("run"),
+                "--task",
+                "pendulum",
+                "--split",
+                "all");
         assertEquals(11, lram.out.lines().count(), "heading, names, 8 episodes, all:\n" + lram.out);
     }
 
@@ -111,25 +163,73 @@ class TrainAndEvalTest {
     void closedLoopAsksForAReturnOrAQuantile() throws IOException {
         Path json = temp.resolve("env.json");
         Path model = shared.resolve("run/model");
-        lram.good("eval", "env", "--model", model, "--task", "pendulum", "--episodes", "2", "--target-return", "-200", "--json", json);
+        lram.good(
+                "eval",
+                "env",
+                "--model",
+                model,
+                "--task",
+                "pendulum",
+                "--episodes",
+                "2",
+                "--target-return",
+                "-200",
+                "--json",
+                json);
         JsonNode n = new ObjectMapper().readTree(json.toFile());
         assertEquals(-200, n.get("targetReturn").doubleValue());
         assertEquals(2, n.get("episodes").size());
         assertTrue(n.get("random").doubleValue() < n.get("expert").doubleValue(), n.toString());
         assertTrue(n.get("score").doubleValue() >= 0 && n.get("score").doubleValue() <= 1, n.toString());
         assertEquals(1_000_000, n.get("episodes").get(0).get("seed").longValue());
-        lram.good("eval", "env", "--model", model, "--task", "pendulum", "--episodes", "1", "--target-quantile", "0.5", "--json", json);
-        double median = new ObjectMapper().readTree(json.toFile()).get("targetReturn").doubleValue();
-        lram.good("eval", "env", "--model", model, "--task", "pendulum", "--episodes", "1", "--target-quantile", "1", "--json", json);
-        assertTrue(median < new ObjectMapper().readTree(json.toFile()).get("targetReturn").doubleValue());
+        lram.good(
+                "eval",
+                "env",
+                "--model",
+                model,
+                "--task",
+                "pendulum",
+                "--episodes",
+                "1",
+                "--target-quantile",
+                "0.5",
+                "--json",
+                json);
+        double median =
+                new ObjectMapper().readTree(json.toFile()).get("targetReturn").doubleValue();
+        lram.good(
+                "eval",
+                "env",
+                "--model",
+                model,
+                "--task",
+                "pendulum",
+                "--episodes",
+                "1",
+                "--target-quantile",
+                "1",
+                "--json",
+                json);
+        assertTrue(median
+                < new ObjectMapper().readTree(json.toFile()).get("targetReturn").doubleValue());
     }
 
     @Test
     void behaviourCloningRunsBesideTheModel() throws IOException {
         Path json = temp.resolve("env.json");
         lram.good(
-                "eval", "env", "--model", shared.resolve("run"), "--task", "pendulum", "--episodes", "3", "--baseline", shared.resolve("store"),
-                "--json", json);
+                "eval",
+                "env",
+                "--model",
+                shared.resolve("run"),
+                "--task",
+                "pendulum",
+                "--episodes",
+                "3",
+                "--baseline",
+                shared.resolve("store"),
+                "--json",
+                json);
         JsonNode n = new ObjectMapper().readTree(json.toFile());
         assertTrue(n.get("behaviourCloning").doubleValue() > n.get("random").doubleValue(), n.toString());
         assertTrue(lram.out.contains("cloning"), lram.out);
@@ -149,9 +249,31 @@ class TrainAndEvalTest {
         assertEquals(2, lram.run("eval", "env", "--model", run, "--target-quantile", "1", "--target-return", "1"));
         assertEquals(2, lram.run("eval"));
         lram.good("data", "import", shared.resolve("gen/acrobot"), "--out", temp.resolve("other"));
-        lram.bad("has no task pendulum", "eval", "open-loop", temp.resolve("other"), "--model", run, "--task", "pendulum");
-        lram.good("data", "import", shared.resolve("gen/reacher"), shared.resolve("gen/pendulum"), "--out", temp.resolve("third"));
-        lram.bad("is not the store of this model", "eval", "open-loop", temp.resolve("third"), "--model", run, "--task", "pendulum");
+        lram.bad(
+                "has no task pendulum",
+                "eval",
+                "open-loop",
+                temp.resolve("other"),
+                "--model",
+                run,
+                "--task",
+                "pendulum");
+        lram.good(
+                "data",
+                "import",
+                shared.resolve("gen/reacher"),
+                shared.resolve("gen/pendulum"),
+                "--out",
+                temp.resolve("third"));
+        lram.bad(
+                "is not the store of this model",
+                "eval",
+                "open-loop",
+                temp.resolve("third"),
+                "--model",
+                run,
+                "--task",
+                "pendulum");
     }
 
     private static List<JsonNode> metrics(Path run) throws IOException {

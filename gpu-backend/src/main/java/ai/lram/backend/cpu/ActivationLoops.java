@@ -167,7 +167,8 @@ final class ActivationLoops {
     }
 
     /** y = act(x) and d = act'(x) for {@code n} elements; neither may be x. */
-    static void both(Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int n) {
+    static void both(
+            Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int n) {
         int end = n - n % LANES;
         switch (act) {
             case NONE -> bothNone(x, xAt, y, yAt, d, dAt, end);
@@ -187,7 +188,8 @@ final class ActivationLoops {
         }
     }
 
-    private static void bothNone(MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
+    private static void bothNone(
+            MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             store(v, y, yAt + i);
@@ -195,7 +197,8 @@ final class ActivationLoops {
         }
     }
 
-    private static void bothRelu(MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
+    private static void bothRelu(
+            MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             store(v.max(ZERO), y, yAt + i);
@@ -204,7 +207,8 @@ final class ActivationLoops {
         }
     }
 
-    private static void bothSilu(MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
+    private static void bothSilu(
+            MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             FloatVector e = VectorMath.expMinusAbs(v);
@@ -214,7 +218,8 @@ final class ActivationLoops {
         }
     }
 
-    private static void bothGelu(MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
+    private static void bothGelu(
+            MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             FloatVector b = VectorMath.bell(v);
@@ -224,7 +229,8 @@ final class ActivationLoops {
         }
     }
 
-    private static void bothSigmoid(MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
+    private static void bothSigmoid(
+            MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             FloatVector e = VectorMath.expMinusAbs(v);

@@ -93,7 +93,8 @@ final class Attention {
     }
 
     /** Heads {@code from .. to-1} of all sequences; {@code lse} may be null. */
-    void forward(MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment y, MemorySegment lse, int from, int to) {
+    void forward(
+            MemorySegment q, MemorySegment k, MemorySegment v, MemorySegment y, MemorySegment lse, int from, int to) {
         int head = paddedTokens * paddedDim;
         int queries = TILE;
         int keys = queries + head;
@@ -210,7 +211,20 @@ final class Attention {
     private void weighValues(float[] m, int values, int sums, int rows, int n, int diagonal) {
         for (int r = 0; r < rows; r += 4) {
             int common = Math.clamp(diagonal + r + 1L, 0, n);
-            RowProduct.add(m, r * KEYS, KEYS, 1, m, values, paddedDim, m, sums + r * paddedDim, paddedDim, 4, common, paddedDim);
+            RowProduct.add(
+                    m,
+                    r * KEYS,
+                    KEYS,
+                    1,
+                    m,
+                    values,
+                    paddedDim,
+                    m,
+                    sums + r * paddedDim,
+                    paddedDim,
+                    4,
+                    common,
+                    paddedDim);
             for (int i = r + 1; i < Math.min(rows, r + 4); i++) {
                 int visible = Math.clamp(diagonal + i + 1L, 0, n);
                 for (int j = common; j < visible; j++) {
@@ -278,17 +292,59 @@ final class Attention {
                     product(m, gradient + i0 * paddedDim, valueColumns + j0, TILE, rows, n);
                     for (int r = 0; r < rows; r++) {
                         float norm = lse.get(FLOAT, 4L * ((long) unit * tokens + i0 + r));
-                        scoreGradient(m, r * KEYS, Math.clamp(i0 + r - j0 + 1L, 0, n), roundUp(n, LANES), norm, m[delta + i0 + r]);
+                        scoreGradient(
+                                m,
+                                r * KEYS,
+                                Math.clamp(i0 + r - j0 + 1L, 0, n),
+                                roundUp(n, LANES),
+                                norm,
+                                m[delta + i0 + r]);
                     }
                     int columns = roundUp(n, 4);
                     int row = i0 * paddedDim;
                     int column = j0 * paddedDim;
                     RowProduct.add(
-                            m, 0, 1, KEYS, m, gradient + row, paddedDim, m, dValues + column, paddedDim, columns, rows, paddedDim);
+                            m,
+                            0,
+                            1,
+                            KEYS,
+                            m,
+                            gradient + row,
+                            paddedDim,
+                            m,
+                            dValues + column,
+                            paddedDim,
+                            columns,
+                            rows,
+                            paddedDim);
                     RowProduct.add(
-                            m, TILE, 1, KEYS, m, queries + row, paddedDim, m, dKeys + column, paddedDim, columns, rows, paddedDim);
+                            m,
+                            TILE,
+                            1,
+                            KEYS,
+                            m,
+                            queries + row,
+                            paddedDim,
+                            m,
+                            dKeys + column,
+                            paddedDim,
+                            columns,
+                            rows,
+                            paddedDim);
                     RowProduct.add(
-                            m, TILE, KEYS, 1, m, keys + column, paddedDim, m, dQueries + row, paddedDim, roundUp(rows, 4), n, paddedDim);
+                            m,
+                            TILE,
+                            KEYS,
+                            1,
+                            m,
+                            keys + column,
+                            paddedDim,
+                            m,
+                            dQueries + row,
+                            paddedDim,
+                            roundUp(rows, 4),
+                            n,
+                            paddedDim);
                 }
             }
             save(m, dQueries, scale, dq, b, h);

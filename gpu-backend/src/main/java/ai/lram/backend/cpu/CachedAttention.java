@@ -145,7 +145,8 @@ final class CachedAttention {
         FloatVector a = FloatVector.zero(F);
         int i = 0;
         for (; i <= dim - LANES; i += LANES) {
-            a = FloatVector.fromMemorySegment(F, q, qAt + 4L * i, LE).fma(FloatVector.fromMemorySegment(F, keys, row + 4L * i, LE), a);
+            a = FloatVector.fromMemorySegment(F, q, qAt + 4L * i, LE)
+                    .fma(FloatVector.fromMemorySegment(F, keys, row + 4L * i, LE), a);
         }
         float s = VectorMath.sum(a);
         for (; i < dim; i++) {
@@ -203,7 +204,15 @@ final class CachedAttention {
     }
 
     private static void weighFour(
-            MemorySegment values, long cache, long pitch, int from, int to, float[] weights, int at, MemorySegment y, long yAt) {
+            MemorySegment values,
+            long cache,
+            long pitch,
+            int from,
+            int to,
+            float[] weights,
+            int at,
+            MemorySegment y,
+            long yAt) {
         FloatVector a = FloatVector.fromMemorySegment(F, y, yAt, LE);
         FloatVector b = FloatVector.fromMemorySegment(F, y, yAt + 4L * LANES, LE);
         FloatVector c = FloatVector.fromMemorySegment(F, y, yAt + 8L * LANES, LE);

@@ -69,8 +69,10 @@ final class CausalConv {
             FloatVector a = FloatVector.fromArray(F, taps, 4 * channels + c);
             a = FloatVector.fromMemorySegment(F, x, o, LE).fma(FloatVector.fromArray(F, taps, c), a);
             a = FloatVector.fromMemorySegment(F, x, o + pitch, LE).fma(FloatVector.fromArray(F, taps, channels + c), a);
-            a = FloatVector.fromMemorySegment(F, x, o + 2 * pitch, LE).fma(FloatVector.fromArray(F, taps, 2 * channels + c), a);
-            a = FloatVector.fromMemorySegment(F, x, o + 3 * pitch, LE).fma(FloatVector.fromArray(F, taps, 3 * channels + c), a);
+            a = FloatVector.fromMemorySegment(F, x, o + 2 * pitch, LE)
+                    .fma(FloatVector.fromArray(F, taps, 2 * channels + c), a);
+            a = FloatVector.fromMemorySegment(F, x, o + 3 * pitch, LE)
+                    .fma(FloatVector.fromArray(F, taps, 3 * channels + c), a);
             a.intoMemorySegment(y, at + 4L * c, LE);
         }
         for (; c < channels; c++) {
@@ -104,7 +106,8 @@ final class CausalConv {
         return 4L * ((long) b * (kernel - 1) + kernel - 1 + t) * channels;
     }
 
-    private static void addScaledRow(MemorySegment x, long xAt, float[] taps, int tap, MemorySegment y, long yAt, int channels) {
+    private static void addScaledRow(
+            MemorySegment x, long xAt, float[] taps, int tap, MemorySegment y, long yAt, int channels) {
         int c = 0;
         for (; c <= channels - LANES; c += LANES) {
             FloatVector.fromMemorySegment(F, x, xAt + 4L * c, LE)
@@ -127,7 +130,14 @@ final class CausalConv {
      * (or null) added to.
      */
     void backward(
-            MemorySegment dy, int batch, MemorySegment dx, MemorySegment dhistory, MemorySegment dw, MemorySegment dbias, int from, int to) {
+            MemorySegment dy,
+            int batch,
+            MemorySegment dx,
+            MemorySegment dhistory,
+            MemorySegment dw,
+            MemorySegment dbias,
+            int from,
+            int to) {
         int full = Math.min(to, channels / LANES);
         int width = Math.max(0, full - from) * LANES;
         int sums = (kernel + 1) * width;
@@ -175,7 +185,9 @@ final class CausalConv {
         if (t >= 0) {
             return FloatVector.fromMemorySegment(F, x, rowOf(b, t) + 4L * c, LE);
         }
-        return history == null ? FloatVector.zero(F) : FloatVector.fromMemorySegment(F, history, historyRowOf(b, t) + 4L * c, LE);
+        return history == null
+                ? FloatVector.zero(F)
+                : FloatVector.fromMemorySegment(F, history, historyRowOf(b, t) + 4L * c, LE);
     }
 
     private FloatVector later(MemorySegment dy, int b, int t, int c) {
@@ -273,7 +285,8 @@ final class CausalConv {
         t.intoArray(acc, at);
     }
 
-    private void oneChannel(MemorySegment dy, int batch, MemorySegment dx, MemorySegment dw, MemorySegment dbias, int c) {
+    private void oneChannel(
+            MemorySegment dy, int batch, MemorySegment dx, MemorySegment dw, MemorySegment dbias, int c) {
         for (int j = 0; j < kernel; j++) {
             double d = 0;
             for (int b = 0; b < batch; b++) {

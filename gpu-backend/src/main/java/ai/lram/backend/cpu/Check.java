@@ -11,7 +11,8 @@ final class Check {
     /** {@code t} is host memory of {@code dtype} with {@code size} elements. */
     static void size(String kernel, String name, Tensor t, DType dtype, long size) {
         if (t == null) {
-            throw new ShapeMismatchException(kernel + ": " + name + " is missing", "null was passed", "pass a tensor of " + size + " elements");
+            throw new ShapeMismatchException(
+                    kernel + ": " + name + " is missing", "null was passed", "pass a tensor of " + size + " elements");
         }
         if (t.dtype() != dtype || t.size() != size || !t.isHost()) {
             throw new ShapeMismatchException(

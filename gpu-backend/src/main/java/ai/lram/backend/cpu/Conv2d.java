@@ -7,7 +7,6 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 
 /**
  * 2-D convolution as a product of weights (O, K) with columns, K = C k k, that are not always built. With stride 1 the
@@ -34,7 +33,16 @@ final class Conv2d {
      * output.
      */
     record Shape(
-            int images, int channels, int height, int width, int outputs, int kernel, int stride, int pad, int outHeight, int outWidth) {
+            int images,
+            int channels,
+            int height,
+            int width,
+            int outputs,
+            int kernel,
+            int stride,
+            int pad,
+            int outHeight,
+            int outWidth) {
         static Shape of(int images, int channels, int height, int width, int outputs, int kernel, int stride, int pad) {
             return new Shape(
                     images,
@@ -255,7 +263,8 @@ final class Conv2d {
                     for (int ow = 0; ow < shape.outWidth; ow++, to += 4) {
                         int column = ow * shape.stride + j - shape.pad;
                         boolean inside = row >= 0 && row < shape.height && column >= 0 && column < shape.width;
-                        scratch.set(FLOAT, to, inside ? x.get(FLOAT, at + 4L * ((long) row * shape.width + column)) : 0);
+                        scratch.set(
+                                FLOAT, to, inside ? x.get(FLOAT, at + 4L * ((long) row * shape.width + column)) : 0);
                     }
                 }
             }

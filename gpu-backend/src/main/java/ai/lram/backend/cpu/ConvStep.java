@@ -29,7 +29,17 @@ final class ConvStep implements Workers.Range {
     private int taps;
 
     void with(
-            Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y, int rows, int tokens, int channels, int taps) {
+            Tensor slots,
+            Tensor counts,
+            Tensor x,
+            Tensor w,
+            Tensor bias,
+            Tensor history,
+            Tensor y,
+            int rows,
+            int tokens,
+            int channels,
+            int taps) {
         this.slots = slots;
         this.counts = counts;
         this.x = x.segment();
@@ -113,7 +123,8 @@ final class ConvStep implements Workers.Range {
     }
 
     /** One tap of {@link VectorMath#LANES} channels out of their interleaved weights. */
-    private static FloatVector tap(FloatVector w0, FloatVector w1, FloatVector w2, FloatVector w3, VectorShuffle<Float> s) {
+    private static FloatVector tap(
+            FloatVector w0, FloatVector w1, FloatVector w2, FloatVector w3, VectorShuffle<Float> s) {
         return w0.rearrange(s)
                 .blend(w1.rearrange(s), QUARTER_1)
                 .blend(w2.rearrange(s), QUARTER_2)

@@ -40,8 +40,10 @@ final class CpuArena implements TensorArena {
             m = memory.allocate(Math.max(n, 1), ALIGNMENT);
         } catch (OutOfMemoryError e) {
             throw new DeviceOutOfMemoryException(
-                    "arena " + name + " cannot allocate " + n + " bytes", "the process has no more native memory",
-                    "use a smaller model, batch or number of slots; live now: " + liveBytes() + " bytes here", e);
+                    "arena " + name + " cannot allocate " + n + " bytes",
+                    "the process has no more native memory",
+                    "use a smaller model, batch or number of slots; live now: " + liveBytes() + " bytes here",
+                    e);
         }
         bytes += n;
         return Tensor.host(dtype, m.byteSize() == n ? m : m.asSlice(0, n), shape);
@@ -105,7 +107,10 @@ final class CpuArena implements TensorArena {
 
     private void requireOpen() {
         if (closed) {
-            throw new ArenaClosedException("arena " + name + " is closed", "memory was asked from it afterwards", "keep the arena open as long as its model or session");
+            throw new ArenaClosedException(
+                    "arena " + name + " is closed",
+                    "memory was asked from it afterwards",
+                    "keep the arena open as long as its model or session");
         }
     }
 }

@@ -66,14 +66,23 @@ final class CpuAttention implements AttentionOps {
         Check.that(
                 q.rank() == 4 && q.size() > 0 && Attention.scratch(q.dim(1), q.dim(3)) < Integer.MAX_VALUE,
                 kernel + ": q is " + q,
-                "(B, S, NH, D) of at least one element is needed, and one head of one sequence must fit into " + Integer.MAX_VALUE
-                        + " floats of scratch",
+                "(B, S, NH, D) of at least one element is needed, and one head of one sequence must fit into "
+                        + Integer.MAX_VALUE + " floats of scratch",
                 "reshape, or cut the sequence");
     }
 
     @Override
     public void cachedStep(
-            Stream s, Tensor slots, Tensor counts, Tensor q, Tensor k, Tensor v, Tensor keys, Tensor values, Tensor length, Tensor y) {
+            Stream s,
+            Tensor slots,
+            Tensor counts,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor keys,
+            Tensor values,
+            Tensor length,
+            Tensor y) {
         long work = checkStep(slots, counts, q, k, v, keys, values, length, y);
         int batch = q.dim(0);
         int heads = q.dim(2);
@@ -150,11 +159,23 @@ final class CpuAttention implements AttentionOps {
 
     /** Floats of keys that the step will read. */
     private static long checkStep(
-            Tensor slots, Tensor counts, Tensor q, Tensor k, Tensor v, Tensor keys, Tensor values, Tensor length, Tensor y) {
+            Tensor slots,
+            Tensor counts,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor keys,
+            Tensor values,
+            Tensor length,
+            Tensor y) {
         String kernel = "cachedStep";
         Check.f32(kernel, "q", q, q == null ? 0 : q.size());
         Check.f32(kernel, "keys", keys, keys == null ? 0 : keys.size());
-        if (q.rank() != 4 || keys.rank() != 4 || keys.dim(1) < 1 || keys.dim(2) != q.dim(2) || keys.dim(3) != q.dim(3)) {
+        if (q.rank() != 4
+                || keys.rank() != 4
+                || keys.dim(1) < 1
+                || keys.dim(2) != q.dim(2)
+                || keys.dim(3) != q.dim(3)) {
             Check.that(
                     false,
                     kernel + ": q is " + q + ", keys is " + keys,
@@ -176,7 +197,8 @@ final class CpuAttention implements AttentionOps {
                 Check.that(
                         false,
                         kernel + ": row " + b + " names slot " + slot + " and " + count + " tokens",
-                        "there are " + keys.dim(0) + " slots and at most " + q.dim(1) + " tokens a row, and lengths are not negative",
+                        "there are " + keys.dim(0) + " slots and at most " + q.dim(1)
+                                + " tokens a row, and lengths are not negative",
                         "pass slots and counts within these");
             }
             work += Math.min((long) length.getInt(slot) + count, keys.dim(1)) * count * q.dim(2) * q.dim(3);

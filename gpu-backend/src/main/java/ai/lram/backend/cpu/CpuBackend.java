@@ -64,7 +64,9 @@ public final class CpuBackend implements Backend {
     private static void requireSize(Tensor t, MemorySegment m) {
         if (m.byteSize() != t.bytes()) {
             throw new ShapeMismatchException(
-                    "copy between " + t + " and host memory", m.byteSize() + " bytes on the host side", "pass exactly " + t.bytes() + " bytes");
+                    "copy between " + t + " and host memory",
+                    m.byteSize() + " bytes on the host side",
+                    "pass exactly " + t.bytes() + " bytes");
         }
     }
 
@@ -78,7 +80,9 @@ public final class CpuBackend implements Backend {
             float v = x.get(i);
             if (!Float.isFinite(v)) {
                 throw new NonFiniteException(
-                        what + " is not finite", "element " + i + " of " + x + " is " + v, "check the inputs; lower the learning rate in training");
+                        what + " is not finite",
+                        "element " + i + " of " + x + " is " + v,
+                        "check the inputs; lower the learning rate in training");
             }
         }
     }

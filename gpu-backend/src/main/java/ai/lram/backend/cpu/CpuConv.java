@@ -27,12 +27,23 @@ final class CpuConv implements ConvOps {
         CausalConv.taps(w.segment(), segment(bias), q.channels, q.kernel, taps);
         CausalConv conv = new CausalConv(x.segment(), segment(history), taps, q.tokens, q.channels, q.kernel);
         MemorySegment out = y.segment();
-        workers.forRange(q.batch * q.tokens, Math.max(1, GRAIN / Math.max(1, q.channels)), (from, to) -> conv.forward(out, from, to));
+        workers.forRange(
+                q.batch * q.tokens,
+                Math.max(1, GRAIN / Math.max(1, q.channels)),
+                (from, to) -> conv.forward(out, from, to));
     }
 
     @Override
     public void causalConv1dBackward(
-            Stream s, Tensor dy, Tensor x, Tensor w, Tensor history, Tensor dx, Tensor dhistory, Tensor dw, Tensor dbias) {
+            Stream s,
+            Tensor dy,
+            Tensor x,
+            Tensor w,
+            Tensor history,
+            Tensor dx,
+            Tensor dhistory,
+            Tensor dw,
+            Tensor dbias) {
         String kernel = "causalConv1dBackward";
         Sequence q = Sequence.of(kernel, x, w);
         Check.f32(kernel, "dy", dy, x.size());
@@ -51,7 +62,8 @@ final class CpuConv implements ConvOps {
         MemorySegment gb = segment(dbias);
         int strips = CausalConv.strips(q.channels);
         int grain = x.size() < GRAIN ? strips : (strips + 2 * workers.threads() - 1) / (2 * workers.threads());
-        workers.forRange(strips, Math.max(1, grain), (from, to) -> conv.backward(gy, q.batch, gx, gh, gw, gb, from, to));
+        workers.forRange(
+                strips, Math.max(1, grain), (from, to) -> conv.backward(gy, q.batch, gx, gh, gw, gb, from, to));
     }
 
     /** Sizes of a causal convolution, from x (B, S, C) and w (C, K). */
@@ -95,7 +107,16 @@ final class CpuConv implements ConvOps {
 
     @Override
     public void conv2dBackward(
-            Stream s, int stride, int pad, Tensor dy, Tensor x, Tensor w, Tensor scratch, Tensor dx, Tensor dw, Tensor dbias) {
+            Stream s,
+            int stride,
+            int pad,
+            Tensor dy,
+            Tensor x,
+            Tensor w,
+            Tensor scratch,
+            Tensor dx,
+            Tensor dw,
+            Tensor dbias) {
         String kernel = "conv2dBackward";
         Conv2d.Shape shape = shape(kernel, stride, pad, x, w);
         Check.f32(kernel, "dy", dy, outputSize(shape));
@@ -110,10 +131,14 @@ final class CpuConv implements ConvOps {
         conv.prepare(m, w.segment(), null);
         fill(conv, m, x.segment());
         workers.forRange(
-                shape.images() * shape.outputs(), grain(shape.pixels()), (from, to) -> conv.fillGradients(m, gy, from, to));
+                shape.images() * shape.outputs(),
+                grain(shape.pixels()),
+                (from, to) -> conv.fillGradients(m, gy, from, to));
         int blocks = conv.tapBlocks();
         workers.forRange(
-                blocks, (blocks + 2 * workers.threads() - 1) / (2 * workers.threads()), (from, to) -> conv.weightGradient(m, gy, gw, from, to));
+                blocks,
+                (blocks + 2 * workers.threads() - 1) / (2 * workers.threads()),
+                (from, to) -> conv.weightGradient(m, gy, gw, from, to));
         if (dbias != null) {
             MemorySegment gb = dbias.segment();
             workers.forRange(
@@ -169,7 +194,8 @@ final class CpuConv implements ConvOps {
                         && pad >= 0
                         && h + 2L * pad >= kernel
                         && w + 2L * pad >= kernel,
-                what + ": " + n + " images of " + c + "x" + h + "x" + w + ", kernel " + kernel + ", stride " + stride + ", padding " + pad,
+                what + ": " + n + " images of " + c + "x" + h + "x" + w + ", kernel " + kernel + ", stride " + stride
+                        + ", padding " + pad,
                 "the kernel must fit into the padded image, and sizes must be positive",
                 "use a smaller kernel or more padding");
         return Conv2d.Shape.of(n, c, h, w, outChannels, kernel, stride, pad);
@@ -190,7 +216,8 @@ final class CpuConv implements ConvOps {
 
     @Override
     public long conv2dScratch(int n, int c, int h, int w, int outChannels, int kernel, int stride, int pad) {
-        return shape("conv2dScratch", n, c, h, w, outChannels, kernel, stride, pad).scratch();
+        return shape("conv2dScratch", n, c, h, w, outChannels, kernel, stride, pad)
+                .scratch();
     }
 
     @Override

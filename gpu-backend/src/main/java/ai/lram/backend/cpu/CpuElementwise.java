@@ -96,11 +96,13 @@ final class CpuElementwise implements ElementwiseOps {
         }
     }
 
-    private static void activationBackwardSplit(Workers workers, Activation act, MemorySegment x, MemorySegment dy, MemorySegment dx, long n) {
+    private static void activationBackwardSplit(
+            Workers workers, Activation act, MemorySegment x, MemorySegment dy, MemorySegment dx, long n) {
         split(workers, n, (from, to) -> activationBackwardRange(act, x, dy, dx, from, to));
     }
 
-    private static void activationBackwardRange(Activation act, MemorySegment x, MemorySegment dy, MemorySegment dx, long from, long to) {
+    private static void activationBackwardRange(
+            Activation act, MemorySegment x, MemorySegment dy, MemorySegment dx, long from, long to) {
         Staging staging = Staging.own();
         for (long at = from; at < to; at += Staging.BLOCK) {
             int n = (int) Math.min(Staging.BLOCK, to - at);
@@ -212,11 +214,13 @@ final class CpuElementwise implements ElementwiseOps {
         }
     }
 
-    private static void gateSplit(Workers workers, Activation act, MemorySegment g, MemorySegment u, MemorySegment y, long n) {
+    private static void gateSplit(
+            Workers workers, Activation act, MemorySegment g, MemorySegment u, MemorySegment y, long n) {
         split(workers, n, (from, to) -> gateRange(act, g, u, y, from, to));
     }
 
-    private static void gateRange(Activation act, MemorySegment g, MemorySegment u, MemorySegment y, long from, long to) {
+    private static void gateRange(
+            Activation act, MemorySegment g, MemorySegment u, MemorySegment y, long from, long to) {
         Staging staging = Staging.own();
         for (long at = from; at < to; at += Staging.BLOCK) {
             int n = (int) Math.min(Staging.BLOCK, to - at);
@@ -240,11 +244,27 @@ final class CpuElementwise implements ElementwiseOps {
         }
     }
 
-    private static void gateBackwardSplit(Workers workers, Activation act, MemorySegment g, MemorySegment u, MemorySegment dy, MemorySegment dg, MemorySegment du, long n) {
+    private static void gateBackwardSplit(
+            Workers workers,
+            Activation act,
+            MemorySegment g,
+            MemorySegment u,
+            MemorySegment dy,
+            MemorySegment dg,
+            MemorySegment du,
+            long n) {
         split(workers, n, (from, to) -> gateBackwardRange(act, g, u, dy, dg, du, from, to));
     }
 
-    private static void gateBackwardRange(Activation act, MemorySegment g, MemorySegment u, MemorySegment dy, MemorySegment dg, MemorySegment du, long from, long to) {
+    private static void gateBackwardRange(
+            Activation act,
+            MemorySegment g,
+            MemorySegment u,
+            MemorySegment dy,
+            MemorySegment dg,
+            MemorySegment du,
+            long from,
+            long to) {
         Staging staging = Staging.own();
         for (long at = from; at < to; at += Staging.BLOCK) {
             int n = (int) Math.min(Staging.BLOCK, to - at);
@@ -325,7 +345,14 @@ final class CpuElementwise implements ElementwiseOps {
     }
 
     private static void skipGateBlock(
-            MemorySegment h, MemorySegment skip, int j, MemorySegment c, MemorySegment gate, MemorySegment y, long at, int n) {
+            MemorySegment h,
+            MemorySegment skip,
+            int j,
+            MemorySegment c,
+            MemorySegment gate,
+            MemorySegment y,
+            long at,
+            int n) {
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
             FloatVector sum = load(skip, j + i).fma(load(c, at + i), load(h, at + i));
@@ -339,7 +366,16 @@ final class CpuElementwise implements ElementwiseOps {
 
     @Override
     public void skipGateBackward(
-            Stream s, Tensor h, Tensor skip, Tensor c, Tensor z, Tensor dy, Tensor dh, Tensor dskip, Tensor dc, Tensor dz) {
+            Stream s,
+            Tensor h,
+            Tensor skip,
+            Tensor c,
+            Tensor z,
+            Tensor dy,
+            Tensor dh,
+            Tensor dskip,
+            Tensor dc,
+            Tensor dz) {
         long n = size("skipGateBackward", dy);
         int width = width("skipGateBackward", skip, n);
         Check.f32("skipGateBackward", "h", h, n);
@@ -363,7 +399,13 @@ final class CpuElementwise implements ElementwiseOps {
     }
 
     private static void skipSum(
-            Workers workers, int rows, int width, MemorySegment c, MemorySegment z, MemorySegment dy, MemorySegment dskip) {
+            Workers workers,
+            int rows,
+            int width,
+            MemorySegment c,
+            MemorySegment z,
+            MemorySegment dy,
+            MemorySegment dskip) {
         workers.forRange((width + LANES - 1) / LANES, Math.max(1, BLOCK / Math.max(1, rows)), (from, to) -> {
             for (int j = from * LANES; j < Math.min(width, to * LANES); j += LANES) {
                 skipSumStrip(rows, width, j, c, z, dy, dskip);
@@ -395,7 +437,13 @@ final class CpuElementwise implements ElementwiseOps {
     }
 
     private static void skipGateBackwardSplit(
-            Workers workers, int rows, int width, MemorySegment[] in, MemorySegment dh, MemorySegment dc, MemorySegment dz) {
+            Workers workers,
+            int rows,
+            int width,
+            MemorySegment[] in,
+            MemorySegment dh,
+            MemorySegment dc,
+            MemorySegment dz) {
         workers.forRange(rows, rowGrain(width), (from, to) -> {
             Staging staging = Staging.own();
             for (int r = from; r < to; r++) {
@@ -484,11 +532,13 @@ final class CpuElementwise implements ElementwiseOps {
         }
     }
 
-    private static void softCapBackwardSplit(Workers workers, float cap, MemorySegment y, MemorySegment dy, MemorySegment dx, long n) {
+    private static void softCapBackwardSplit(
+            Workers workers, float cap, MemorySegment y, MemorySegment dy, MemorySegment dx, long n) {
         split(workers, n, (from, to) -> softCapBackwardRange(cap, y, dy, dx, from, to));
     }
 
-    private static void softCapBackwardRange(float cap, MemorySegment y, MemorySegment dy, MemorySegment dx, long from, long to) {
+    private static void softCapBackwardRange(
+            float cap, MemorySegment y, MemorySegment dy, MemorySegment dx, long from, long to) {
         long i = from;
         for (; i <= to - LANES; i += LANES) {
             FloatVector t = load(y, i).div(cap);
@@ -540,10 +590,29 @@ final class CpuElementwise implements ElementwiseOps {
         requireRows("src", src, rows, cols, srcOffset, srcStride);
         requireRows("dst", dst, rows, cols, dstOffset, dstStride);
         if ((long) rows * cols <= INLINE) {
-            copyRowsRange(cols, src.segment(), srcOffset, srcStride, dst.segment(), dstOffset, dstStride, accumulate, 0, rows);
+            copyRowsRange(
+                    cols,
+                    src.segment(),
+                    srcOffset,
+                    srcStride,
+                    dst.segment(),
+                    dstOffset,
+                    dstStride,
+                    accumulate,
+                    0,
+                    rows);
         } else {
             copyRowsSplit(
-                    workers, rows, cols, src.segment(), srcOffset, srcStride, dst.segment(), dstOffset, dstStride, accumulate);
+                    workers,
+                    rows,
+                    cols,
+                    src.segment(),
+                    srcOffset,
+                    srcStride,
+                    dst.segment(),
+                    dstOffset,
+                    dstStride,
+                    accumulate);
         }
     }
 
@@ -557,7 +626,8 @@ final class CpuElementwise implements ElementwiseOps {
         if (!fits) {
             throw new ShapeMismatchException(
                     "copyRows: " + name + " is " + t,
-                    rows + " rows of " + cols + " at offset " + offset + " with stride " + stride + " do not lie within it",
+                    rows + " rows of " + cols + " at offset " + offset + " with stride " + stride
+                            + " do not lie within it",
                     "pass counts, offsets and strides >= 0 that stay inside the tensor");
         }
     }
@@ -576,8 +646,8 @@ final class CpuElementwise implements ElementwiseOps {
         workers.forRange(
                 rows,
                 rowGrain(cols),
-                (from, to) ->
-                        copyRowsRange(cols, src, srcOffset, srcStride, dst, dstOffset, dstStride, accumulate, from, to));
+                (from, to) -> copyRowsRange(
+                        cols, src, srcOffset, srcStride, dst, dstOffset, dstStride, accumulate, from, to));
     }
 
     private static void copyRowsRange(
@@ -618,8 +688,7 @@ final class CpuElementwise implements ElementwiseOps {
             store(load(dst, b + j).add(load(src, a + j)), dst, b + j);
         }
         for (; j < cols; j++) {
-            float sum = dst.get(FLOAT, (b + j) * 4)
-                    + src.get(FLOAT, (a + j) * 4);
+            float sum = dst.get(FLOAT, (b + j) * 4) + src.get(FLOAT, (a + j) * 4);
             dst.set(FLOAT, (b + j) * 4, sum);
         }
     }
@@ -656,10 +725,7 @@ final class CpuElementwise implements ElementwiseOps {
 
     private static long size(String kernel, Tensor t) {
         if (t == null) {
-            throw new ShapeMismatchException(
-                    kernel + ": the output is missing",
-                    "null was passed",
-                    "pass a tensor");
+            throw new ShapeMismatchException(kernel + ": the output is missing", "null was passed", "pass a tensor");
         }
         Check.f32(kernel, "output", t, t.size());
         return t.size();

@@ -53,9 +53,7 @@ final class CpuEmbedding implements EmbeddingOps {
         Check.f32(kernel, name, y, y == null ? rows : y.size());
         if (!(rows == 0 ? y.size() == 0 : y.size() % rows == 0 && y.size() > 0)) {
             throw new ShapeMismatchException(
-                    kernel + ": " + name + " is " + y,
-                    "there are " + rows + " ids",
-                    "pass one row for each id");
+                    kernel + ": " + name + " is " + y, "there are " + rows + " ids", "pass one row for each id");
         }
         if (rows == 0) {
             return 0;
@@ -81,12 +79,14 @@ final class CpuEmbedding implements EmbeddingOps {
         return rows;
     }
 
-    private static void lookupSplit(Workers workers, int rows, MemorySegment ids, MemorySegment table, int width, MemorySegment y) {
+    private static void lookupSplit(
+            Workers workers, int rows, MemorySegment ids, MemorySegment table, int width, MemorySegment y) {
         int grain = (int) Math.max(1, INLINE / 2 / width);
         workers.forRange(rows, grain, (from, to) -> lookupRows(ids, table, width, y, from, to));
     }
 
-    private static void lookupRows(MemorySegment ids, MemorySegment table, int width, MemorySegment y, int from, int to) {
+    private static void lookupRows(
+            MemorySegment ids, MemorySegment table, int width, MemorySegment y, int from, int to) {
         for (int m = from; m < to; m++) {
             long bytes = 4L * width;
             MemorySegment.copy(table, ids.get(INT, 4L * m) * bytes, y, m * bytes, bytes);
@@ -102,7 +102,8 @@ final class CpuEmbedding implements EmbeddingOps {
     }
 
     /** Rows of one id meet in one table row, so the work is split by columns. */
-    private static void scatter(Workers workers, int rows, MemorySegment ids, MemorySegment dy, int width, MemorySegment dtable) {
+    private static void scatter(
+            Workers workers, int rows, MemorySegment ids, MemorySegment dy, int width, MemorySegment dtable) {
         int grain = (int) Math.max(1, INLINE / ((long) rows * STRIP));
         workers.forRange((width + STRIP - 1) / STRIP, grain, (from, to) -> {
             int end = Math.min(width, to * STRIP);

@@ -41,7 +41,8 @@ final class CpuLoss implements LossOps {
     }
 
     @Override
-    public void crossEntropy(Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats) {
+    public void crossEntropy(
+            Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats) {
         Rows r = rows("crossEntropy", logits, mask, dlogits, stats);
         Check.size("crossEntropy", "target", target, DType.I32, r.count);
         MemorySegment ids = target.segment();
@@ -55,8 +56,11 @@ final class CpuLoss implements LossOps {
                         "pass ids within 0.." + (r.width - 1) + ", or mask the row");
             }
         }
-        run(r, gradScale, stats, (row, weight, scale, sums, at) ->
-                hardRow(r, row, ids.get(INT, 4L * row), weight, scale, sums, at));
+        run(
+                r,
+                gradScale,
+                stats,
+                (row, weight, scale, sums, at) -> hardRow(r, row, ids.get(INT, 4L * row), weight, scale, sums, at));
     }
 
     @Override
@@ -85,8 +89,12 @@ final class CpuLoss implements LossOps {
                 "a target density needs a finite deviation > 0",
                 "pass sigma in bins, for example 0.75");
         MemorySegment targets = target.segment();
-        run(r, gradScale, stats, (row, weight, scale, sums, at) ->
-                softRow(r, row, targets.get(FLOAT, 4L * row), firstBin, bins, sigma, weight, scale, sums, at));
+        run(
+                r,
+                gradScale,
+                stats,
+                (row, weight, scale, sums, at) ->
+                        softRow(r, row, targets.get(FLOAT, 4L * row), firstBin, bins, sigma, weight, scale, sums, at));
     }
 
     /** The arguments common to both losses; {@code gradient} may be null. */
@@ -103,7 +111,8 @@ final class CpuLoss implements LossOps {
         Check.f32(kernel, "mask", mask, count);
         Check.optional(kernel, "dlogits", dlogits, logits.size());
         Check.f32(kernel, "stats", stats, 3);
-        return new Rows(logits.segment(), mask.segment(), dlogits == null ? null : dlogits.segment(), count, logits.dim(-1));
+        return new Rows(
+                logits.segment(), mask.segment(), dlogits == null ? null : dlogits.segment(), count, logits.dim(-1));
     }
 
     /**
@@ -167,7 +176,16 @@ final class CpuLoss implements LossOps {
     }
 
     private static void softRow(
-            Rows r, int row, float target, int firstBin, int bins, float sigma, float weight, float scale, double[] sums, int at) {
+            Rows r,
+            int row,
+            float target,
+            int firstBin,
+            int bins,
+            float sigma,
+            float weight,
+            float scale,
+            double[] sums,
+            int at) {
         long o = 4L * row * r.width;
         if (Float.isNaN(target)) {
             sums[at] = Double.NaN;
@@ -197,7 +215,8 @@ final class CpuLoss implements LossOps {
     /**
      * Subtracts scale * p from the gradient and returns the sum of p * (logit - max), p being the target distribution.
      */
-    private static double softTarget(Rows r, long o, float target, int first, int end, double sigma, float max, float scale) {
+    private static double softTarget(
+            Rows r, long o, float target, int first, int end, double sigma, float max, float scale) {
         double t = target;
         if (t < first - FAR * sigma) {
             t = first;
@@ -261,11 +280,13 @@ final class CpuLoss implements LossOps {
             FloatVector acc = FloatVector.zero(F);
             int i = start;
             for (; i <= end - LANES; i += LANES) {
-                acc = acc.add(VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max)));
+                acc = acc.add(VectorMath.exp(
+                        FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max)));
             }
             if (i < end) {
                 VectorMask<Float> tail = F.indexInRange(i, end);
-                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail).sub(max));
+                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail)
+                        .sub(max));
                 acc = acc.add(e, tail);
             }
             sum += VectorMath.sum(acc);
@@ -280,13 +301,15 @@ final class CpuLoss implements LossOps {
             FloatVector acc = FloatVector.zero(F);
             int i = start;
             for (; i <= end - LANES; i += LANES) {
-                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max));
+                FloatVector e = VectorMath.exp(
+                        FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max));
                 e.intoMemorySegment(out, at + 4L * i, LE);
                 acc = acc.add(e);
             }
             if (i < end) {
                 VectorMask<Float> tail = F.indexInRange(i, end);
-                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail).sub(max));
+                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail)
+                        .sub(max));
                 e.intoMemorySegment(out, at + 4L * i, LE, tail);
                 acc = acc.add(e, tail);
             }

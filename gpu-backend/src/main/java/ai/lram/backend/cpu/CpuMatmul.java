@@ -103,7 +103,8 @@ final class CpuMatmul implements MatmulOps {
         Check.f32("linear", "y", y, (long) m * n);
         if (m <= FEW_ROWS) {
             if ((long) m * n * k <= INLINE) {
-                FewRows.multiply(m, n, k, x.segment(), 0, k, w.segment(), 0, of(bias), 0, y.segment(), 0, n, 0, blocks(n));
+                FewRows.multiply(
+                        m, n, k, x.segment(), 0, k, w.segment(), 0, of(bias), 0, y.segment(), 0, n, 0, blocks(n));
             } else {
                 fewRowsSplit(workers, m, n, k, x.segment(), w.segment(), of(bias), y.segment());
             }
@@ -120,10 +121,18 @@ final class CpuMatmul implements MatmulOps {
     }
 
     private static void fewRowsSplit(
-            Workers workers, int m, int n, int k, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
+            Workers workers,
+            int m,
+            int n,
+            int k,
+            MemorySegment x,
+            MemorySegment w,
+            MemorySegment bias,
+            MemorySegment y) {
         int blocks = blocks(n);
         int grain = Math.max(1, blocks / (8 * workers.threads()));
-        workers.forRange(blocks, grain, (from, to) -> FewRows.multiply(m, n, k, x, 0, k, w, 0, bias, 0, y, 0, n, from, to));
+        workers.forRange(
+                blocks, grain, (from, to) -> FewRows.multiply(m, n, k, x, 0, k, w, 0, bias, 0, y, 0, n, from, to));
     }
 
     @Override

@@ -46,7 +46,11 @@ final class CpuMlstm implements MlstmOps {
     public void gates(
             Stream s, Tensor q, Tensor k, Tensor v, Tensor wi, Tensor bi, Tensor wf, Tensor bf, Tensor i, Tensor f) {
         String kernel = "mlstm.gates";
-        Check.that(bi != null && q != null && bi.size() > 0, "mlstm.gates: q or bi is missing", "null or empty", "pass q and bi");
+        Check.that(
+                bi != null && q != null && bi.size() > 0,
+                "mlstm.gates: q or bi is missing",
+                "null or empty",
+                "pass q and bi");
         int heads = (int) bi.size();
         int rows = (int) (i == null ? 0 : i.size() / heads);
         long width = rows == 0 ? 0 : q.size() / rows;
@@ -67,8 +71,20 @@ final class CpuMlstm implements MlstmOps {
     }
 
     private void gatesParallel(
-            Tensor q, Tensor k, Tensor v, Tensor wi, Tensor bi, Tensor wf, Tensor bf, Tensor i, Tensor f, int width, int heads, int rows) {
-        workers.forRange(rows, 64, (from, to) -> MlstmGates.forward(q, k, v, wi, bi, wf, bf, i, f, width, heads, from, to));
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor wi,
+            Tensor bi,
+            Tensor wf,
+            Tensor bf,
+            Tensor i,
+            Tensor f,
+            int width,
+            int heads,
+            int rows) {
+        workers.forRange(
+                rows, 64, (from, to) -> MlstmGates.forward(q, k, v, wi, bi, wf, bf, i, f, width, heads, from, to));
     }
 
     @Override
@@ -89,7 +105,11 @@ final class CpuMlstm implements MlstmOps {
             Tensor dwf,
             Tensor dbf) {
         String kernel = "mlstm.gatesBackward";
-        Check.that(dbi != null && q != null && dbi.size() > 0, "mlstm.gatesBackward: q or dbi is missing", "null or empty", "pass q and dbi");
+        Check.that(
+                dbi != null && q != null && dbi.size() > 0,
+                "mlstm.gatesBackward: q or dbi is missing",
+                "null or empty",
+                "pass q and dbi");
         int heads = (int) dbi.size();
         int rows = (int) (di == null ? 0 : di.size() / heads);
         int width = rows == 0 ? 0 : (int) (q.size() / rows);
@@ -159,7 +179,8 @@ final class CpuMlstm implements MlstmOps {
             Check.f32(kernel, "saved", saved, savedFloats(dims, spec));
         }
         Job job = new Job(dims, spec, q, k, v, i, f, initial, h, saved, scratch);
-        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot).forward(pair, last));
+        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot)
+                .forward(pair, last));
     }
 
     @Override
@@ -200,7 +221,8 @@ final class CpuMlstm implements MlstmOps {
         Job job = new Job(dims, spec, q, k, v, i, f, initial, h, saved, scratch);
         Gradients g = new Gradients(
                 dh.segment(), dq.segment(), dk.segment(), dv.segment(), di.segment(), df.segment(), dLast, dInitial);
-        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot).backward(pair, g));
+        Units.run(workers, dims.batch() * dims.heads(), (pair, slot) -> job.worker(slot)
+                .backward(pair, g));
     }
 
     private static long keys(MlstmDims d) {
@@ -216,7 +238,15 @@ final class CpuMlstm implements MlstmOps {
     }
 
     private void checkInputs(
-            String kernel, MlstmDims dims, MlstmSpec spec, Tensor q, Tensor k, Tensor v, Tensor i, Tensor f, Tensor scratch) {
+            String kernel,
+            MlstmDims dims,
+            MlstmSpec spec,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor i,
+            Tensor f,
+            Tensor scratch) {
         Check.f32(kernel, "q", q, keys(dims));
         Check.f32(kernel, "k", k, keys(dims));
         Check.f32(kernel, "v", v, values(dims));
@@ -582,8 +612,7 @@ final class CpuMlstm implements MlstmOps {
 
         /** Scores of the chunk into matP, lower triangle. */
         private void scores() {
-            Panels.nn(
-                    tiles(), tiles(), dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
+            Panels.nn(tiles(), tiles(), dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
         }
 
         private void answer(int pair, MemorySegment mem, long state, boolean fresh) {
@@ -594,7 +623,8 @@ final class CpuMlstm implements MlstmOps {
             if (!fresh) {
                 Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
                 Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH, l.lp);
+                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH,
+                        l.lp);
             }
             if (normalize) {
                 for (int t = 0; t < count; t++) {
@@ -730,7 +760,8 @@ final class CpuMlstm implements MlstmOps {
 
         private static void expDoubles(MemorySegment w, long at, int count) {
             for (int t = 0; t < count; t += DoubleMath.LANES) {
-                DoubleMath.exp(DoubleVector.fromMemorySegment(DoubleMath.D, w, at + 8L * t, LE)).intoMemorySegment(w, at + 8L * t, LE);
+                DoubleMath.exp(DoubleVector.fromMemorySegment(DoubleMath.D, w, at + 8L * t, LE))
+                        .intoMemorySegment(w, at + 8L * t, LE);
             }
         }
 
@@ -744,7 +775,8 @@ final class CpuMlstm implements MlstmOps {
                         .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
                 DoubleVector q = (DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, w, query + 4 * d, LE)
                         .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
-                DoubleVector x = DoubleVector.fromMemorySegment(DoubleMath.D, w, n + 8 * d, LE).mul(g);
+                DoubleVector x = DoubleVector.fromMemorySegment(DoubleMath.D, w, n + 8 * d, LE)
+                        .mul(g);
                 x = k.fma(in, x);
                 x.intoMemorySegment(w, n + 8 * d, LE);
                 den = q.fma(x, den);
@@ -781,8 +813,10 @@ final class CpuMlstm implements MlstmOps {
             FloatVector hi = FloatVector.broadcast(F, w.get(FLOAT, l.rowHi + 4L * t));
             FloatVector lo = FloatVector.broadcast(F, w.get(FLOAT, l.rowLo + 4L * t));
             for (int s = 0; s < end; s += LANES) {
-                FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE).add(hi);
-                FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE).add(lo);
+                FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE)
+                        .add(hi);
+                FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE)
+                        .add(lo);
                 VectorMath.exp(high.add(low)).intoMemorySegment(w, l.decayRow + 4L * s, LE);
             }
             for (int s = t + 1; s < end + LANES - 1 && s < l.lp; s++) {
@@ -837,7 +871,15 @@ final class CpuMlstm implements MlstmOps {
             boolean noTail = g.dLast == null;
             if (!noTail) {
                 Panels.pack(
-                        g.dLast.matC().segment(), 4L * pair * dimQk * dimHv, 4L * dimHv, dimQk, dimHv, 1, w, l.gradC, l.dq);
+                        g.dLast.matC().segment(),
+                        4L * pair * dimQk * dimHv,
+                        4L * dimHv,
+                        dimQk,
+                        dimHv,
+                        1,
+                        w,
+                        l.gradC,
+                        l.dq);
                 if (exact || !normalize && job.spec.exactGradient()) {
                     loadVector(g.dLast.vecN().segment(), 4L * pair * dimQk, w, l.gradN);
                 } else {
@@ -859,7 +901,8 @@ final class CpuMlstm implements MlstmOps {
                 Panels.transpose(w, l.matV, l.lp, Panels.pad(count), l.dh, w, l.valuesT, l.dh);
                 scores();
                 Panels.nn(
-                        tiles(), tiles(), dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW, l.lp);
+                        tiles(), tiles(), dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW,
+                        l.lp);
                 weighBackward(w, l, count);
                 queryGradients(mem, state, fresh, g);
                 valueGradients(noTail, g);
@@ -899,7 +942,8 @@ final class CpuMlstm implements MlstmOps {
                     if (keep != 0) {
                         Panels.scale(w, l.gradC, keep, w, l.gradC, (long) l.dq * l.dh);
                     }
-                    Panels.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep != 0, w, l.gradC, l.dq);
+                    Panels.tn(
+                            l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep != 0, w, l.gradC, l.dq);
                     Panels.addWeightedRows(w, l.matQ, l.lp, count, l.dq, w, l.interDden, carryDecay, w, l.gradN);
                     noTail = false;
                 }
@@ -971,7 +1015,8 @@ final class CpuMlstm implements MlstmOps {
                 Panels.scaleRows(w, l.matH, l.lp, count, l.dh, w, l.inter, w, l.scaledH, l.lp);
                 Panels.transpose(mem, state, l.dq, l.dq, l.dh, w, l.stateT, l.dh);
                 Panels.nn(
-                        tiles(), l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ, l.lp);
+                        tiles(), l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ,
+                        l.lp);
                 if (exact) {
                     Panels.addOuter(w, l.outQ, l.lp, count, l.dq, w, l.interDden, mem, normaliserOf(state));
                 }
@@ -998,7 +1043,8 @@ final class CpuMlstm implements MlstmOps {
             if (!noTail) {
                 Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
                 Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV, l.lp);
+                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV,
+                        l.lp);
                 add = true;
             }
             Panels.tn(tiles(), l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, add, w, l.outV, l.lp);
@@ -1011,7 +1057,21 @@ final class CpuMlstm implements MlstmOps {
             double tail = 0;
             if (!noTail) {
                 Panels.nn(
-                        l.dq, Panels.pad(count), dimHv, false, false, w, l.gradC, l.dq, w, l.valuesT, l.dh, false, w, l.outKt, l.dq);
+                        l.dq,
+                        Panels.pad(count),
+                        dimHv,
+                        false,
+                        false,
+                        w,
+                        l.gradC,
+                        l.dq,
+                        w,
+                        l.valuesT,
+                        l.dh,
+                        false,
+                        w,
+                        l.outKt,
+                        l.dq);
                 Panels.transpose(w, l.outKt, l.dq, l.dq, Panels.pad(count), w, l.outK, l.lp);
                 Panels.scaleRows(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.outK, l.lp);
                 Panels.addOuter(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.gradN);

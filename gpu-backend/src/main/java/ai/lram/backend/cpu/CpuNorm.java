@@ -49,7 +49,17 @@ final class CpuNorm implements NormOps {
         if (x.size() <= INLINE) {
             forwardRows(spec, width, x.segment(), weight.segment(), of(bias), y.segment(), of(mean), of(rstd), 0, rows);
         } else {
-            forwardSplit(workers, spec, rows, width, x.segment(), weight.segment(), of(bias), y.segment(), of(mean), of(rstd));
+            forwardSplit(
+                    workers,
+                    spec,
+                    rows,
+                    width,
+                    x.segment(),
+                    weight.segment(),
+                    of(bias),
+                    y.segment(),
+                    of(mean),
+                    of(rstd));
         }
     }
 
@@ -175,7 +185,15 @@ final class CpuNorm implements NormOps {
     }
 
     private static void write(
-            MemorySegment x, long at, int n, float mean, float rstd, float offset, MemorySegment w, long wAt, MemorySegment y) {
+            MemorySegment x,
+            long at,
+            int n,
+            float mean,
+            float rstd,
+            float offset,
+            MemorySegment w,
+            long wAt,
+            MemorySegment y) {
         FloatVector m = FloatVector.broadcast(F, mean);
         FloatVector s = FloatVector.broadcast(F, rstd);
         FloatVector o = FloatVector.broadcast(F, offset);
@@ -184,7 +202,10 @@ final class CpuNorm implements NormOps {
             store(load(x, at + i).sub(m).mul(s).mul(load(w, wAt + i).add(o)), y, at + i);
         }
         for (; i < n; i++) {
-            y.set(FLOAT, (at + i) * 4, (x.get(FLOAT, (at + i) * 4) - mean) * rstd * (w.get(FLOAT, (wAt + i) * 4) + offset));
+            y.set(
+                    FLOAT,
+                    (at + i) * 4,
+                    (x.get(FLOAT, (at + i) * 4) - mean) * rstd * (w.get(FLOAT, (wAt + i) * 4) + offset));
         }
     }
 
@@ -240,10 +261,28 @@ final class CpuNorm implements NormOps {
         Check.optional("normBackward", "dbias", dbias, width);
         MemorySegment centre = spec.centred() ? mean.segment() : null;
         backwardInput(
-                workers, spec, rows, width, dy.segment(), x.segment(), weight.segment(), centre, rstd.segment(), dx.segment());
+                workers,
+                spec,
+                rows,
+                width,
+                dy.segment(),
+                x.segment(),
+                weight.segment(),
+                centre,
+                rstd.segment(),
+                dx.segment());
         if (dweight != null || dbias != null) {
             backwardWeight(
-                    workers, spec, rows, width, dy.segment(), x.segment(), centre, rstd.segment(), of(dweight), of(dbias));
+                    workers,
+                    spec,
+                    rows,
+                    width,
+                    dy.segment(),
+                    x.segment(),
+                    centre,
+                    rstd.segment(),
+                    of(dweight),
+                    of(dbias));
         }
     }
 
@@ -293,7 +332,15 @@ final class CpuNorm implements NormOps {
 
     /** Sum of dy * (w + offset) * (x - mean) * rstd. */
     private static float weightedHat(
-            MemorySegment dy, MemorySegment x, long at, int n, float mean, float rstd, MemorySegment w, long wAt, float offset) {
+            MemorySegment dy,
+            MemorySegment x,
+            long at,
+            int n,
+            float mean,
+            float rstd,
+            MemorySegment w,
+            long wAt,
+            float offset) {
         FloatVector o = FloatVector.broadcast(F, offset);
         FloatVector m = FloatVector.broadcast(F, mean);
         FloatVector a = FloatVector.zero(F);
@@ -364,7 +411,19 @@ final class CpuNorm implements NormOps {
                     wideStrip(rows, width, groups, g, j, dy, x, mean, rstd, dweight, dbias);
                 } else {
                     for (int i = begin; i < end; i += LANES) {
-                        strip(rows, width, groups, g, g * n + i, Math.min(LANES, end - i), dy, x, mean, rstd, dweight, dbias);
+                        strip(
+                                rows,
+                                width,
+                                groups,
+                                g,
+                                g * n + i,
+                                Math.min(LANES, end - i),
+                                dy,
+                                x,
+                                mean,
+                                rstd,
+                                dweight,
+                                dbias);
                     }
                 }
             }

@@ -91,7 +91,16 @@ final class CpuOptimizer implements OptimizerOps {
     /**
      * The numbers of one step. p = p * keep - rate * m / (sqrt(v) * root + eps), with rate = lr / bc1 and root = 1 / sqrt(bc2).
      */
-    private record Step(float clip, float b1, float b2, float oneMinusB1, float oneMinusB2, float keep, float rate, float root, float eps) {
+    private record Step(
+            float clip,
+            float b1,
+            float b2,
+            float oneMinusB1,
+            float oneMinusB2,
+            float keep,
+            float rate,
+            float root,
+            float eps) {
         static Step of(MemorySegment hyper, MemorySegment sumSquares, boolean decay) {
             double lr = hyper.get(FLOAT, 0);
             float b1 = hyper.get(FLOAT, 4);

@@ -131,7 +131,8 @@ final class CpuSession implements SessionOps {
     }
 
     @Override
-    public void causalConv1dStep(Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y) {
+    public void causalConv1dStep(
+            Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y) {
         String kernel = "session.causalConv1dStep";
         Check.that(
                 w != null && w.rank() == 2 && history != null && history.rank() == 3 && x != null && x.rank() == 3,
@@ -176,7 +177,12 @@ final class CpuSession implements SessionOps {
             Tensor y) {
         String kernel = "session.slstmStep";
         Check.that(
-                state != null && state.rank() == 3 && xi != null && xi.rank() == 3 && heads >= 1 && state.dim(2) % heads == 0,
+                state != null
+                        && state.rank() == 3
+                        && xi != null
+                        && xi.rank() == 3
+                        && heads >= 1
+                        && state.dim(2) % heads == 0,
                 "session.slstmStep: state or xi has the wrong rank, or H is no multiple of the heads",
                 "sizes are read from state (P, 4, H) and xi (B, L, H)",
                 "give these tensors all three dimensions");
@@ -209,7 +215,11 @@ final class CpuSession implements SessionOps {
     public void mlstmReset(Stream s, MlstmSlots state, int slot) {
         int pool = state.matC().dim(0);
         if (slot < 0 || slot >= pool) {
-            Check.that(false, "session.mlstmReset: slot " + slot, "the pool has slots 0.." + (pool - 1), "name a slot of the pool");
+            Check.that(
+                    false,
+                    "session.mlstmReset: slot " + slot,
+                    "the pool has slots 0.." + (pool - 1),
+                    "name a slot of the pool");
         }
         clear(state.matC(), pool, slot);
         clear(state.vecN(), pool, slot);

@@ -129,8 +129,11 @@ final class CpuSlstm implements SlstmOps {
         MemorySegment head = dInitial == null ? null : dInitial.segment();
         Units.run(workers, heads * blocks, (unit, slot) -> new Scan(job, slot, unit / blocks, unit % blocks * ROWS)
                 .backward(dy.segment(), tail, dx, head));
-        Units.run(workers, heads * 4, (unit, slot) -> job.weightGradients(
-                slot, unit / 4, unit % 4, dx[unit % 4], dr.segment(), dbias.segment()));
+        Units.run(
+                workers,
+                heads * 4,
+                (unit, slot) ->
+                        job.weightGradients(slot, unit / 4, unit % 4, dx[unit % 4], dr.segment(), dbias.segment()));
     }
 
     private Job job(String kernel, int heads, Tensor y, Tensor r, Tensor initial, Tensor saved, Tensor scratch) {
@@ -203,9 +206,7 @@ final class CpuSlstm implements SlstmOps {
                     for (int o = 0; o < pad; o++) {
                         for (int d = 0; d < pad; d++) {
                             float v = o < dh && d < dh ? r.get(FLOAT, src + ((long) d * 4 * dh + o) * 4) : 0f;
-                            scratch.set(
-                                    FLOAT,
-                                    Panels.at(weights(head), 4 * pad, g * pad + o, d), v);
+                            scratch.set(FLOAT, Panels.at(weights(head), 4 * pad, g * pad + o, d), v);
                         }
                     }
                 } else {
@@ -224,13 +225,35 @@ final class CpuSlstm implements SlstmOps {
             for (int b = 0; b < batch; b++) {
                 for (int t = 1; t < tokens; t += SPAN) {
                     int n = Math.min(SPAN, tokens - t);
-                    product(y, at(b, t - 1, head), 4L * width, dx, at(b, t, head), 4L * width, n, before, grads, rows, sum);
+                    product(
+                            y,
+                            at(b, t - 1, head),
+                            4L * width,
+                            dx,
+                            at(b, t, head),
+                            4L * width,
+                            n,
+                            before,
+                            grads,
+                            rows,
+                            sum);
                 }
             }
             for (int b = 0; b < batch && initial != null; b += SPAN) {
                 int n = Math.min(SPAN, batch - b);
                 long from = ((long) b * width + (long) head * dh) * 4;
-                product(initial, from, 4L * width, dx, at(b, 0, head), 4L * width * tokens, n, before, grads, rows, sum);
+                product(
+                        initial,
+                        from,
+                        4L * width,
+                        dx,
+                        at(b, 0, head),
+                        4L * width * tokens,
+                        n,
+                        before,
+                        grads,
+                        rows,
+                        sum);
             }
             for (int c = 0; c < dh; c += LANES) {
                 VectorMask<Float> mask = F.indexInRange(c, dh);
@@ -254,7 +277,17 @@ final class CpuSlstm implements SlstmOps {
         }
 
         private void product(
-                MemorySegment a, long ao, long aStride, MemorySegment b, long bo, long bStride, int n, long pa, long pb, int rows, long sum) {
+                MemorySegment a,
+                long ao,
+                long aStride,
+                MemorySegment b,
+                long bo,
+                long bStride,
+                int n,
+                long pa,
+                long pb,
+                int rows,
+                long sum) {
             Panels.pack(a, ao, aStride, n, dh, 1, scratch, pa, rows);
             Panels.pack(b, bo, bStride, n, dh, 1, scratch, pb, rows);
             Panels.tn(pad, pad, n, false, scratch, pa, rows, scratch, pb, rows, true, scratch, sum, pad);
@@ -313,8 +346,7 @@ final class CpuSlstm implements SlstmOps {
 
         private void storeState(MemorySegment to) {
             for (int part = 0; part < 4; part++) {
-                Panels.unpack(
-                        w, matY + part * 4L * ROWS * pad, ROWS, rows, job.dh, 1, to, state(part), 4L * job.width);
+                Panels.unpack(w, matY + part * 4L * ROWS * pad, ROWS, rows, job.dh, 1, to, state(part), 4L * job.width);
             }
         }
 
@@ -326,7 +358,21 @@ final class CpuSlstm implements SlstmOps {
                 boolean fresh = t == 0 && job.initial == null;
                 if (!fresh) {
                     Panels.nn(
-                            ROWS, 4 * pad, job.dh, false, false, w, matY, ROWS, w, job.weights(head), pad, false, w, gates, ROWS);
+                            ROWS,
+                            4 * pad,
+                            job.dh,
+                            false,
+                            false,
+                            w,
+                            matY,
+                            ROWS,
+                            w,
+                            job.weights(head),
+                            pad,
+                            false,
+                            w,
+                            gates,
+                            ROWS);
                 }
                 for (int g = 0; g < 4; g++) {
                     addInputs(x[g], bias, g, t);
@@ -359,28 +405,48 @@ final class CpuSlstm implements SlstmOps {
                 long in = job.at(row, t, head) + 4L * c;
                 long b0 = ((long) gate * job.width + (long) head * job.dh + c) * 4;
                 if (c + LANES <= job.dh) {
-                    addInput(x, in, step, FloatVector.fromMemorySegment(F, bias, b0, LE), w, Panels.at(plane, ROWS, 0, c), rows);
+                    addInput(
+                            x,
+                            in,
+                            step,
+                            FloatVector.fromMemorySegment(F, bias, b0, LE),
+                            w,
+                            Panels.at(plane, ROWS, 0, c),
+                            rows);
                 } else {
                     addInputTail(x, in, step, bias, b0, w, Panels.at(plane, ROWS, 0, c), rows, job.dh - c);
                 }
             }
         }
 
-        private static void addInput(MemorySegment x, long in, long step, FloatVector bias, MemorySegment w, long out, int rows) {
+        private static void addInput(
+                MemorySegment x, long in, long step, FloatVector bias, MemorySegment w, long out, int rows) {
             for (int b = 0; b < rows; b++) {
                 long o = out + 4L * Panels.WIDTH * b;
                 FloatVector.fromMemorySegment(F, w, o, LE)
-                        .add(FloatVector.fromMemorySegment(F, x, in + b * step, LE).add(bias))
+                        .add(FloatVector.fromMemorySegment(F, x, in + b * step, LE)
+                                .add(bias))
                         .intoMemorySegment(w, o, LE);
             }
         }
 
         private static void addInputTail(
-                MemorySegment x, long in, long step, MemorySegment bias, long b0, MemorySegment w, long out, int rows, int n) {
+                MemorySegment x,
+                long in,
+                long step,
+                MemorySegment bias,
+                long b0,
+                MemorySegment w,
+                long out,
+                int rows,
+                int n) {
             for (int b = 0; b < rows; b++) {
                 for (int j = 0; j < n; j++) {
                     long o = out + 4L * Panels.WIDTH * b + 4L * j;
-                    w.set(FLOAT, o, w.get(FLOAT, o) + (x.get(FLOAT, in + b * step + 4L * j) + bias.get(FLOAT, b0 + 4L * j)));
+                    w.set(
+                            FLOAT,
+                            o,
+                            w.get(FLOAT, o) + (x.get(FLOAT, in + b * step + 4L * j) + bias.get(FLOAT, b0 + 4L * j)));
                 }
             }
         }
@@ -388,7 +454,15 @@ final class CpuSlstm implements SlstmOps {
         /** The rows' values of one token to plane {@code part} of a (.., B, S, H) tensor. */
         private void copyOut(long from, MemorySegment to, int part, int t) {
             Panels.unpack(
-                    w, from, ROWS, rows, job.dh, 1, to, part * plane + job.at(row, t, head), 4L * job.tokens * job.width);
+                    w,
+                    from,
+                    ROWS,
+                    rows,
+                    job.dh,
+                    1,
+                    to,
+                    part * plane + job.at(row, t, head),
+                    4L * job.tokens * job.width);
         }
 
         /** matY, matC and matN carry the state's gradient. */
@@ -404,7 +478,21 @@ final class CpuSlstm implements SlstmOps {
                 }
                 if (t > 0 || dInitial != null) {
                     Panels.nn(
-                            ROWS, pad, 4 * pad, false, false, w, gates, ROWS, w, job.weights(head), 4 * pad, false, w, matY, ROWS);
+                            ROWS,
+                            pad,
+                            4 * pad,
+                            false,
+                            false,
+                            w,
+                            gates,
+                            ROWS,
+                            w,
+                            job.weights(head),
+                            4 * pad,
+                            false,
+                            w,
+                            matY,
+                            ROWS);
                 }
             }
             if (dInitial != null) {
@@ -418,7 +506,8 @@ final class CpuSlstm implements SlstmOps {
                             m = FloatVector.fromMemorySegment(F, w, matC + o, LE)
                                     .mul(FloatVector.fromMemorySegment(F, job.initial, state(1) + at, LE, mask))
                                     .add(FloatVector.fromMemorySegment(F, w, matN + o, LE)
-                                            .mul(FloatVector.fromMemorySegment(F, job.initial, state(2) + at, LE, mask)));
+                                            .mul(FloatVector.fromMemorySegment(
+                                                    F, job.initial, state(2) + at, LE, mask)));
                         }
                         m.intoMemorySegment(w, matM + o, LE);
                     }
@@ -443,9 +532,11 @@ final class CpuSlstm implements SlstmOps {
                     F, job.initial, state(part - 4) + 4L * ((long) b * job.width + c), LE, mask);
         }
 
-        private void cellBackward(MemorySegment dyAll, MemorySegment[] dx, long at, int t, int b, int c, VectorMask<Float> mask) {
+        private void cellBackward(
+                MemorySegment dyAll, MemorySegment[] dx, long at, int t, int b, int c, VectorMask<Float> mask) {
             long o = Panels.at(0, ROWS, b, c);
-            FloatVector dy = FloatVector.fromMemorySegment(F, dyAll, at, LE, mask).add(FloatVector.fromMemorySegment(F, w, matY + o, LE));
+            FloatVector dy = FloatVector.fromMemorySegment(F, dyAll, at, LE, mask)
+                    .add(FloatVector.fromMemorySegment(F, w, matY + o, LE));
             FloatVector write = saved(0, at, mask);
             FloatVector keep = saved(1, at, mask);
             FloatVector out = saved(3, at, mask);

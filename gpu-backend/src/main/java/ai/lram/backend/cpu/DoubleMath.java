@@ -59,8 +59,8 @@ final class DoubleMath {
 
     /** Floats from memory, widened. */
     static DoubleVector widen(MemorySegment m, long o) {
-        return (DoubleVector)
-                FloatVector.fromMemorySegment(NARROW, m, o, ByteOrder.LITTLE_ENDIAN).convertShape(VectorOperators.F2D, D, 0);
+        return (DoubleVector) FloatVector.fromMemorySegment(NARROW, m, o, ByteOrder.LITTLE_ENDIAN)
+                .convertShape(VectorOperators.F2D, D, 0);
     }
 
     static DoubleVector load(MemorySegment m, long o) {
@@ -87,7 +87,12 @@ final class DoubleMath {
         DoubleVector t = c.fma(LOG2E, ROUND);
         DoubleVector n = t.sub(ROUND);
         DoubleVector r = n.fma(MINUS_LN2_LO, n.fma(MINUS_LN2_HI, c));
-        DoubleVector p = r.fma(EXP_11, EXP_10).fma(r, EXP_9).fma(r, EXP_8).fma(r, EXP_7).fma(r, EXP_6).fma(r, EXP_5);
+        DoubleVector p = r.fma(EXP_11, EXP_10)
+                .fma(r, EXP_9)
+                .fma(r, EXP_8)
+                .fma(r, EXP_7)
+                .fma(r, EXP_6)
+                .fma(r, EXP_5);
         p = p.fma(r, EXP_4).fma(r, EXP_3).fma(r, HALF).fma(r, ONE).fma(r, ONE);
         LongVector scale = t.reinterpretAsLongs().lanewise(VectorOperators.LSHL, 52);
         return p.reinterpretAsLongs().add(scale).reinterpretAsDoubles();
@@ -103,7 +108,18 @@ final class DoubleMath {
 
     /** atanh(z) / z = 1 + w/3 + w^2/5 + ... for w = z^2 <= 1/9. */
     private static DoubleVector atanhOverZ(DoubleVector w) {
-        DoubleVector p = w.fma(ODD_27, ODD_25).fma(w, ODD_23).fma(w, ODD_21).fma(w, ODD_19).fma(w, ODD_17).fma(w, ODD_15);
-        return p.fma(w, ODD_13).fma(w, ODD_11).fma(w, ODD_9).fma(w, ODD_7).fma(w, ODD_5).fma(w, ODD_3).fma(w, ONE);
+        DoubleVector p = w.fma(ODD_27, ODD_25)
+                .fma(w, ODD_23)
+                .fma(w, ODD_21)
+                .fma(w, ODD_19)
+                .fma(w, ODD_17)
+                .fma(w, ODD_15);
+        return p.fma(w, ODD_13)
+                .fma(w, ODD_11)
+                .fma(w, ODD_9)
+                .fma(w, ODD_7)
+                .fma(w, ODD_5)
+                .fma(w, ODD_3)
+                .fma(w, ONE);
     }
 }

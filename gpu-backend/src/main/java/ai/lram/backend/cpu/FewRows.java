@@ -66,7 +66,15 @@ final class FewRows {
 
     /** Lane-wise sums of {@code rows} rows of x with {@link #BLOCK} rows of w, without the last k % LANES terms. */
     private static void dots(
-            int rows, MemorySegment w, long wAt, int columns, MemorySegment x, long xAt, long ldx, int k, float[] sums) {
+            int rows,
+            MemorySegment w,
+            long wAt,
+            int columns,
+            MemorySegment x,
+            long xAt,
+            long ldx,
+            int k,
+            float[] sums) {
         for (int j = 0; j < columns; j += 4) {
             int last = Math.min(4, columns - j) - 1;
             long at = wAt + (long) j * k;
@@ -103,7 +111,10 @@ final class FewRows {
                 store(sumEight(sums, at), y, yAt + i * ldy, FIRST_EIGHT);
             } else {
                 for (int j = 0; j < columns; j++) {
-                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.sum(FloatVector.fromArray(F, sums, at + j * LANES)));
+                    y.set(
+                            FLOAT,
+                            (yAt + i * ldy + j) * 4,
+                            VectorMath.sum(FloatVector.fromArray(F, sums, at + j * LANES)));
                 }
             }
             if (tail != 0 || bias != null) {
@@ -159,10 +170,12 @@ final class FewRows {
     /** The sums of the lanes of eight 16-lane vectors, in the order of additions of {@link VectorMath#sum}, in the first eight lanes. */
     private static FloatVector sumEight(float[] t, int at) {
         FloatVector v04 = fold8(FloatVector.fromArray(F, t, at), FloatVector.fromArray(F, t, at + 4 * LANES));
-        FloatVector v26 = fold8(FloatVector.fromArray(F, t, at + 2 * LANES), FloatVector.fromArray(F, t, at + 6 * LANES));
+        FloatVector v26 =
+                fold8(FloatVector.fromArray(F, t, at + 2 * LANES), FloatVector.fromArray(F, t, at + 6 * LANES));
         FloatVector even = fold4(v04, v26);
         FloatVector v15 = fold8(FloatVector.fromArray(F, t, at + LANES), FloatVector.fromArray(F, t, at + 5 * LANES));
-        FloatVector v37 = fold8(FloatVector.fromArray(F, t, at + 3 * LANES), FloatVector.fromArray(F, t, at + 7 * LANES));
+        FloatVector v37 =
+                fold8(FloatVector.fromArray(F, t, at + 3 * LANES), FloatVector.fromArray(F, t, at + 7 * LANES));
         FloatVector odd = fold4(v15, v37);
         FloatVector all = even.blend(odd, HIGH_2).add(odd.blend(even, HIGH_2).rearrange(SWAP_2));
         return all.add(all.rearrange(SWAP_1)).rearrange(EVEN);
@@ -177,7 +190,8 @@ final class FewRows {
         return a.blend(b, HIGH_4).add(b.blend(a, HIGH_4).rearrange(SWAP_4));
     }
 
-    private static void dot4x1(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x1(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -203,7 +217,8 @@ final class FewRows {
         s03.intoArray(sums, at + 3 * LANES);
     }
 
-    private static void dot4x2(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x2(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -243,7 +258,8 @@ final class FewRows {
         s13.intoArray(sums, at + 11 * LANES);
     }
 
-    private static void dot4x3(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x3(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -297,7 +313,8 @@ final class FewRows {
         s23.intoArray(sums, at + 19 * LANES);
     }
 
-    private static void dot4x4(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x4(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -365,7 +382,8 @@ final class FewRows {
         s33.intoArray(sums, at + 27 * LANES);
     }
 
-    private static void dot4x5(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x5(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;
@@ -447,7 +465,8 @@ final class FewRows {
         s43.intoArray(sums, at + 35 * LANES);
     }
 
-    private static void dot4x6(MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
+    private static void dot4x6(
+            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, long ldx, int k, float[] sums, int at) {
         long w0 = wAt;
         long w1 = wAt + (long) Math.min(1, last) * k;
         long w2 = wAt + (long) Math.min(2, last) * k;

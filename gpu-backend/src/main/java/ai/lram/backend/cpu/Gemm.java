@@ -50,7 +50,16 @@ final class Gemm {
      */
     record Matrix(MemorySegment segment, long at, long ld, boolean transposed) {}
 
-    private Gemm(Workers workers, int m, int n, int k, Matrix a, Matrix b, MemorySegment bias, boolean accumulate, Matrix c) {
+    private Gemm(
+            Workers workers,
+            int m,
+            int n,
+            int k,
+            Matrix a,
+            Matrix b,
+            MemorySegment bias,
+            boolean accumulate,
+            Matrix c) {
         this.workers = workers;
         this.m = m;
         this.n = n;
@@ -99,7 +108,8 @@ final class Gemm {
         }
     }
 
-    private void packAndMultiply(float[] packed, int firstBlock, int blocks, int firstPanel, int panels, boolean inline) {
+    private void packAndMultiply(
+            float[] packed, int firstBlock, int blocks, int firstPanel, int panels, boolean inline) {
         int units = blocks * panels;
         workers.forRange(units, inline ? units : Math.max(1, units / (4 * workers.threads())), (from, to) -> {
             for (int u = from; u < to; u++) {
@@ -131,7 +141,16 @@ final class Gemm {
 
     /** Row panels {@code r} to {@code rEnd} times column panels {@code q} to {@code qEnd}, one block of the depth. */
     private void chunk(
-            float[] packedA, float[] packedB, int packedAt, float[] tile, int block, int r, int rEnd, int firstPanel, int q, int qEnd) {
+            float[] packedA,
+            float[] packedB,
+            int packedAt,
+            float[] tile,
+            int block,
+            int r,
+            int rEnd,
+            int firstPanel,
+            int q,
+            int qEnd) {
         int depth = Math.min(DEPTH, k - block * DEPTH);
         for (int p = r; p < rEnd; p++) {
             packA(block, p, packedA, (p - r) * HEIGHT * ROW_STRIDE);
@@ -150,7 +169,16 @@ final class Gemm {
                 } else {
                     GemmTile.rowMajor(packedA, panelA, packedB, panelB, depth, tile);
                 }
-                merge(tile, rows, columns, block == 0 && !accumulate, block == 0 ? bias : null, column, c.segment, at, c.ld);
+                merge(
+                        tile,
+                        rows,
+                        columns,
+                        block == 0 && !accumulate,
+                        block == 0 ? bias : null,
+                        column,
+                        c.segment,
+                        at,
+                        c.ld);
             }
         }
     }

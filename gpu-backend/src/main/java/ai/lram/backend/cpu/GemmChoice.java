@@ -31,7 +31,9 @@ enum GemmChoice {
             }
         }
         throw new BackendUnavailableException(
-                "-D" + PROPERTY + "=" + name, "there is no such matrix multiplication", "use auto, own, openblas or nd4j");
+                "-D" + PROPERTY + "=" + name,
+                "there is no such matrix multiplication",
+                "use auto, own, openblas or nd4j");
     }
 
     /** What is used for a product with {@code rows} rows; never {@link #AUTO}. Few rows load no library. */
@@ -52,7 +54,11 @@ enum GemmChoice {
             try {
                 String core = BlasCore.name();
                 GemmChoice choice = AVX512_CORES.contains(core) ? OPENBLAS : OWN;
-                LOG.info("large products: {} (OpenBLAS core {}; -D{}=own|openblas|nd4j overrides)", choice, core, PROPERTY);
+                LOG.info(
+                        "large products: {} (OpenBLAS core {}; -D{}=own|openblas|nd4j overrides)",
+                        choice,
+                        core,
+                        PROPERTY);
                 return choice;
             } catch (LinkageError e) {
                 LOG.info("large products: OWN (OpenBLAS does not load here: {})", e.toString());

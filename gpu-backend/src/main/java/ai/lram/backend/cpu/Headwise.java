@@ -16,7 +16,15 @@ final class Headwise {
     }
 
     static void forward(
-            Workers workers, int groups, int out, int in, int m, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
+            Workers workers,
+            int groups,
+            int out,
+            int in,
+            int m,
+            MemorySegment x,
+            MemorySegment w,
+            MemorySegment bias,
+            MemorySegment y) {
         if (inLanes(out, in)) {
             HeadwiseLanes.multiply(workers, groups, m, x, w, false, bias, false, y);
         } else if (m <= CpuMatmul.FEW_ROWS) {
@@ -25,8 +33,15 @@ final class Headwise {
             for (int g = 0; g < groups; g++) {
                 MemorySegment b = bias == null ? null : bias.asSlice((long) g * out * Float.BYTES);
                 Gemm.multiply(
-                        workers, m, out, in, input(groups, in, x, g), new Gemm.Matrix(w, block(g, out, in), in, true), b,
-                        false, output(groups, out, y, g));
+                        workers,
+                        m,
+                        out,
+                        in,
+                        input(groups, in, x, g),
+                        new Gemm.Matrix(w, block(g, out, in), in, true),
+                        b,
+                        false,
+                        output(groups, out, y, g));
             }
         }
     }
@@ -38,7 +53,21 @@ final class Headwise {
             long from = (long) g * in;
             long into = (long) g * out;
             FewRows.multiply(
-                    m, out, in, x, from, (long) groups * in, w, block(g, out, in), bias, into, y, into, (long) groups * out, 0, blocks);
+                    m,
+                    out,
+                    in,
+                    x,
+                    from,
+                    (long) groups * in,
+                    w,
+                    block(g, out, in),
+                    bias,
+                    into,
+                    y,
+                    into,
+                    (long) groups * out,
+                    0,
+                    blocks);
         }
     }
 
@@ -51,27 +80,50 @@ final class Headwise {
     }
 
     static void backwardInput(
-            Workers workers, int groups, int out, int in, int m, MemorySegment dy, MemorySegment w, boolean accumulate, MemorySegment dx) {
+            Workers workers,
+            int groups,
+            int out,
+            int in,
+            int m,
+            MemorySegment dy,
+            MemorySegment w,
+            boolean accumulate,
+            MemorySegment dx) {
         if (inLanes(out, in)) {
             HeadwiseLanes.multiply(workers, groups, m, dy, w, true, null, accumulate, dx);
             return;
         }
         for (int g = 0; g < groups; g++) {
             Gemm.multiply(
-                    workers, m, in, out, output(groups, out, dy, g), new Gemm.Matrix(w, block(g, out, in), in, false), null,
-                    accumulate, input(groups, in, dx, g));
+                    workers,
+                    m,
+                    in,
+                    out,
+                    output(groups, out, dy, g),
+                    new Gemm.Matrix(w, block(g, out, in), in, false),
+                    null,
+                    accumulate,
+                    input(groups, in, dx, g));
         }
     }
 
-    static void backwardWeight(Workers workers, int groups, int out, int in, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
+    static void backwardWeight(
+            Workers workers, int groups, int out, int in, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
         if (inLanes(out, in)) {
             HeadwiseLanes.weightGradient(workers, groups, m, dy, x, dw);
             return;
         }
         for (int g = 0; g < groups; g++) {
             Gemm.multiply(
-                    workers, out, in, m, new Gemm.Matrix(dy, (long) g * out, (long) groups * out, true), input(groups, in, x, g),
-                    null, true, new Gemm.Matrix(dw, block(g, out, in), in, false));
+                    workers,
+                    out,
+                    in,
+                    m,
+                    new Gemm.Matrix(dy, (long) g * out, (long) groups * out, true),
+                    input(groups, in, x, g),
+                    null,
+                    true,
+                    new Gemm.Matrix(dw, block(g, out, in), in, false));
         }
     }
 }

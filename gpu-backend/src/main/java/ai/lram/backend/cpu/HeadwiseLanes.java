@@ -129,7 +129,8 @@ final class HeadwiseLanes {
                 if (accumulate) {
                     fourBlocksAdded(turned, x, y, (long) r * width + g * BLOCK, width, end - r);
                 } else if (bias != null) {
-                    fourBlocks(turned, x, load(bias, (long) g * BLOCK), y, (long) r * width + g * BLOCK, width, end - r);
+                    fourBlocks(
+                            turned, x, load(bias, (long) g * BLOCK), y, (long) r * width + g * BLOCK, width, end - r);
                 } else {
                     fourBlocks(turned, x, ZERO, y, (long) r * width + g * BLOCK, width, end - r);
                 }
@@ -164,7 +165,8 @@ final class HeadwiseLanes {
         store(gather(a, b, c, d, PICK_T3), turned, 3 * LANES);
     }
 
-    private static FloatVector gather(FloatVector a, FloatVector b, FloatVector c, FloatVector d, VectorShuffle<Float> pick) {
+    private static FloatVector gather(
+            FloatVector a, FloatVector b, FloatVector c, FloatVector d, VectorShuffle<Float> pick) {
         return a.rearrange(pick)
                 .blend(b.rearrange(pick), BLOCK_1)
                 .blend(c.rearrange(pick), BLOCK_2)
@@ -187,7 +189,8 @@ final class HeadwiseLanes {
         }
     }
 
-    private static void fourBlocksAdded(MemorySegment turned, MemorySegment x, MemorySegment y, long at, int width, int rows) {
+    private static void fourBlocksAdded(
+            MemorySegment turned, MemorySegment x, MemorySegment y, long at, int width, int rows) {
         FloatVector w0 = load(turned, 0);
         FloatVector w1 = load(turned, LANES);
         FloatVector w2 = load(turned, 2 * LANES);
@@ -225,7 +228,8 @@ final class HeadwiseLanes {
     }
 
     /** dw[g,o,d] += sum over rows of dy[4g + o] x[4g + d]. */
-    static void weightGradient(Workers workers, int groups, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
+    static void weightGradient(
+            Workers workers, int groups, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
         int units = (groups + GROUPS - 1) / GROUPS;
         int grain = (int) Math.max(1, INLINE / ((long) Math.max(1, m) * LANES));
         workers.forRange(units, grain, (from, to) -> {
@@ -237,7 +241,10 @@ final class HeadwiseLanes {
                 for (int l = 0; l < count * BLOCK; l++) {
                     for (int s = 0; s < BLOCK; s++) {
                         long element = ((long) g * BLOCK + l) * BLOCK + (l + s & 3);
-                        dw.set(FLOAT, element * 4, dw.get(FLOAT, element * 4) + sums.get(FLOAT, ((long) s * LANES + l) * 4));
+                        dw.set(
+                                FLOAT,
+                                element * 4,
+                                dw.get(FLOAT, element * 4) + sums.get(FLOAT, ((long) s * LANES + l) * 4));
                     }
                 }
             }

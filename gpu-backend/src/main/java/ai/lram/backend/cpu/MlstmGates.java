@@ -27,7 +27,19 @@ final class MlstmGates {
     private MlstmGates() {}
 
     static void forward(
-            Tensor q, Tensor k, Tensor v, Tensor wi, Tensor bi, Tensor wf, Tensor bf, Tensor i, Tensor f, int width, int heads, int from, int to) {
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor wi,
+            Tensor bi,
+            Tensor wf,
+            Tensor bf,
+            Tensor i,
+            Tensor f,
+            int width,
+            int heads,
+            int from,
+            int to) {
         MemorySegment qs = q.segment();
         MemorySegment ks = k.segment();
         MemorySegment vs = v.segment();

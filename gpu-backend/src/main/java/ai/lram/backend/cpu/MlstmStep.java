@@ -13,6 +13,7 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
 
 /**
  * The mLSTM session step over (row, head) pairs. An instance is filled in by one caller at a time and then only read, so that its range
@@ -141,11 +142,26 @@ final class MlstmStep implements Workers.Range {
                 if (wide) {
                     fold4(matC, c, 4L * dimHv, dimQk, keep, w.foldKeys, ringV, ringAt, folding);
                 } else {
-                    fold1(matC, c, 4L * dimHv, dimQk, keep, w.foldKeys, ringV, ringAt, folding, F.indexInRange(0, width));
+                    fold1(
+                            matC,
+                            c,
+                            4L * dimHv,
+                            dimQk,
+                            keep,
+                            w.foldKeys,
+                            ringV,
+                            ringAt,
+                            folding,
+                            F.indexInRange(0, width));
                 }
             }
             for (int t = 0; t < n; t++) {
-                MemorySegment.copy(v, 4 * ((first + (long) t * heads) * dimHv + col), ringV, ringAt + 4L * (held + t) * dimHv, 4L * width);
+                MemorySegment.copy(
+                        v,
+                        4 * ((first + (long) t * heads) * dimHv + col),
+                        ringV,
+                        ringAt + 4L * (held + t) * dimHv,
+                        4L * width);
             }
             int rows = hasC || folding > 0 ? dimQk : 0;
             answer(w, c, ringAt, rows, held, n, first, col, wide, width);
@@ -238,7 +254,16 @@ final class MlstmStep implements Workers.Range {
             double next = exponential ? Math.max(kept, w.inputs[at]) : 0;
             long query = 4 * (first + (long) t * heads) * dimQk;
             long key = 4 * ((long) cell * ring + at) * dimQk;
-            double den = scale * advance(ringK, key, q, query, Math.exp(kept - next), Math.exp(w.inputs[at] - next), w.normaliser, dimQk);
+            double den = scale
+                    * advance(
+                            ringK,
+                            key,
+                            q,
+                            query,
+                            Math.exp(kept - next),
+                            Math.exp(w.inputs[at] - next),
+                            w.normaliser,
+                            dimQk);
             float floor = exponential ? (float) Math.exp(-next) : 1f;
             w.divisors[t] = normalize ? Math.max(Math.abs((float) den), floor) + eps : 1f;
             double base = w.sums[at] - next;
@@ -280,7 +305,8 @@ final class MlstmStep implements Workers.Range {
     private static void addKey(MemorySegment keys, long at, double write, double[] sum, int n) {
         int d = 0;
         for (; d + DoubleMath.LANES <= n; d += DoubleMath.LANES) {
-            DoubleMath.widen(keys, at + 4L * d)
+            ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, at + 4L * d, LE)
+                            .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
                     .fma(DoubleVector.broadcast(DoubleMath.D, write), DoubleVector.fromArray(DoubleMath.D, sum, d))
                     .intoArray(sum, d);
         }
@@ -291,16 +317,27 @@ final class MlstmStep implements Workers.Range {
 
     /** n = keep n + write k. @return q . n */
     private static double advance(
-            MemorySegment keys, long key, MemorySegment q, long query, double keep, double write, double[] normaliser, int n) {
+            MemorySegment keys,
+            long key,
+            MemorySegment q,
+            long query,
+            double keep,
+            double write,
+            double[] normaliser,
+            int n) {
         DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
         DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
         DoubleVector sum = DoubleVector.zero(DoubleMath.D);
         int d = 0;
         for (; d + DoubleMath.LANES <= n; d += DoubleMath.LANES) {
             DoubleVector x = DoubleVector.fromArray(DoubleMath.D, normaliser, d).mul(g);
-            x = DoubleMath.widen(keys, key + 4L * d).fma(in, x);
+            x = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, key + 4L * d, LE)
+                            .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                    .fma(in, x);
             x.intoArray(normaliser, d);
-            sum = DoubleMath.widen(q, query + 4L * d).fma(x, sum);
+            sum = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, q, query + 4L * d, LE)
+                            .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                    .fma(x, sum);
         }
         double den = DoubleMath.sum(sum);
         for (; d < n; d++) {
@@ -344,7 +381,8 @@ final class MlstmStep implements Workers.Range {
         }
     }
 
-    private static void dot4(MemorySegment q, long query, MemorySegment keys, long p, long pitch, int whole, float[] partial) {
+    private static void dot4(
+            MemorySegment q, long query, MemorySegment keys, long p, long pitch, int whole, float[] partial) {
         FloatVector s0 = FloatVector.zero(F);
         FloatVector s1 = FloatVector.zero(F);
         FloatVector s2 = FloatVector.zero(F);
@@ -362,10 +400,12 @@ final class MlstmStep implements Workers.Range {
         s3.intoArray(partial, 3 * LANES);
     }
 
-    private static void dot1(MemorySegment q, long query, MemorySegment keys, long p, int whole, float[] partial, int to) {
+    private static void dot1(
+            MemorySegment q, long query, MemorySegment keys, long p, int whole, float[] partial, int to) {
         FloatVector sum = FloatVector.zero(F);
         for (long o = 0; o < 4L * whole; o += 4L * LANES) {
-            sum = FloatVector.fromMemorySegment(F, q, query + o, LE).fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), sum);
+            sum = FloatVector.fromMemorySegment(F, q, query + o, LE)
+                    .fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), sum);
         }
         sum.intoArray(partial, to);
     }
@@ -382,33 +422,113 @@ final class MlstmStep implements Workers.Range {
 
     /** One column block of the matrix state: C = keep C + keys^T values, C unread where keep is 0. */
     private static void fold4(
-            MemorySegment c, long at, long pitch, int rows, float keep, float[] keys, MemorySegment values, long va, int held) {
+            MemorySegment c,
+            long at,
+            long pitch,
+            int rows,
+            float keep,
+            float[] keys,
+            MemorySegment values,
+            long va,
+            int held) {
         for (int d = 0; d < rows; d++) {
             long o = at + d * pitch;
-            FloatVector c0 = FloatVector.zero(F);
-            FloatVector c1 = FloatVector.zero(F);
-            FloatVector c2 = FloatVector.zero(F);
-            FloatVector c3 = FloatVector.zero(F);
-            long u = va;
+            if (keep == 0) {
+                clear(c, o);
+            } else {
+                scale(c, o, keep);
+            }
+        }
+        int d = 0;
+        for (; d + 2 <= rows; d += 2) {
+            foldRows(c, at + d * pitch, at + (d + 1) * pitch, keys, d, d + 1, rows, values, va, pitch, held);
+        }
+        if (d < rows) {
+            foldRow(c, at + d * pitch, keys, d, rows, values, va, pitch, held);
+        }
+    }
+
+    private static void clear(MemorySegment c, long o) {
+        for (int part = 0; part < 4; part++) {
+            FloatVector.zero(F).intoMemorySegment(c, o + 4L * LANES * part, LE);
+        }
+    }
+
+    private static void scale(MemorySegment c, long o, float keep) {
+        FloatVector g = FloatVector.broadcast(F, keep);
+        for (int part = 0; part < 4; part++) {
+            long p = o + 4L * LANES * part;
+            FloatVector.fromMemorySegment(F, c, p, LE).mul(g).intoMemorySegment(c, p, LE);
+        }
+    }
+
+    /** Two rows of a block at once: every value is loaded once for both. */
+    private static void foldRows(
+            MemorySegment c,
+            long oa,
+            long ob,
+            float[] keys,
+            int ka,
+            int kb,
+            int rows,
+            MemorySegment values,
+            long va,
+            long pitch,
+            int held) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, c, oa, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, c, oa + 4L * LANES, LE);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, c, oa + 8L * LANES, LE);
+        FloatVector a3 = FloatVector.fromMemorySegment(F, c, oa + 12L * LANES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, c, ob, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, c, ob + 4L * LANES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, c, ob + 8L * LANES, LE);
+        FloatVector b3 = FloatVector.fromMemorySegment(F, c, ob + 12L * LANES, LE);
+        long u = va;
+        for (int s = 0; s < held; s++) {
+            FloatVector x = FloatVector.broadcast(F, keys[s * rows + ka]);
+            FloatVector y = FloatVector.broadcast(F, keys[s * rows + kb]);
+            FloatVector w = FloatVector.fromMemorySegment(F, values, u, LE);
+            a0 = x.fma(w, a0);
+            b0 = y.fma(w, b0);
+            w = FloatVector.fromMemorySegment(F, values, u + 4L * LANES, LE);
+            a1 = x.fma(w, a1);
+            b1 = y.fma(w, b1);
+            w = FloatVector.fromMemorySegment(F, values, u + 8L * LANES, LE);
+            a2 = x.fma(w, a2);
+            b2 = y.fma(w, b2);
+            w = FloatVector.fromMemorySegment(F, values, u + 12L * LANES, LE);
+            a3 = x.fma(w, a3);
+            b3 = y.fma(w, b3);
+            u += pitch;
+        }
+        a0.intoMemorySegment(c, oa, LE);
+        a1.intoMemorySegment(c, oa + 4L * LANES, LE);
+        a2.intoMemorySegment(c, oa + 8L * LANES, LE);
+        a3.intoMemorySegment(c, oa + 12L * LANES, LE);
+        b0.intoMemorySegment(c, ob, LE);
+        b1.intoMemorySegment(c, ob + 4L * LANES, LE);
+        b2.intoMemorySegment(c, ob + 8L * LANES, LE);
+        b3.intoMemorySegment(c, ob + 12L * LANES, LE);
+    }
+
+    private static void foldRow(
+            MemorySegment c,
+            long o,
+            float[] keys,
+            int k,
+            int rows,
+            MemorySegment values,
+            long va,
+            long pitch,
+            int held) {
+        for (int part = 0; part < 4; part++) {
+            long p = o + 4L * LANES * part;
+            FloatVector sum = FloatVector.fromMemorySegment(F, c, p, LE);
             for (int s = 0; s < held; s++) {
-                FloatVector w = FloatVector.broadcast(F, keys[s * rows + d]);
-                c0 = FloatVector.fromMemorySegment(F, values, u, LE).fma(w, c0);
-                c1 = FloatVector.fromMemorySegment(F, values, u + 4L * LANES, LE).fma(w, c1);
-                c2 = FloatVector.fromMemorySegment(F, values, u + 8L * LANES, LE).fma(w, c2);
-                c3 = FloatVector.fromMemorySegment(F, values, u + 12L * LANES, LE).fma(w, c3);
-                u += pitch;
+                sum = FloatVector.fromMemorySegment(F, values, va + s * pitch + 4L * LANES * part, LE)
+                        .fma(FloatVector.broadcast(F, keys[s * rows + k]), sum);
             }
-            if (keep != 0) {
-                FloatVector g = FloatVector.broadcast(F, keep);
-                c0 = FloatVector.fromMemorySegment(F, c, o, LE).fma(g, c0);
-                c1 = FloatVector.fromMemorySegment(F, c, o + 4L * LANES, LE).fma(g, c1);
-                c2 = FloatVector.fromMemorySegment(F, c, o + 8L * LANES, LE).fma(g, c2);
-                c3 = FloatVector.fromMemorySegment(F, c, o + 12L * LANES, LE).fma(g, c3);
-            }
-            c0.intoMemorySegment(c, o, LE);
-            c1.intoMemorySegment(c, o + 4L * LANES, LE);
-            c2.intoMemorySegment(c, o + 8L * LANES, LE);
-            c3.intoMemorySegment(c, o + 12L * LANES, LE);
+            sum.intoMemorySegment(c, p, LE);
         }
     }
 
@@ -439,7 +559,16 @@ final class MlstmStep implements Workers.Range {
 
     /** h of one column block: queries C + weights V, over the divisor. */
     private void answer(
-            StepScratch w, long c, long values, int rows, int held, int n, long first, int col, boolean wide, int width) {
+            StepScratch w,
+            long c,
+            long values,
+            int rows,
+            int held,
+            int n,
+            long first,
+            int col,
+            boolean wide,
+            int width) {
         long pitch = 4L * dimHv;
         int all = held + n;
         int step = (all + LANES - 1) / LANES * LANES;
@@ -512,7 +641,8 @@ final class MlstmStep implements Workers.Range {
     }
 
     /** One token's block: out += sum over rows of a[r] * m[r,:]. */
-    private static void accumulate1(MemorySegment m, long at, long pitch, int rows, float[] a, int from, MemorySegment out, long o) {
+    private static void accumulate1(
+            MemorySegment m, long at, long pitch, int rows, float[] a, int from, MemorySegment out, long o) {
         FloatVector s0 = FloatVector.fromMemorySegment(F, out, o, LE);
         FloatVector s1 = FloatVector.fromMemorySegment(F, out, o + 4L * LANES, LE);
         FloatVector s2 = FloatVector.fromMemorySegment(F, out, o + 8L * LANES, LE);
@@ -534,7 +664,17 @@ final class MlstmStep implements Workers.Range {
 
     /** Three tokens' blocks at once: every row of the matrix is loaded once. */
     private static void accumulate3(
-            MemorySegment m, long at, long pitch, int rows, float[] a, int from, int step, MemorySegment out, long o0, long o1, long o2) {
+            MemorySegment m,
+            long at,
+            long pitch,
+            int rows,
+            float[] a,
+            int from,
+            int step,
+            MemorySegment out,
+            long o0,
+            long o1,
+            long o2) {
         FloatVector a0 = FloatVector.fromMemorySegment(F, out, o0, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, out, o0 + 4L * LANES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, out, o0 + 8L * LANES, LE);

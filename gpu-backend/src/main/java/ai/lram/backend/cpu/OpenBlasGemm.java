@@ -42,7 +42,15 @@ final class OpenBlasGemm {
     }
 
     private static void rows(
-            int row, int rows, int n, int k, Gemm.Matrix a, Gemm.Matrix b, MemorySegment bias, boolean accumulate, Gemm.Matrix c) {
+            int row,
+            int rows,
+            int n,
+            int k,
+            Gemm.Matrix a,
+            Gemm.Matrix b,
+            MemorySegment bias,
+            boolean accumulate,
+            Gemm.Matrix c) {
         if (bias != null) {
             for (int r = row; r < row + rows; r++) {
                 copy(bias, n, c.segment(), c.at() + r * c.ld());

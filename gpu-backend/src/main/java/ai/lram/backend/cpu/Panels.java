@@ -42,7 +42,15 @@ final class Panels {
 
     /** Copies {@code rows} rows of {@code cols} floats, {@code stride} bytes apart, into a matrix of {@code dstRows} rows; pads with zeros. */
     static void pack(
-            MemorySegment src, long s, long stride, int rows, int cols, float scale, MemorySegment dst, long d, int dstRows) {
+            MemorySegment src,
+            long s,
+            long stride,
+            int rows,
+            int cols,
+            float scale,
+            MemorySegment dst,
+            long d,
+            int dstRows) {
         int padded = pad(rows);
         if (cols % WIDTH == 0) {
             packRows(src, s, stride, rows, cols, scale, dst, d, dstRows * ROW);
@@ -81,7 +89,15 @@ final class Panels {
 
     /** Whole panels, row after row: reads memory in order. */
     private static void packRows(
-            MemorySegment src, long s, long stride, int rows, int cols, float scale, MemorySegment dst, long d, long panel) {
+            MemorySegment src,
+            long s,
+            long stride,
+            int rows,
+            int cols,
+            float scale,
+            MemorySegment dst,
+            long d,
+            long panel) {
         FloatVector by = FloatVector.broadcast(F, scale);
         for (int r = 0; r < rows; r++) {
             long in = s + r * stride;
@@ -105,7 +121,15 @@ final class Panels {
     }
 
     private static void unpackRows(
-            MemorySegment src, long s, long panel, int rows, int cols, float scale, MemorySegment dst, long d, long stride) {
+            MemorySegment src,
+            long s,
+            long panel,
+            int rows,
+            int cols,
+            float scale,
+            MemorySegment dst,
+            long d,
+            long stride) {
         FloatVector by = FloatVector.broadcast(F, scale);
         for (int r = 0; r < rows; r++) {
             long in = s + r * ROW;
@@ -121,7 +145,15 @@ final class Panels {
 
     /** Copies {@code rows} rows of {@code cols} floats out of a matrix of {@code srcRows} rows, times {@code scale}. */
     static void unpack(
-            MemorySegment src, long s, int srcRows, int rows, int cols, float scale, MemorySegment dst, long d, long stride) {
+            MemorySegment src,
+            long s,
+            int srcRows,
+            int rows,
+            int cols,
+            float scale,
+            MemorySegment dst,
+            long d,
+            long stride) {
         if (cols % WIDTH == 0) {
             unpackRows(src, s, srcRows * ROW, rows, cols, scale, dst, d, stride);
             return;
@@ -148,13 +180,24 @@ final class Panels {
 
     /** dst[r,:] = src[r,:] * factor[r] for {@code rows} rows and {@code cols} padded columns; {@code factor} is a plain vector. */
     static void scaleRows(
-            MemorySegment src, long s, int srcRows, int rows, int cols, MemorySegment factor, long f, MemorySegment dst, long d, int dstRows) {
+            MemorySegment src,
+            long s,
+            int srcRows,
+            int rows,
+            int cols,
+            MemorySegment factor,
+            long f,
+            MemorySegment dst,
+            long d,
+            int dstRows) {
         for (int col = 0; col < cols; col += WIDTH) {
             long in = at(s, srcRows, 0, col);
             long out = at(d, dstRows, 0, col);
             for (int r = 0; r < rows; r++) {
                 FloatVector w = FloatVector.broadcast(F, factor.get(FLOAT, f + 4L * r));
-                FloatVector.fromMemorySegment(F, src, in + r * ROW, LE).mul(w).intoMemorySegment(dst, out + r * ROW, LE);
+                FloatVector.fromMemorySegment(F, src, in + r * ROW, LE)
+                        .mul(w)
+                        .intoMemorySegment(dst, out + r * ROW, LE);
                 FloatVector.fromMemorySegment(F, src, in + r * ROW + HALF, LE)
                         .mul(w)
                         .intoMemorySegment(dst, out + r * ROW + HALF, LE);
@@ -169,13 +212,24 @@ final class Panels {
             for (int r = 0; r < rows; r++) {
                 FloatVector w = FloatVector.broadcast(F, divisor.get(FLOAT, f + 4L * r));
                 FloatVector.fromMemorySegment(F, x, in + r * ROW, LE).div(w).intoMemorySegment(x, in + r * ROW, LE);
-                FloatVector.fromMemorySegment(F, x, in + r * ROW + HALF, LE).div(w).intoMemorySegment(x, in + r * ROW + HALF, LE);
+                FloatVector.fromMemorySegment(F, x, in + r * ROW + HALF, LE)
+                        .div(w)
+                        .intoMemorySegment(x, in + r * ROW + HALF, LE);
             }
         }
     }
 
     /** x[r,:] += factor[r] * vec[:] for a plain vector of {@code cols} padded columns. */
-    static void addOuter(MemorySegment x, long s, int xRows, int rows, int cols, MemorySegment factor, long f, MemorySegment vec, long v) {
+    static void addOuter(
+            MemorySegment x,
+            long s,
+            int xRows,
+            int rows,
+            int cols,
+            MemorySegment factor,
+            long f,
+            MemorySegment vec,
+            long v) {
         for (int col = 0; col < cols; col += LANES) {
             long in = at(s, xRows, 0, col);
             FloatVector u = FloatVector.fromMemorySegment(F, vec, v + 4L * col, LE);
@@ -188,7 +242,16 @@ final class Panels {
 
     /** vec[:] = beta * vec[:] + sum over r of factor[r] * x[r,:]. */
     static void addWeightedRows(
-            MemorySegment x, long s, int xRows, int rows, int cols, MemorySegment factor, long f, float beta, MemorySegment vec, long v) {
+            MemorySegment x,
+            long s,
+            int xRows,
+            int rows,
+            int cols,
+            MemorySegment factor,
+            long f,
+            float beta,
+            MemorySegment vec,
+            long v) {
         for (int col = 0; col < cols; col += WIDTH) {
             long in = at(s, xRows, 0, col);
             FloatVector s0 = FloatVector.zero(F);
@@ -217,7 +280,8 @@ final class Panels {
             long a = at(xo, xRows, r, col);
             long b = at(yo, yRows, r, col);
             s0 = FloatVector.fromMemorySegment(F, x, a, LE).fma(FloatVector.fromMemorySegment(F, y, b, LE), s0);
-            s1 = FloatVector.fromMemorySegment(F, x, a + HALF, LE).fma(FloatVector.fromMemorySegment(F, y, b + HALF, LE), s1);
+            s1 = FloatVector.fromMemorySegment(F, x, a + HALF, LE)
+                    .fma(FloatVector.fromMemorySegment(F, y, b + HALF, LE), s1);
         }
         return VectorMath.sum(s0.add(s1));
     }
@@ -226,7 +290,8 @@ final class Panels {
     static double dotAll(MemorySegment x, long xo, MemorySegment y, long yo, long floats) {
         double total = 0;
         for (long i = 0; i < floats; i += WIDTH) {
-            FloatVector a = FloatVector.fromMemorySegment(F, x, xo + 4 * i, LE).mul(FloatVector.fromMemorySegment(F, y, yo + 4 * i, LE));
+            FloatVector a = FloatVector.fromMemorySegment(F, x, xo + 4 * i, LE)
+                    .mul(FloatVector.fromMemorySegment(F, y, yo + 4 * i, LE));
             FloatVector b = FloatVector.fromMemorySegment(F, x, xo + 4 * i + HALF, LE)
                     .fma(FloatVector.fromMemorySegment(F, y, yo + 4 * i + HALF, LE), a);
             total += VectorMath.sum(b);
@@ -235,7 +300,8 @@ final class Panels {
     }
 
     /** dst (cols x rows) = transpose of src (rows x cols); rows and cols are padded sizes. */
-    static void transpose(MemorySegment src, long s, int srcRows, int rows, int cols, MemorySegment dst, long d, int dstRows) {
+    static void transpose(
+            MemorySegment src, long s, int srcRows, int rows, int cols, MemorySegment dst, long d, int dstRows) {
         for (int r = 0; r < rows; r += LANES) {
             for (int c = 0; c < cols; c += LANES) {
                 long in = at(s, srcRows, r, c);
@@ -401,7 +467,9 @@ final class Panels {
         FloatVector w = FloatVector.broadcast(F, factor);
         for (long i = 0; i < floats; i += WIDTH) {
             FloatVector.fromMemorySegment(F, src, s + 4 * i, LE).mul(w).intoMemorySegment(dst, d + 4 * i, LE);
-            FloatVector.fromMemorySegment(F, src, s + 4 * i + HALF, LE).mul(w).intoMemorySegment(dst, d + 4 * i + HALF, LE);
+            FloatVector.fromMemorySegment(F, src, s + 4 * i + HALF, LE)
+                    .mul(w)
+                    .intoMemorySegment(dst, d + 4 * i + HALF, LE);
         }
     }
 
@@ -454,7 +522,8 @@ final class Panels {
     }
 
     /** {@link #TILE} columns of a against one panel: c += a^T b. */
-    private static void tnTile(int depth, MemorySegment a, long ao, MemorySegment b, long bo, MemorySegment c, long co) {
+    private static void tnTile(
+            int depth, MemorySegment a, long ao, MemorySegment b, long bo, MemorySegment c, long co) {
         FloatVector c00 = FloatVector.fromMemorySegment(F, c, co, LE);
         FloatVector c01 = FloatVector.fromMemorySegment(F, c, co + HALF, LE);
         FloatVector c10 = FloatVector.fromMemorySegment(F, c, co + ROW, LE);

@@ -25,7 +25,8 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
     void forward(MemorySegment x, MemorySegment y, MemorySegment index, int from, int to) {
         // Windows of columns left .. right-1 touch no padding.
         int left = Math.min(outWidth, (pad + stride - 1) / stride);
-        int right = width + pad < kernel ? left : Math.max(left, Math.min(outWidth, (width + pad - kernel) / stride + 1));
+        int right =
+                width + pad < kernel ? left : Math.max(left, Math.min(outWidth, (width + pad - kernel) / stride + 1));
         int windows = Math.max(1, LANES / stride);
         VectorMask<Float> starts = starts(stride, windows);
         VectorMask<Integer> startsOfIndex = starts.cast(I);
@@ -46,7 +47,20 @@ record Pool(int height, int width, int outHeight, int outWidth, int kernel, int 
                         continue;
                     }
                     int count = Math.min(windows, right - ow);
-                    if (!windows(x, plane, top, bottom, width, kernel, column, starts, startsOfIndex, y, index, out + 4L * ow, count)) {
+                    if (!windows(
+                            x,
+                            plane,
+                            top,
+                            bottom,
+                            width,
+                            kernel,
+                            column,
+                            starts,
+                            startsOfIndex,
+                            y,
+                            index,
+                            out + 4L * ow,
+                            count)) {
                         for (int i = 0; i < count; i++) {
                             window(x, plane, top, bottom, ow + i, y, index, out);
                         }

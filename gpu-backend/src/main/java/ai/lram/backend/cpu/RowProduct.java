@@ -40,7 +40,17 @@ final class RowProduct {
     }
 
     private static void tile(
-            float[] a, int aFrom, int aRow, int aColumn, float[] b, int bFrom, int bRow, float[] c, int to, int cRow, int n) {
+            float[] a,
+            int aFrom,
+            int aRow,
+            int aColumn,
+            float[] b,
+            int bFrom,
+            int bRow,
+            float[] c,
+            int to,
+            int cRow,
+            int n) {
         FloatVector a0 = FloatVector.fromArray(F, c, to);
         FloatVector a1 = FloatVector.fromArray(F, c, to + LANES);
         FloatVector a2 = FloatVector.fromArray(F, c, to + 2 * LANES);
@@ -106,7 +116,17 @@ final class RowProduct {
     }
 
     private static void strip(
-            float[] a, int aFrom, int aRow, int aColumn, float[] b, int bFrom, int bRow, float[] c, int to, int cRow, int n) {
+            float[] a,
+            int aFrom,
+            int aRow,
+            int aColumn,
+            float[] b,
+            int bFrom,
+            int bRow,
+            float[] c,
+            int to,
+            int cRow,
+            int n) {
         FloatVector c0 = FloatVector.fromArray(F, c, to);
         FloatVector c1 = FloatVector.fromArray(F, c, to + cRow);
         FloatVector c2 = FloatVector.fromArray(F, c, to + 2 * cRow);

@@ -42,7 +42,8 @@ final class SlstmCell {
     /** to = sigmoid(-x). */
     static void sigmoidOfMinus(MemorySegment w, long x, long to, long floats) {
         for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            VectorMath.sigmoid(FloatVector.fromMemorySegment(F, w, x + i, LE).neg()).intoMemorySegment(w, to + i, LE);
+            VectorMath.sigmoid(FloatVector.fromMemorySegment(F, w, x + i, LE).neg())
+                    .intoMemorySegment(w, to + i, LE);
         }
     }
 
@@ -62,7 +63,9 @@ final class SlstmCell {
     /** x becomes min(e^x, 1). */
     static void weight(MemorySegment w, long x, long floats) {
         for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            VectorMath.exp(FloatVector.fromMemorySegment(F, w, x + i, LE)).min(1f).intoMemorySegment(w, x + i, LE);
+            VectorMath.exp(FloatVector.fromMemorySegment(F, w, x + i, LE))
+                    .min(1f)
+                    .intoMemorySegment(w, x + i, LE);
         }
     }
 
@@ -73,7 +76,8 @@ final class SlstmCell {
             FloatVector old = FloatVector.fromMemorySegment(F, w, keep + i, LE);
             FloatVector cell = old.mul(FloatVector.fromMemorySegment(F, w, c + i, LE))
                     .add(in.mul(FloatVector.fromMemorySegment(F, w, z + i, LE)));
-            FloatVector norm = old.mul(FloatVector.fromMemorySegment(F, w, n + i, LE)).add(in);
+            FloatVector norm =
+                    old.mul(FloatVector.fromMemorySegment(F, w, n + i, LE)).add(in);
             cell.intoMemorySegment(w, c + i, LE);
             norm.intoMemorySegment(w, n + i, LE);
             FloatVector.fromMemorySegment(F, w, out + i, LE).mul(cell.div(norm)).intoMemorySegment(w, y + i, LE);

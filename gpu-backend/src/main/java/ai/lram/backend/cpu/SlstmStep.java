@@ -100,7 +100,16 @@ final class SlstmStep implements Workers.Range {
     }
 
     /** One gate's raw values: input + bias + recurrent part. */
-    private static void gate(MemorySegment x, long at, MemorySegment bias, long bo, float[] raw, int from, MemorySegment w, long to, int n) {
+    private static void gate(
+            MemorySegment x,
+            long at,
+            MemorySegment bias,
+            long bo,
+            float[] raw,
+            int from,
+            MemorySegment w,
+            long to,
+            int n) {
         int c = 0;
         for (; c + LANES <= n; c += LANES) {
             FloatVector.fromMemorySegment(F, x, at + 4L * c, LE)
@@ -132,7 +141,8 @@ final class SlstmStep implements Workers.Range {
         }
     }
 
-    private static void eight(MemorySegment r, long o, long pitch, int dh, MemorySegment y, long at, float[] raw, int c) {
+    private static void eight(
+            MemorySegment r, long o, long pitch, int dh, MemorySegment y, long at, float[] raw, int c) {
         FloatVector s0 = FloatVector.zero(F);
         FloatVector s1 = FloatVector.zero(F);
         FloatVector s2 = FloatVector.zero(F);

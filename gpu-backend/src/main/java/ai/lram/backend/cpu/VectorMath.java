@@ -15,8 +15,10 @@ final class VectorMath {
     static final VectorSpecies<Integer> I = F.withLanes(int.class);
     static final int LANES = F.length();
 
-    // Vector constants are fields: a broadcast at its place of use costs C2 so many nodes that it stops inlining half-way through a kernel
-    // and boxes what is left. They are for operands only: a loop's accumulator that starts from a field stays boxed, one that starts from
+    // Vector constants are fields: a broadcast at its place of use costs C2 so many nodes that it stops inlining
+    // half-way through a kernel
+    // and boxes what is left. They are for operands only: a loop's accumulator that starts from a field stays boxed,
+    // one that starts from
     // FloatVector.zero(F) lives in a register.
     static final FloatVector ZERO = broadcast(0f);
     static final FloatVector ONE = broadcast(1f);
@@ -66,8 +68,16 @@ final class VectorMath {
     private static final FloatVector TANH_11 = broadcast(-0.005717037f);
 
     private static final float[] MILLS = {
-        0.099735565f, 0.09973661f, 0.09346281f, 0.0816353f, 0.058818653f, 0.0641415f, -0.032466125f,
-        0.09634337f, -0.08128099f, 0.019873306f
+        0.099735565f,
+        0.09973661f,
+        0.09346281f,
+        0.0816353f,
+        0.058818653f,
+        0.0641415f,
+        -0.032466125f,
+        0.09634337f,
+        -0.08128099f,
+        0.019873306f
     };
 
     private static final VectorShuffle<Float> ROTATE_8 = rotation(8);
@@ -136,7 +146,12 @@ final class VectorMath {
         FloatVector t = x.fma(LOG2E, ROUND);
         FloatVector n = t.sub(ROUND);
         FloatVector r = n.fma(MINUS_LN2_LO, n.fma(MINUS_LN2_HI, x));
-        FloatVector p = r.fma(EXP_6, EXP_5).fma(r, EXP_4).fma(r, EXP_3).fma(r, EXP_2).fma(r, ONE).fma(r, ONE);
+        FloatVector p = r.fma(EXP_6, EXP_5)
+                .fma(r, EXP_4)
+                .fma(r, EXP_3)
+                .fma(r, EXP_2)
+                .fma(r, ONE)
+                .fma(r, ONE);
         IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
         FloatVector y = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
         return r.fma(ZERO, y); // keeps NaN, whose low bits the integer addition would carry into the exponent
@@ -227,7 +242,11 @@ final class VectorMath {
     static FloatVector normalCdf(FloatVector x, FloatVector bell) {
         // Mills' ratio over sqrt(2 pi) as a polynomial in u = 1 / (1 + |x| / 4).
         FloatVector u = ONE.div(x.abs().fma(QUARTER, ONE));
-        FloatVector p = u.fma(MILLS_9, MILLS_8).fma(u, MILLS_7).fma(u, MILLS_6).fma(u, MILLS_5).fma(u, MILLS_4);
+        FloatVector p = u.fma(MILLS_9, MILLS_8)
+                .fma(u, MILLS_7)
+                .fma(u, MILLS_6)
+                .fma(u, MILLS_5)
+                .fma(u, MILLS_4);
         p = p.fma(u, MILLS_3).fma(u, MILLS_2).fma(u, MILLS_1).fma(u, MILLS_0);
         FloatVector tail = p.mul(u).mul(bell);
         return tail.blend(ONE.sub(tail), x.compare(VectorOperators.GE, ZERO));

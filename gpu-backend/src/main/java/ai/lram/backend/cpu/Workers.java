@@ -42,7 +42,8 @@ final class Workers implements AutoCloseable {
     Workers(int threads) {
         helpers = new Thread[Math.max(0, threads - 1)];
         for (int i = 0; i < helpers.length; i++) {
-            helpers[i] = Thread.ofPlatform().daemon().name("lram-cpu-" + (i + 1)).unstarted(this::help);
+            helpers[i] =
+                    Thread.ofPlatform().daemon().name("lram-cpu-" + (i + 1)).unstarted(this::help);
         }
     }
 

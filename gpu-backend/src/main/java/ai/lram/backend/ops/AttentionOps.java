@@ -8,7 +8,8 @@ public interface AttentionOps {
     /** lse (B, NH, S) receives the log-sum-exp of each row for the backward pass; may be null. */
     void causal(Stream s, Tensor q, Tensor k, Tensor v, Tensor y, Tensor lse);
 
-    void causalBackward(Stream s, Tensor q, Tensor k, Tensor v, Tensor y, Tensor lse, Tensor dy, Tensor dq, Tensor dk, Tensor dv);
+    void causalBackward(
+            Stream s, Tensor q, Tensor k, Tensor v, Tensor y, Tensor lse, Tensor dy, Tensor dq, Tensor dk, Tensor dv);
 
     /**
      * Session step with KV cache. q, k, v, y (B, L, NH, D); keys, values (slots, capacity, NH, D); length I32 (slots), tokens appended so
@@ -16,5 +17,14 @@ public interface AttentionOps {
      * that are cached then, and advances the length. A full cache overwrites its oldest token: token t lies in row t mod capacity.
      */
     void cachedStep(
-            Stream s, Tensor slots, Tensor counts, Tensor q, Tensor k, Tensor v, Tensor keys, Tensor values, Tensor length, Tensor y);
+            Stream s,
+            Tensor slots,
+            Tensor counts,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor keys,
+            Tensor values,
+            Tensor length,
+            Tensor y);
 }

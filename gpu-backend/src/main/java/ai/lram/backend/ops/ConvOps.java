@@ -13,7 +13,15 @@ public interface ConvOps {
 
     /** dx and dhistory are written (dhistory may be null), dw and dbias added to (dbias may be null). */
     void causalConv1dBackward(
-            Stream s, Tensor dy, Tensor x, Tensor w, Tensor history, Tensor dx, Tensor dhistory, Tensor dw, Tensor dbias);
+            Stream s,
+            Tensor dy,
+            Tensor x,
+            Tensor w,
+            Tensor history,
+            Tensor dx,
+            Tensor dhistory,
+            Tensor dw,
+            Tensor dbias);
 
     /**
      * Square 2-D convolution, zero padding. x (N,C,H,W); w (O,C,k,k); bias (O) may be null; y (N,O,OH,OW) with OH = (H + 2 pad - k)/stride + 1.
@@ -23,7 +31,16 @@ public interface ConvOps {
 
     /** dx may be null (first layer) and is written; dw and dbias are added to. */
     void conv2dBackward(
-            Stream s, int stride, int pad, Tensor dy, Tensor x, Tensor w, Tensor scratch, Tensor dx, Tensor dw, Tensor dbias);
+            Stream s,
+            int stride,
+            int pad,
+            Tensor dy,
+            Tensor x,
+            Tensor w,
+            Tensor scratch,
+            Tensor dx,
+            Tensor dw,
+            Tensor dbias);
 
     /** Scratch floats both conv2d kernels need for inputs of that size. */
     long conv2dScratch(int n, int c, int h, int w, int outChannels, int kernel, int stride, int pad);

@@ -31,7 +31,16 @@ public interface ElementwiseOps {
 
     /** dh, dc, dz are written, dskip[N] is added to. */
     void skipGateBackward(
-            Stream s, Tensor h, Tensor skip, Tensor c, Tensor z, Tensor dy, Tensor dh, Tensor dskip, Tensor dc, Tensor dz);
+            Stream s,
+            Tensor h,
+            Tensor skip,
+            Tensor c,
+            Tensor z,
+            Tensor dy,
+            Tensor dh,
+            Tensor dskip,
+            Tensor dc,
+            Tensor dz);
 
     /** y = cap * tanh(x / cap). */
     void softCap(Stream s, float cap, Tensor x, Tensor y);

@@ -14,8 +14,8 @@ package ai.lram.backend.ops;
 public record FoldSchedule(int first, int period, int stagger) {
     public FoldSchedule {
         if (first < 3 || period < 3 || stagger < 1) {
-            throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger >= 1, got first=" + first
-                    + " period=" + period + " stagger=" + stagger);
+            throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger >= 1, got first="
+                    + first + " period=" + period + " stagger=" + stagger);
         }
     }
 

@@ -11,7 +11,8 @@ public interface LossOps {
      * dlogits [M,V] = gradScale * mask / W * (softmax - onehot), may be null; W = 0 gives zero loss and gradient. Rows with mask 0 are
      * not read: neither their logits nor their targets matter. Other targets lie within 0..V-1 (checked on the host engine).
      */
-    void crossEntropy(Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats);
+    void crossEntropy(
+            Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats);
 
     /**
      * The same with soft targets over the bins of a continuous action: target F32 [M] is a position on the axis of classes (class j

@@ -17,4 +17,12 @@ import ai.lram.backend.Tensor;
  * @param folded I32 (P, NH), 0 while matC is still zero and need not be read
  */
 public record MlstmSlots(
-        Tensor matC, Tensor vecN, Tensor scaM, Tensor ringK, Tensor ringV, Tensor ringI, Tensor ringF, Tensor ringLength, Tensor folded) {}
+        Tensor matC,
+        Tensor vecN,
+        Tensor scaM,
+        Tensor ringK,
+        Tensor ringV,
+        Tensor ringI,
+        Tensor ringF,
+        Tensor ringLength,
+        Tensor folded) {}

@@ -18,7 +18,8 @@ public record MlstmSpec(InputGate inputGate, boolean normalize, float eps, boole
 
     public MlstmSpec {
         if (!normalize && inputGate == InputGate.EXPONENTIAL) {
-            throw new IllegalArgumentException("the exponential input gate needs its normaliser; use the sigmoid gate without one");
+            throw new IllegalArgumentException(
+                    "the exponential input gate needs its normaliser; use the sigmoid gate without one");
         }
         if (!(eps >= 0) || chunk < 0) {
             throw new IllegalArgumentException("eps and chunk must be >= 0, got eps=" + eps + " chunk=" + chunk);

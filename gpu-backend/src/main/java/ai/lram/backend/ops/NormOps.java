@@ -14,5 +14,14 @@ public interface NormOps {
 
     /** dx is written; dweight[N] and dbias[N] (may be null) are added to. */
     void backward(
-            Stream s, NormSpec spec, Tensor dy, Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dx, Tensor dweight, Tensor dbias);
+            Stream s,
+            NormSpec spec,
+            Tensor dy,
+            Tensor x,
+            Tensor weight,
+            Tensor mean,
+            Tensor rstd,
+            Tensor dx,
+            Tensor dweight,
+            Tensor dbias);
 }

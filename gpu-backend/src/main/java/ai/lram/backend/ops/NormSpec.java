@@ -12,7 +12,8 @@ package ai.lram.backend.ops;
 public record NormSpec(int groups, float eps, boolean centred, boolean residualScale) {
     public NormSpec {
         if (groups < 1 || !(eps > 0)) {
-            throw new IllegalArgumentException("a norm needs groups >= 1 and eps > 0, got groups=" + groups + " eps=" + eps);
+            throw new IllegalArgumentException(
+                    "a norm needs groups >= 1 and eps > 0, got groups=" + groups + " eps=" + eps);
         }
     }
 }

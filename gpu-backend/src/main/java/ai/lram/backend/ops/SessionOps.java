@@ -35,7 +35,8 @@ public interface SessionOps {
             Tensor h);
 
     /** Causal depthwise convolution: x, y (B, L, C); w (C, K); bias may be null; history (P, K-1, C), oldest first, advanced in place. */
-    void causalConv1dStep(Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y);
+    void causalConv1dStep(
+            Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y);
 
     /** sLSTM over the new tokens: xi..xo, y (B, L, H); state (P, 4, H) in order y, c, n, m, advanced in place. */
     void slstmStep(

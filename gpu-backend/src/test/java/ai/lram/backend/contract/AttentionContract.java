@@ -39,8 +39,16 @@ public abstract class AttentionContract {
 
     @ParameterizedTest(name = "B={0} S={1} NH={2} D={3} scores x {4}")
     @CsvSource({
-        "1,1,1,1,1", "2,3,2,5,1", "1,33,1,16,1", "2,65,3,17,1", "1,130,2,64,1", "1,300,1,33,1", "2,150,4,32,1", "1,129,1,128,1",
-        "1,70,2,24,30", "1,257,1,8,1"
+        "1,1,1,1,1",
+        "2,3,2,5,1",
+        "1,33,1,16,1",
+        "2,65,3,17,1",
+        "1,130,2,64,1",
+        "1,300,1,33,1",
+        "2,150,4,32,1",
+        "1,129,1,128,1",
+        "1,70,2,24,30",
+        "1,257,1,8,1"
     })
     void agreesWithTheReference(int b, int s, int heads, int dim, double spread) {
         ReferenceAttention reference = new ReferenceAttention(b, s, heads, dim);
@@ -90,9 +98,21 @@ public abstract class AttentionContract {
         double[] v = Fixture.doubles(fx.normal(n, 1));
         double[] dy = Fixture.doubles(fx.normal(n, 1));
         ReferenceAttention.Gradients g = reference.backward(q, k, v, dy);
-        NumericGradient.assertAgrees("dq", g.dq(), NumericGradient.of(q, x -> dot(dy, reference.forward(x, k, v).y())), 1e-8);
-        NumericGradient.assertAgrees("dk", g.dk(), NumericGradient.of(k, x -> dot(dy, reference.forward(q, x, v).y())), 1e-8);
-        NumericGradient.assertAgrees("dv", g.dv(), NumericGradient.of(v, x -> dot(dy, reference.forward(q, k, x).y())), 1e-8);
+        NumericGradient.assertAgrees(
+                "dq",
+                g.dq(),
+                NumericGradient.of(q, x -> dot(dy, reference.forward(x, k, v).y())),
+                1e-8);
+        NumericGradient.assertAgrees(
+                "dk",
+                g.dk(),
+                NumericGradient.of(k, x -> dot(dy, reference.forward(q, x, v).y())),
+                1e-8);
+        NumericGradient.assertAgrees(
+                "dv",
+                g.dv(),
+                NumericGradient.of(v, x -> dot(dy, reference.forward(q, k, x).y())),
+                1e-8);
     }
 
     @Test
@@ -107,8 +127,15 @@ public abstract class AttentionContract {
         k[(poisoned * heads + 1) * dim + 3] = Float.NaN;
         v[(poisoned * heads + 1) * dim + 3] = Float.NaN;
         Tensor y = fx.zeros(2, s, heads, dim);
-        fx.ops.attention()
-                .causal(fx.stream, fx.of(q, 2, s, heads, dim), fx.of(k, 2, s, heads, dim), fx.of(v, 2, s, heads, dim), y, null);
+        fx.ops
+                .attention()
+                .causal(
+                        fx.stream,
+                        fx.of(q, 2, s, heads, dim),
+                        fx.of(k, 2, s, heads, dim),
+                        fx.of(v, 2, s, heads, dim),
+                        y,
+                        null);
         float[] out = fx.read(y);
         for (int i = 0; i < out.length; i++) {
             boolean reached = i / (heads * dim) >= poisoned && i / (heads * dim) < s && i / dim % heads == 1;
@@ -155,7 +182,8 @@ public abstract class AttentionContract {
                 System.arraycopy(v[b], done[b] * token, stepV, at, counts[b] * token);
             }
             Tensor y = fx.poisoned(batch, maxTokens, heads, dim);
-            fx.ops.attention()
+            fx.ops
+                    .attention()
                     .cachedStep(
                             fx.stream,
                             slots,
@@ -176,7 +204,11 @@ public abstract class AttentionContract {
                         assertTrue(Float.isNaN(value), "rows before the new tokens are not written");
                     } else {
                         double expected = want[b][(done[b] + counts[b]) * token - fromEnd];
-                        assertEquals(expected, value, 2e-6, "session " + b + " after " + done[b] + " tokens, seed " + fx.seed);
+                        assertEquals(
+                                expected,
+                                value,
+                                2e-6,
+                                "session " + b + " after " + done[b] + " tokens, seed " + fx.seed);
                     }
                 }
                 done[b] += counts[b];
@@ -193,7 +225,8 @@ public abstract class AttentionContract {
         int last = Integer.MAX_VALUE / 2 - 1;
         Tensor length = fx.ofInts(new int[] {last}, 1);
         Tensor one = fx.of(new float[] {1, 2, 3, 4, 5, 6}, 1, 3, 1, 2);
-        fx.ops.attention()
+        fx.ops
+                .attention()
                 .cachedStep(
                         fx.stream,
                         fx.ofInts(new int[1], 1),
@@ -222,8 +255,11 @@ public abstract class AttentionContract {
         assertThrows(ShapeMismatchException.class, () -> attention.causal(fx.stream, q, q, small, y, lse));
         assertThrows(ShapeMismatchException.class, () -> attention.causal(fx.stream, q, q, q, small, lse));
         assertThrows(ShapeMismatchException.class, () -> attention.causal(fx.stream, q, q, q, y, fx.zeros(2, 2, 2)));
-        assertThrows(ShapeMismatchException.class, () -> attention.causalBackward(fx.stream, q, q, q, q, null, q, y, y, y));
-        assertThrows(ShapeMismatchException.class, () -> attention.causalBackward(fx.stream, q, q, q, q, fx.zeros(12), q, y, y, small));
+        assertThrows(
+                ShapeMismatchException.class, () -> attention.causalBackward(fx.stream, q, q, q, q, null, q, y, y, y));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> attention.causalBackward(fx.stream, q, q, q, q, fx.zeros(12), q, y, y, small));
         Tensor keys = fx.poisoned(2, 5, 2, 4);
         Tensor length = fx.ofInts(new int[2], 2);
         Tensor slots = fx.ofInts(new int[] {0, 1}, 2);

@@ -41,7 +41,8 @@ public abstract class CausalConvContract {
     @ParameterizedTest(name = "B={0} S={1} C={2} K={3} history={4} bias={5}")
     @CsvSource({
         "1,1,1,1,false,true", "1,1,1,4,true,true", "2,2,5,4,true,false", "3,3,16,4,false,true", "2,150,128,4,true,true",
-        "2,65,33,4,true,true", "1,130,48,4,false,false", "2,7,19,3,true,true", "2,70,40,7,true,true", "1,2,17,6,true,true",
+        "2,65,33,4,true,true", "1,130,48,4,false,false", "2,7,19,3,true,true", "2,70,40,7,true,true",
+                "1,2,17,6,true,true",
         "3,9,32,1,true,true", "1,3,70,2,false,true"
     })
     void agreesWithTheReference(int b, int s, int c, int k, boolean withHistory, boolean withBias) {
@@ -89,12 +90,17 @@ public abstract class CausalConvContract {
         double[] history = doubles(fx.normal(b * (k - 1) * c, 1));
         double[] dy = doubles(fx.normal(b * s * c, 1));
         ReferenceCausalConv.Gradients g = reference.backward(dy, x, w, history);
-        NumericGradient.assertAgrees("dx", g.dx(), NumericGradient.of(x, v -> dot(dy, reference.forward(v, w, bias, history))), 1e-9);
-        NumericGradient.assertAgrees("dw", g.dw(), NumericGradient.of(w, v -> dot(dy, reference.forward(x, v, bias, history))), 1e-9);
+        NumericGradient.assertAgrees(
+                "dx", g.dx(), NumericGradient.of(x, v -> dot(dy, reference.forward(v, w, bias, history))), 1e-9);
+        NumericGradient.assertAgrees(
+                "dw", g.dw(), NumericGradient.of(w, v -> dot(dy, reference.forward(x, v, bias, history))), 1e-9);
         NumericGradient.assertAgrees(
                 "dbias", g.dbias(), NumericGradient.of(bias, v -> dot(dy, reference.forward(x, w, v, history))), 1e-9);
         NumericGradient.assertAgrees(
-                "dhistory", g.dhistory(), NumericGradient.of(history, v -> dot(dy, reference.forward(x, w, bias, v))), 1e-9);
+                "dhistory",
+                g.dhistory(),
+                NumericGradient.of(history, v -> dot(dy, reference.forward(x, w, bias, v))),
+                1e-9);
     }
 
     @Test
@@ -111,9 +117,18 @@ public abstract class CausalConvContract {
         float[] w = fx.normal(c * 4, 1);
         Tensor dw = fx.zeros(c, 4);
         Tensor dbias = fx.zeros(c);
-        fx.ops.conv()
+        fx.ops
+                .conv()
                 .causalConv1dBackward(
-                        fx.stream, fx.of(dy, b, s, c), fx.of(x, b, s, c), fx.of(w, c, 4), null, fx.poisoned(b, s, c), null, dw, dbias);
+                        fx.stream,
+                        fx.of(dy, b, s, c),
+                        fx.of(x, b, s, c),
+                        fx.of(w, c, 4),
+                        null,
+                        fx.poisoned(b, s, c),
+                        null,
+                        dw,
+                        dbias);
         ReferenceCausalConv.Gradients g =
                 new ReferenceCausalConv(b, s, c, 4).backward(doubles(dy), doubles(x), doubles(w), null);
         fx.assertClose("dw", g.dw(), dw, 2e-7);
@@ -133,7 +148,15 @@ public abstract class CausalConvContract {
         for (int cut = k - 1; cut < s; cut++) {
             Tensor tail = fx.poisoned(1, s - cut, c);
             Tensor history = fx.of(Arrays.copyOfRange(x, (cut - k + 1) * c, cut * c), 1, k - 1, c);
-            fx.ops.conv().causalConv1d(fx.stream, fx.of(Arrays.copyOfRange(x, cut * c, s * c), 1, s - cut, c), w, bias, history, tail);
+            fx.ops
+                    .conv()
+                    .causalConv1d(
+                            fx.stream,
+                            fx.of(Arrays.copyOfRange(x, cut * c, s * c), 1, s - cut, c),
+                            w,
+                            bias,
+                            history,
+                            tail);
             assertArrayEquals(Arrays.copyOfRange(fx.read(whole), cut * c, s * c), fx.read(tail), "cut at " + cut);
         }
     }
@@ -163,10 +186,17 @@ public abstract class CausalConvContract {
         Tensor x = fx.zeros(2, 5, 6);
         Tensor w = fx.zeros(6, 4);
         Tensor y = fx.poisoned(2, 5, 6);
-        assertThrows(ShapeMismatchException.class, () -> fx.ops.conv().causalConv1d(fx.stream, x, fx.zeros(5, 4), null, null, y));
-        assertThrows(ShapeMismatchException.class, () -> fx.ops.conv().causalConv1d(fx.stream, x, w, fx.zeros(5), null, y));
-        assertThrows(ShapeMismatchException.class, () -> fx.ops.conv().causalConv1d(fx.stream, x, w, null, fx.zeros(2, 4, 6), y));
-        assertThrows(ShapeMismatchException.class, () -> fx.ops.conv().causalConv1d(fx.stream, x, w, null, null, fx.zeros(2, 5, 5)));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> fx.ops.conv().causalConv1d(fx.stream, x, fx.zeros(5, 4), null, null, y));
+        assertThrows(
+                ShapeMismatchException.class, () -> fx.ops.conv().causalConv1d(fx.stream, x, w, fx.zeros(5), null, y));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> fx.ops.conv().causalConv1d(fx.stream, x, w, null, fx.zeros(2, 4, 6), y));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> fx.ops.conv().causalConv1d(fx.stream, x, w, null, null, fx.zeros(2, 5, 5)));
         for (float v : fx.read(y)) {
             assertTrue(Float.isNaN(v));
         }

@@ -39,8 +39,10 @@ public abstract class Conv2dContract {
 
     @ParameterizedTest(name = "N={0} C={1} {2}x{3} O={4} k={5} stride={6} pad={7}")
     @CsvSource({
-        "1,1,1,1,1,1,1,0", "1,1,3,3,1,3,1,1", "2,3,64,64,16,3,1,1", "3,16,16,16,32,3,1,1", "5,32,8,8,32,3,1,1", "2,3,7,9,5,3,1,1",
-        "2,2,11,37,3,3,1,0", "1,4,5,6,7,5,1,2", "2,3,9,10,6,3,2,1", "1,3,32,32,18,16,16,0", "2,2,8,7,3,2,3,0", "1,2,6,6,2,1,1,2",
+        "1,1,1,1,1,1,1,0", "1,1,3,3,1,3,1,1", "2,3,64,64,16,3,1,1", "3,16,16,16,32,3,1,1", "5,32,8,8,32,3,1,1",
+                "2,3,7,9,5,3,1,1",
+        "2,2,11,37,3,3,1,0", "1,4,5,6,7,5,1,2", "2,3,9,10,6,3,2,1", "1,3,32,32,18,16,16,0", "2,2,8,7,3,2,3,0",
+                "1,2,6,6,2,1,1,2",
         "1,2,5,5,2,2,2,2", "2,1,20,19,4,4,3,1"
     })
     void agreesWithTheReference(int n, int c, int h, int w, int o, int k, int stride, int pad) {
@@ -58,11 +60,17 @@ public abstract class Conv2dContract {
         int floats = Math.toIntExact(fx.ops.conv().conv2dScratch(n, c, h, w, o, k, stride, pad));
         Tensor y = fx.poisoned(n, o, oh, ow);
         fx.ops.conv().conv2d(fx.stream, stride, pad, tx, tw, fx.of(bias, o), fx.poisoned(floats), y);
-        fx.assertClose("y", reference.forward(Fixture.doubles(x), Fixture.doubles(weights), Fixture.doubles(bias)), y, tolerance);
+        fx.assertClose(
+                "y",
+                reference.forward(Fixture.doubles(x), Fixture.doubles(weights), Fixture.doubles(bias)),
+                y,
+                tolerance);
         fx.ops.conv().conv2d(fx.stream, stride, pad, tx, tw, null, fx.poisoned(floats), y);
-        fx.assertClose("y without bias", reference.forward(Fixture.doubles(x), Fixture.doubles(weights), null), y, tolerance);
+        fx.assertClose(
+                "y without bias", reference.forward(Fixture.doubles(x), Fixture.doubles(weights), null), y, tolerance);
 
-        ReferenceConv2d.Gradients g = reference.backward(Fixture.doubles(dy), Fixture.doubles(x), Fixture.doubles(weights));
+        ReferenceConv2d.Gradients g =
+                reference.backward(Fixture.doubles(dy), Fixture.doubles(x), Fixture.doubles(weights));
         float[] dw0 = fx.normal(weights.length, 1);
         float[] dbias0 = fx.normal(o, 1);
         Tensor dx = fx.poisoned(n, c, h, w);
@@ -86,9 +94,12 @@ public abstract class Conv2dContract {
         double[] bias = Fixture.doubles(fx.normal(3, 1));
         double[] dy = Fixture.doubles(fx.normal(2 * 3 * reference.outHeight() * reference.outWidth(), 1));
         ReferenceConv2d.Gradients g = reference.backward(dy, x, w);
-        NumericGradient.assertAgrees("dx", g.dx(), NumericGradient.of(x, v -> dot(dy, reference.forward(v, w, bias))), 1e-9);
-        NumericGradient.assertAgrees("dw", g.dw(), NumericGradient.of(w, v -> dot(dy, reference.forward(x, v, bias))), 1e-9);
-        NumericGradient.assertAgrees("dbias", g.dbias(), NumericGradient.of(bias, v -> dot(dy, reference.forward(x, w, v))), 1e-9);
+        NumericGradient.assertAgrees(
+                "dx", g.dx(), NumericGradient.of(x, v -> dot(dy, reference.forward(v, w, bias))), 1e-9);
+        NumericGradient.assertAgrees(
+                "dw", g.dw(), NumericGradient.of(w, v -> dot(dy, reference.forward(x, v, bias))), 1e-9);
+        NumericGradient.assertAgrees(
+                "dbias", g.dbias(), NumericGradient.of(bias, v -> dot(dy, reference.forward(x, w, v))), 1e-9);
     }
 
     @Test
@@ -97,7 +108,17 @@ public abstract class Conv2dContract {
         x[2 * 36 + 17] = Float.NaN;
         Tensor y = fx.zeros(3, 4, 6, 6);
         Tensor scratch = fx.poisoned(Math.toIntExact(fx.ops.conv().conv2dScratch(3, 2, 6, 6, 4, 3, 1, 1)));
-        fx.ops.conv().conv2d(fx.stream, 1, 1, fx.of(x, 3, 2, 6, 6), fx.of(fx.normal(4 * 2 * 9, 1), 4, 2, 3, 3), null, scratch, y);
+        fx.ops
+                .conv()
+                .conv2d(
+                        fx.stream,
+                        1,
+                        1,
+                        fx.of(x, 3, 2, 6, 6),
+                        fx.of(fx.normal(4 * 2 * 9, 1), 4, 2, 3, 3),
+                        null,
+                        scratch,
+                        y);
         float[] out = fx.read(y);
         for (int i = 0; i < out.length; i++) {
             int row = i / 6 % 6;
@@ -109,8 +130,16 @@ public abstract class Conv2dContract {
 
     @ParameterizedTest(name = "planes={0}x{1} {2}x{3} k={4} stride={5} pad={6}")
     @CsvSource({
-        "1,1,1,1,1,1,0", "2,16,64,64,3,2,1", "1,32,16,16,3,2,1", "2,3,7,9,3,2,1", "1,2,19,41,3,1,1", "1,3,20,50,2,2,0", "1,2,33,70,5,3,2",
-        "1,1,64,64,3,20,1", "2,2,2,2,3,2,1", "1,1,8,100,4,4,2"
+        "1,1,1,1,1,1,0",
+        "2,16,64,64,3,2,1",
+        "1,32,16,16,3,2,1",
+        "2,3,7,9,3,2,1",
+        "1,2,19,41,3,1,1",
+        "1,3,20,50,2,2,0",
+        "1,2,33,70,5,3,2",
+        "1,1,64,64,3,20,1",
+        "2,2,2,2,3,2,1",
+        "1,1,8,100,4,4,2"
     })
     void poolsTheFirstMaximumOfEachWindow(int n, int c, int h, int w, int k, int stride, int pad) {
         int oh = (h + 2 * pad - k) / stride + 1;
@@ -164,13 +193,27 @@ public abstract class Conv2dContract {
         Tensor scratch = fx.zeros(floats);
         var conv = fx.ops.conv();
         assertThrows(
-                ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 1, 1, x, fx.zeros(4, 2, 3, 3), null, scratch, y), "channels");
-        assertThrows(ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 1, 1, x, fx.zeros(4, 3, 3, 2), null, scratch, y), "kernel");
-        assertThrows(ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 1, 0, x, w, null, scratch, y), "no padding, smaller y");
-        assertThrows(ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 0, 1, x, w, null, scratch, y), "stride 0");
-        assertThrows(ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 1, 1, x, w, fx.zeros(3), scratch, y), "bias");
+                ShapeMismatchException.class,
+                () -> conv.conv2d(fx.stream, 1, 1, x, fx.zeros(4, 2, 3, 3), null, scratch, y),
+                "channels");
         assertThrows(
-                ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 1, 1, x, w, null, scratch.slice(0, floats - 1), y), "scratch");
+                ShapeMismatchException.class,
+                () -> conv.conv2d(fx.stream, 1, 1, x, fx.zeros(4, 3, 3, 2), null, scratch, y),
+                "kernel");
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> conv.conv2d(fx.stream, 1, 0, x, w, null, scratch, y),
+                "no padding, smaller y");
+        assertThrows(
+                ShapeMismatchException.class, () -> conv.conv2d(fx.stream, 0, 1, x, w, null, scratch, y), "stride 0");
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> conv.conv2d(fx.stream, 1, 1, x, w, fx.zeros(3), scratch, y),
+                "bias");
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> conv.conv2d(fx.stream, 1, 1, x, w, null, scratch.slice(0, floats - 1), y),
+                "scratch");
         assertUntouched(y);
         Tensor dw = fx.poisoned(4, 3, 3, 3);
         Tensor dx = fx.poisoned(2, 3, 6, 6);
@@ -191,12 +234,21 @@ public abstract class Conv2dContract {
         assertUntouched(dx);
         Tensor pooled = fx.poisoned(2, 3, 3, 3);
         Tensor index = fx.ofInts(new int[54], 2, 3, 3, 3);
-        assertThrows(ShapeMismatchException.class, () -> conv.maxPool2d(fx.stream, 3, 2, 2, x, pooled, index), "too much padding");
-        assertThrows(ShapeMismatchException.class, () -> conv.maxPool2d(fx.stream, 3, 1, 1, x, pooled, index), "stride");
-        assertThrows(ShapeMismatchException.class, () -> conv.maxPool2d(fx.stream, 3, 2, 1, x, pooled, pooled), "index dtype");
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> conv.maxPool2d(fx.stream, 3, 2, 2, x, pooled, index),
+                "too much padding");
+        assertThrows(
+                ShapeMismatchException.class, () -> conv.maxPool2d(fx.stream, 3, 1, 1, x, pooled, index), "stride");
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> conv.maxPool2d(fx.stream, 3, 2, 1, x, pooled, pooled),
+                "index dtype");
         assertUntouched(pooled);
         assertThrows(
-                ShapeMismatchException.class, () -> conv.maxPool2dBackward(fx.stream, fx.zeros(2, 2, 3, 3), index, dx), "channels");
+                ShapeMismatchException.class,
+                () -> conv.maxPool2dBackward(fx.stream, fx.zeros(2, 2, 3, 3), index, dx),
+                "channels");
         assertUntouched(dx);
     }
 

@@ -51,7 +51,10 @@ public abstract class ElementwiseContract extends KernelContract {
             Tensor dx = fx.poisoned(n);
             ops().activationBackward(fx.stream, act, tx, fx.of(dy, n), dx);
             fx.assertClose(
-                    act + " backward of " + n, map(x, dy, (v, d) -> d * ReferenceElementwise.slope(act, v)), dx, TOLERANCE);
+                    act + " backward of " + n,
+                    map(x, dy, (v, d) -> d * ReferenceElementwise.slope(act, v)),
+                    dx,
+                    TOLERANCE);
         }
     }
 
@@ -60,7 +63,8 @@ public abstract class ElementwiseContract extends KernelContract {
     void theReferenceSlopeIsTheDerivative(Activation act) {
         for (double x : new double[] {-6, -2.5, -1, -0.3, 0.2, 0.7, 1.9, 4.5}) {
             double h = 1e-5;
-            double numeric = (ReferenceElementwise.value(act, x + h) - ReferenceElementwise.value(act, x - h)) / (2 * h);
+            double numeric =
+                    (ReferenceElementwise.value(act, x + h) - ReferenceElementwise.value(act, x - h)) / (2 * h);
             assertEquals(numeric, ReferenceElementwise.slope(act, x), 1e-9);
         }
     }
@@ -171,7 +175,11 @@ public abstract class ElementwiseContract extends KernelContract {
         fx.assertClose("softCap", map(x, v -> 30 * Math.tanh(v / 30)), y, TOLERANCE);
         Tensor dx = fx.poisoned(n);
         ops().softCapBackward(fx.stream, 30f, y, fx.of(dy, n), dx);
-        fx.assertClose("softCapBackward", map(x, dy, (v, d) -> d * ReferenceElementwise.slope(Activation.TANH, v / 30)), dx, TOLERANCE);
+        fx.assertClose(
+                "softCapBackward",
+                map(x, dy, (v, d) -> d * ReferenceElementwise.slope(Activation.TANH, v / 30)),
+                dx,
+                TOLERANCE);
     }
 
     @ParameterizedTest(name = "{0}")
@@ -201,8 +209,16 @@ public abstract class ElementwiseContract extends KernelContract {
         }
         Tensor[] got = {fx.poisoned(n), fx.of(dskip0, width), fx.poisoned(n), fx.poisoned(n)};
         ops().skipGateBackward(
-                        fx.stream, fx.of(h, n), fx.of(skip, width), fx.of(c, n), fx.of(z, n), fx.of(dy, n),
-                        got[0], got[1], got[2], got[3]);
+                        fx.stream,
+                        fx.of(h, n),
+                        fx.of(skip, width),
+                        fx.of(c, n),
+                        fx.of(z, n),
+                        fx.of(dy, n),
+                        got[0],
+                        got[1],
+                        got[2],
+                        got[3]);
         String[] names = {"dh", "dskip", "dc", "dz"};
         for (int i = 0; i < 4; i++) {
             fx.assertClose(names[i], want[i], got[i], TOLERANCE);

@@ -120,8 +120,8 @@ public final class Fixture implements AutoCloseable {
     public void assertClose(String name, double[] want, Tensor got, double tolerance) {
         double e = error(read(got), want);
         if (!(e <= tolerance)) {
-            throw new AssertionError(
-                    name + ": max|difference|/max|reference| = " + e + " > " + tolerance + "; rerun with -Dlram.seed=" + seed);
+            throw new AssertionError(name + ": max|difference|/max|reference| = " + e + " > " + tolerance
+                    + "; rerun with -Dlram.seed=" + seed);
         }
     }
 

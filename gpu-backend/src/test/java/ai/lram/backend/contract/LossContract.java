@@ -64,11 +64,23 @@ public abstract class LossContract {
                 Fixture.doubles(x), ReferenceLoss.oneHot(target, width), target, Fixture.doubles(mask), width, 2.5);
         Tensor d = fx.poisoned(rows, width);
         Tensor stats = fx.poisoned(3);
-        fx.ops.loss().crossEntropy(fx.stream, fx.of(x, rows, width), fx.ofInts(target, rows), fx.of(mask, rows), 2.5f, d, stats);
+        fx.ops
+                .loss()
+                .crossEntropy(
+                        fx.stream, fx.of(x, rows, width), fx.ofInts(target, rows), fx.of(mask, rows), 2.5f, d, stats);
         assertStats(want.stats(), stats);
         assertGradient(want, 2.5, d);
         Tensor again = fx.poisoned(3);
-        fx.ops.loss().crossEntropy(fx.stream, fx.of(x, rows, width), fx.ofInts(target, rows), fx.of(mask, rows), 2.5f, null, again);
+        fx.ops
+                .loss()
+                .crossEntropy(
+                        fx.stream,
+                        fx.of(x, rows, width),
+                        fx.ofInts(target, rows),
+                        fx.of(mask, rows),
+                        2.5f,
+                        null,
+                        again);
         assertArrayEquals(fx.read(stats), fx.read(again), "the loss does not depend on whether a gradient is wanted");
     }
 
@@ -82,7 +94,8 @@ public abstract class LossContract {
     private void assertStats(double[] want, Tensor stats) {
         float[] got = fx.read(stats);
         for (int i = 0; i < 3; i++) {
-            assertEquals(want[i], got[i], 1e-6 * Math.max(1e-3, Math.abs(want[i])), "stats[" + i + "], seed " + fx.seed);
+            assertEquals(
+                    want[i], got[i], 1e-6 * Math.max(1e-3, Math.abs(want[i])), "stats[" + i + "], seed " + fx.seed);
         }
     }
 
@@ -90,8 +103,19 @@ public abstract class LossContract {
     @CsvSource({"274,18,256,0.75", "274,0,256,3", "20,3,9,0.1", "17,16,1,2", "64,0,64,30", "33,5,20,0.001"})
     void softBinsAgreeWithTheReference(int width, int first, int bins, float sigma) {
         float[] edge = {
-            first, first + bins, first + bins - 0.001f, first - 1 * sigma, first - 7.5f * sigma, first - 9 * sigma, first + bins + 3 * sigma,
-            first + bins + 7.9f * sigma, first + bins + 20 * sigma, -1e30f, 1e30f, first + 0.5f, first + bins / 2
+            first,
+            first + bins,
+            first + bins - 0.001f,
+            first - 1 * sigma,
+            first - 7.5f * sigma,
+            first - 9 * sigma,
+            first + bins + 3 * sigma,
+            first + bins + 7.9f * sigma,
+            first + bins + 20 * sigma,
+            -1e30f,
+            1e30f,
+            first + 0.5f,
+            first + bins / 2
         };
         int rows = 70;
         float[] target = new float[rows];
@@ -106,12 +130,23 @@ public abstract class LossContract {
             bin[i] = (int) Math.max(first, Math.min(first + bins - 1, Math.floor(target[i])));
         }
         double[] p = ReferenceLoss.softBins(Fixture.doubles(target), width, first, bins, sigma);
-        ReferenceLoss.Result want = ReferenceLoss.crossEntropy(Fixture.doubles(x), p, bin, Fixture.doubles(mask), width, 1);
+        ReferenceLoss.Result want =
+                ReferenceLoss.crossEntropy(Fixture.doubles(x), p, bin, Fixture.doubles(mask), width, 1);
         Tensor d = fx.poisoned(rows, width);
         Tensor stats = fx.poisoned(3);
-        fx.ops.loss()
+        fx.ops
+                .loss()
                 .crossEntropySoftBins(
-                        fx.stream, fx.of(x, rows, width), fx.of(target, rows), fx.of(mask, rows), first, bins, sigma, 1, d, stats);
+                        fx.stream,
+                        fx.of(x, rows, width),
+                        fx.of(target, rows),
+                        fx.of(mask, rows),
+                        first,
+                        bins,
+                        sigma,
+                        1,
+                        d,
+                        stats);
         assertStats(want.stats(), stats);
         assertGradient(want, 1, d);
     }
@@ -126,7 +161,11 @@ public abstract class LossContract {
         int[] bins = new int[rows];
         double[] g = ReferenceLoss.crossEntropy(x, p, bins, mask, width, 1).dlogits();
         NumericGradient.assertAgrees(
-                "dlogits", g, NumericGradient.of(x, v -> ReferenceLoss.crossEntropy(v, p, bins, mask, width, 1).stats()[0]), 1e-9);
+                "dlogits",
+                g,
+                NumericGradient.of(x, v -> ReferenceLoss.crossEntropy(v, p, bins, mask, width, 1)
+                        .stats()[0]),
+                1e-9);
     }
 
     @Test
@@ -139,7 +178,8 @@ public abstract class LossContract {
             Tensor d = fx.poisoned(3, width);
             Tensor stats = fx.poisoned(3);
             if (soft) {
-                fx.ops.loss()
+                fx.ops
+                        .loss()
                         .crossEntropySoftBins(
                                 fx.stream,
                                 fx.of(x, 3, width),
@@ -152,12 +192,22 @@ public abstract class LossContract {
                                 d,
                                 stats);
             } else {
-                fx.ops.loss()
-                        .crossEntropy(fx.stream, fx.of(x, 3, width), fx.ofInts(new int[] {4, -1, 2}, 3), fx.of(mask, 3), 1, d, stats);
+                fx.ops
+                        .loss()
+                        .crossEntropy(
+                                fx.stream,
+                                fx.of(x, 3, width),
+                                fx.ofInts(new int[] {4, -1, 2}, 3),
+                                fx.of(mask, 3),
+                                1,
+                                d,
+                                stats);
             }
             float[] g = fx.read(d);
             for (int i = 0; i < g.length; i++) {
-                assertTrue(i / width == 1 ? g[i] == 0 : Float.isFinite(g[i]) && g[i] != 0, "gradient " + i + " is " + g[i]);
+                assertTrue(
+                        i / width == 1 ? g[i] == 0 : Float.isFinite(g[i]) && g[i] != 0,
+                        "gradient " + i + " is " + g[i]);
             }
             assertTrue(Float.isFinite(fx.read(stats)[0]));
             assertEquals(2, fx.read(stats)[1]);
@@ -171,8 +221,16 @@ public abstract class LossContract {
         x[width + 17] = Float.NaN;
         Tensor d = fx.poisoned(3, width);
         Tensor stats = fx.poisoned(3);
-        fx.ops.loss()
-                .crossEntropy(fx.stream, fx.of(x, 3, width), fx.ofInts(new int[] {4, 3, 2}, 3), fx.of(new float[] {1, 1, 1}, 3), 1, d, stats);
+        fx.ops
+                .loss()
+                .crossEntropy(
+                        fx.stream,
+                        fx.of(x, 3, width),
+                        fx.ofInts(new int[] {4, 3, 2}, 3),
+                        fx.of(new float[] {1, 1, 1}, 3),
+                        1,
+                        d,
+                        stats);
         assertTrue(Float.isNaN(fx.read(stats)[0]));
         float[] g = fx.read(d);
         for (int i = 0; i < g.length; i++) {
@@ -189,9 +247,16 @@ public abstract class LossContract {
         x[width + 7] = 3;
         x[width + 30] = 3;
         Tensor stats = fx.poisoned(3);
-        fx.ops.loss()
+        fx.ops
+                .loss()
                 .crossEntropy(
-                        fx.stream, fx.of(x, 2, width), fx.ofInts(new int[] {7, 30}, 2), fx.of(new float[] {1, 1}, 2), 1, null, stats);
+                        fx.stream,
+                        fx.of(x, 2, width),
+                        fx.ofInts(new int[] {7, 30}, 2),
+                        fx.of(new float[] {1, 1}, 2),
+                        1,
+                        null,
+                        stats);
         assertEquals(0.5f, fx.read(stats)[2]);
     }
 
@@ -211,7 +276,16 @@ public abstract class LossContract {
         x[18] = Float.NEGATIVE_INFINITY;
         Tensor d = fx.poisoned(1, 20);
         Tensor stats = fx.poisoned(3);
-        fx.ops.loss().crossEntropy(fx.stream, fx.of(x, 1, 20), fx.ofInts(new int[] {5}, 1), fx.of(new float[] {1}, 1), 1, d, stats);
+        fx.ops
+                .loss()
+                .crossEntropy(
+                        fx.stream,
+                        fx.of(x, 1, 20),
+                        fx.ofInts(new int[] {5}, 1),
+                        fx.of(new float[] {1}, 1),
+                        1,
+                        d,
+                        stats);
         assertEquals(0, fx.read(d)[3]);
         assertEquals(0, fx.read(d)[18]);
         assertTrue(Float.isFinite(fx.read(stats)[0]));
@@ -225,19 +299,30 @@ public abstract class LossContract {
         Tensor d = fx.poisoned(3, 8);
         Tensor stats = fx.poisoned(3);
         var loss = fx.ops.loss();
-        assertThrows(ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, fx.ofInts(new int[2], 2), mask, 1, d, stats));
-        assertThrows(ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, fx.zeros(3), mask, 1, d, stats));
-        assertThrows(ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, target, fx.zeros(4), 1, d, stats));
-        assertThrows(ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, target, mask, 1, fx.zeros(3, 7), stats));
-        assertThrows(ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, target, mask, 1, d, fx.zeros(2)));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> loss.crossEntropy(fx.stream, x, fx.ofInts(new int[2], 2), mask, 1, d, stats));
+        assertThrows(
+                ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, fx.zeros(3), mask, 1, d, stats));
+        assertThrows(
+                ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, target, fx.zeros(4), 1, d, stats));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> loss.crossEntropy(fx.stream, x, target, mask, 1, fx.zeros(3, 7), stats));
+        assertThrows(
+                ShapeMismatchException.class, () -> loss.crossEntropy(fx.stream, x, target, mask, 1, d, fx.zeros(2)));
         assertThrows(
                 ShapeMismatchException.class,
                 () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 8, 1, 1, d, stats),
                 "the last bin does not exist");
         assertThrows(
-                ShapeMismatchException.class, () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 0, 1, 1, d, stats), "no bins");
+                ShapeMismatchException.class,
+                () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 0, 1, 1, d, stats),
+                "no bins");
         assertThrows(
-                ShapeMismatchException.class, () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 2, 0, 1, d, stats), "sigma 0");
+                ShapeMismatchException.class,
+                () -> loss.crossEntropySoftBins(fx.stream, x, mask, mask, 1, 2, 0, 1, d, stats),
+                "sigma 0");
         for (Tensor t : new Tensor[] {d, stats}) {
             for (float v : fx.read(t)) {
                 assertTrue(Float.isNaN(v));

@@ -34,9 +34,31 @@ public abstract class MatmulContract extends KernelContract {
 
     @ParameterizedTest(name = "M={0} K={1} N={2}")
     @CsvSource({
-        "1,1,1", "2,3,5", "3,64,9", "3,512,80", "4,17,8", "5,33,7", "6,16,13", "7,40,64", "8,65,26", "9,100,31", "13,257,11",
-        "16,128,96", "24,96,50", "31,63,33", "33,47,65", "40,300,18", "63,2,63", "65,257,33", "100,64,1", "97,1,37", "130,130,130",
-        "257,520,65", "1100,24,40", "2,4096,40", "1,1000,300"
+        "1,1,1",
+        "2,3,5",
+        "3,64,9",
+        "3,512,80",
+        "4,17,8",
+        "5,33,7",
+        "6,16,13",
+        "7,40,64",
+        "8,65,26",
+        "9,100,31",
+        "13,257,11",
+        "16,128,96",
+        "24,96,50",
+        "31,63,33",
+        "33,47,65",
+        "40,300,18",
+        "63,2,63",
+        "65,257,33",
+        "100,64,1",
+        "97,1,37",
+        "130,130,130",
+        "257,520,65",
+        "1100,24,40",
+        "2,4096,40",
+        "1,1000,300"
     })
     void linearAndItsGradientsAgreeWithTheReference(int m, int k, int n) {
         float[] x = fx.normal(m * k, 1);
@@ -84,18 +106,37 @@ public abstract class MatmulContract extends KernelContract {
             float[] x = fx.normal(m * 20, 1);
             float[] w = fx.normal(33 * 20, 0.3);
             float[] bias = fx.normal(33, 1);
-            double[] want = ReferenceMatmul.linear(
-                    m, 33, 20, Fixture.doubles(x), Fixture.doubles(w), Fixture.doubles(bias));
+            double[] want =
+                    ReferenceMatmul.linear(m, 33, 20, Fixture.doubles(x), Fixture.doubles(w), Fixture.doubles(bias));
             Tensor y = fx.poisoned(m, 33);
             ops().linear(fx.stream, fx.of(x, m, 20), fx.of(w, 33, 20), fx.of(bias, 33), act, y);
-            fx.assertClose(act.name(), Arrays.stream(want).map(v -> ReferenceElementwise.value(act, v)).toArray(), y, 2 * TOLERANCE);
+            fx.assertClose(
+                    act.name(),
+                    Arrays.stream(want)
+                            .map(v -> ReferenceElementwise.value(act, v))
+                            .toArray(),
+                    y,
+                    2 * TOLERANCE);
         }
     }
 
     @ParameterizedTest(name = "M={0} G={1} DO={2} DI={3}")
     @CsvSource({
-        "1,1,1,1", "3,128,4,4", "3,5,4,4", "5,3,4,4", "33,20,4,4", "200,65,4,4", "1030,32,4,4", "2,3,2,5", "3,4,16,16", "40,4,32,32",
-        "65,2,17,33", "300,4,64,64", "3,4,128,128", "70,3,8,8", "7,1,4,4"
+        "1,1,1,1",
+        "3,128,4,4",
+        "3,5,4,4",
+        "5,3,4,4",
+        "33,20,4,4",
+        "200,65,4,4",
+        "1030,32,4,4",
+        "2,3,2,5",
+        "3,4,16,16",
+        "40,4,32,32",
+        "65,2,17,33",
+        "300,4,64,64",
+        "3,4,128,128",
+        "70,3,8,8",
+        "7,1,4,4"
     })
     void headwiseAndItsGradientsAgreeWithTheReference(int m, int groups, int dimOut, int dimIn) {
         float[] x = fx.normal(m * groups * dimIn, 1);
@@ -113,7 +154,10 @@ public abstract class MatmulContract extends KernelContract {
         fx.assertClose("y", ReferenceMatmul.headwise(m, groups, dimOut, dimIn, x64, w64, null), y, TOLERANCE);
         ops().headwise(fx.stream, tx, tw, fx.of(bias, groups * dimOut), y);
         fx.assertClose(
-                "y with bias", ReferenceMatmul.headwise(m, groups, dimOut, dimIn, x64, w64, Fixture.doubles(bias)), y, TOLERANCE);
+                "y with bias",
+                ReferenceMatmul.headwise(m, groups, dimOut, dimIn, x64, w64, Fixture.doubles(bias)),
+                y,
+                TOLERANCE);
 
         double[] wantDx = ReferenceMatmul.headwiseBackwardInput(m, groups, dimOut, dimIn, dy64, w64);
         Tensor dx = fx.poisoned(m, groups * dimIn);

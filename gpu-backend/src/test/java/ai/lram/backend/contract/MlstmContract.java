@@ -37,8 +37,14 @@ public abstract class MlstmContract extends KernelContract {
     private ReferenceMlstm reference(MlstmRun run) {
         MlstmDims d = run.dims;
         ReferenceMlstm r = new ReferenceMlstm(
-                d.batch(), d.tokens(), d.heads(), d.dimQk(), d.dimHv(), run.spec.inputGate() == InputGate.EXPONENTIAL,
-                run.spec.normalize(), run.spec.eps());
+                d.batch(),
+                d.tokens(),
+                d.heads(),
+                d.dimQk(),
+                d.dimHv(),
+                run.spec.inputGate() == InputGate.EXPONENTIAL,
+                run.spec.normalize(),
+                run.spec.eps());
         r.q = Fixture.doubles(fx.read(run.q));
         r.k = Fixture.doubles(fx.read(run.k));
         r.v = Fixture.doubles(fx.read(run.v));
@@ -55,24 +61,44 @@ public abstract class MlstmContract extends KernelContract {
     private MlstmRun random(MlstmDims d, MlstmSpec spec, double gateScale) {
         int n = d.batch() * d.tokens() * d.heads();
         return new MlstmRun(
-                fx, d, spec, fx.normal(n * d.dimQk(), 1), fx.normal(n * d.dimQk(), 1), fx.normal(n * d.dimHv(), 1),
-                fx.normal(n, gateScale), fx.normal(n, gateScale));
+                fx,
+                d,
+                spec,
+                fx.normal(n * d.dimQk(), 1),
+                fx.normal(n * d.dimQk(), 1),
+                fx.normal(n * d.dimHv(), 1),
+                fx.normal(n, gateScale),
+                fx.normal(n, gateScale));
     }
 
     private MlstmState randomState(MlstmRun run, boolean withM) {
         MlstmDims d = run.dims;
         int n = d.batch() * d.heads();
         return run.state(
-                fx.normal(n * d.dimQk() * d.dimHv(), 1), fx.normal(n * d.dimQk(), 1), withM ? fx.normal(n, 1) : new float[n]);
+                fx.normal(n * d.dimQk() * d.dimHv(), 1),
+                fx.normal(n * d.dimQk(), 1),
+                withM ? fx.normal(n, 1) : new float[n]);
     }
 
     @ParameterizedTest(name = "{0} B={1} S={2} NH={3} DHQK={4} DHHV={5} chunk={6} initial={7} exact={8}")
     @CsvSource({
-        "exp,1,1,1,1,1,0,false,true", "exp,1,2,2,3,5,0,true,true", "exp,2,63,2,16,16,0,false,true", "exp,1,65,3,7,33,0,true,true",
-        "exp,2,257,1,16,32,0,true,true", "exp,1,257,2,64,64,50,true,true", "exp,1,70,4,33,20,13,false,true",
-        "exp,1,64,2,128,64,64,true,true", "exp,1,65,2,16,48,1,true,true", "exp,1,130,2,17,16,200,true,false",
-        "exp,2,63,2,16,16,20,false,false", "sig,2,65,2,16,24,0,true,true", "sig,1,257,1,40,8,30,false,true",
-        "sig,1,63,2,16,16,0,true,false", "raw,1,65,2,16,24,0,true,true", "raw,1,2,3,5,3,0,false,true", "raw,1,130,1,32,32,0,false,false"
+        "exp,1,1,1,1,1,0,false,true",
+        "exp,1,2,2,3,5,0,true,true",
+        "exp,2,63,2,16,16,0,false,true",
+        "exp,1,65,3,7,33,0,true,true",
+        "exp,2,257,1,16,32,0,true,true",
+        "exp,1,257,2,64,64,50,true,true",
+        "exp,1,70,4,33,20,13,false,true",
+        "exp,1,64,2,128,64,64,true,true",
+        "exp,1,65,2,16,48,1,true,true",
+        "exp,1,130,2,17,16,200,true,false",
+        "exp,2,63,2,16,16,20,false,false",
+        "sig,2,65,2,16,24,0,true,true",
+        "sig,1,257,1,40,8,30,false,true",
+        "sig,1,63,2,16,16,0,true,false",
+        "raw,1,65,2,16,24,0,true,true",
+        "raw,1,2,3,5,3,0,false,true",
+        "raw,1,130,1,32,32,0,false,false"
     })
     void agreesWithTheReference(
             String kind, int b, int s, int nh, int dq, int dv, int chunk, boolean withInitial, boolean exact) {
@@ -92,7 +118,10 @@ public abstract class MlstmContract extends KernelContract {
         float[] dh = fx.normal(b * s * nh * dv, 1);
         run.backward(dh);
         r.gradients(
-                Fixture.doubles(dh), Fixture.doubles(fx.read(run.dLast.matC())), Fixture.doubles(fx.read(run.dLast.vecN())), exact);
+                Fixture.doubles(dh),
+                Fixture.doubles(fx.read(run.dLast.matC())),
+                Fixture.doubles(fx.read(run.dLast.vecN())),
+                exact);
         double scale = 0.1 * Fixture.largest(r.gv);
         fx.assertClose("dq", r.gq, run.dq, SEQUENCE, scale);
         fx.assertClose("dk", r.gk, run.dk, SEQUENCE, scale);
@@ -179,8 +208,14 @@ public abstract class MlstmContract extends KernelContract {
         int from = 0;
         for (int n : new int[] {cut, 130 - cut}) {
             MlstmRun part = new MlstmRun(
-                    fx, new MlstmDims(1, n, 2, 16, 24), EXP, slice(run.q, from, n), slice(run.k, from, n), slice(run.v, from, n),
-                    slice(run.i, from, n), slice(run.f, from, n));
+                    fx,
+                    new MlstmDims(1, n, 2, 16, 24),
+                    EXP,
+                    slice(run.q, from, n),
+                    slice(run.k, from, n),
+                    slice(run.v, from, n),
+                    slice(run.i, from, n),
+                    slice(run.f, from, n));
             part.initial = middle;
             part.last = part.poisonedState();
             part.forward(false);
@@ -207,8 +242,14 @@ public abstract class MlstmContract extends KernelContract {
         for (int p = 0; p < 2; p++) {
             int n = bounds[p + 1] - bounds[p];
             parts[p] = new MlstmRun(
-                    fx, new MlstmDims(1, n, 2, 16, 24), spec, slice(run.q, bounds[p], n), slice(run.k, bounds[p], n),
-                    slice(run.v, bounds[p], n), slice(run.i, bounds[p], n), slice(run.f, bounds[p], n));
+                    fx,
+                    new MlstmDims(1, n, 2, 16, 24),
+                    spec,
+                    slice(run.q, bounds[p], n),
+                    slice(run.k, bounds[p], n),
+                    slice(run.v, bounds[p], n),
+                    slice(run.i, bounds[p], n),
+                    slice(run.f, bounds[p], n));
             parts[p].initial = middle;
             parts[p].last = parts[p].poisonedState();
             parts[p].forward(true);
@@ -262,8 +303,7 @@ public abstract class MlstmContract extends KernelContract {
             i[x] = (float) (60 * fx.random.nextDouble() - 30);
             f[x] = (float) (60 * fx.random.nextDouble() - 30);
         }
-        MlstmRun wide =
-                new MlstmRun(fx, d, run.spec, fx.read(run.q), fx.read(run.k), fx.read(run.v), i, f);
+        MlstmRun wide = new MlstmRun(fx, d, run.spec, fx.read(run.q), fx.read(run.k), fx.read(run.v), i, f);
         wide.forward(false);
         double[] want = reference(wide).step().h;
         double step = Fixture.error(fp32Step(wide), want);
@@ -333,7 +373,9 @@ public abstract class MlstmContract extends KernelContract {
         run.last = run.poisonedState();
         run.forward(true);
         run.backward(fx.normal(n * 16, 1));
-        for (Tensor t : new Tensor[] {run.h, run.last.matC(), run.last.vecN(), run.last.scaM(), run.dq, run.dk, run.dv, run.di, run.df}) {
+        for (Tensor t : new Tensor[] {
+            run.h, run.last.matC(), run.last.vecN(), run.last.scaM(), run.dq, run.dk, run.dv, run.di, run.df
+        }) {
             backend.requireFinite(fx.stream, kind, t);
         }
     }
@@ -344,7 +386,14 @@ public abstract class MlstmContract extends KernelContract {
         MlstmDims d = new MlstmDims(1, 70, 2, 8, 8);
         int n = 140;
         MlstmRun run = new MlstmRun(
-                fx, d, spec(kind, true, 0), new float[n * 8], new float[n * 8], new float[n * 8], new float[n], new float[n]);
+                fx,
+                d,
+                spec(kind, true, 0),
+                new float[n * 8],
+                new float[n * 8],
+                new float[n * 8],
+                new float[n],
+                new float[n]);
         run.forward(true);
         run.backward(fx.normal(n * 8, 1));
         for (Tensor t : new Tensor[] {run.h, run.dq, run.dk, run.dv, run.di, run.df}) {
@@ -398,14 +447,39 @@ public abstract class MlstmContract extends KernelContract {
         MlstmRun run = random(new MlstmDims(1, 9, 2, 4, 6), EXP, 1);
         MlstmDims longer = new MlstmDims(1, 10, 2, 4, 6);
         assertRefused(
-                () -> fx.ops.mlstm()
+                () -> fx.ops
+                        .mlstm()
                         .forward(
-                                fx.stream, longer, EXP, run.q, run.k, run.v, run.i, run.f, null, run.h, null, null, run.scratch),
+                                fx.stream,
+                                longer,
+                                EXP,
+                                run.q,
+                                run.k,
+                                run.v,
+                                run.i,
+                                run.f,
+                                null,
+                                run.h,
+                                null,
+                                null,
+                                run.scratch),
                 run.h);
         assertRefused(
-                () -> fx.ops.mlstm()
+                () -> fx.ops
+                        .mlstm()
                         .forward(
-                                fx.stream, run.dims, EXP, run.q, run.k, run.v, run.i, run.f, null, run.h, null, null,
+                                fx.stream,
+                                run.dims,
+                                EXP,
+                                run.q,
+                                run.k,
+                                run.v,
+                                run.i,
+                                run.f,
+                                null,
+                                run.h,
+                                null,
+                                null,
                                 fx.zeros(1)),
                 run.h);
     }
@@ -465,9 +539,24 @@ public abstract class MlstmContract extends KernelContract {
         Tensor gwf = fx.of(startW, heads, 3 * width);
         Tensor gbi = fx.of(startB, heads);
         Tensor gbf = fx.of(startB, heads);
-        fx.ops.mlstm()
+        fx.ops
+                .mlstm()
                 .gatesBackward(
-                        fx.stream, q, k, v, twi, twf, fx.of(di, rows, heads), fx.of(df, rows, heads), dq, dk, dv, gwi, gbi, gwf, gbf);
+                        fx.stream,
+                        q,
+                        k,
+                        v,
+                        twi,
+                        twf,
+                        fx.of(di, rows, heads),
+                        fx.of(df, rows, heads),
+                        dq,
+                        dk,
+                        dv,
+                        gwi,
+                        gbi,
+                        gwf,
+                        gbf);
         fx.assertClose("dq", dx[0], dq, TOLERANCE);
         fx.assertClose("dk", dx[1], dk, TOLERANCE);
         fx.assertClose("dv", dx[2], dv, TOLERANCE);

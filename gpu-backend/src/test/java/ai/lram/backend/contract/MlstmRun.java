@@ -53,7 +53,8 @@ public final class MlstmRun {
     public MlstmState state(float[] c, float[] n, float[] m) {
         int b = dims.batch();
         int nh = dims.heads();
-        return new MlstmState(fx.of(c, b, nh, dims.dimQk(), dims.dimHv()), fx.of(n, b, nh, dims.dimQk()), fx.of(m, b, nh));
+        return new MlstmState(
+                fx.of(c, b, nh, dims.dimQk(), dims.dimHv()), fx.of(n, b, nh, dims.dimQk()), fx.of(m, b, nh));
     }
 
     public MlstmState poisonedState() {
@@ -70,7 +71,10 @@ public final class MlstmRun {
 
     public void backward(float[] dh) {
         Tensor g = fx.of(dh, dims.batch(), dims.tokens(), dims.heads(), dims.dimHv());
-        fx.ops.mlstm()
-                .backward(fx.stream, dims, spec, q, k, v, i, f, initial, h, saved, g, dLast, dq, dk, dv, di, df, dInitial, scratch);
+        fx.ops
+                .mlstm()
+                .backward(
+                        fx.stream, dims, spec, q, k, v, i, f, initial, h, saved, g, dLast, dq, dk, dv, di, df, dInitial,
+                        scratch);
     }
 }

@@ -58,7 +58,8 @@ public abstract class OptimizerContract extends KernelContract {
             Tensor hyper = fx.of(new float[] {lr, b1, b2, eps, wd, c1, c2, maxNorm}, 8);
             Tensor norm = fx.of(new float[] {(float) squares}, 1);
             ops().adamW(fx.stream, hyper, norm, decay, p, fx.of(grad, n), m, v);
-            ReferenceOptimizer.adamW(lr, b1, b2, eps, decay ? wd : 0, c1, c2, clip, p64, Fixture.doubles(grad), m64, v64);
+            ReferenceOptimizer.adamW(
+                    lr, b1, b2, eps, decay ? wd : 0, c1, c2, clip, p64, Fixture.doubles(grad), m64, v64);
         }
         fx.assertClose("m", m64, m, TOLERANCE);
         fx.assertClose("v", v64, v, TOLERANCE);
@@ -75,7 +76,14 @@ public abstract class OptimizerContract extends KernelContract {
         ops().adamW(fx.stream, fx.of(new float[] {0.1f, 0, 0, 1e-8f, 0, 1, 1, 1}, 8), null, false, p, grad, m, v);
         assertEquals(100f, fx.read(m)[0]);
         ops().adamW(
-                fx.stream, fx.of(new float[] {0.1f, 0, 0, 1e-8f, 0, 1, 1, 1}, 8), fx.of(new float[] {10_000}, 1), false, q, grad, m, v);
+                        fx.stream,
+                        fx.of(new float[] {0.1f, 0, 0, 1e-8f, 0, 1, 1, 1}, 8),
+                        fx.of(new float[] {10_000}, 1),
+                        false,
+                        q,
+                        grad,
+                        m,
+                        v);
         assertEquals(1f, fx.read(m)[0], 1e-6f);
         assertArrayEquals(new float[] {0.9f}, fx.read(p), 1e-6f);
     }
@@ -86,7 +94,14 @@ public abstract class OptimizerContract extends KernelContract {
         float[] g = new float[20];
         g[3] = Float.NaN;
         ops().adamW(
-                fx.stream, fx.of(new float[] {0.1f, 0.9f, 0.9f, 1e-8f, 0, 1, 1, 0}, 8), null, true, p, fx.of(g, 20), fx.zeros(20), fx.zeros(20));
+                        fx.stream,
+                        fx.of(new float[] {0.1f, 0.9f, 0.9f, 1e-8f, 0, 1, 1, 0}, 8),
+                        null,
+                        true,
+                        p,
+                        fx.of(g, 20),
+                        fx.zeros(20),
+                        fx.zeros(20));
         float[] got = fx.read(p);
         for (int i = 0; i < 20; i++) {
             assertEquals(i == 3, Float.isNaN(got[i]));

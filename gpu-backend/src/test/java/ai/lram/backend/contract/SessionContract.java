@@ -29,8 +29,14 @@ public abstract class SessionContract extends KernelContract {
         int p = z.slots;
         int n = z.heads;
         MlstmSlots state = new MlstmSlots(
-                fx.poisoned(p, n, z.dimQk, z.dimHv), fx.poisoned(p, n, z.dimQk), fx.poisoned(p, n), fx.poisoned(p, n, z.ring, z.dimQk),
-                fx.poisoned(p, n, z.ring, z.dimHv), fx.poisoned(p, n, z.ring), fx.poisoned(p, n, z.ring), fx.ofInts(new int[p * n], p, n),
+                fx.poisoned(p, n, z.dimQk, z.dimHv),
+                fx.poisoned(p, n, z.dimQk),
+                fx.poisoned(p, n),
+                fx.poisoned(p, n, z.ring, z.dimQk),
+                fx.poisoned(p, n, z.ring, z.dimHv),
+                fx.poisoned(p, n, z.ring),
+                fx.poisoned(p, n, z.ring),
+                fx.ofInts(new int[p * n], p, n),
                 fx.ofInts(new int[p * n], p, n));
         for (int slot = 0; slot < p; slot++) {
             fx.ops.session().mlstmReset(fx.stream, state, slot);
@@ -103,10 +109,20 @@ public abstract class SessionContract extends KernelContract {
     }
 
     private void step(
-            MlstmSpec spec, FoldSchedule schedule, int layer, MlstmSlots state, Sizes z, int[] slots, int[] counts, History[] histories) {
+            MlstmSpec spec,
+            FoldSchedule schedule,
+            int layer,
+            MlstmSlots state,
+            Sizes z,
+            int[] slots,
+            int[] counts,
+            History[] histories) {
         int b = slots.length;
         float[][] in = {
-            nans(b * L * z.heads * z.dimQk), nans(b * L * z.heads * z.dimQk), nans(b * L * z.heads * z.dimHv), nans(b * L * z.heads),
+            nans(b * L * z.heads * z.dimQk),
+            nans(b * L * z.heads * z.dimQk),
+            nans(b * L * z.heads * z.dimHv),
+            nans(b * L * z.heads),
             nans(b * L * z.heads)
         };
         for (int row = 0; row < b; row++) {
@@ -121,11 +137,22 @@ public abstract class SessionContract extends KernelContract {
             }
         }
         Tensor h = fx.poisoned(b, L, z.heads, z.dimHv);
-        fx.ops.session()
+        fx.ops
+                .session()
                 .mlstmStep(
-                        fx.stream, spec, schedule, layer, state, fx.ofInts(slots, b), fx.ofInts(counts, b),
-                        fx.of(in[0], b, L, z.heads, z.dimQk), fx.of(in[1], b, L, z.heads, z.dimQk), fx.of(in[2], b, L, z.heads, z.dimHv),
-                        fx.of(in[3], b, L, z.heads), fx.of(in[4], b, L, z.heads), h);
+                        fx.stream,
+                        spec,
+                        schedule,
+                        layer,
+                        state,
+                        fx.ofInts(slots, b),
+                        fx.ofInts(counts, b),
+                        fx.of(in[0], b, L, z.heads, z.dimQk),
+                        fx.of(in[1], b, L, z.heads, z.dimQk),
+                        fx.of(in[2], b, L, z.heads, z.dimHv),
+                        fx.of(in[3], b, L, z.heads),
+                        fx.of(in[4], b, L, z.heads),
+                        h);
         float[] got = fx.read(h);
         int width = z.heads * z.dimHv;
         for (int row = 0; row < b; row++) {
@@ -156,8 +183,15 @@ public abstract class SessionContract extends KernelContract {
         for (int t = 0; t < n; t++) {
             System.arraycopy(history.answers.get(t), 0, got, t * z.heads * z.dimHv, z.heads * z.dimHv);
         }
-        ReferenceMlstm r =
-                new ReferenceMlstm(1, n, z.heads, z.dimQk, z.dimHv, spec.inputGate() == InputGate.EXPONENTIAL, spec.normalize(), spec.eps());
+        ReferenceMlstm r = new ReferenceMlstm(
+                1,
+                n,
+                z.heads,
+                z.dimQk,
+                z.dimHv,
+                spec.inputGate() == InputGate.EXPONENTIAL,
+                spec.normalize(),
+                spec.eps());
         r.q = Fixture.doubles(history.join(0));
         r.k = Fixture.doubles(history.join(1));
         r.v = Fixture.doubles(history.join(2));
@@ -165,15 +199,24 @@ public abstract class SessionContract extends KernelContract {
         r.f = Fixture.doubles(history.join(4));
         close("the fp64 step form", got, r.step().h);
         MlstmRun whole = new MlstmRun(
-                fx, new MlstmDims(1, n, z.heads, z.dimQk, z.dimHv), spec, history.join(0), history.join(1), history.join(2),
-                history.join(3), history.join(4));
+                fx,
+                new MlstmDims(1, n, z.heads, z.dimQk, z.dimHv),
+                spec,
+                history.join(0),
+                history.join(1),
+                history.join(2),
+                history.join(3),
+                history.join(4));
         whole.forward(false);
         close("MlstmOps.forward", got, Fixture.doubles(fx.read(whole.h)));
     }
 
     private void close(String what, float[] got, double[] want) {
         double e = Fixture.error(got, want);
-        assertTrue(e <= 1e-4, "session against " + what + ": " + e + " after " + got.length + " values; rerun with -Dlram.seed=" + fx.seed);
+        assertTrue(
+                e <= 1e-4,
+                "session against " + what + ": " + e + " after " + got.length + " values; rerun with -Dlram.seed="
+                        + fx.seed);
     }
 
     @Test
@@ -190,12 +233,22 @@ public abstract class SessionContract extends KernelContract {
                 k[L * n + 2] = Float.NaN;
             }
             Tensor h = fx.poisoned(3, L, 2, 8);
-            fx.ops.session()
+            fx.ops
+                    .session()
                     .mlstmStep(
-                            fx.stream, MlstmSpec.exponential(), schedule, 0, state, fx.ofInts(new int[] {2, 1, 0}, 3),
-                            fx.ofInts(new int[] {3, 3, 3}, 3), fx.of(q, 3, L, 2, 8), fx.of(k, 3, L, 2, 8),
-                            fx.of(fx.normal(3 * L * n, 1), 3, L, 2, 8), fx.of(fx.normal(3 * L * 2, 1), 3, L, 2),
-                            fx.of(fx.normal(3 * L * 2, 1), 3, L, 2), h);
+                            fx.stream,
+                            MlstmSpec.exponential(),
+                            schedule,
+                            0,
+                            state,
+                            fx.ofInts(new int[] {2, 1, 0}, 3),
+                            fx.ofInts(new int[] {3, 3, 3}, 3),
+                            fx.of(q, 3, L, 2, 8),
+                            fx.of(k, 3, L, 2, 8),
+                            fx.of(fx.normal(3 * L * n, 1), 3, L, 2, 8),
+                            fx.of(fx.normal(3 * L * 2, 1), 3, L, 2),
+                            fx.of(fx.normal(3 * L * 2, 1), 3, L, 2),
+                            h);
             float[] got = fx.read(h);
             boolean seen = false;
             for (int x = 0; x < got.length; x++) {
@@ -223,18 +276,46 @@ public abstract class SessionContract extends KernelContract {
         int[][] bad = {{0, 0, 3, 3}, {0, 2, 3, 3}, {0, 1, 3, 4}, {-1, 1, 3, 3}, {0, 1, -1, 3}};
         for (int[] c : bad) {
             assertRefused(
-                    () -> fx.ops.session()
+                    () -> fx.ops
+                            .session()
                             .mlstmStep(
-                                    fx.stream, MlstmSpec.exponential(), schedule, 0, state, fx.ofInts(new int[] {c[0], c[1]}, 2),
-                                    fx.ofInts(new int[] {c[2], c[3]}, 2), qk, qk, qk, g, g, h),
-                    h, state.ringK(), state.matC());
+                                    fx.stream,
+                                    MlstmSpec.exponential(),
+                                    schedule,
+                                    0,
+                                    state,
+                                    fx.ofInts(new int[] {c[0], c[1]}, 2),
+                                    fx.ofInts(new int[] {c[2], c[3]}, 2),
+                                    qk,
+                                    qk,
+                                    qk,
+                                    g,
+                                    g,
+                                    h),
+                    h,
+                    state.ringK(),
+                    state.matC());
         }
         assertRefused(
-                () -> fx.ops.session()
+                () -> fx.ops
+                        .session()
                         .mlstmStep(
-                                fx.stream, MlstmSpec.exponential(), new FoldSchedule(7, 6, 1), 0, state, fx.ofInts(new int[] {0, 1}, 2),
-                                fx.ofInts(new int[] {3, 3}, 2), qk, qk, qk, g, g, h),
-                h, state.ringK(), state.matC());
+                                fx.stream,
+                                MlstmSpec.exponential(),
+                                new FoldSchedule(7, 6, 1),
+                                0,
+                                state,
+                                fx.ofInts(new int[] {0, 1}, 2),
+                                fx.ofInts(new int[] {3, 3}, 2),
+                                qk,
+                                qk,
+                                qk,
+                                g,
+                                g,
+                                h),
+                h,
+                state.ringK(),
+                state.matC());
         assertRefused(() -> fx.ops.session().mlstmReset(fx.stream, state, 2), state.matC());
     }
 
@@ -263,13 +344,22 @@ public abstract class SessionContract extends KernelContract {
                 }
             }
             Tensor y = fx.poisoned(3, L, channels);
-            fx.ops.session()
+            fx.ops
+                    .session()
                     .causalConv1dStep(
-                            fx.stream, fx.ofInts(slots, 3), fx.ofInts(counts, 3), fx.of(x, 3, L, channels), w, bias, history, y);
+                            fx.stream,
+                            fx.ofInts(slots, 3),
+                            fx.ofInts(counts, 3),
+                            fx.of(x, 3, L, channels),
+                            w,
+                            bias,
+                            history,
+                            y);
             float[] got = fx.read(y);
             for (int b = 0; b < 3; b++) {
                 for (int t = L - counts[b]; t < L; t++) {
-                    outputs.get(slots[b]).add(Arrays.copyOfRange(got, (b * L + t) * channels, (b * L + t + 1) * channels));
+                    outputs.get(slots[b])
+                            .add(Arrays.copyOfRange(got, (b * L + t) * channels, (b * L + t + 1) * channels));
                 }
             }
         }
@@ -285,11 +375,15 @@ public abstract class SessionContract extends KernelContract {
                     got[t * channels + c] = outputs.get(s).get(t)[c];
                     for (int j = 0; j < taps; j++) {
                         int u = t + j - taps + 1;
-                        want[t * channels + c] += u < 0 ? 0 : (double) fw[c * taps + j] * inputs.get(s).get(u)[c];
+                        want[t * channels + c] += u < 0
+                                ? 0
+                                : (double) fw[c * taps + j] * inputs.get(s).get(u)[c];
                     }
                 }
             }
-            assertTrue(n == 0 || Fixture.error(got, want) <= TOLERANCE, "session " + s + "; rerun with -Dlram.seed=" + fx.seed);
+            assertTrue(
+                    n == 0 || Fixture.error(got, want) <= TOLERANCE,
+                    "session " + s + "; rerun with -Dlram.seed=" + fx.seed);
         }
     }
 
@@ -322,10 +416,21 @@ public abstract class SessionContract extends KernelContract {
                 }
             }
             Tensor y = fx.poisoned(2, L, width);
-            fx.ops.session()
+            fx.ops
+                    .session()
                     .slstmStep(
-                            fx.stream, heads, fx.ofInts(slots, 2), fx.ofInts(counts, 2), fx.of(x[0], 2, L, width),
-                            fx.of(x[1], 2, L, width), fx.of(x[2], 2, L, width), fx.of(x[3], 2, L, width), r, bias, state, y);
+                            fx.stream,
+                            heads,
+                            fx.ofInts(slots, 2),
+                            fx.ofInts(counts, 2),
+                            fx.of(x[0], 2, L, width),
+                            fx.of(x[1], 2, L, width),
+                            fx.of(x[2], 2, L, width),
+                            fx.of(x[3], 2, L, width),
+                            r,
+                            bias,
+                            state,
+                            y);
             float[] got = fx.read(y);
             for (int b = 0; b < 2; b++) {
                 for (int t = L - counts[b]; t < L; t++) {
@@ -349,7 +454,8 @@ public abstract class SessionContract extends KernelContract {
             ref.r = Fixture.doubles(fx.read(r));
             ref.bias = Fixture.doubles(fx.read(bias));
             assertTrue(
-                    Fixture.error(got, ref.forward().y) <= 2e-6, "session " + s + "; rerun with -Dlram.seed=" + fx.seed);
+                    Fixture.error(got, ref.forward().y) <= 2e-6,
+                    "session " + s + "; rerun with -Dlram.seed=" + fx.seed);
             float[] last = new float[4 * width];
             System.arraycopy(fx.read(state), s * 4 * width, last, 0, 4 * width);
             assertTrue(Fixture.error(last, ref.last) <= 2e-6, "state " + s + "; rerun with -Dlram.seed=" + fx.seed);

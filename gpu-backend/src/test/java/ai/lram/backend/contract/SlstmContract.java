@@ -79,8 +79,13 @@ public abstract class SlstmContract extends KernelContract {
 
     @ParameterizedTest(name = "B={0} S={1} NH={2} DH={3} initial={4} dLast={5}")
     @CsvSource({
-        "1,1,1,1,false,false", "3,2,2,5,true,true", "8,63,2,16,false,true", "9,65,4,33,true,false", "17,20,1,64,true,true",
-        "2,257,2,8,false,false", "4,12,2,40,true,true"
+        "1,1,1,1,false,false",
+        "3,2,2,5,true,true",
+        "8,63,2,16,false,true",
+        "9,65,4,33,true,false",
+        "17,20,1,64,true,true",
+        "2,257,2,8,false,false",
+        "4,12,2,40,true,true"
     })
     void agreesWithTheReference(int batch, int tokens, int heads, int headDim, boolean withInitial, boolean withTail) {
         problem(batch, tokens, heads, headDim, 1, withInitial);
@@ -96,10 +101,25 @@ public abstract class SlstmContract extends KernelContract {
         Tensor dr = fx.of(startR, nh, dh, 4, dh);
         Tensor dbias = fx.of(startB, 4, h);
         Tensor dInitial = fx.poisoned(4, b, h);
-        fx.ops.slstm()
+        fx.ops
+                .slstm()
                 .backward(
-                        fx.stream, nh, r, initial, y, saved, fx.of(dy, b, s, h), tail == null ? null : fx.of(tail, 4, b, h), dx[0], dx[1],
-                        dx[2], dx[3], dInitial, dr, dbias, scratch);
+                        fx.stream,
+                        nh,
+                        r,
+                        initial,
+                        y,
+                        saved,
+                        fx.of(dy, b, s, h),
+                        tail == null ? null : fx.of(tail, 4, b, h),
+                        dx[0],
+                        dx[1],
+                        dx[2],
+                        dx[3],
+                        dInitial,
+                        dr,
+                        dbias,
+                        scratch);
         ref.gradients(Fixture.doubles(dy), tail == null ? null : Fixture.doubles(tail));
         double scale = 0;
         for (int g = 0; g < 4; g++) {
@@ -141,7 +161,9 @@ public abstract class SlstmContract extends KernelContract {
             for (int u = 0; u < plane; u++) {
                 double unit = Math.exp(ref.last[3 * plane + u] - base[3 * plane + u]);
                 sum += dLast[u] * ref.last[u]
-                        + unit * (dLast[plane + u] * ref.last[plane + u] + dLast[2 * plane + u] * ref.last[2 * plane + u]);
+                        + unit
+                                * (dLast[plane + u] * ref.last[plane + u]
+                                        + dLast[2 * plane + u] * ref.last[2 * plane + u]);
             }
             return sum;
         };
@@ -205,9 +227,17 @@ public abstract class SlstmContract extends KernelContract {
         problem(2, 5, 2, 4, 1, false);
         Tensor shorter = fx.zeros(2, 4, 8);
         assertRefused(
-                () -> fx.ops.slstm().forward(fx.stream, nh, shorter, x[1], x[2], x[3], r, bias, null, y, last, saved, scratch), y, last);
+                () -> fx.ops
+                        .slstm()
+                        .forward(fx.stream, nh, shorter, x[1], x[2], x[3], r, bias, null, y, last, saved, scratch),
+                y,
+                last);
         assertRefused(
-                () -> fx.ops.slstm().forward(fx.stream, nh, x[0], x[1], x[2], x[3], r, bias, null, y, last, saved, fx.zeros(1)), y, last);
+                () -> fx.ops
+                        .slstm()
+                        .forward(fx.stream, nh, x[0], x[1], x[2], x[3], r, bias, null, y, last, saved, fx.zeros(1)),
+                y,
+                last);
     }
 
     @Test

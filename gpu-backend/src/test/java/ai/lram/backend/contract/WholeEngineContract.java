@@ -76,16 +76,23 @@ public abstract class WholeEngineContract {
             for (int i = 0; i < arguments.size(); i++) {
                 Argument a = arguments.get(i);
                 if (a.role() != Role.FREE_INPUT && a.role() != Role.FREE_OUTPUT) {
-                    boolean roomy = a.role() == Role.SCRATCH || a.role() == Role.ROOMY_INPUT || a.role() == Role.ROOMY_OUTPUT;
+                    boolean roomy =
+                            a.role() == Role.SCRATCH || a.role() == Role.ROOMY_INPUT || a.role() == Role.ROOMY_OUTPUT;
                     int[] shape = a.shape().clone();
                     shape[shape.length - 1] += roomy ? -1 : 1;
                     if (shape[shape.length - 1] >= 0) {
-                        assertRefused(backend, arena, kernel, i, new Argument(a.name(), a.role(), a.dtype(), a.fill(), shape));
+                        assertRefused(
+                                backend,
+                                arena,
+                                kernel,
+                                i,
+                                new Argument(a.name(), a.role(), a.dtype(), a.fill(), shape));
                     }
                 }
                 if (a.role() != Role.SCRATCH) {
                     DType other = a.dtype() == DType.F32 ? DType.I32 : DType.F32;
-                    assertRefused(backend, arena, kernel, i, new Argument(a.name(), a.role(), other, Fill.ZERO, a.shape()));
+                    assertRefused(
+                            backend, arena, kernel, i, new Argument(a.name(), a.role(), other, Fill.ZERO, a.shape()));
                 }
             }
         }
@@ -97,11 +104,16 @@ public abstract class WholeEngineContract {
         byte[][] before = outputs(backend, kernel, tensors);
         String what = kernel + " with " + wrong.name() + " as " + tensors[index];
         assertThrows(
-                ShapeMismatchException.class, () -> kernel.call().run(backend.ops(), backend.stream(), tensors), () -> what);
+                ShapeMismatchException.class,
+                () -> kernel.call().run(backend.ops(), backend.stream(), tensors),
+                () -> what);
         backend.stream().synchronize();
         byte[][] after = outputs(backend, kernel, tensors);
         for (int i = 0; i < before.length; i++) {
-            assertArrayEquals(before[i], after[i], what + " wrote " + kernel.arguments().get(i).name());
+            assertArrayEquals(
+                    before[i],
+                    after[i],
+                    what + " wrote " + kernel.arguments().get(i).name());
         }
     }
 
@@ -148,7 +160,8 @@ public abstract class WholeEngineContract {
                     case F32 -> m.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) value);
                     case I32 -> m.setAtIndex(ValueLayout.JAVA_INT, i, (int) value);
                     case U8, I8 -> m.set(ValueLayout.JAVA_BYTE, i, (byte) value);
-                    case BF16 -> m.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) (Float.floatToIntBits((float) value) >>> 16));
+                    case BF16 ->
+                        m.setAtIndex(ValueLayout.JAVA_SHORT, i, (short) (Float.floatToIntBits((float) value) >>> 16));
                 }
             }
             backend.upload(backend.stream(), t, m);

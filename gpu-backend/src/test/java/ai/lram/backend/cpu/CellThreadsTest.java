@@ -29,8 +29,14 @@ class CellThreadsTest {
         try (CpuBackend backend = new CpuBackend(BackendOptions.threads(threads));
                 Fixture fx = new Fixture(backend)) {
             MlstmRun run = new MlstmRun(
-                    fx, new MlstmDims(3, 90, 4, 32, 48), MlstmSpec.exponential(), draw(r, n * 32), draw(r, n * 32), draw(r, n * 48),
-                    draw(r, n), draw(r, n));
+                    fx,
+                    new MlstmDims(3, 90, 4, 32, 48),
+                    MlstmSpec.exponential(),
+                    draw(r, n * 32),
+                    draw(r, n * 32),
+                    draw(r, n * 48),
+                    draw(r, n),
+                    draw(r, n));
             run.last = run.poisonedState();
             run.forward(true).backward(draw(r, n * 48));
             List<float[]> all = new ArrayList<>();
@@ -64,11 +70,33 @@ class CellThreadsTest {
             Tensor dr = fx.zeros(nh, dh, 4, dh);
             Tensor dbias = fx.zeros(4, h);
             fx.ops.slstm().forward(fx.stream, nh, x[0], x[1], x[2], x[3], weights, bias, null, y, null, saved, scratch);
-            fx.ops.slstm()
+            fx.ops
+                    .slstm()
                     .backward(
-                            fx.stream, nh, weights, null, y, saved, fx.of(draw(r, b * s * h), b, s, h), null, dx[0], dx[1], dx[2], dx[3],
-                            null, dr, dbias, scratch);
-            return List.of(fx.read(y), fx.read(dx[0]), fx.read(dx[1]), fx.read(dx[2]), fx.read(dx[3]), fx.read(dr), fx.read(dbias));
+                            fx.stream,
+                            nh,
+                            weights,
+                            null,
+                            y,
+                            saved,
+                            fx.of(draw(r, b * s * h), b, s, h),
+                            null,
+                            dx[0],
+                            dx[1],
+                            dx[2],
+                            dx[3],
+                            null,
+                            dr,
+                            dbias,
+                            scratch);
+            return List.of(
+                    fx.read(y),
+                    fx.read(dx[0]),
+                    fx.read(dx[1]),
+                    fx.read(dx[2]),
+                    fx.read(dx[3]),
+                    fx.read(dr),
+                    fx.read(dbias));
         }
     }
 

@@ -72,13 +72,13 @@ class CpuArenaTest {
         assertThrows(ArenaClosedException.class, () -> model.f32(1));
         assertThrows(ArenaClosedException.class, () -> session.child("step"));
         assertThrows(ArenaClosedException.class, () -> t.get(0));
-        assertThrows(ArenaClosedException.class, () -> backend.ops().elementwise().fill(backend.stream(), 1, t));
+        assertThrows(
+                ArenaClosedException.class, () -> backend.ops().elementwise().fill(backend.stream(), 1, t));
     }
 
     @Test
     void absurdSizesAreRefusedAndNothingIsAllocated() {
-        DeviceOutOfMemoryException e =
-                assertThrows(DeviceOutOfMemoryException.class, () -> root.f32(1 << 30, 1 << 12));
+        DeviceOutOfMemoryException e = assertThrows(DeviceOutOfMemoryException.class, () -> root.f32(1 << 30, 1 << 12));
         assertEquals(BackendException.Severity.DEGRADE, e.severity());
         assertThrows(ShapeMismatchException.class, () -> root.f32(1 << 30, 1 << 30, 1 << 30));
         assertThrows(ShapeMismatchException.class, () -> root.f32(3, -1));
@@ -92,12 +92,11 @@ class CpuArenaTest {
         backend.requireFinite(backend.stream(), "weights", t);
         for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
             t.set(99, bad);
-            NonFiniteException e = assertThrows(
-                    NonFiniteException.class, () -> backend.requireFinite(backend.stream(), "weights", t));
+            NonFiniteException e =
+                    assertThrows(NonFiniteException.class, () -> backend.requireFinite(backend.stream(), "weights", t));
             assertTrue(e.getMessage().startsWith("weights") && e.getMessage().contains("99"), e.getMessage());
         }
-        assertThrows(
-                ShapeMismatchException.class, () -> backend.requireFinite(backend.stream(), "ids", root.i32(3)));
+        assertThrows(ShapeMismatchException.class, () -> backend.requireFinite(backend.stream(), "ids", root.i32(3)));
     }
 
     @Test

@@ -27,8 +27,11 @@ class CpuElementwiseTest extends ElementwiseContract {
             try (Backend b = new CpuBackend(BackendOptions.threads(threads));
                     Fixture f = new Fixture(b)) {
                 Tensor t = f.of(x, rows, width);
-                Tensor[] out = {f.poisoned(rows * width), f.poisoned(rows * width), f.poisoned(rows * width), f.zeros(width)};
-                f.ops.elementwise().skipGateBackward(f.stream, t, f.of(skip, width), t, t, t, out[0], out[3], out[1], out[2]);
+                Tensor[] out = {
+                    f.poisoned(rows * width), f.poisoned(rows * width), f.poisoned(rows * width), f.zeros(width)
+                };
+                f.ops.elementwise()
+                        .skipGateBackward(f.stream, t, f.of(skip, width), t, t, t, out[0], out[3], out[1], out[2]);
                 f.ops.elementwise().gate(f.stream, Activation.GELU, t, t, out[0]);
                 float[][] got = {f.read(out[0]), f.read(out[1]), f.read(out[2]), f.read(out[3])};
                 if (first == null) {

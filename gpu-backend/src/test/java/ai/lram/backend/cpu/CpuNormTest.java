@@ -30,7 +30,14 @@ class CpuNormTest extends NormContract {
                     Fixture f = new Fixture(b)) {
                 Tensor t = f.of(x, rows, width);
                 Tensor tw = f.of(w, width);
-                Tensor[] out = {f.poisoned(rows, width), f.poisoned(rows), f.poisoned(rows), f.poisoned(rows, width), f.zeros(width), f.zeros(width)};
+                Tensor[] out = {
+                    f.poisoned(rows, width),
+                    f.poisoned(rows),
+                    f.poisoned(rows),
+                    f.poisoned(rows, width),
+                    f.zeros(width),
+                    f.zeros(width)
+                };
                 f.ops.norm().forward(f.stream, spec, t, tw, tw, out[0], out[1], out[2]);
                 f.ops.norm().backward(f.stream, spec, out[0], t, tw, out[1], out[2], out[3], out[4], out[5]);
                 float[][] got = new float[out.length][];

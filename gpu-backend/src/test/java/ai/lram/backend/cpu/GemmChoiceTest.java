@@ -61,7 +61,11 @@ class GemmChoiceTest {
                         Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                         "--add-modules=jdk.incubator.vector",
                         "-cp",
-                        String.join(File.pathSeparator, placeOf(ControlStep.class), placeOf(CpuBackend.class), placeOf(Logger.class)),
+                        String.join(
+                                File.pathSeparator,
+                                placeOf(ControlStep.class),
+                                placeOf(CpuBackend.class),
+                                placeOf(Logger.class)),
                         ControlStep.class.getName())
                 .redirectErrorStream(true)
                 .start();
@@ -71,6 +75,7 @@ class GemmChoiceTest {
     }
 
     private static String placeOf(Class<?> c) throws URISyntaxException {
-        return Path.of(c.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
+        return Path.of(c.getProtectionDomain().getCodeSource().getLocation().toURI())
+                .toString();
     }
 }

@@ -70,7 +70,8 @@ class KernelAllocationTest {
             Tensor x = rows(m, 70);
             Tensor y = fx.zeros(m, 67);
             assertAllocatesNothing(
-                    "linear of " + m + " rows", () -> fx.ops.matmul().linear(fx.stream, x, w, bias, Activation.GELU, y));
+                    "linear of " + m + " rows",
+                    () -> fx.ops.matmul().linear(fx.stream, x, w, bias, Activation.GELU, y));
         }
     }
 
@@ -92,7 +93,8 @@ class KernelAllocationTest {
         NormSpec layer = new NormSpec(1, 1e-5f, true, true);
         NormSpec heads = new NormSpec(4, 1e-5f, true, false);
         assertAllocatesNothing("layer norm", () -> fx.ops.norm().forward(fx.stream, layer, x, w, w, y, null, null));
-        assertAllocatesNothing("multi-head norm", () -> fx.ops.norm().forward(fx.stream, heads, x, w, null, y, null, null));
+        assertAllocatesNothing(
+                "multi-head norm", () -> fx.ops.norm().forward(fx.stream, heads, x, w, null, y, null, null));
     }
 
     @Test
@@ -102,7 +104,8 @@ class KernelAllocationTest {
         Tensor y = fx.zeros(3, 70);
         Tensor skip = fx.zeros(70);
         for (Activation act : Activation.values()) {
-            assertAllocatesNothing(act + " activation", () -> fx.ops.elementwise().activation(fx.stream, act, x, y));
+            assertAllocatesNothing(
+                    act + " activation", () -> fx.ops.elementwise().activation(fx.stream, act, x, y));
             assertAllocatesNothing(act + " gate", () -> fx.ops.elementwise().gate(fx.stream, act, x, u, y));
         }
         assertAllocatesNothing("add", () -> fx.ops.elementwise().add(fx.stream, x, u, y));

@@ -49,8 +49,15 @@ class SessionAllocationTest {
                 Fixture fx = new Fixture(backend)) {
             FoldSchedule schedule = new FoldSchedule(12, 6, 2);
             MlstmSlots state = new MlstmSlots(
-                    fx.zeros(2, 2, 16, 64), fx.zeros(2, 2, 16), fx.zeros(2, 2), fx.zeros(2, 2, 12, 16), fx.zeros(2, 2, 12, 64),
-                    fx.zeros(2, 2, 12), fx.zeros(2, 2, 12), fx.ofInts(new int[4], 2, 2), fx.ofInts(new int[4], 2, 2));
+                    fx.zeros(2, 2, 16, 64),
+                    fx.zeros(2, 2, 16),
+                    fx.zeros(2, 2),
+                    fx.zeros(2, 2, 12, 16),
+                    fx.zeros(2, 2, 12, 64),
+                    fx.zeros(2, 2, 12),
+                    fx.zeros(2, 2, 12),
+                    fx.ofInts(new int[4], 2, 2),
+                    fx.ofInts(new int[4], 2, 2));
             Tensor slots = fx.ofInts(new int[] {1}, 1);
             Tensor counts = fx.ofInts(new int[] {3}, 1);
             Tensor q = fx.of(fx.normal(3 * 32, 1), 1, 3, 2, 16);
@@ -58,9 +65,9 @@ class SessionAllocationTest {
             Tensor g = fx.of(fx.normal(6, 1), 1, 3, 2);
             Tensor h = fx.zeros(1, 3, 2, 64);
             MlstmSpec spec = MlstmSpec.exponential();
-            assertAllocatesNothing(
-                    "mlstmStep",
-                    () -> fx.ops.session().mlstmStep(fx.stream, spec, schedule, 0, state, slots, counts, q, q, v, g, g, h));
+            assertAllocatesNothing("mlstmStep", () -> fx.ops
+                    .session()
+                    .mlstmStep(fx.stream, spec, schedule, 0, state, slots, counts, q, q, v, g, g, h));
         }
     }
 
@@ -93,7 +100,8 @@ class SessionAllocationTest {
             Tensor state = fx.zeros(2, 4, 32);
             Tensor y = fx.zeros(1, 3, 32);
             assertAllocatesNothing(
-                    "slstmStep", () -> fx.ops.session().slstmStep(fx.stream, 2, slots, counts, x, x, x, x, r, bias, state, y));
+                    "slstmStep",
+                    () -> fx.ops.session().slstmStep(fx.stream, 2, slots, counts, x, x, x, x, r, bias, state, y));
         }
     }
 

@@ -45,7 +45,8 @@ class VectorMathTest {
         double worst = 0;
         for (int i = 0; i < x.length; i++) {
             double want = exact.applyAsDouble(x[i]);
-            worst = Math.max(worst, Math.abs(y[i] - want) / Math.max(Math.ulp((float) want), Float.MIN_NORMAL * 0x1p-23));
+            worst = Math.max(
+                    worst, Math.abs(y[i] - want) / Math.max(Math.ulp((float) want), Float.MIN_NORMAL * 0x1p-23));
         }
         return worst;
     }
@@ -130,7 +131,12 @@ class VectorMathTest {
 
     @Test
     void everyNanStaysNan() {
-        float[] nans = {Float.NaN, Float.intBitsToFloat(0x7FC01234), Float.intBitsToFloat(0xFFC00001), Float.intBitsToFloat(0x7F800001)};
+        float[] nans = {
+            Float.NaN,
+            Float.intBitsToFloat(0x7FC01234),
+            Float.intBitsToFloat(0xFFC00001),
+            Float.intBitsToFloat(0x7F800001)
+        };
         for (float x : nans) {
             assertTrue(Float.isNaN(apply(VectorMath::exp, x)[0]));
             assertTrue(Float.isNaN(apply(VectorMath::sigmoid, x)[0]));

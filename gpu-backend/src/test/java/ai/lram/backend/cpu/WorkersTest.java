@@ -66,11 +66,15 @@ class WorkersTest {
         try (Workers w = new Workers(threads)) {
             IllegalStateException thrown = new IllegalStateException("provoked");
             for (int round = 0; round < 20; round++) {
-                assertSame(thrown, assertThrows(IllegalStateException.class, () -> w.forRange(1000, 1, (from, to) -> {
-                    if (from <= bad && bad < to) {
-                        throw thrown;
-                    }
-                })));
+                assertSame(
+                        thrown,
+                        assertThrows(
+                                IllegalStateException.class,
+                                () -> w.forRange(1000, 1, (from, to) -> {
+                                    if (from <= bad && bad < to) {
+                                        throw thrown;
+                                    }
+                                })));
                 AtomicInteger sum = new AtomicInteger();
                 w.forRange(100, 1, (from, to) -> sum.addAndGet(to - from));
                 assertEquals(100, sum.get());
@@ -81,9 +85,11 @@ class WorkersTest {
     @Test
     void anErrorReachesTheCaller() {
         try (Workers w = new Workers(2)) {
-            assertThrows(AssertionError.class, () -> w.forRange(10, 1, (from, to) -> {
-                throw new AssertionError("provoked");
-            }));
+            assertThrows(
+                    AssertionError.class,
+                    () -> w.forRange(10, 1, (from, to) -> {
+                        throw new AssertionError("provoked");
+                    }));
         }
     }
 

@@ -58,8 +58,9 @@ class CudaSourcesCompileTest {
                 "-o",
                 output.toString());
         Stream<String> devices = DEVICES.stream().map(d -> "-gencode=arch=compute_" + d + ",code=sm_" + d);
-        List<String> command =
-                Stream.of(fixed, devices, Stream.of(source.toString())).flatMap(s -> s).toList();
+        List<String> command = Stream.of(fixed, devices, Stream.of(source.toString()))
+                .flatMap(s -> s)
+                .toList();
         Process process = new ProcessBuilder(command)
                 .redirectErrorStream(true)
                 .redirectOutput(log.toFile())

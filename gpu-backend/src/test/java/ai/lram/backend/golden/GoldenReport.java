@@ -35,8 +35,14 @@ public final class GoldenReport implements AutoCloseable {
         double error = error(got, golden.f32(tensor));
         double floor = golden.f32err(tensor);
         String row = String.format(
-                Locale.ROOT, "{\"subject\":\"%s\",\"file\":\"%s\",\"tensor\":\"%s\",\"error\":%s,\"floor\":%s,\"tolerance\":%.3e}",
-                subject, golden.file().getFileName(), tensor, number(error), number(floor), tolerance);
+                Locale.ROOT,
+                "{\"subject\":\"%s\",\"file\":\"%s\",\"tensor\":\"%s\",\"error\":%s,\"floor\":%s,\"tolerance\":%.3e}",
+                subject,
+                golden.file().getFileName(),
+                tensor,
+                number(error),
+                number(floor),
+                tolerance);
         append(row);
         rows++;
         if (!(error <= tolerance)) {
@@ -71,7 +77,8 @@ public final class GoldenReport implements AutoCloseable {
             if (file.getParent() != null) {
                 Files.createDirectories(file.getParent());
             }
-            Files.writeString(file, row + "\n", StandardCharsets.UTF_8, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+            Files.writeString(
+                    file, row + "\n", StandardCharsets.UTF_8, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
         } catch (IOException e) {
             throw new UncheckedIOException("golden report " + file, e);
         }

@@ -24,7 +24,8 @@ public abstract class MlstmGolden {
         try (Backend backend = openBackend();
                 Fixture fx = new Fixture(backend);
                 GoldenReport report = new GoldenReport(file, backend.name())) {
-            for (String variant : new String[] {"exp", "exp_init", "sig_norm", "sig_norm_init", "sig_raw", "sig_raw_init"}) {
+            for (String variant :
+                    new String[] {"exp", "exp_init", "sig_norm", "sig_norm_init", "sig_raw", "sig_raw_init"}) {
                 if (file.has(variant + "_h")) {
                     for (boolean exact : new boolean[] {true, false}) {
                         for (int chunk : new int[] {0, 24}) {
@@ -36,7 +37,8 @@ public abstract class MlstmGolden {
         }
     }
 
-    private static void run(Fixture fx, Safetensors file, GoldenReport report, String variant, boolean exact, int chunk) {
+    private static void run(
+            Fixture fx, Safetensors file, GoldenReport report, String variant, boolean exact, int chunk) {
         int[] keys = file.shape("k");
         int[] values = file.shape("v");
         MlstmDims dims = new MlstmDims(keys[0], keys[2], keys[1], keys[3], values[3]);
@@ -44,11 +46,19 @@ public abstract class MlstmGolden {
         float eps = file.metadata("eps") == null ? 1e-6f : Float.parseFloat(file.metadata("eps"));
         MlstmSpec spec = new MlstmSpec(gate, !variant.startsWith("sig_raw"), eps, exact, chunk);
         MlstmRun run = new MlstmRun(
-                fx, dims, spec, tokenMajor(file, "q", dims), tokenMajor(file, "k", dims), tokenMajor(file, "v", dims),
-                tokenMajor(file, "i", dims), tokenMajor(file, "f", dims));
+                fx,
+                dims,
+                spec,
+                tokenMajor(file, "q", dims),
+                tokenMajor(file, "k", dims),
+                tokenMajor(file, "v", dims),
+                tokenMajor(file, "i", dims),
+                tokenMajor(file, "f", dims));
         boolean init = variant.endsWith("_init");
         if (init) {
-            float[] m = file.has("m0") && gate == InputGate.EXPONENTIAL ? file.f32("m0") : new float[dims.batch() * dims.heads()];
+            float[] m = file.has("m0") && gate == InputGate.EXPONENTIAL
+                    ? file.f32("m0")
+                    : new float[dims.batch() * dims.heads()];
             run.initial = run.state(file.f32("C0"), file.f32("n0"), m);
             run.dInitial = run.poisonedState();
         }
@@ -62,7 +72,9 @@ public abstract class MlstmGolden {
         String tail = "_cb_dClast";
         if (!exact && file.has(variant + "_dq" + tail)) {
             run.dLast = run.state(
-                    file.f32("dClast"), new float[dims.batch() * dims.heads() * dims.dimQk()], new float[dims.batch() * dims.heads()]);
+                    file.f32("dClast"),
+                    new float[dims.batch() * dims.heads() * dims.dimQk()],
+                    new float[dims.batch() * dims.heads()]);
             gradients(run, report, file, variant, tail, spec);
         }
     }

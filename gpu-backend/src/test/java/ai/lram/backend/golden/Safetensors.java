@@ -43,7 +43,8 @@ public final class Safetensors {
             throw new IllegalStateException("no folder golden among the test resources; set -Dlram.golden=FOLDER");
         }
         if (!url.getProtocol().equals("file")) {
-            throw new IllegalStateException("golden files inside " + url + " cannot be read as files; set -Dlram.golden=FOLDER");
+            throw new IllegalStateException(
+                    "golden files inside " + url + " cannot be read as files; set -Dlram.golden=FOLDER");
         }
         try {
             return Path.of(url.toURI());
@@ -77,7 +78,11 @@ public final class Safetensors {
                 metadata.put((String) e.getKey(), e.getValue());
             }
         }
-        return new Safetensors(file, header, metadata, b.slice(8 + length, bytes.length - 8 - length).order(ByteOrder.LITTLE_ENDIAN));
+        return new Safetensors(
+                file,
+                header,
+                metadata,
+                b.slice(8 + length, bytes.length - 8 - length).order(ByteOrder.LITTLE_ENDIAN));
     }
 
     public Path file() {

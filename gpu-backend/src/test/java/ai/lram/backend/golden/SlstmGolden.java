@@ -44,15 +44,19 @@ public abstract class SlstmGolden {
             Tensor last = fx.poisoned(4, b, width);
             Tensor saved = fx.poisoned(Math.toIntExact(fx.ops.slstm().savedFloats(b, s, nh, dh)));
             Tensor scratch = fx.poisoned(Math.toIntExact(fx.ops.slstm().scratchFloats(b, s, nh, dh)));
-            fx.ops.slstm().forward(fx.stream, nh, in[0], in[1], in[2], in[3], r, bias, initial, out, last, saved, scratch);
+            fx.ops
+                    .slstm()
+                    .forward(fx.stream, nh, in[0], in[1], in[2], in[3], r, bias, initial, out, last, saved, scratch);
             report.compare(variant + "_y", MlstmGolden.swap(fx.read(out), b, s, nh));
             report.compare(variant + "_state_last", fx.read(last));
             Tensor dy = fx.of(MlstmGolden.swap(file.f32("dOut"), b, nh, s), b, s, width);
             Tensor dr = fx.zeros(nh, dh, 4, dh);
             Tensor dbias = fx.zeros(4, width);
-            fx.ops.slstm()
+            fx.ops
+                    .slstm()
                     .backward(
-                            fx.stream, nh, r, initial, out, saved, dy, null, dx[0], dx[1], dx[2], dx[3], dInitial, dr, dbias, scratch);
+                            fx.stream, nh, r, initial, out, saved, dy, null, dx[0], dx[1], dx[2], dx[3], dInitial, dr,
+                            dbias, scratch);
             float[] joined = new float[x.length];
             for (int g = 0; g < 4; g++) {
                 float[] part = fx.read(dx[g]);

@@ -12,7 +12,9 @@ public final class NumericGradient {
         for (int i = 0; i < x.length; i++) {
             double at = x[i];
             double h = 1e-3 * Math.max(1, Math.abs(at));
-            g[i] = (8 * (at(x, i, at + h, f) - at(x, i, at - h, f)) - (at(x, i, at + 2 * h, f) - at(x, i, at - 2 * h, f))) / (12 * h);
+            g[i] = (8 * (at(x, i, at + h, f) - at(x, i, at - h, f))
+                            - (at(x, i, at + 2 * h, f) - at(x, i, at - 2 * h, f)))
+                    / (12 * h);
             x[i] = at;
         }
         return g;

@@ -33,7 +33,10 @@ public record ReferenceCausalConv(int batch, int tokens, int channels, int kerne
 
     public Gradients backward(double[] dy, double[] x, double[] w, double[] history) {
         Gradients g = new Gradients(
-                new double[x.length], new double[batch * (kernel - 1) * channels], new double[w.length], new double[channels]);
+                new double[x.length],
+                new double[batch * (kernel - 1) * channels],
+                new double[w.length],
+                new double[channels]);
         for (int b = 0; b < batch; b++) {
             for (int t = 0; t < tokens; t++) {
                 for (int c = 0; c < channels; c++) {

@@ -27,7 +27,10 @@ public record ReferenceConv2d(int n, int c, int h, int w, int o, int k, int stri
                                     int row = oh * stride - pad + i;
                                     int column = ow * stride - pad + j;
                                     if (row >= 0 && row < h && column >= 0 && column < w) {
-                                        v.visit(((in * c + ic) * h + row) * w + column, ((io * c + ic) * k + i) * k + j, y);
+                                        v.visit(
+                                                ((in * c + ic) * h + row) * w + column,
+                                                ((io * c + ic) * k + i) * k + j,
+                                                y);
                                     }
                                 }
                             }

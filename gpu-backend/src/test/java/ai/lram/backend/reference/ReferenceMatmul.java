@@ -77,7 +77,8 @@ public final class ReferenceMatmul {
             for (int g = 0; g < groups; g++) {
                 for (int o = 0; o < dimOut; o++) {
                     for (int d = 0; d < dimIn; d++) {
-                        dx[(i * groups + g) * dimIn + d] += dy[(i * groups + g) * dimOut + o] * w[(g * dimOut + o) * dimIn + d];
+                        dx[(i * groups + g) * dimIn + d] +=
+                                dy[(i * groups + g) * dimOut + o] * w[(g * dimOut + o) * dimIn + d];
                     }
                 }
             }
@@ -91,7 +92,8 @@ public final class ReferenceMatmul {
             for (int g = 0; g < groups; g++) {
                 for (int o = 0; o < dimOut; o++) {
                     for (int d = 0; d < dimIn; d++) {
-                        dw[(g * dimOut + o) * dimIn + d] += dy[(i * groups + g) * dimOut + o] * x[(i * groups + g) * dimIn + d];
+                        dw[(g * dimOut + o) * dimIn + d] +=
+                                dy[(i * groups + g) * dimOut + o] * x[(i * groups + g) * dimIn + d];
                     }
                 }
             }

@@ -39,7 +39,8 @@ public final class ReferenceMlstm {
     public double[] gn0;
     public double[] gm0;
 
-    public ReferenceMlstm(int batch, int tokens, int heads, int dq, int dv, boolean exponential, boolean normalize, double eps) {
+    public ReferenceMlstm(
+            int batch, int tokens, int heads, int dq, int dv, boolean exponential, boolean normalize, double eps) {
         this.batch = batch;
         this.tokens = tokens;
         this.heads = heads;

@@ -78,8 +78,7 @@ class TaskCodecTest {
         assertEquals(4, action[0], 8 / 256.0);
         assertEquals(0.5 - 0.25, action[1], 1 / 256.0);
         assertEquals(
-                0,
-                Allocations.afterWarmUp(() -> c.decode(ActionCodec.Decoding.EXPECTATION, logits, 7, obs, action)));
+                0, Allocations.afterWarmUp(() -> c.decode(ActionCodec.Decoding.EXPECTATION, logits, 7, obs, action)));
         assertEquals(4, action[0], 8 / 256.0);
     }
 

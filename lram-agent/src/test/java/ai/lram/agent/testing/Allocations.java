@@ -19,12 +19,12 @@ public final class Allocations {
     }
 
     /**
-     * Runs {@code work} until two runs in a row allocate nothing, for half a minute at most: on a busy machine the compiler lags behind.
+     * Runs {@code work} until two runs in a row allocate nothing, for ten seconds at most: on a busy machine the compiler lags behind.
      *
      * @return bytes allocated by the last run
      */
     public static long afterWarmUp(Runnable work) {
-        long deadline = System.nanoTime() + 30_000_000_000L;
+        long deadline = System.nanoTime() + 10_000_000_000L;
         long bytes = of(work);
         for (int clean = 0; clean < 2 && System.nanoTime() < deadline; ) {
             bytes = of(work);

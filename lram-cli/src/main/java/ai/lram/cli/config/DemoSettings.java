@@ -40,7 +40,10 @@ public record DemoSettings(
 
     private static void require(boolean ok, String key, Number value, String range) {
         if (!ok) {
-            throw new InputException(SECTION + "." + key + " cannot be " + value, "its range is " + range, "choose a value in that range");
+            throw new InputException(
+                    SECTION + "." + key + " cannot be " + value,
+                    "its range is " + range,
+                    "choose a value in that range");
         }
     }
 

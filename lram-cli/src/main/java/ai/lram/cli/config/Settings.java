@@ -14,7 +14,8 @@ import java.util.Optional;
 
 /** Reads settings files over the defaults of {@code reference.conf}. */
 public final class Settings {
-    private static final ConfigParseOptions STRICT = ConfigParseOptions.defaults().setAllowMissing(false);
+    private static final ConfigParseOptions STRICT =
+            ConfigParseOptions.defaults().setAllowMissing(false);
 
     private Settings() {}
 
@@ -52,7 +53,11 @@ public final class Settings {
     /** A file on the class path over the defaults. */
     public static Config resource(String name, List<String> sections) {
         try {
-            return over(ConfigFactory.parseResources(Settings.class.getClassLoader(), name, STRICT), name, sections, defaults());
+            return over(
+                    ConfigFactory.parseResources(Settings.class.getClassLoader(), name, STRICT),
+                    name,
+                    sections,
+                    defaults());
         } catch (ConfigException e) {
             throw unusable(name, e);
         }
@@ -72,13 +77,20 @@ public final class Settings {
         for (Map.Entry<String, ConfigValue> e : settings.entrySet()) {
             String key = e.getKey();
             if (sections.stream().noneMatch(s -> key.startsWith(s + "."))) {
-                throw new InputException(name + " sets " + key, "this command reads " + String.join(", ", sections) + " only", "remove the key");
+                throw new InputException(
+                        name + " sets " + key,
+                        "this command reads " + String.join(", ", sections) + " only",
+                        "remove the key");
             }
             if (!defaults.hasPathOrNull(key)) {
                 String section = key.substring(0, key.lastIndexOf('.'));
-                throw new InputException(name + " sets the unknown key " + key + at(e.getValue()),
+                throw new InputException(
+                        name + " sets the unknown key " + key + at(e.getValue()),
                         defaults.hasPath(section)
-                                ? section + " has " + defaults.getConfig(section).root().keySet().stream().sorted().toList()
+                                ? section + " has "
+                                        + defaults.getConfig(section).root().keySet().stream()
+                                                .sorted()
+                                                .toList()
                                 : "there is no section " + ConfigUtil.splitPath(section),
                         "correct or remove it");
             }
@@ -87,11 +99,17 @@ public final class Settings {
     }
 
     private static String at(ConfigValue value) {
-        return value.origin().lineNumber() < 0 ? "" : " in line " + value.origin().lineNumber();
+        return value.origin().lineNumber() < 0
+                ? ""
+                : " in line " + value.origin().lineNumber();
     }
 
     /** What typesafe config found wrong, as our error. */
     public static InputException unusable(String name, ConfigException e) {
-        return new InputException(name + " cannot be used", e.getMessage(), "correct it; reference.conf shows every key with its range", e);
+        return new InputException(
+                name + " cannot be used",
+                e.getMessage(),
+                "correct it; reference.conf shows every key with its range",
+                e);
     }
 }

@@ -86,7 +86,9 @@ public final class TrainSettings {
     /** A settings file that {@link Settings} reads back to the same configuration. */
     public static String hocon(TrainConfig c) {
         StringBuilder s = new StringBuilder(SECTION + " {\n");
-        values(c).forEach((key, value) -> s.append("  ").append(key).append(" = ").append(value).append('\n'));
+        values(c)
+                .forEach((key, value) ->
+                        s.append("  ").append(key).append(" = ").append(value).append('\n'));
         return s.append("}\n").toString();
     }
 

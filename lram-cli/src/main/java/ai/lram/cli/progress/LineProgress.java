@@ -31,9 +31,18 @@ final class LineProgress implements Progress {
     public void update(double fraction, String message) {
         long now = nanoTime.getAsLong();
         double seconds = (now - begin) / 1e9;
-        String left = fraction >= FORESEEABLE ? String.format(Locale.ROOT, ", %s left", time(seconds / fraction - seconds)) : "";
+        String left = fraction >= FORESEEABLE
+                ? String.format(Locale.ROOT, ", %s left", time(seconds / fraction - seconds))
+                : "";
         String percent = fraction >= 0 ? String.format(Locale.ROOT, "%3.0f%%, ", 100 * fraction) : "";
-        last = String.format(Locale.ROOT, "%s: %s%s%s%s", job, percent, time(seconds), left, message.isEmpty() ? "" : ", " + message);
+        last = String.format(
+                Locale.ROOT,
+                "%s: %s%s%s%s",
+                job,
+                percent,
+                time(seconds),
+                left,
+                message.isEmpty() ? "" : ", " + message);
         if (now - printed >= intervalNs) {
             print(now);
         }

@@ -32,7 +32,10 @@ public final class ClosedLoop {
      * @param cloning behaviour cloning on the same seeds; empty where it was not asked for
      */
     public record Result(
-            double targetReturn, List<EpisodeResult> episodes, ReferenceReturns references, List<EpisodeResult> cloning) {
+            double targetReturn,
+            List<EpisodeResult> episodes,
+            ReferenceReturns references,
+            List<EpisodeResult> cloning) {
         public Result {
             episodes = List.copyOf(episodes);
             cloning = List.copyOf(cloning);
@@ -79,7 +82,8 @@ public final class ClosedLoop {
     /** The return to ask for: given, or a quantile of the training returns, or the card's. */
     public static double target(ModelCard card, TaskCard task, OptionalDouble given, OptionalDouble quantile) {
         if (given.isPresent() && !Double.isFinite(given.getAsDouble())) {
-            throw new InputException("--target-return " + given.getAsDouble(), "a return is a finite number", "give one");
+            throw new InputException(
+                    "--target-return " + given.getAsDouble(), "a return is a finite number", "give one");
         }
         return given.orElseGet(() -> quantile.isPresent()
                 ? Provenance.returnQuantile(card, task.id(), quantile.getAsDouble())
@@ -90,7 +94,11 @@ public final class ClosedLoop {
     public static Result evaluate(Policy policy, TaskCard task, int episodes, double targetReturn) {
         long first = EnvironmentRegistry.FIRST_EVALUATION_SEED;
         ReferenceReturns references = ReferenceReturns.measure(task.id(), first, episodes);
-        return new Result(targetReturn, Rollout.run(policy, Rollout.jobs(task, first, episodes, targetReturn)), references, List.of());
+        return new Result(
+                targetReturn,
+                Rollout.run(policy, Rollout.jobs(task, first, episodes, targetReturn)),
+                references,
+                List.of());
     }
 
     /**
@@ -101,16 +109,31 @@ public final class ClosedLoop {
      * @throws InputException if it is another store
      */
     public static List<EpisodeResult> cloning(
-            TrajectoryStore store, ModelCard card, TaskCard task, int episodes, String device, int threads, Progress progress) {
-        int[][] training = TrainingRun.perTask(store, Provenance.split(card, store).training(), 1);
+            TrajectoryStore store,
+            ModelCard card,
+            TaskCard task,
+            int episodes,
+            String device,
+            int threads,
+            Progress progress) {
+        int[][] training =
+                TrainingRun.perTask(store, Provenance.split(card, store).training(), 1);
         BehaviourCloning.Config config = BehaviourCloning.Config.defaults();
         long[] updates = {0};
         try (Backend backend = Backends.open(device, BackendOptions.threads(threads));
-                BehaviourCloning net = BehaviourCloning.train(store, card, training, config, backend, loss -> progress.update(
-                        (double) ++updates[0] / config.updates(), String.format(Locale.ROOT, "loss %.4f", loss)));
+                BehaviourCloning net = BehaviourCloning.train(
+                        store,
+                        card,
+                        training,
+                        config,
+                        backend,
+                        loss -> progress.update(
+                                (double) ++updates[0] / config.updates(),
+                                String.format(Locale.ROOT, "loss %.4f", loss)));
                 Policy policy = net.policy(episodes, episodes)) {
             return Rollout.run(
-                    policy, Rollout.jobs(task, EnvironmentRegistry.FIRST_EVALUATION_SEED, episodes, task.targetReturn()));
+                    policy,
+                    Rollout.jobs(task, EnvironmentRegistry.FIRST_EVALUATION_SEED, episodes, task.targetReturn()));
         }
     }
 }

@@ -57,7 +57,16 @@ final class ControlLoop {
             log.step(periodNs, false);
             log.missed(Miss.QUEUE);
             return new RobotReply(
-                    -1, RobotReply.Outcome.NO_REPLY, FallbackCause.NONE, Refusal.NONE, "", held.clone(), false, false, StepTiming.ZERO, periodNs);
+                    -1,
+                    RobotReply.Outcome.NO_REPLY,
+                    FallbackCause.NONE,
+                    Refusal.NONE,
+                    "",
+                    held.clone(),
+                    false,
+                    false,
+                    StepTiming.ZERO,
+                    periodNs);
         }
         long pausedBefore = pauses.pausedNs();
         long captureNs = System.nanoTime();
@@ -82,8 +91,10 @@ final class ControlLoop {
         long begin = System.nanoTime();
         while (robot.lateReplies() < givenUp) {
             if (System.nanoTime() - begin > SILENCE_NS) {
-                throw new DriveException("the server left observations of task " + log.task() + " unanswered",
-                        (givenUp - robot.lateReplies()) + " for " + SILENCE_NS / 1_000_000_000 + " s", "look at the server's log");
+                throw new DriveException(
+                        "the server left observations of task " + log.task() + " unanswered",
+                        (givenUp - robot.lateReplies()) + " for " + SILENCE_NS / 1_000_000_000 + " s",
+                        "look at the server's log");
             }
             LockSupport.parkNanos(periodNs);
         }
@@ -95,14 +106,18 @@ final class ControlLoop {
             case REFUSED -> {
                 // A server that is far behind refuses what its window cannot hold, and what was under way after it.
                 if (reply.refusal() != Refusal.BACKLOG && reply.refusal() != Refusal.OUT_OF_ORDER) {
-                    throw new DriveException("the server refused an observation of task " + log.task(), reply.refusal().toString(),
+                    throw new DriveException(
+                            "the server refused an observation of task " + log.task(),
+                            reply.refusal().toString(),
                             reply.detail());
                 }
                 log.missed(Miss.QUEUE);
             }
             case FALLBACK -> {
                 if (!reply.cause().missedDeadline()) {
-                    throw new DriveException("the server sent a fallback action for task " + log.task(), reply.cause().toString(),
+                    throw new DriveException(
+                            "the server sent a fallback action for task " + log.task(),
+                            reply.cause().toString(),
                             "look at the server's log; start it again");
                 }
                 log.missed(Miss.of(reply.cause()));

@@ -49,7 +49,10 @@ public final class Demo {
      */
     public record TaskResult(ReferenceReturns references, ControlLog log) {
         public double agent() {
-            return log.episodes().stream().mapToDouble(e -> e.episodeReturn()).average().orElseThrow();
+            return log.episodes().stream()
+                    .mapToDouble(e -> e.episodeReturn())
+                    .average()
+                    .orElseThrow();
         }
 
         /** 0 for random actions, 1 for the expert, clipped. */
@@ -91,7 +94,8 @@ public final class Demo {
      * @return empty if it was stopped
      * @throws InputException if {@code out} holds something else or cannot be written
      */
-    public static Optional<Result> run(Request request, PrintWriter text, Function<String, Progress> progress, BooleanSupplier stop) {
+    public static Optional<Result> run(
+            Request request, PrintWriter text, Function<String, Progress> progress, BooleanSupplier stop) {
         DemoSettings s = request.settings();
         List<String> tasks = EnvironmentRegistry.ids();
         Path out = request.out().toAbsolutePath().normalize();
@@ -108,17 +112,26 @@ public final class Demo {
         ImportOptions options = new ImportOptions(Map.of("made by", "lram demo"), false);
         long rows;
         try (Progress p = progress.apply("import")) {
-            rows = ImportJob.importDatasets(sources, store, options, (done, total) -> p.update((double) done / total, done + " rows"))
+            rows = ImportJob.importDatasets(
+                            sources, store, options, (done, total) -> p.update((double) done / total, done + " rows"))
                     .rows();
         }
         double generateSeconds = clock.lap();
-        text.println(tasks.size() + " tasks, " + s.dataEpisodes() + " episodes each, " + rows + " rows in " + seconds(generateSeconds));
+        text.println(tasks.size() + " tasks, " + s.dataEpisodes() + " episodes each, " + rows + " rows in "
+                + seconds(generateSeconds));
         text.flush();
         TrainingRun.Result training;
         try (Progress p = progress.apply("train")) {
             training = TrainingRun.run(
                     new TrainingRun.Request(
-                            store, Optional.of(request.training()), Optional.empty(), out.resolve("run"), false, request.device(), 0, "demo"),
+                            store,
+                            Optional.of(request.training()),
+                            Optional.empty(),
+                            out.resolve("run"),
+                            false,
+                            request.device(),
+                            0,
+                            "demo"),
                     p,
                     stop);
         }
@@ -128,8 +141,10 @@ public final class Demo {
             text.flush();
             return Optional.empty();
         }
-        text.println(training.parameters() + " parameters, " + training.last().update() + " updates in " + seconds(trainSeconds)
-                + String.format(java.util.Locale.ROOT, ", loss %.3f", training.last().loss()));
+        text.println(training.parameters() + " parameters, " + training.last().update() + " updates in "
+                + seconds(trainSeconds)
+                + String.format(
+                        java.util.Locale.ROOT, ", loss %.3f", training.last().loss()));
         text.flush();
         List<ControlLog> logs;
         try (ServerProcess server = ServerProcess.start(
@@ -152,7 +167,9 @@ public final class Demo {
         List<TaskResult> results = new ArrayList<>();
         for (ControlLog log : logs) {
             results.add(new TaskResult(
-                    ReferenceReturns.measure(log.task(), EnvironmentRegistry.FIRST_EVALUATION_SEED, s.referenceEpisodes()), log));
+                    ReferenceReturns.measure(
+                            log.task(), EnvironmentRegistry.FIRST_EVALUATION_SEED, s.referenceEpisodes()),
+                    log));
         }
         double driveSeconds = clock.lap();
         Result result = new Result(results, training, generateSeconds, trainSeconds, driveSeconds, clock.total());
@@ -165,14 +182,18 @@ public final class Demo {
         try {
             if (Files.exists(out)) {
                 if (!Files.isDirectory(out)) {
-                    throw new InputException("cannot run the demo in " + out, "it is no folder", "choose another --out");
+                    throw new InputException(
+                            "cannot run the demo in " + out, "it is no folder", "choose another --out");
                 }
                 boolean empty;
                 try (var list = Files.list(out)) {
                     empty = list.findAny().isEmpty();
                 }
                 if (!empty && !Files.exists(out.resolve(MARKER))) {
-                    throw new InputException("cannot run the demo in " + out, "it holds files of something else", "choose another --out");
+                    throw new InputException(
+                            "cannot run the demo in " + out,
+                            "it holds files of something else",
+                            "choose another --out");
                 }
                 DurableFiles.deleteTree(out);
             }

@@ -94,37 +94,55 @@ public final class DemoReport {
 
     private static HtmlReport html(Demo.Request request, Demo.Result result) {
         long steps = result.tasks().stream().mapToLong(t -> t.log().steps()).sum();
-        long missed = result.tasks().stream().mapToLong(t -> t.log().missedTotal()).sum();
+        long missed =
+                result.tasks().stream().mapToLong(t -> t.log().missedTotal()).sum();
         HtmlReport report = new HtmlReport("LRAM demo");
-        report.paragraph(f("One recurrent action model with %,d parameters, trained for %.0f s on %d episodes of mixed quality per task, then"
+        report.paragraph(f(
+                "One recurrent action model with %,d parameters, trained for %.0f s on %d episodes of mixed quality per task, then"
                         + " served over gRPC to %d simulated robots at %.0f Hz. Mean score %.3f, lowest %.3f; %d of %,d control periods missed.",
-                result.training().parameters(), result.trainSeconds(), request.settings().dataEpisodes(),
-                result.tasks().size() * request.settings().sessionsPerTask(), request.settings().rateHz(), result.meanScore(),
-                result.minScore(), missed, steps));
+                result.training().parameters(),
+                result.trainSeconds(),
+                request.settings().dataEpisodes(),
+                result.tasks().size() * request.settings().sessionsPerTask(),
+                request.settings().rateHz(),
+                result.meanScore(),
+                result.minScore(),
+                missed,
+                steps));
         report.heading("Results").table(HEADER, rows(result));
-        report.note(f("Scores: 0 for random actions, 1 for the scripted expert (means over %d unseen starts each), clipped. Agent: mean over %d"
+        report.note(f(
+                "Scores: 0 for random actions, 1 for the scripted expert (means over %d unseen starts each), clipped. Agent: mean over %d"
                         + " starts never trained on. Latency: from the moment an observation was due to the moment its action was there.",
                 request.settings().referenceEpisodes(), request.settings().driveEpisodes()));
         report.table(missedHeader(), missedRows(result));
         List<String> names = result.tasks().stream().map(t -> t.log().task()).toList();
-        report.figure(SvgPlot.bars("Normalised score", "score", names, List.of("agent"),
-                new double[][] {result.tasks().stream().mapToDouble(Demo.TaskResult::score).toArray()}));
+        report.figure(SvgPlot.bars("Normalised score", "score", names, List.of("agent"), new double[][] {
+            result.tasks().stream().mapToDouble(Demo.TaskResult::score).toArray()
+        }));
         report.figure(SvgPlot.of(latencies(result)));
         report.figure(SvgPlot.of(episodes(result)));
         report.heading("Training");
         report.figure(SvgPlot.of(TrainingRun.lossChart(result.training().history())));
-        report.paragraph(f("%d updates, %.0f tokens/s at the end. Data %.0f s, training %.0f s, serving and driving %.0f s, all %.0f s.",
-                result.training().last().update(), result.training().last().tokensPerSecond(), result.generateSeconds(),
-                result.trainSeconds(), result.driveSeconds(), result.wallSeconds()));
-        report.heading("Again").code(String.join("\n", commands(result.training().model())));
-        report.note("Java " + Runtime.version() + ", " + System.getProperty("os.name") + " " + System.getProperty("os.arch") + ", "
-                + Runtime.getRuntime().availableProcessors() + " processors");
+        report.paragraph(f(
+                "%d updates, %.0f tokens/s at the end. Data %.0f s, training %.0f s, serving and driving %.0f s, all %.0f s.",
+                result.training().last().update(),
+                result.training().last().tokensPerSecond(),
+                result.generateSeconds(),
+                result.trainSeconds(),
+                result.driveSeconds(),
+                result.wallSeconds()));
+        report.heading("Again")
+                .code(String.join("\n", commands(result.training().model())));
+        report.note("Java " + Runtime.version() + ", " + System.getProperty("os.name") + " "
+                + System.getProperty("os.arch") + ", " + Runtime.getRuntime().availableProcessors() + " processors");
         return report;
     }
 
     private static List<String> missedHeader() {
         List<String> header = new ArrayList<>(List.of("missed control periods"));
-        Arrays.stream(Miss.values()).map(m -> m.name().toLowerCase(Locale.ROOT).replace('_', ' ')).forEach(header::add);
+        Arrays.stream(Miss.values())
+                .map(m -> m.name().toLowerCase(Locale.ROOT).replace('_', ' '))
+                .forEach(header::add);
         return header;
     }
 
@@ -144,8 +162,11 @@ public final class DemoReport {
         List<Chart.Series> series = new ArrayList<>();
         for (Demo.TaskResult t : result.tasks()) {
             double[][] curve = t.log().curve(PERCENTILES);
-            double[] x = Arrays.stream(curve).mapToDouble(p -> -Math.log10(1 - p[0] / 100)).toArray();
-            double[] y = Arrays.stream(curve).mapToDouble(p -> Math.max(p[1], 1e-3)).toArray();
+            double[] x = Arrays.stream(curve)
+                    .mapToDouble(p -> -Math.log10(1 - p[0] / 100))
+                    .toArray();
+            double[] y =
+                    Arrays.stream(curve).mapToDouble(p -> Math.max(p[1], 1e-3)).toArray();
             series.add(Chart.Series.line(t.log().task(), x, y));
         }
         return new Chart("Control latency", "percentile, in nines: 1 = 90 %, 2 = 99 %, 3 = 99.9 %", "ms", true, series);
@@ -164,7 +185,12 @@ public final class DemoReport {
             }
             series.add(new Chart.Series(t.log().task(), Chart.Style.POINTS, x, y));
         }
-        return new Chart("Every episode: share of the way from random to expert, not clipped", "episode", "share", false, series);
+        return new Chart(
+                "Every episode: share of the way from random to expert, not clipped",
+                "episode",
+                "share",
+                false,
+                series);
     }
 
     private static String f(String format, Object... values) {

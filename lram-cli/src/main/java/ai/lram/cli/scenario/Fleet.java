@@ -35,10 +35,17 @@ final class Fleet {
      * @return one log per task, in the order of {@code tasks}
      */
     static List<ControlLog> drive(
-            Endpoint endpoint, List<String> tasks, DemoSettings s, Function<String, Progress> progress, BooleanSupplier stop) {
+            Endpoint endpoint,
+            List<String> tasks,
+            DemoSettings s,
+            Function<String, Progress> progress,
+            BooleanSupplier stop) {
         int robots = tasks.size() * s.sessionsPerTask();
         long periodNs = SimulatedRobot.periodNs(s.rateHz());
-        List<Long> seeds = LongStream.range(0, s.driveEpisodes()).map(i -> EnvironmentRegistry.FIRST_EVALUATION_SEED + i).boxed().toList();
+        List<Long> seeds = LongStream.range(0, s.driveEpisodes())
+                .map(i -> EnvironmentRegistry.FIRST_EVALUATION_SEED + i)
+                .boxed()
+                .toList();
         List<Member> members = new ArrayList<>();
         for (int k = 0; k < s.sessionsPerTask(); k++) {
             for (String task : tasks) {
@@ -60,10 +67,14 @@ final class Fleet {
             try (Progress p = progress.apply("warm up")) {
                 long begin = System.nanoTime();
                 long end = begin + (long) (1e9 * s.warmUpSeconds());
-                all(members, m -> {
-                    m.robot().warmUp(client, end);
-                    return null;
-                }, () -> p.update(Math.min(1, (System.nanoTime() - begin) / (1e9 * s.warmUpSeconds())), ""), stop);
+                all(
+                        members,
+                        m -> {
+                            m.robot().warmUp(client, end);
+                            return null;
+                        },
+                        () -> p.update(Math.min(1, (System.nanoTime() - begin) / (1e9 * s.warmUpSeconds())), ""),
+                        stop);
             }
             try (Progress p = progress.apply("drive")) {
                 long first = System.nanoTime() + SOON_NS;

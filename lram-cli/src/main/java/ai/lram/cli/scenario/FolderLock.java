@@ -40,7 +40,8 @@ final class FolderLock {
         FolderLock taken = new FolderLock(file, channel);
         if (!held) {
             taken.release();
-            throw new InputException("cannot train in " + folder, "another run does", "wait for it, or choose another --out");
+            throw new InputException(
+                    "cannot train in " + folder, "another run does", "wait for it, or choose another --out");
         }
         return taken;
     }

@@ -39,10 +39,12 @@ public final class Generation {
      *
      * @throws InputException if {@code out} exists or cannot be written
      */
-    public static List<Result> generate(List<String> tasks, Quality quality, int episodes, long firstSeed, Path out, Progress progress) {
+    public static List<Result> generate(
+            List<String> tasks, Quality quality, int episodes, long firstSeed, Path out, Progress progress) {
         Path target = out.toAbsolutePath().normalize();
         if (Files.exists(target)) {
-            throw new InputException("cannot generate data in " + out, "it exists already", "choose another --out or remove it");
+            throw new InputException(
+                    "cannot generate data in " + out, "it exists already", "choose another --out or remove it");
         }
         Path working = DurableFiles.temporary(target);
         try {
@@ -51,8 +53,16 @@ public final class Generation {
             List<Result> results = new ArrayList<>();
             try {
                 for (String task : tasks) {
-                    results.add(task(task, quality, episodes, firstSeed, working, target, (double) results.size() / tasks.size(),
-                            1.0 / tasks.size(), progress));
+                    results.add(task(
+                            task,
+                            quality,
+                            episodes,
+                            firstSeed,
+                            working,
+                            target,
+                            (double) results.size() / tasks.size(),
+                            1.0 / tasks.size(),
+                            progress));
                 }
                 DurableFiles.publish(working, target);
             } finally {
@@ -61,12 +71,21 @@ public final class Generation {
             progress.update(1, "");
             return results;
         } catch (IOException e) {
-            throw new InputException("cannot generate data in " + out, e.toString(), "choose a writable place on a disk with room", e);
+            throw new InputException(
+                    "cannot generate data in " + out, e.toString(), "choose a writable place on a disk with room", e);
         }
     }
 
     private static Result task(
-            String task, Quality quality, int episodes, long firstSeed, Path working, Path target, double done, double share, Progress progress) {
+            String task,
+            Quality quality,
+            int episodes,
+            long firstSeed,
+            Path working,
+            Path target,
+            double done,
+            double share,
+            Progress progress) {
         TrajectoryGenerator generator = new TrajectoryGenerator(task, quality);
         List<EpisodeResult> results = new ArrayList<>();
         try (LeRobotEpisodeSink sink = LeRobotEpisodeSink.open(working, generator.spec())) {

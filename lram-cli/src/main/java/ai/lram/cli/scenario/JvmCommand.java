@@ -25,7 +25,10 @@ public final class JvmCommand {
         List<String> command = new ArrayList<>();
         command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
         for (String flag : ManagementFactory.getRuntimeMXBean().getInputArguments()) {
-            if (flag.startsWith("--add-") || flag.startsWith("--enable-") || flag.startsWith("--sun-misc") || flag.startsWith("-D")) {
+            if (flag.startsWith("--add-")
+                    || flag.startsWith("--enable-")
+                    || flag.startsWith("--sun-misc")
+                    || flag.startsWith("-D")) {
                 command.add(flag);
             }
         }

@@ -109,6 +109,7 @@ final class Metrics implements AutoCloseable {
     }
 
     private static InputException unwritable(Path file, IOException e) {
-        return new InputException("cannot write " + file, e.toString(), "choose a writable --out on a disk with room", e);
+        return new InputException(
+                "cannot write " + file, e.toString(), "choose a writable --out on a disk with room", e);
     }
 }

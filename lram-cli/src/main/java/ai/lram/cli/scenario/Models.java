@@ -34,7 +34,8 @@ public final class Models {
         if (Checkpoint.exists(folder.resolve(MODEL))) {
             return folder.resolve(MODEL);
         }
-        throw new InputException("there is no model at " + folder,
+        throw new InputException(
+                "there is no model at " + folder,
                 "neither it nor its folder " + MODEL + " holds " + Checkpoint.MODEL,
                 "name the folder that lram train wrote (its --out), or a checkpoint");
     }
@@ -108,7 +109,9 @@ public final class Models {
             return card.task(id);
         }
         if (card.tasks().size() > 1) {
-            throw new InputException("no task was named", "the model knows " + card.tasks().stream().map(TaskCard::id).toList(),
+            throw new InputException(
+                    "no task was named",
+                    "the model knows " + card.tasks().stream().map(TaskCard::id).toList(),
                     "add --task ID");
         }
         return card.tasks().getFirst();

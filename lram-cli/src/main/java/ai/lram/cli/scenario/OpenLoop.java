@@ -75,7 +75,8 @@ public final class OpenLoop {
             for (int episode : episodes) {
                 ObjectNode n = list.addObject();
                 n.put("episode", episode);
-                errors.forEach((name, e) -> JsonReport.put(n, name, e.byEpisode().get(episode)));
+                errors.forEach(
+                        (name, e) -> JsonReport.put(n, name, e.byEpisode().get(episode)));
             }
             return root;
         }
@@ -95,13 +96,16 @@ public final class OpenLoop {
                 : Provenance.split(card, store);
         int[] own = store.episodesOf(task.id());
         int[] training = intersect(divided.training(), own);
-        int[] episodes = switch (split) {
-            case HELD_OUT -> intersect(divided.heldOut(), own);
-            case TRAINING -> training;
-            case ALL -> own;
-        };
+        int[] episodes =
+                switch (split) {
+                    case HELD_OUT -> intersect(divided.heldOut(), own);
+                    case TRAINING -> training;
+                    case ALL -> own;
+                };
         if (episodes.length == 0) {
-            throw new InputException("there is nothing to compare", "the split " + split + " of task " + task.id() + " has no episodes",
+            throw new InputException(
+                    "there is nothing to compare",
+                    "the split " + split + " of task " + task.id() + " has no episodes",
                     "train with held-out-fraction > 0, or choose --split all");
         }
         Map<String, ActionPredictor> predictors = new LinkedHashMap<>();
@@ -137,14 +141,18 @@ public final class OpenLoop {
 
     static void requireSameWidths(TrajectoryStore store, TaskCard task) {
         if (!store.taskIds().contains(task.id())) {
-            throw new InputException(store.folder() + " has no task " + task.id(), "it holds " + store.taskIds(),
+            throw new InputException(
+                    store.folder() + " has no task " + task.id(),
+                    "it holds " + store.taskIds(),
                     "name another store, or another task of the model with --task");
         }
         TaskInfo info = store.taskInfo(task.id());
         if (info.observationWidth() != task.observationSize() || info.actionWidth() != task.actionSize()) {
-            throw new InputException("task " + task.id() + " of " + store.folder() + " is not the model's",
-                    "it has " + info.observationWidth() + " observations and " + info.actionWidth() + " actions, the model "
-                            + task.observationSize() + " and " + task.actionSize(), "name the store the model was trained on");
+            throw new InputException(
+                    "task " + task.id() + " of " + store.folder() + " is not the model's",
+                    "it has " + info.observationWidth() + " observations and " + info.actionWidth()
+                            + " actions, the model " + task.observationSize() + " and " + task.actionSize(),
+                    "name the store the model was trained on");
         }
     }
 

@@ -40,7 +40,12 @@ public final class Replay {
      * @param log latencies and misses of the deadline of 5 s
      */
     public record Result(
-            int episode, float[][] actions, boolean[] clampedRows, double meanAbsoluteError, long overPeriod, ControlLog log) {
+            int episode,
+            float[][] actions,
+            boolean[] clampedRows,
+            double meanAbsoluteError,
+            long overPeriod,
+            ControlLog log) {
         public ObjectNode json() {
             ObjectNode n = JsonReport.object();
             n.put("task", log.task());
@@ -69,9 +74,18 @@ public final class Replay {
      * @param rateHz steps per second; 0 for the task's own
      * @throws InputException if the episode is not one of the server's tasks
      */
-    public static Result run(ControlClient client, TrajectoryStore store, int episode, double rateHz, boolean record, Progress progress) {
+    public static Result run(
+            ControlClient client,
+            TrajectoryStore store,
+            int episode,
+            double rateHz,
+            boolean record,
+            Progress progress) {
         if (episode < 0 || episode >= store.episodeCount()) {
-            throw new InputException("--episode " + episode, store.folder() + " has episodes 0.." + (store.episodeCount() - 1), "name one of these");
+            throw new InputException(
+                    "--episode " + episode,
+                    store.folder() + " has episodes 0.." + (store.episodeCount() - 1),
+                    "name one of these");
         }
         String taskId = store.episode(episode).taskId();
         TaskDescription task = client.describe().task(taskId);
@@ -121,7 +135,8 @@ public final class Replay {
             if (t > 0) {
                 returns.rewarded(rewards[t - 1]);
             }
-            System.arraycopy(rows.observations(), t * rows.observationSize(), batch.observation[0], 0, rows.observationSize());
+            System.arraycopy(
+                    rows.observations(), t * rows.observationSize(), batch.observation[0], 0, rows.observationSize());
             returns.fill(batch, 0);
             policy.step(batch);
             actions[t] = java.util.Arrays.copyOf(batch.action[0], rows.actionSize());
@@ -153,8 +168,10 @@ public final class Replay {
                 "actions", List.of(info.actionWidth(), task.actionSize()));
         widths.forEach((what, pair) -> {
             if (!pair.get(0).equals(pair.get(1))) {
-                throw new InputException("task " + task.id() + " of " + store.folder() + " is not the server's",
-                        "it has " + pair.get(0) + " " + what + ", the server's " + pair.get(1), "name the store the model was trained on");
+                throw new InputException(
+                        "task " + task.id() + " of " + store.folder() + " is not the server's",
+                        "it has " + pair.get(0) + " " + what + ", the server's " + pair.get(1),
+                        "name the store the model was trained on");
             }
         });
     }

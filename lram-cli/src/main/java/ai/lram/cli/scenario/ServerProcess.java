@@ -40,9 +40,12 @@ public final class ServerProcess implements AutoCloseable {
         command.addAll(arguments);
         Process process;
         try {
-            process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+            process = new ProcessBuilder(command)
+                    .redirectError(ProcessBuilder.Redirect.INHERIT)
+                    .start();
         } catch (IOException e) {
-            throw new DriveException("the server did not start", e.toString(), "check the JDK at " + System.getProperty("java.home"));
+            throw new DriveException(
+                    "the server did not start", e.toString(), "check the JDK at " + System.getProperty("java.home"));
         }
         CompletableFuture<String> ready = new CompletableFuture<>();
         Thread reader = new Thread(() -> read(process, ready), "lram-server-output");
@@ -57,8 +60,12 @@ public final class ServerProcess implements AutoCloseable {
             Thread.currentThread().interrupt();
             throw new DriveException("the server did not start", "the thread was interrupted", "start again");
         } catch (java.util.concurrent.ExecutionException | java.util.concurrent.TimeoutException e) {
-            throw new DriveException("the server did not start", e.getCause() == null ? "it did not say where it listens within "
-                    + START_SECONDS + " s" : e.getCause().getMessage(), "see its message above");
+            throw new DriveException(
+                    "the server did not start",
+                    e.getCause() == null
+                            ? "it did not say where it listens within " + START_SECONDS + " s"
+                            : e.getCause().getMessage(),
+                    "see its message above");
         } finally {
             if (!started) {
                 process.destroyForcibly();

@@ -24,7 +24,9 @@ import java.util.function.Consumer;
 public final class SimulatedRobot {
     /** Waits long for a busy server to accept a connection; everything else as usual. */
     public static final ClientSettings PATIENT = new ClientSettings(
-            Duration.ofSeconds(30), ClientSettings.defaults().replyGrace(), ClientSettings.defaults().spin());
+            Duration.ofSeconds(30),
+            ClientSettings.defaults().replyGrace(),
+            ClientSettings.defaults().spin());
 
     private static final long END_SECONDS = 30;
 
@@ -48,7 +50,10 @@ public final class SimulatedRobot {
 
     static long periodNs(double rateHz) {
         if (!(rateHz > 0) || rateHz > 1e5) {
-            throw new InputException("a rate of " + rateHz + " Hz", "it must lie above 0 and up to 100000", "give what the robot runs at, e.g. 100");
+            throw new InputException(
+                    "a rate of " + rateHz + " Hz",
+                    "it must lie above 0 and up to 100000",
+                    "give what the robot runs at, e.g. 100");
         }
         return Math.round(1e9 / rateHz);
     }
@@ -79,7 +84,8 @@ public final class SimulatedRobot {
     public void warmUp(ControlClient client, long endNs) {
         Environment env = EnvironmentRegistry.create(environment);
         try (RobotConnection robot = client.open(session(env.spec(), client, false))) {
-            ControlLoop loop = new ControlLoop(robot, new ControlLog(environment), System.nanoTime(), periodNs, periodNs);
+            ControlLoop loop =
+                    new ControlLoop(robot, new ControlLog(environment), System.nanoTime(), periodNs, periodNs);
             for (long seed = 0; System.nanoTime() < endNs; seed++) {
                 episode(robot, loop, env, seed, endNs);
             }
@@ -126,7 +132,9 @@ public final class SimulatedRobot {
     private static RobotDescription describe(EnvironmentSpec spec, TaskDescription task) {
         return new RobotDescription(
                 task.rateHz(),
-                spec.observation().stream().map(f -> new RobotDescription.Quantity(f.name(), f.unit())).toList(),
+                spec.observation().stream()
+                        .map(f -> new RobotDescription.Quantity(f.name(), f.unit()))
+                        .toList(),
                 List.of(),
                 spec.action().stream()
                         .map(f -> new RobotDescription.LimitedQuantity(f.name(), f.unit(), f.low(), f.high()))

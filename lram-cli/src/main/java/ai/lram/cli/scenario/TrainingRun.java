@@ -42,12 +42,14 @@ import org.slf4j.LoggerFactory;
 public final class TrainingRun {
     /** The settings of a run, in its folder. */
     public static final String SETTINGS = "train.conf";
+
     static final String METRICS = "metrics.jsonl";
     static final String PLOT = "loss.png";
 
     private static final Logger LOG = LoggerFactory.getLogger(TrainingRun.class);
     /** Settings that a continued run may change: none of them changes what an update computes from its counter. */
     private static final Set<String> CHANGEABLE = Set.of("max-minutes", "checkpoint-every", "validate-every");
+
     private static final int PLOTTED = 400;
 
     private TrainingRun() {}
@@ -136,7 +138,9 @@ public final class TrainingRun {
                 lram = loaded.model();
                 card = loaded.card();
                 if (!split.equals(Provenance.split(card, store))) {
-                    throw new InputException("cannot go on with the run in " + request.out(), "its episodes were divided differently",
+                    throw new InputException(
+                            "cannot go on with the run in " + request.out(),
+                            "its episodes were divided differently",
                             "start a new run");
                 }
             } else {
@@ -146,8 +150,11 @@ public final class TrainingRun {
             try (Trainer trainer = new Trainer(store, card, lram, backend, config, training, heldOut)) {
                 long from = 0;
                 if (loaded != null) {
-                    trainer.restore(loaded.training().orElseThrow(() -> new InputException(
-                            "cannot go on with the run in " + request.out(), "its checkpoint has no training state", "start a new run")));
+                    trainer.restore(loaded.training()
+                            .orElseThrow(() -> new InputException(
+                                    "cannot go on with the run in " + request.out(),
+                                    "its checkpoint has no training state",
+                                    "start a new run")));
                     from = trainer.update();
                 }
                 write(request.out().resolve(SETTINGS), TrainSettings.hocon(config));
@@ -160,7 +167,8 @@ public final class TrainingRun {
         }
     }
 
-    private static Result train(Trainer trainer, Path out, Path model, long from, Progress progress, BooleanSupplier stop) {
+    private static Result train(
+            Trainer trainer, Path out, Path model, long from, Progress progress, BooleanSupplier stop) {
         try (Metrics metrics = Metrics.open(out.resolve(METRICS), from)) {
             trainer.run(
                     new TrainingListener() {
@@ -189,7 +197,8 @@ public final class TrainingRun {
     }
 
     static String message(TrainingMetrics m) {
-        return String.format(Locale.ROOT, "update %d, loss %.4f, %s tokens/s", m.update(), m.loss(), thousands(m.tokensPerSecond()));
+        return String.format(
+                Locale.ROOT, "update %d, loss %.4f, %s tokens/s", m.update(), m.loss(), thousands(m.tokensPerSecond()));
     }
 
     private static String thousands(double v) {
@@ -200,23 +209,32 @@ public final class TrainingRun {
         boolean there = Checkpoint.exists(model);
         if (!request.resume()) {
             if (there) {
-                throw new InputException("cannot start a run in " + request.out(), "there is one already",
+                throw new InputException(
+                        "cannot start a run in " + request.out(),
+                        "there is one already",
                         "add --resume to go on with it, or choose another --out");
             }
             TrainConfig c = request.settings().orElseThrow();
             return request.maxMinutes().map(c::withMaxMinutes).orElse(c);
         }
         if (!there) {
-            throw new InputException("cannot go on with a run in " + request.out(), "no checkpoint was saved there", "start it without --resume");
+            throw new InputException(
+                    "cannot go on with a run in " + request.out(),
+                    "no checkpoint was saved there",
+                    "start it without --resume");
         }
         Path file = request.out().resolve(SETTINGS);
-        TrainConfig own = TrainSettings.read(Settings.load(Optional.of(file), List.of(TrainSettings.SECTION)), file.toString());
+        TrainConfig own =
+                TrainSettings.read(Settings.load(Optional.of(file), List.of(TrainSettings.SECTION)), file.toString());
         TrainConfig config = own;
         if (request.settings().isPresent()) {
-            Map<String, String> differences = TrainSettings.differences(own, request.settings().get());
+            Map<String, String> differences =
+                    TrainSettings.differences(own, request.settings().get());
             differences.keySet().removeAll(CHANGEABLE);
             if (!differences.isEmpty()) {
-                throw new InputException("cannot go on with the run in " + request.out() + " under other settings", differences.toString(),
+                throw new InputException(
+                        "cannot go on with the run in " + request.out() + " under other settings",
+                        differences.toString(),
                         "leave --config out, or start a new run");
             }
             config = request.settings().get();
@@ -229,12 +247,15 @@ public final class TrainingRun {
         int[][] out = new int[store.taskIds().size()][];
         for (int t = 0; t < out.length; t++) {
             int number = t;
-            int[] own = Arrays.stream(episodes).filter(e -> store.taskNumber(e) == number).toArray();
+            int[] own = Arrays.stream(episodes)
+                    .filter(e -> store.taskNumber(e) == number)
+                    .toArray();
             int keep = (int) Math.ceil(bestShare * own.length);
             if (keep < own.length) {
                 own = Arrays.stream(own)
                         .boxed()
-                        .sorted(Comparator.comparingDouble(e -> -store.episode(e).episodeReturn()))
+                        .sorted(Comparator.comparingDouble(
+                                e -> -store.episode(e).episodeReturn()))
                         .limit(keep)
                         .mapToInt(Integer::intValue)
                         .sorted()
@@ -265,12 +286,16 @@ public final class TrainingRun {
                         history.stream().mapToDouble(TrainingMetrics::update).toArray(),
                         history.stream().mapToDouble(TrainingMetrics::loss).toArray())
                 .smoothed("training", PLOTTED));
-        List<TrainingMetrics> validated = history.stream().filter(m -> Double.isFinite(m.validationLoss())).toList();
+        List<TrainingMetrics> validated = history.stream()
+                .filter(m -> Double.isFinite(m.validationLoss()))
+                .toList();
         if (!validated.isEmpty()) {
             series.add(Chart.Series.line(
                     "held-out episodes",
                     validated.stream().mapToDouble(TrainingMetrics::update).toArray(),
-                    validated.stream().mapToDouble(TrainingMetrics::validationLoss).toArray()));
+                    validated.stream()
+                            .mapToDouble(TrainingMetrics::validationLoss)
+                            .toArray()));
         }
         return new Chart("Cross-entropy over action tokens", "update", "nats", false, series);
     }
@@ -287,7 +312,8 @@ public final class TrainingRun {
         try {
             DurableFiles.replace(file.toAbsolutePath(), text.getBytes(StandardCharsets.UTF_8));
         } catch (IOException e) {
-            throw new InputException("cannot write " + file, e.toString(), "choose a writable place on a disk with room", e);
+            throw new InputException(
+                    "cannot write " + file, e.toString(), "choose a writable place on a disk with room", e);
         }
     }
 }

@@ -13,7 +13,8 @@ class LineProgressTest {
     private long now;
 
     private LineProgress progress() {
-        return new LineProgress("job", new PrintStream(bytes, true, StandardCharsets.UTF_8), 10_000_000_000L, () -> now);
+        return new LineProgress(
+                "job", new PrintStream(bytes, true, StandardCharsets.UTF_8), 10_000_000_000L, () -> now);
     }
 
     private List<String> lines() {

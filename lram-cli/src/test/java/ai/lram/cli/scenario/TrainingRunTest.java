@@ -49,7 +49,11 @@ class TrainingRunTest {
     @BeforeAll
     static void makeData() {
         Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 0, shared.resolve("gen"), Progress.none());
-        ImportJob.importDataset(shared.resolve("gen/pendulum"), shared.resolve("store"), ImportOptions.defaults(), ProgressListener.NONE);
+        ImportJob.importDataset(
+                shared.resolve("gen/pendulum"),
+                shared.resolve("store"),
+                ImportOptions.defaults(),
+                ProgressListener.NONE);
     }
 
     private static TrainingRun.Result run(Path out, boolean resume, BooleanSupplier stop) {
@@ -108,10 +112,12 @@ class TrainingRunTest {
     void aRunIsNotResumedOnOtherData() {
         run(temp.resolve("run"), false, after(1));
         Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 100, temp.resolve("gen"), Progress.none());
-        ImportJob.importDataset(temp.resolve("gen/pendulum"), temp.resolve("store"), ImportOptions.defaults(), ProgressListener.NONE);
+        ImportJob.importDataset(
+                temp.resolve("gen/pendulum"), temp.resolve("store"), ImportOptions.defaults(), ProgressListener.NONE);
         TrainingRun.Request request = new TrainingRun.Request(
                 temp.resolve("store"), Optional.empty(), Optional.empty(), temp.resolve("run"), true, "cpu", 1, "test");
-        InputException e = assertThrows(InputException.class, () -> TrainingRun.run(request, Progress.none(), () -> false));
+        InputException e =
+                assertThrows(InputException.class, () -> TrainingRun.run(request, Progress.none(), () -> false));
         assertTrue(e.getMessage().contains("is not the store of this model"), e.getMessage());
     }
 
@@ -121,8 +127,13 @@ class TrainingRunTest {
             int[] all = store.episodesOf("pendulum");
             int[] best = TrainingRun.perTask(store, all, 0.3)[0];
             assertEquals(3, best.length, "rounded up");
-            double worstTaken = Arrays.stream(best).mapToDouble(e -> store.episode(e).episodeReturn()).min().orElseThrow();
-            long better = Arrays.stream(all).filter(e -> store.episode(e).episodeReturn() > worstTaken).count();
+            double worstTaken = Arrays.stream(best)
+                    .mapToDouble(e -> store.episode(e).episodeReturn())
+                    .min()
+                    .orElseThrow();
+            long better = Arrays.stream(all)
+                    .filter(e -> store.episode(e).episodeReturn() > worstTaken)
+                    .count();
             assertEquals(2, better);
             assertArrayEquals(all, TrainingRun.perTask(store, all, 1)[0]);
         }

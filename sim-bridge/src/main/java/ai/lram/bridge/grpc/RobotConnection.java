@@ -64,6 +64,7 @@ public final class RobotConnection implements AutoCloseable {
         final long sequence;
         /** How often numbers had been rewound when it was sent. */
         final int numbering;
+
         final boolean reset;
         final long sentNs;
         final Thread waiter;
@@ -72,7 +73,13 @@ public final class RobotConnection implements AutoCloseable {
         volatile BridgeException failure;
         boolean givenUp;
 
-        Sent(long sequence, int numbering, boolean reset, long sentNs, Thread waiter, CompletableFuture<RobotReply> future) {
+        Sent(
+                long sequence,
+                int numbering,
+                boolean reset,
+                long sentNs,
+                Thread waiter,
+                CompletableFuture<RobotReply> future) {
             this.sequence = sequence;
             this.numbering = numbering;
             this.reset = reset;
