@@ -75,29 +75,36 @@ final class DataCommand implements Runnable {
 
         @Override
         public void run() {
-            if (domain != null && task == null) {
-                throw new InputException(
-                        "--domain " + domain, "it names the domain of --task, which is missing", "add --task ID");
+            new Work().run();
+        }
+
+        /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+        private final class Work {
+            void run() {
+                if (domain != null && task == null) {
+                    throw new InputException(
+                            "--domain " + domain, "it names the domain of --task, which is missing", "add --task ID");
+                }
+                ReaderOptions options = task == null
+                        ? ReaderOptions.defaults()
+                        : ReaderOptions.defaults().withTask(task, domain == null ? task : domain);
+                List<ImportSource> sources =
+                        paths.stream().map(p -> new ImportSource(p, options)).toList();
+                ImportReport report;
+                try (Progress progress = Progress.of("import")) {
+                    report = ImportJob.importDatasets(
+                            sources,
+                            out,
+                            ImportOptions.defaults(),
+                            (done, total) -> progress.update(total > 0 ? (double) done / total : -1, done + " rows"));
+                }
+                PrintWriter text = spec.commandLine().getOut();
+                report.warnings().forEach(w -> spec.commandLine().getErr().println("lram: " + w));
+                text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds() + " in "
+                        + out);
+                text.println("next: lram train " + out + " --config FILE --out DIR");
+                text.flush();
             }
-            ReaderOptions options = task == null
-                    ? ReaderOptions.defaults()
-                    : ReaderOptions.defaults().withTask(task, domain == null ? task : domain);
-            List<ImportSource> sources =
-                    paths.stream().map(p -> new ImportSource(p, options)).toList();
-            ImportReport report;
-            try (Progress progress = Progress.of("import")) {
-                report = ImportJob.importDatasets(
-                        sources,
-                        out,
-                        ImportOptions.defaults(),
-                        (done, total) -> progress.update(total > 0 ? (double) done / total : -1, done + " rows"));
-            }
-            PrintWriter text = spec.commandLine().getOut();
-            report.warnings().forEach(w -> spec.commandLine().getErr().println("lram: " + w));
-            text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds() + " in "
-                    + out);
-            text.println("next: lram train " + out + " --config FILE --out DIR");
-            text.flush();
         }
     }
 
@@ -115,60 +122,67 @@ final class DataCommand implements Runnable {
 
         @Override
         public void run() {
-            PrintWriter out = spec.commandLine().getOut();
-            try (TrajectoryStore store = TrajectoryStore.open(path)) {
-                store.verify();
-                out.println(path + ": " + store.episodeCount() + " episodes, " + store.rowCount()
-                        + " rows, checksums good");
-                for (StoreSource s : store.sources()) {
-                    out.println("  from " + s.path() + " (" + s.format() + ")");
-                }
-                for (Map.Entry<String, String> e : store.provenance().entrySet()) {
-                    out.println("  " + e.getKey() + ": " + e.getValue());
-                }
-                for (String task : store.taskIds()) {
-                    task(out, store, store.taskInfo(task));
-                }
-                out.flush();
-            }
+            new Work().run();
         }
 
-        private static void task(PrintWriter out, TrajectoryStore store, TaskInfo t) {
-            int[] episodes = store.episodesOf(t.taskId());
-            int[] lengths = Arrays.stream(episodes).map(store::length).toArray();
-            out.println();
-            out.println("task " + t.taskId() + " (domain " + t.domain() + ")");
-            out.printf(
-                    Locale.ROOT,
-                    "  episodes %d, rows %d, lengths %d to %d, %s%n",
-                    episodes.length,
-                    store.rowCount(t.taskId()),
-                    Arrays.stream(lengths).min().orElse(0),
-                    Arrays.stream(lengths).max().orElse(0),
-                    t.rateHz() > 0 ? t.rateHz() + " Hz" : "rate unknown");
-            t.observation().ifPresent(o -> feature(out, "observation", o));
-            t.image().ifPresent(i -> feature(out, "image", i));
-            feature(out, t.isDiscrete() ? "discrete action" : "action", t.action());
-            if (t.hasRewards()) {
-                double[] returns = Arrays.stream(episodes)
-                        .mapToDouble(e -> store.episode(e).episodeReturn())
-                        .sorted()
-                        .toArray();
+        /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+        private final class Work {
+            void run() {
+                PrintWriter out = spec.commandLine().getOut();
+                try (TrajectoryStore store = TrajectoryStore.open(path)) {
+                    store.verify();
+                    out.println(path + ": " + store.episodeCount() + " episodes, " + store.rowCount()
+                            + " rows, checksums good");
+                    for (StoreSource s : store.sources()) {
+                        out.println("  from " + s.path() + " (" + s.format() + ")");
+                    }
+                    for (Map.Entry<String, String> e : store.provenance().entrySet()) {
+                        out.println("  " + e.getKey() + ": " + e.getValue());
+                    }
+                    for (String task : store.taskIds()) {
+                        task(out, store, store.taskInfo(task));
+                    }
+                    out.flush();
+                }
+            }
+
+            private static void task(PrintWriter out, TrajectoryStore store, TaskInfo t) {
+                int[] episodes = store.episodesOf(t.taskId());
+                int[] lengths = Arrays.stream(episodes).map(store::length).toArray();
+                out.println();
+                out.println("task " + t.taskId() + " (domain " + t.domain() + ")");
                 out.printf(
                         Locale.ROOT,
-                        "  returns min %.4g, median %.4g, max %.4g%n",
-                        returns[0],
-                        returns[returns.length / 2],
-                        returns[returns.length - 1]);
-            } else {
-                out.println("  no rewards: imitation data");
+                        "  episodes %d, rows %d, lengths %d to %d, %s%n",
+                        episodes.length,
+                        store.rowCount(t.taskId()),
+                        Arrays.stream(lengths).min().orElse(0),
+                        Arrays.stream(lengths).max().orElse(0),
+                        t.rateHz() > 0 ? t.rateHz() + " Hz" : "rate unknown");
+                t.observation().ifPresent(o -> feature(out, "observation", o));
+                t.image().ifPresent(i -> feature(out, "image", i));
+                feature(out, t.isDiscrete() ? "discrete action" : "action", t.action());
+                if (t.hasRewards()) {
+                    double[] returns = Arrays.stream(episodes)
+                            .mapToDouble(e -> store.episode(e).episodeReturn())
+                            .sorted()
+                            .toArray();
+                    out.printf(
+                            Locale.ROOT,
+                            "  returns min %.4g, median %.4g, max %.4g%n",
+                            returns[0],
+                            returns[returns.length / 2],
+                            returns[returns.length - 1]);
+                } else {
+                    out.println("  no rewards: imitation data");
+                }
+                out.println("  columns " + t.columns().stream().map(Column::key).toList());
             }
-            out.println("  columns " + t.columns().stream().map(Column::key).toList());
-        }
 
-        private static void feature(PrintWriter out, String kind, FeatureSpec f) {
-            out.println("  " + kind + " " + f.name() + " " + f.type() + f.shape()
-                    + (f.names().isEmpty() ? "" : " " + f.names()));
+            private static void feature(PrintWriter out, String kind, FeatureSpec f) {
+                out.println("  " + kind + " " + f.name() + " " + f.type() + f.shape()
+                        + (f.names().isEmpty() ? "" : " " + f.names()));
+            }
         }
     }
 
@@ -206,37 +220,44 @@ final class DataCommand implements Runnable {
 
         @Override
         public void run() {
-            if (episodes < 1) {
-                throw new InputException("--episodes " + episodes, "a data set needs an episode", "give a number >= 1");
-            }
-            List<String> tasks = task.equals(ALL)
-                    ? EnvironmentRegistry.ids()
-                    : List.of(EnvironmentRegistry.spec(task).id());
-            List<Generation.Result> results;
-            try (Progress progress = Progress.of("generate")) {
-                results = Generation.generate(tasks, quality(), episodes, seed, out, progress);
-            }
-            List<List<String>> rows = new ArrayList<>();
-            for (Generation.Result r : results) {
-                rows.add(List.of(
-                        r.task(),
-                        String.valueOf(r.episodes().size()),
-                        String.valueOf(r.steps()),
-                        String.format(Locale.ROOT, "%.1f", EpisodeResult.meanReturn(r.episodes())),
-                        r.folder().toString()));
-            }
-            Outputs.table(
-                    spec.commandLine().getOut(), List.of("task", "episodes", "steps", "mean return", "folder"), rows);
+            new Work().run();
         }
 
-        private Quality quality() {
-            for (Quality q : Quality.values()) {
-                if (q.name().toLowerCase(Locale.ROOT).equals(quality)) {
-                    return q;
+        /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+        private final class Work {
+            void run() {
+                if (episodes < 1) {
+                    throw new InputException("--episodes " + episodes, "a data set needs an episode", "give a number >= 1");
                 }
+                List<String> tasks = task.equals(ALL)
+                        ? EnvironmentRegistry.ids()
+                        : List.of(EnvironmentRegistry.spec(task).id());
+                List<Generation.Result> results;
+                try (Progress progress = Progress.of("generate")) {
+                    results = Generation.generate(tasks, quality(), episodes, seed, out, progress);
+                }
+                List<List<String>> rows = new ArrayList<>();
+                for (Generation.Result r : results) {
+                    rows.add(List.of(
+                            r.task(),
+                            String.valueOf(r.episodes().size()),
+                            String.valueOf(r.steps()),
+                            String.format(Locale.ROOT, "%.1f", EpisodeResult.meanReturn(r.episodes())),
+                            r.folder().toString()));
+                }
+                Outputs.table(
+                        spec.commandLine().getOut(), List.of("task", "episodes", "steps", "mean return", "folder"), rows);
             }
-            throw new InputException(
-                    "--quality " + quality, "there is no such quality", "use mixed, expert, medium or random");
+
+            private Quality quality() {
+                for (Quality q : Quality.values()) {
+                    if (q.name().toLowerCase(Locale.ROOT).equals(quality)) {
+                        return q;
+                    }
+                }
+                throw new InputException(
+                        "--quality " + quality, "there is no such quality", "use mixed, expert, medium or random");
+            }
         }
     }
 }

@@ -50,38 +50,45 @@ final class DemoCommand implements Runnable {
 
     @Override
     public void run() {
-        List<String> sections = List.of(DemoSettings.SECTION, TrainSettings.SECTION);
-        Config settings = Settings.load(Optional.ofNullable(config), sections, Settings.resource(DEFAULTS, sections));
-        String where = config == null ? DEFAULTS : config.toString();
-        DemoSettings demo = DemoSettings.read(settings, where);
-        TrainConfig training = TrainSettings.read(settings, where);
-        PrintWriter text = spec.commandLine().getOut();
-        PrintWriter err = spec.commandLine().getErr();
-        try (Interrupt interrupt = new Interrupt(() -> {
-            err.println();
-            err.println("lram: stopping; a training in progress is being saved");
-            err.flush();
-        })) {
-            Optional<Demo.Result> result =
-                    Demo.run(new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
-            result.ifPresent(r -> print(text, r));
-        }
+        new Work().run();
     }
 
-    private void print(PrintWriter text, Demo.Result r) {
-        text.println();
-        Outputs.table(text, DemoReport.HEADER, DemoReport.rows(r));
-        text.printf(
-                Locale.ROOT,
-                "%nmean score %.3f, lowest %.3f; training %.0f s, everything %.0f s%n",
-                r.meanScore(),
-                r.minScore(),
-                r.trainSeconds(),
-                r.wallSeconds());
-        text.println("report: " + out.resolve(DemoReport.HTML) + ", " + out.resolve(DemoReport.JSON));
-        text.println();
-        text.println("use the model again, in two terminals:");
-        DemoReport.commands(Path.of(Common.quote(out.resolve("run")))).forEach(c -> text.println("  " + c));
-        text.flush();
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            List<String> sections = List.of(DemoSettings.SECTION, TrainSettings.SECTION);
+            Config settings = Settings.load(Optional.ofNullable(config), sections, Settings.resource(DEFAULTS, sections));
+            String where = config == null ? DEFAULTS : config.toString();
+            DemoSettings demo = DemoSettings.read(settings, where);
+            TrainConfig training = TrainSettings.read(settings, where);
+            PrintWriter text = spec.commandLine().getOut();
+            PrintWriter err = spec.commandLine().getErr();
+            try (Interrupt interrupt = new Interrupt(() -> {
+                err.println();
+                err.println("lram: stopping; a training in progress is being saved");
+                err.flush();
+            })) {
+                Optional<Demo.Result> result =
+                        Demo.run(new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
+                result.ifPresent(r -> print(text, r));
+            }
+        }
+
+        private void print(PrintWriter text, Demo.Result r) {
+            text.println();
+            Outputs.table(text, DemoReport.HEADER, DemoReport.rows(r));
+            text.printf(
+                    Locale.ROOT,
+                    "%nmean score %.3f, lowest %.3f; training %.0f s, everything %.0f s%n",
+                    r.meanScore(),
+                    r.minScore(),
+                    r.trainSeconds(),
+                    r.wallSeconds());
+            text.println("report: " + out.resolve(DemoReport.HTML) + ", " + out.resolve(DemoReport.JSON));
+            text.println();
+            text.println("use the model again, in two terminals:");
+            DemoReport.commands(Path.of(Common.quote(out.resolve("run")))).forEach(c -> text.println("  " + c));
+            text.flush();
+        }
     }
 }

@@ -116,117 +116,124 @@ final class DriveCommand implements Runnable {
 
     @Override
     public void run() {
-        if (rate != null && !(rate > 0 && Double.isFinite(rate))) {
-            throw new InputException("--rate " + rate, "a rate is > 0", "give steps per second, e.g. 100");
-        }
-        Endpoint endpoint = Endpoint.parse(connect);
-        if (source.simulation != null) {
-            simulate(endpoint, source.simulation);
-        } else {
-            replay(endpoint, source.recording);
-        }
+        new Work().run();
     }
 
-    private void simulate(Endpoint endpoint, Simulation s) {
-        Common.requireAtLeast("--episodes", s.episodes, 1);
-        SimulatedRobot robot = new SimulatedRobot(
-                s.environment,
-                s.targetReturn == null ? OptionalDouble.empty() : OptionalDouble.of(s.targetReturn),
-                record,
-                rate == null ? DEFAULT_RATE_HZ : rate);
-        List<Long> seeds = LongStream.range(s.seed, s.seed + s.episodes).boxed().toList();
-        ControlLog log;
-        PrintWriter out = spec.commandLine().getOut();
-        try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT)) {
-            log = robot.drive(client, seeds, System.nanoTime(), e -> {
-                out.printf(Locale.ROOT, "seed %d: return %.1f in %d steps%n", e.seed(), e.episodeReturn(), e.length());
-                out.flush();
-            });
-        }
-        out.printf(Locale.ROOT, "mean return %.1f%n", EpisodeResult.meanReturn(log.episodes()));
-        latencies(out, log);
-        if (json != null) {
-            JsonReport.write(json, json(log));
-        }
-    }
-
-    private void replay(Endpoint endpoint, Recording r) {
-        PrintWriter out = spec.commandLine().getOut();
-        Replay.Result result;
-        int differences = 0;
-        try (TrajectoryStore store = TrajectoryStore.open(r.store)) {
-            try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT);
-                    Progress progress = Progress.of("replay")) {
-                result = Replay.run(client, store, r.episode, rate == null ? 0 : rate, record, progress);
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            if (rate != null && !(rate > 0 && Double.isFinite(rate))) {
+                throw new InputException("--rate " + rate, "a rate is > 0", "give steps per second, e.g. 100");
             }
-            if (r.model != null) {
-                try (Policy policy = Models.open(r.model, "auto", 1, 1, 1)) {
-                    float[][] offline = Replay.offline(
-                            policy, policy.card().task(result.log().task()), store, r.episode);
-                    differences = Replay.differences(result.actions(), offline, result.clampedRows());
+            Endpoint endpoint = Endpoint.parse(connect);
+            if (source.simulation != null) {
+                simulate(endpoint, source.simulation);
+            } else {
+                replay(endpoint, source.recording);
+            }
+        }
+
+        private void simulate(Endpoint endpoint, Simulation s) {
+            Common.requireAtLeast("--episodes", s.episodes, 1);
+            SimulatedRobot robot = new SimulatedRobot(
+                    s.environment,
+                    s.targetReturn == null ? OptionalDouble.empty() : OptionalDouble.of(s.targetReturn),
+                    record,
+                    rate == null ? DEFAULT_RATE_HZ : rate);
+            List<Long> seeds = LongStream.range(s.seed, s.seed + s.episodes).boxed().toList();
+            ControlLog log;
+            PrintWriter out = spec.commandLine().getOut();
+            try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT)) {
+                log = robot.drive(client, seeds, System.nanoTime(), e -> {
+                    out.printf(Locale.ROOT, "seed %d: return %.1f in %d steps%n", e.seed(), e.episodeReturn(), e.length());
+                    out.flush();
+                });
+            }
+            out.printf(Locale.ROOT, "mean return %.1f%n", EpisodeResult.meanReturn(log.episodes()));
+            latencies(out, log);
+            if (json != null) {
+                JsonReport.write(json, json(log));
+            }
+        }
+
+        private void replay(Endpoint endpoint, Recording r) {
+            PrintWriter out = spec.commandLine().getOut();
+            Replay.Result result;
+            int differences = 0;
+            try (TrajectoryStore store = TrajectoryStore.open(r.store)) {
+                try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT);
+                        Progress progress = Progress.of("replay")) {
+                    result = Replay.run(client, store, r.episode, rate == null ? 0 : rate, record, progress);
+                }
+                if (r.model != null) {
+                    try (Policy policy = Models.open(r.model, "auto", 1, 1, 1)) {
+                        float[][] offline = Replay.offline(
+                                policy, policy.card().task(result.log().task()), store, r.episode);
+                        differences = Replay.differences(result.actions(), offline, result.clampedRows());
+                    }
                 }
             }
+            out.printf(
+                    Locale.ROOT,
+                    "episode %d of task %s: %d steps, mean absolute error %.6f, %d actions clamped by the safety stage%n",
+                    result.episode(),
+                    result.log().task(),
+                    result.actions().length,
+                    result.meanAbsoluteError(),
+                    result.log().clamped());
+            latencies(out, result.log());
+            if (json != null) {
+                JsonReport.write(json, result.json());
+            }
+            if (differences > 0) {
+                throw new DriveException(
+                        differences + " of " + result.actions().length + " actions differ from the offline evaluation's",
+                        "the server runs another model, missed deadlines ("
+                                + result.log().missedTotal() + "), or computes otherwise",
+                        "serve the same model; replay on an idle machine");
+            }
+            if (r.model != null) {
+                out.println("every action equals the offline evaluation's");
+                out.flush();
+            }
         }
-        out.printf(
-                Locale.ROOT,
-                "episode %d of task %s: %d steps, mean absolute error %.6f, %d actions clamped by the safety stage%n",
-                result.episode(),
-                result.log().task(),
-                result.actions().length,
-                result.meanAbsoluteError(),
-                result.log().clamped());
-        latencies(out, result.log());
-        if (json != null) {
-            JsonReport.write(json, result.json());
-        }
-        if (differences > 0) {
-            throw new DriveException(
-                    differences + " of " + result.actions().length + " actions differ from the offline evaluation's",
-                    "the server runs another model, missed deadlines ("
-                            + result.log().missedTotal() + "), or computes otherwise",
-                    "serve the same model; replay on an idle machine");
-        }
-        if (r.model != null) {
-            out.println("every action equals the offline evaluation's");
+
+        private static void latencies(PrintWriter out, ControlLog log) {
+            out.printf(
+                    Locale.ROOT,
+                    "latency p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; missed %d of %d%s%n",
+                    log.latencyMs(50),
+                    log.latencyMs(99),
+                    log.latencyMs(99.9),
+                    log.maxMs(),
+                    log.missedTotal(),
+                    log.steps(),
+                    log.missed().isEmpty() ? "" : " " + log.missed());
             out.flush();
         }
-    }
 
-    private static void latencies(PrintWriter out, ControlLog log) {
-        out.printf(
-                Locale.ROOT,
-                "latency p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.2f ms; missed %d of %d%s%n",
-                log.latencyMs(50),
-                log.latencyMs(99),
-                log.latencyMs(99.9),
-                log.maxMs(),
-                log.missedTotal(),
-                log.steps(),
-                log.missed().isEmpty() ? "" : " " + log.missed());
-        out.flush();
-    }
-
-    private static ObjectNode json(ControlLog log) {
-        ObjectNode n = JsonReport.object();
-        n.put("task", log.task());
-        JsonReport.put(n, "meanReturn", EpisodeResult.meanReturn(log.episodes()));
-        ArrayNode episodes = n.putArray("episodes");
-        for (EpisodeResult e : log.episodes()) {
-            ObjectNode one = episodes.addObject();
-            one.put("seed", e.seed());
-            JsonReport.put(one, "return", e.episodeReturn());
-            one.put("length", e.length());
+        private static ObjectNode json(ControlLog log) {
+            ObjectNode n = JsonReport.object();
+            n.put("task", log.task());
+            JsonReport.put(n, "meanReturn", EpisodeResult.meanReturn(log.episodes()));
+            ArrayNode episodes = n.putArray("episodes");
+            for (EpisodeResult e : log.episodes()) {
+                ObjectNode one = episodes.addObject();
+                one.put("seed", e.seed());
+                JsonReport.put(one, "return", e.episodeReturn());
+                one.put("length", e.length());
+            }
+            JsonReport.put(n, "p50Ms", log.latencyMs(50));
+            JsonReport.put(n, "p99Ms", log.latencyMs(99));
+            JsonReport.put(n, "p999Ms", log.latencyMs(99.9));
+            JsonReport.put(n, "maxMs", log.maxMs());
+            n.put("missed", log.missedTotal());
+            ObjectNode causes = n.putObject("missedByCause");
+            for (Miss m : Miss.values()) {
+                causes.put(m.key(), log.missed().getOrDefault(m, 0L));
+            }
+            n.put("steps", log.steps());
+            return n;
         }
-        JsonReport.put(n, "p50Ms", log.latencyMs(50));
-        JsonReport.put(n, "p99Ms", log.latencyMs(99));
-        JsonReport.put(n, "p999Ms", log.latencyMs(99.9));
-        JsonReport.put(n, "maxMs", log.maxMs());
-        n.put("missed", log.missedTotal());
-        ObjectNode causes = n.putObject("missedByCause");
-        for (Miss m : Miss.values()) {
-            causes.put(m.key(), log.missed().getOrDefault(m, 0L));
-        }
-        n.put("steps", log.steps());
-        return n;
     }
 }

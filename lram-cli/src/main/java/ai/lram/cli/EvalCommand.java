@@ -72,11 +72,6 @@ final class EvalCommand implements Runnable {
                 paramLabel = "N",
                 description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
         private int threads;
-
-        Policy open(int slots) {
-            Common.requireThreads(threads);
-            return Models.open(model, device, threads, slots, slots);
-        }
     }
 
     /** Open loop. */
@@ -102,54 +97,61 @@ final class EvalCommand implements Runnable {
 
         @Override
         public void run() {
-            OpenLoop.Split chosen = split();
-            OpenLoop.Result result;
-            try (TrajectoryStore store = TrajectoryStore.open(path);
-                    Policy policy = options.open(1);
-                    Progress progress = Progress.of("evaluate")) {
-                TaskCard task = Models.task(policy.card(), options.task);
-                result = OpenLoop.evaluate(store, policy, task, chosen, progress);
-            }
-            print(spec.commandLine().getOut(), result);
-            if (options.json != null) {
-                JsonReport.write(options.json, result.json());
-            }
+            new Work().run();
         }
 
-        private OpenLoop.Split split() {
-            for (OpenLoop.Split s : OpenLoop.Split.values()) {
-                if (s.toString().equals(split)) {
-                    return s;
+        /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+        private final class Work {
+            void run() {
+                OpenLoop.Split chosen = split();
+                OpenLoop.Result result;
+                try (TrajectoryStore store = TrajectoryStore.open(path);
+                        Policy policy = Loading.open(options, 1);
+                        Progress progress = Progress.of("evaluate")) {
+                    TaskCard task = Models.task(policy.card(), options.task);
+                    result = OpenLoop.evaluate(store, policy, task, chosen, progress);
+                }
+                print(spec.commandLine().getOut(), result);
+                if (options.json != null) {
+                    JsonReport.write(options.json, result.json());
                 }
             }
-            throw new InputException("--split " + split, "there is no such split", "use held-out, training or all");
-        }
 
-        private static void print(PrintWriter out, OpenLoop.Result r) {
-            List<String> names = new ArrayList<>(r.errors().keySet());
-            List<String> header = new ArrayList<>(List.of("episode"));
-            header.addAll(names);
-            List<List<String>> rows = new ArrayList<>();
-            for (int episode : r.episodes()) {
-                rows.add(row(String.valueOf(episode), names, r.errors(), e -> e.byEpisode()
-                        .get(episode)));
+            private OpenLoop.Split split() {
+                for (OpenLoop.Split s : OpenLoop.Split.values()) {
+                    if (s.toString().equals(split)) {
+                        return s;
+                    }
+                }
+                throw new InputException("--split " + split, "there is no such split", "use held-out, training or all");
             }
-            for (String group : r.errors().get(names.getFirst()).byGroup().keySet()) {
-                rows.add(row(group, names, r.errors(), e -> e.byGroup().get(group)));
-            }
-            rows.add(row("all", names, r.errors(), OpenLoopEvaluation.Errors::overall));
-            out.println("mean absolute error of task " + r.task().id() + ", " + r.split() + " episodes");
-            Outputs.table(out, header, rows);
-        }
 
-        private static List<String> row(
-                String label,
-                List<String> names,
-                Map<String, OpenLoopEvaluation.Errors> errors,
-                java.util.function.ToDoubleFunction<OpenLoopEvaluation.Errors> value) {
-            List<String> row = new ArrayList<>(List.of(label));
-            names.forEach(n -> row.add(String.format(Locale.ROOT, "%.4f", value.applyAsDouble(errors.get(n)))));
-            return row;
+            private static void print(PrintWriter out, OpenLoop.Result r) {
+                List<String> names = new ArrayList<>(r.errors().keySet());
+                List<String> header = new ArrayList<>(List.of("episode"));
+                header.addAll(names);
+                List<List<String>> rows = new ArrayList<>();
+                for (int episode : r.episodes()) {
+                    rows.add(row(String.valueOf(episode), names, r.errors(), e -> e.byEpisode()
+                            .get(episode)));
+                }
+                for (String group : r.errors().get(names.getFirst()).byGroup().keySet()) {
+                    rows.add(row(group, names, r.errors(), e -> e.byGroup().get(group)));
+                }
+                rows.add(row("all", names, r.errors(), OpenLoopEvaluation.Errors::overall));
+                out.println("mean absolute error of task " + r.task().id() + ", " + r.split() + " episodes");
+                Outputs.table(out, header, rows);
+            }
+
+            private static List<String> row(
+                    String label,
+                    List<String> names,
+                    Map<String, OpenLoopEvaluation.Errors> errors,
+                    java.util.function.ToDoubleFunction<OpenLoopEvaluation.Errors> value) {
+                List<String> row = new ArrayList<>(List.of(label));
+                names.forEach(n -> row.add(String.format(Locale.ROOT, "%.4f", value.applyAsDouble(errors.get(n)))));
+                return row;
+            }
         }
     }
 
@@ -196,54 +198,71 @@ final class EvalCommand implements Runnable {
 
         @Override
         public void run() {
-            Common.requireAtLeast("--episodes", episodes, 1);
-            ClosedLoop.Result result;
-            try (Policy policy = options.open(Math.min(episodes, MAX_BATCH))) {
-                TaskCard task = Models.task(policy.card(), options.task);
-                EnvironmentRegistry.spec(task.id());
-                double asked = ClosedLoop.target(policy.card(), task, of(target.value), of(target.quantile));
-                result = ClosedLoop.evaluate(policy, task, episodes, asked);
-                if (baseline != null) {
-                    result = result.withCloning(clone(policy.card(), task));
+            new Work().run();
+        }
+
+        /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+        private final class Work {
+            void run() {
+                Common.requireAtLeast("--episodes", episodes, 1);
+                ClosedLoop.Result result;
+                try (Policy policy = Loading.open(options, Math.min(episodes, MAX_BATCH))) {
+                    TaskCard task = Models.task(policy.card(), options.task);
+                    EnvironmentRegistry.spec(task.id());
+                    double asked = ClosedLoop.target(policy.card(), task, of(target.value), of(target.quantile));
+                    result = ClosedLoop.evaluate(policy, task, episodes, asked);
+                    if (baseline != null) {
+                        result = result.withCloning(clone(policy.card(), task));
+                    }
+                }
+                print(spec.commandLine().getOut(), result);
+                if (options.json != null) {
+                    JsonReport.write(options.json, result.json());
                 }
             }
-            print(spec.commandLine().getOut(), result);
-            if (options.json != null) {
-                JsonReport.write(options.json, result.json());
+
+            private List<EpisodeResult> clone(ModelCard card, TaskCard task) {
+                try (TrajectoryStore store = TrajectoryStore.open(baseline);
+                        Progress progress = Progress.of("clone")) {
+                    return ClosedLoop.cloning(store, card, task, episodes, options.device, options.threads, progress);
+                }
+            }
+
+            private static void print(PrintWriter out, ClosedLoop.Result result) {
+                List<String> header =
+                        new ArrayList<>(List.of("task", "asked", "agent", "std", "random", "expert", "score"));
+                List<String> row = new ArrayList<>(List.of(
+                        result.references().task(),
+                        number(result.targetReturn()),
+                        number(result.meanReturn()),
+                        number(EpisodeResult.stdReturn(result.episodes())),
+                        number(result.references().random()),
+                        number(result.references().expert()),
+                        String.format(Locale.ROOT, "%.3f", result.score())));
+                if (!result.cloning().isEmpty()) {
+                    header.add("cloning");
+                    row.add(number(EpisodeResult.meanReturn(result.cloning())));
+                }
+                Outputs.table(out, header, List.of(row));
+            }
+
+            private static OptionalDouble of(Double d) {
+                return d == null ? OptionalDouble.empty() : OptionalDouble.of(d);
+            }
+
+            private static String number(double v) {
+                return String.format(Locale.ROOT, "%.1f", v);
             }
         }
+    }
 
-        private List<EpisodeResult> clone(ModelCard card, TaskCard task) {
-            try (TrajectoryStore store = TrajectoryStore.open(baseline);
-                    Progress progress = Progress.of("clone")) {
-                return ClosedLoop.cloning(store, card, task, episodes, options.device, options.threads, progress);
-            }
-        }
+    /** What both commands need, apart from them for the same reason. */
+    private static final class Loading {
+        private Loading() {}
 
-        private static void print(PrintWriter out, ClosedLoop.Result result) {
-            List<String> header =
-                    new ArrayList<>(List.of("task", "asked", "agent", "std", "random", "expert", "score"));
-            List<String> row = new ArrayList<>(List.of(
-                    result.references().task(),
-                    number(result.targetReturn()),
-                    number(result.meanReturn()),
-                    number(EpisodeResult.stdReturn(result.episodes())),
-                    number(result.references().random()),
-                    number(result.references().expert()),
-                    String.format(Locale.ROOT, "%.3f", result.score())));
-            if (!result.cloning().isEmpty()) {
-                header.add("cloning");
-                row.add(number(EpisodeResult.meanReturn(result.cloning())));
-            }
-            Outputs.table(out, header, List.of(row));
-        }
-
-        private static OptionalDouble of(Double d) {
-            return d == null ? OptionalDouble.empty() : OptionalDouble.of(d);
-        }
-
-        private static String number(double v) {
-            return String.format(Locale.ROOT, "%.1f", v);
+        static Policy open(ModelOptions o, int slots) {
+            Common.requireThreads(o.threads);
+            return Models.open(o.model, o.device, o.threads, slots, slots);
         }
     }
 }

@@ -93,77 +93,84 @@ final class ServeCommand implements Runnable {
 
     @Override
     public void run() {
-        Common.requireThreads(threads);
-        Path folder = Models.resolve(model);
-        List<TaskCard> tasks = Checkpoint.readCard(folder).tasks();
-        Config settings = Settings.load(Optional.ofNullable(config), List.of("lram.runtime", "lram.bridge"));
-        RuntimeSettings given = RuntimeSettings.from(settings);
-        RuntimeSettings runtimeSettings = maxSessions == null ? given : given.withMaxSessions(maxSessions);
-        ServerSettings serverSettings = listen(ServerSettings.from(settings));
-        Optional<EpisodeSinkFactory> recording = recording();
-        int slots = runtimeSettings.maxSessions();
-        CountDownLatch asked = new CountDownLatch(1);
-        PrintWriter out = spec.commandLine().getOut();
-        try (Interrupt interrupt = new Interrupt(asked::countDown);
-                LramRuntime runtime = LramRuntime.start(
-                        () -> Models.openWarm(folder, device, threads, slots, slots),
-                        runtimeSettings,
-                        recording,
-                        LramRuntime.Environment.system());
-                ControlServer server = ControlServer.start(runtime, serverSettings)) {
-            out.println(ServerProcess.READY + server.endpoint());
-            out.println("model " + folder + ", tasks "
-                    + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
-            out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
-            out.flush();
-            asked.await();
-            if (interrupt.getAsBoolean()) {
-                statistics(out, runtime.stats());
+        new Work().run();
+    }
+
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            Common.requireThreads(threads);
+            Path folder = Models.resolve(model);
+            List<TaskCard> tasks = Checkpoint.readCard(folder).tasks();
+            Config settings = Settings.load(Optional.ofNullable(config), List.of("lram.runtime", "lram.bridge"));
+            RuntimeSettings given = RuntimeSettings.from(settings);
+            RuntimeSettings runtimeSettings = maxSessions == null ? given : given.withMaxSessions(maxSessions);
+            ServerSettings serverSettings = listen(ServerSettings.from(settings));
+            Optional<EpisodeSinkFactory> recording = recording();
+            int slots = runtimeSettings.maxSessions();
+            CountDownLatch asked = new CountDownLatch(1);
+            PrintWriter out = spec.commandLine().getOut();
+            try (Interrupt interrupt = new Interrupt(asked::countDown);
+                    LramRuntime runtime = LramRuntime.start(
+                            () -> Models.openWarm(folder, device, threads, slots, slots),
+                            runtimeSettings,
+                            recording,
+                            LramRuntime.Environment.system());
+                    ControlServer server = ControlServer.start(runtime, serverSettings)) {
+                out.println(ServerProcess.READY + server.endpoint());
+                out.println("model " + folder + ", tasks "
+                        + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
+                out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
+                out.flush();
+                asked.await();
+                if (interrupt.getAsBoolean()) {
+                    statistics(out, runtime.stats());
+                }
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
             }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
         }
-    }
 
-    private ServerSettings listen(ServerSettings settings) {
-        if (address.unix != null) {
-            return settings.at(new Endpoint.Unix(address.unix.toAbsolutePath()));
+        private ServerSettings listen(ServerSettings settings) {
+            if (address.unix != null) {
+                return settings.at(new Endpoint.Unix(address.unix.toAbsolutePath()));
+            }
+            return address.port == null ? settings : settings.at(new Endpoint.Tcp(LOOPBACK, address.port));
         }
-        return address.port == null ? settings : settings.at(new Endpoint.Tcp(LOOPBACK, address.port));
-    }
 
-    private Optional<EpisodeSinkFactory> recording() {
-        if (record == null) {
-            return Optional.empty();
+        private Optional<EpisodeSinkFactory> recording() {
+            if (record == null) {
+                return Optional.empty();
+            }
+            if (Files.exists(record) && !Files.isDirectory(record)) {
+                throw new InputException("--record " + record, "it is no folder", "name a folder, or one to be created");
+            }
+            return Optional.of(new LeRobotSinks(record));
         }
-        if (Files.exists(record) && !Files.isDirectory(record)) {
-            throw new InputException("--record " + record, "it is no folder", "name a folder, or one to be created");
-        }
-        return Optional.of(new LeRobotSinks(record));
-    }
 
-    private static void statistics(PrintWriter out, Snapshot s) {
-        List<List<String>> rows = new ArrayList<>();
-        for (SessionStats session : s.sessions()) {
-            rows.add(List.of(
-                    session.robot(),
-                    String.valueOf(session.episodes()),
-                    String.valueOf(session.steps()),
-                    ms(session.total().p50Ns()),
-                    ms(session.total().p99Ns()),
-                    ms(session.total().maxNs()),
-                    String.valueOf(session.missedDeadlines())));
+        private static void statistics(PrintWriter out, Snapshot s) {
+            List<List<String>> rows = new ArrayList<>();
+            for (SessionStats session : s.sessions()) {
+                rows.add(List.of(
+                        session.robot(),
+                        String.valueOf(session.episodes()),
+                        String.valueOf(session.steps()),
+                        ms(session.total().p50Ns()),
+                        ms(session.total().p99Ns()),
+                        ms(session.total().maxNs()),
+                        String.valueOf(session.missedDeadlines())));
+            }
+            if (!rows.isEmpty()) {
+                Outputs.table(out, List.of("robot", "episodes", "steps", "p50 ms", "p99 ms", "max ms", "missed"), rows);
+            }
+            out.println("served " + s.sessionsOpened() + " sessions, "
+                    + s.inference().rows() + " steps in " + s.inference().batches() + " batches, recorded "
+                    + s.recording().episodes() + " episodes");
+            out.flush();
         }
-        if (!rows.isEmpty()) {
-            Outputs.table(out, List.of("robot", "episodes", "steps", "p50 ms", "p99 ms", "max ms", "missed"), rows);
-        }
-        out.println("served " + s.sessionsOpened() + " sessions, "
-                + s.inference().rows() + " steps in " + s.inference().batches() + " batches, recorded "
-                + s.recording().episodes() + " episodes");
-        out.flush();
-    }
 
-    private static String ms(long ns) {
-        return String.format(Locale.ROOT, "%.2f", ns / 1e6);
+        private static String ms(long ns) {
+            return String.format(Locale.ROOT, "%.2f", ns / 1e6);
+        }
     }
 }

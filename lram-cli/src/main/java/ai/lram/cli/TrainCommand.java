@@ -72,65 +72,72 @@ final class TrainCommand implements Runnable {
 
     @Override
     public void run() {
-        if (maxMinutes != null && !(maxMinutes > 0 && Double.isFinite(maxMinutes))) {
-            throw new InputException("--max-minutes " + maxMinutes, "a run needs time", "give minutes > 0");
-        }
-        Common.requireThreads(threads);
-        TrainingRun.Request request = new TrainingRun.Request(
-                store,
-                settings(),
-                Optional.ofNullable(maxMinutes),
-                out,
-                resume,
-                device,
-                threads,
-                name == null ? String.valueOf(out.toAbsolutePath().normalize().getFileName()) : name);
-        PrintWriter text = spec.commandLine().getOut();
-        PrintWriter err = spec.commandLine().getErr();
-        TrainingRun.Result result;
-        try (Interrupt interrupt = new Interrupt(() -> {
-            err.println();
-            err.println("lram: stopping after this update; the run is being saved");
-            err.flush();
-        })) {
-            try (Progress progress = Progress.of("train")) {
-                result = TrainingRun.run(request, progress, interrupt);
+        new Work().run();
+    }
+
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            if (maxMinutes != null && !(maxMinutes > 0 && Double.isFinite(maxMinutes))) {
+                throw new InputException("--max-minutes " + maxMinutes, "a run needs time", "give minutes > 0");
             }
-            report(text, result);
+            Common.requireThreads(threads);
+            TrainingRun.Request request = new TrainingRun.Request(
+                    store,
+                    settings(),
+                    Optional.ofNullable(maxMinutes),
+                    out,
+                    resume,
+                    device,
+                    threads,
+                    name == null ? String.valueOf(out.toAbsolutePath().normalize().getFileName()) : name);
+            PrintWriter text = spec.commandLine().getOut();
+            PrintWriter err = spec.commandLine().getErr();
+            TrainingRun.Result result;
+            try (Interrupt interrupt = new Interrupt(() -> {
+                err.println();
+                err.println("lram: stopping after this update; the run is being saved");
+                err.flush();
+            })) {
+                try (Progress progress = Progress.of("train")) {
+                    result = TrainingRun.run(request, progress, interrupt);
+                }
+                report(text, result);
+            }
         }
-    }
 
-    private Optional<TrainConfig> settings() {
-        if (resume && config == null && splitSeed == null) {
-            return Optional.empty();
+        private Optional<TrainConfig> settings() {
+            if (resume && config == null && splitSeed == null) {
+                return Optional.empty();
+            }
+            String where = config == null ? "reference.conf" : config.toString();
+            TrainConfig c =
+                    TrainSettings.read(Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
+            return Optional.of(splitSeed == null ? c : c.withSplitSeed(splitSeed));
         }
-        String where = config == null ? "reference.conf" : config.toString();
-        TrainConfig c =
-                TrainSettings.read(Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
-        return Optional.of(splitSeed == null ? c : c.withSplitSeed(splitSeed));
-    }
 
-    private void report(PrintWriter text, TrainingRun.Result result) {
-        if (!result.history().isEmpty()) {
-            TrainingMetrics last = result.last();
-            double validation = result.history().stream()
-                    .mapToDouble(TrainingMetrics::validationLoss)
-                    .filter(Double::isFinite)
-                    .reduce(Double.NaN, (a, b) -> b);
-            text.printf(
-                    Locale.ROOT,
-                    "%d updates in %.1f min, %d parameters, loss %.4f%s%n",
-                    last.update(),
-                    last.elapsedSeconds() / 60,
-                    result.parameters(),
-                    last.loss(),
-                    Double.isFinite(validation) ? String.format(Locale.ROOT, ", held-out loss %.4f", validation) : "");
+        private void report(PrintWriter text, TrainingRun.Result result) {
+            if (!result.history().isEmpty()) {
+                TrainingMetrics last = result.last();
+                double validation = result.history().stream()
+                        .mapToDouble(TrainingMetrics::validationLoss)
+                        .filter(Double::isFinite)
+                        .reduce(Double.NaN, (a, b) -> b);
+                text.printf(
+                        Locale.ROOT,
+                        "%d updates in %.1f min, %d parameters, loss %.4f%s%n",
+                        last.update(),
+                        last.elapsedSeconds() / 60,
+                        result.parameters(),
+                        last.loss(),
+                        Double.isFinite(validation) ? String.format(Locale.ROOT, ", held-out loss %.4f", validation) : "");
+            }
+            text.println("model: " + result.model());
+            if (!result.finished()) {
+                text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out " + Common.quote(out)
+                        + " --resume");
+            }
+            text.flush();
         }
-        text.println("model: " + result.model());
-        if (!result.finished()) {
-            text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out " + Common.quote(out)
-                    + " --resume");
-        }
-        text.flush();
     }
 }

@@ -25,6 +25,7 @@ final class ControlLoop {
     private final PauseMeter pauses;
     private float[] held;
     private boolean resetLeft;
+    private float rewardLeft;
     private long givenUp;
     private long dueNs;
 
@@ -52,6 +53,8 @@ final class ControlLoop {
             LockSupport.parkNanos(left);
         }
         resetLeft |= reset;
+        // What an observation that was not taken should have brought comes with the next one.
+        rewardLeft = reset ? 0 : rewardLeft + reward;
         if (givenUp - robot.lateReplies() >= robot.window() - 1) {
             dueNs += periodNs;
             log.step(periodNs, false);
@@ -72,9 +75,12 @@ final class ControlLoop {
         long captureNs = System.nanoTime();
         // At least 1: zero would ask for the task's own deadline.
         long remaining = Math.max(1, deadlineNs - (captureNs - dueNs));
-        RobotReply reply = robot.act(observation, NO_IMAGE, reward, resetLeft, captureNs, remaining);
+        RobotReply reply = robot.act(observation, NO_IMAGE, rewardLeft, resetLeft, captureNs, remaining);
         long latencyNs = System.nanoTime() - dueNs;
-        resetLeft &= reply.outcome() == RobotReply.Outcome.REFUSED;
+        if (reply.outcome() != RobotReply.Outcome.REFUSED) {
+            resetLeft = false;
+            rewardLeft = 0;
+        }
         dueNs += periodNs;
         held = reply.action().clone();
         log.step(latencyNs, reply.clamped());

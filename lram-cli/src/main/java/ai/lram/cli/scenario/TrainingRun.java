@@ -82,7 +82,7 @@ public final class TrainingRun {
      * @param model the checkpoint
      * @param history one entry per update of the whole run
      * @param parameters trainable numbers
-     * @param finished false if it was stopped before its end
+     * @param finished true if its updates or its minutes ended it, false if it was stopped
      */
     public record Result(Path model, List<TrainingMetrics> history, long parameters, boolean finished) {
         public Result {
@@ -169,6 +169,7 @@ public final class TrainingRun {
 
     private static Result train(
             Trainer trainer, Path out, Path model, long from, Progress progress, BooleanSupplier stop) {
+        boolean[] stopped = {false};
         try (Metrics metrics = Metrics.open(out.resolve(METRICS), from)) {
             trainer.run(
                     new TrainingListener() {
@@ -183,12 +184,11 @@ public final class TrainingRun {
                             save(due, model);
                         }
                     },
-                    stop);
+                    () -> stopped[0] = stop.getAsBoolean());
             save(trainer, model);
             List<TrainingMetrics> history = metrics.history();
             plot(out.resolve(PLOT), history);
-            boolean finished = !history.isEmpty() && history.getLast().progress() >= 1;
-            return new Result(model, history, trainer.model().parameters().count(), finished);
+            return new Result(model, history, trainer.model().parameters().count(), !stopped[0]);
         }
     }
 
