@@ -384,7 +384,9 @@ class LauncherTest {
                         "-Xms1g")),
                 train.toString());
         assertFalse(train.contains("-XX:+UseZGC"), train.toString());
-        assertTrue(arguments(lram("serve")).contains("-XX:+UseZGC"));
+        for (String realTime : List.of("serve", "drive", "demo")) {
+            assertTrue(arguments(lram(realTime)).contains("-XX:+UseZGC"), realTime);
+        }
         for (String[] help : new String[][] {{}, {"--help"}, {"help", "serve"}, {"serve", "-h"}, {"--version"}}) {
             List<String> flags = arguments(lram(help));
             assertFalse(flags.contains("--add-modules=jdk.incubator.vector"), flags.toString());

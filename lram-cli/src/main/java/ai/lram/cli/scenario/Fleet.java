@@ -64,24 +64,14 @@ final class Fleet {
         List<ControlLog> logs = new ArrayList<>();
         tasks.forEach(t -> logs.add(new ControlLog(t)));
         try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT)) {
-            try (Progress p = progress.apply("warm up")) {
-                long begin = System.nanoTime();
-                long end = begin + (long) (1e9 * s.warmUpSeconds());
-                all(
-                        members,
-                        m -> {
-                            m.robot().warmUp(client, end);
-                            return null;
-                        },
-                        () -> p.update(Math.min(1, (System.nanoTime() - begin) / (1e9 * s.warmUpSeconds())), ""),
-                        stop);
-            }
             try (Progress p = progress.apply("drive")) {
-                long first = System.nanoTime() + SOON_NS;
+                long first = System.nanoTime() + SOON_NS + (long) (1e9 * s.warmUpSeconds());
                 List<ControlLog> own = all(
                         members,
                         m -> m.robot().drive(client, m.seeds(), first + m.phaseNs(), e -> finished.incrementAndGet()),
-                        () -> p.update((double) finished.get() / total, finished.get() + " of " + total + " episodes"),
+                        () -> p.update(
+                                (double) finished.get() / total,
+                                System.nanoTime() < first ? "warming up" : finished.get() + " of " + total + " episodes"),
                         stop);
                 for (ControlLog log : own) {
                     logs.get(tasks.indexOf(log.task())).add(log);

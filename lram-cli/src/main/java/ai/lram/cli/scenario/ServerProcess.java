@@ -15,6 +15,9 @@ public final class ServerProcess implements AutoCloseable {
     /** How the line begins in which a server says where it listens. */
     public static final String READY = "serving at ";
 
+    /** Weights and states lie outside the heap; what is in it is small, and touched before a deadline depends on it. */
+    private static final String[] HEAP = {"-XX:+UseZGC", "-Xms256m", "-Xmx256m", "-XX:+AlwaysPreTouch"};
+
     private static final long START_SECONDS = 120;
     private static final long STOP_SECONDS = 20;
 
@@ -35,7 +38,7 @@ public final class ServerProcess implements AutoCloseable {
      * @param arguments further ones of {@code serve}
      */
     public static ServerProcess start(Class<?> program, Path model, List<String> arguments) {
-        List<String> command = new ArrayList<>(JvmCommand.of(program, "-XX:+UseZGC", "-Xmx1g"));
+        List<String> command = new ArrayList<>(JvmCommand.of(program, HEAP));
         command.addAll(List.of("serve", "--model", model.toString(), "--port", "0"));
         command.addAll(arguments);
         Process process;

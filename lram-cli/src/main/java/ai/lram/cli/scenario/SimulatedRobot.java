@@ -29,6 +29,8 @@ public final class SimulatedRobot {
             ClientSettings.defaults().spin());
 
     private static final long END_SECONDS = 30;
+    /** Between warming up and what counts. */
+    private static final long BREATH_NS = 200_000_000;
 
     private final String environment;
     private final OptionalDouble targetReturn;
@@ -61,7 +63,8 @@ public final class SimulatedRobot {
     /**
      * Drives one episode per seed, one after the other, in the calling thread.
      *
-     * @param firstNs when the first observation falls due, on {@link System#nanoTime()}'s clock
+     * @param firstNs when the first observation falls due, on {@link System#nanoTime()}'s clock. Until shortly before, other episodes are
+     *     driven over the same session, of which nothing is kept: code is compiled meanwhile
      * @param onEpisode hears every finished episode
      * @throws ai.lram.bridge.grpc.BridgeException if the server refuses the session or goes away
      * @throws DriveException if it refuses an observation or cannot go on
@@ -69,8 +72,9 @@ public final class SimulatedRobot {
     public ControlLog drive(ControlClient client, List<Long> seeds, long firstNs, Consumer<EpisodeResult> onEpisode) {
         Environment env = EnvironmentRegistry.create(environment);
         ControlLog log = new ControlLog(environment);
-        try (RobotConnection robot = client.open(session(env.spec(), client, record))) {
-            ControlLoop loop = new ControlLoop(robot, log, firstNs, periodNs, periodNs);
+        try (RobotConnection robot = client.open(session(env.spec(), client))) {
+            warmUp(robot, env, firstNs - BREATH_NS);
+            ControlLoop loop = new ControlLoop(robot, log, Math.max(firstNs, System.nanoTime()), periodNs, periodNs);
             for (long seed : seeds) {
                 EpisodeResult result = episode(robot, loop, env, seed, Long.MAX_VALUE);
                 log.episode(result);
@@ -80,21 +84,16 @@ public final class SimulatedRobot {
         return log;
     }
 
-    /** Drives made-up episodes until {@code endNs}, of which nothing is kept: connections open and code is compiled meanwhile. */
-    public void warmUp(ControlClient client, long endNs) {
-        Environment env = EnvironmentRegistry.create(environment);
-        try (RobotConnection robot = client.open(session(env.spec(), client, false))) {
-            ControlLoop loop =
-                    new ControlLoop(robot, new ControlLog(environment), System.nanoTime(), periodNs, periodNs);
-            for (long seed = 0; System.nanoTime() < endNs; seed++) {
-                episode(robot, loop, env, seed, endNs);
-            }
+    private void warmUp(RobotConnection robot, Environment env, long endNs) {
+        ControlLoop loop = new ControlLoop(robot, new ControlLog(environment), System.nanoTime(), periodNs, periodNs);
+        for (long seed = 0; System.nanoTime() < endNs; seed++) {
+            episode(robot, loop, env, seed, endNs);
         }
     }
 
-    private SessionOptions session(EnvironmentSpec spec, ControlClient client, boolean recorded) {
+    private SessionOptions session(EnvironmentSpec spec, ControlClient client) {
         TaskDescription task = client.describe().task(environment);
-        return new SessionOptions("sim/" + environment, environment, describe(spec, task), targetReturn, recorded);
+        return new SessionOptions("sim/" + environment, environment, describe(spec, task), targetReturn, record);
     }
 
     private EpisodeResult episode(RobotConnection robot, ControlLoop loop, Environment env, long seed, long endNs) {
@@ -110,10 +109,8 @@ public final class SimulatedRobot {
             total += reward;
             length++;
         } while (!env.done() && System.nanoTime() < endNs);
-        if (env.done()) {
-            loop.awaitLateReplies();
-            end(robot, reward, env.terminated());
-        }
+        loop.awaitLateReplies();
+        end(robot, reward, env.terminated());
         return new EpisodeResult(environment, seed, total, length, env.terminated());
     }
 

@@ -67,6 +67,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
@@ -582,6 +583,29 @@ class ControlServerTest {
             RobotReply reply = robot.connection.act(robot.vector, NO_IMAGE, 0, false, System.nanoTime(), FAR_NS);
             assertEquals(RobotReply.Outcome.OK, reply.outcome(), reply.detail());
         }
+    }
+
+    @Test
+    void anOvertakenFirstReplyDoesNotCountItsEpisodeTwice() throws Exception {
+        start(1);
+        Robot robot = new Robot(client(), ARM);
+        CountDownLatch gate = new CountDownLatch(1);
+        policy.before = batch -> {
+            try {
+                gate.await();
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+            }
+        };
+        CompletableFuture<RobotReply> first =
+                robot.connection.actAsync(new float[2], NO_IMAGE, 0, true, System.nanoTime(), FAR_NS);
+        CompletableFuture<RobotReply> late =
+                robot.connection.actAsync(new float[2], NO_IMAGE, 0, false, System.nanoTime() - 1_000_000_000L, 1_000_000);
+        assertEquals(FallbackCause.LATE_CLIENT, late.get(20, TimeUnit.SECONDS).cause());
+        assertFalse(first.isDone());
+        gate.countDown();
+        assertEquals(RobotReply.Outcome.OK, first.get(20, TimeUnit.SECONDS).outcome());
+        assertEquals(0, robot.connection.endEpisode(0, true).get(20, TimeUnit.SECONDS).episode());
     }
 
     @Test
