@@ -126,6 +126,7 @@ public final class LramRuntime implements AutoCloseable {
                         akka.actor.default-dispatcher.fork-join-executor.parallelism-max = 2
                         akka.log-dead-letters-during-shutdown = off
                         akka.loglevel = WARNING
+                        akka.logger-startup-timeout = 60s
                         """)
                 .withFallback(ConfigFactory.load());
     }

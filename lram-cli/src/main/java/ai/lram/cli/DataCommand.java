@@ -100,8 +100,8 @@ final class DataCommand implements Runnable {
                 }
                 PrintWriter text = spec.commandLine().getOut();
                 report.warnings().forEach(w -> spec.commandLine().getErr().println("lram: " + w));
-                text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds() + " in "
-                        + out);
+                text.println(report.episodes() + " episodes, " + report.rows() + " rows, tasks " + report.taskIds()
+                        + " in " + out);
                 text.println("next: lram train " + out + " --config FILE --out DIR");
                 text.flush();
             }
@@ -227,7 +227,8 @@ final class DataCommand implements Runnable {
         private final class Work {
             void run() {
                 if (episodes < 1) {
-                    throw new InputException("--episodes " + episodes, "a data set needs an episode", "give a number >= 1");
+                    throw new InputException(
+                            "--episodes " + episodes, "a data set needs an episode", "give a number >= 1");
                 }
                 List<String> tasks = task.equals(ALL)
                         ? EnvironmentRegistry.ids()
@@ -246,7 +247,9 @@ final class DataCommand implements Runnable {
                             r.folder().toString()));
                 }
                 Outputs.table(
-                        spec.commandLine().getOut(), List.of("task", "episodes", "steps", "mean return", "folder"), rows);
+                        spec.commandLine().getOut(),
+                        List.of("task", "episodes", "steps", "mean return", "folder"),
+                        rows);
             }
 
             private Quality quality() {

@@ -57,7 +57,8 @@ final class DemoCommand implements Runnable {
     private final class Work {
         void run() {
             List<String> sections = List.of(DemoSettings.SECTION, TrainSettings.SECTION);
-            Config settings = Settings.load(Optional.ofNullable(config), sections, Settings.resource(DEFAULTS, sections));
+            Config settings =
+                    Settings.load(Optional.ofNullable(config), sections, Settings.resource(DEFAULTS, sections));
             String where = config == null ? DEFAULTS : config.toString();
             DemoSettings demo = DemoSettings.read(settings, where);
             TrainConfig training = TrainSettings.read(settings, where);
@@ -68,8 +69,8 @@ final class DemoCommand implements Runnable {
                 err.println("lram: stopping; a training in progress is being saved");
                 err.flush();
             })) {
-                Optional<Demo.Result> result =
-                        Demo.run(new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
+                Optional<Demo.Result> result = Demo.run(
+                        new Demo.Request(demo, training, out, device, Lram.class), text, Progress::of, interrupt);
                 result.ifPresent(r -> print(text, r));
             }
         }

@@ -140,12 +140,14 @@ final class DriveCommand implements Runnable {
                     s.targetReturn == null ? OptionalDouble.empty() : OptionalDouble.of(s.targetReturn),
                     record,
                     rate == null ? DEFAULT_RATE_HZ : rate);
-            List<Long> seeds = LongStream.range(s.seed, s.seed + s.episodes).boxed().toList();
+            List<Long> seeds =
+                    LongStream.range(s.seed, s.seed + s.episodes).boxed().toList();
             ControlLog log;
             PrintWriter out = spec.commandLine().getOut();
             try (ControlClient client = ControlClient.connect(endpoint, SimulatedRobot.PATIENT)) {
                 log = robot.drive(client, seeds, System.nanoTime(), e -> {
-                    out.printf(Locale.ROOT, "seed %d: return %.1f in %d steps%n", e.seed(), e.episodeReturn(), e.length());
+                    out.printf(
+                            Locale.ROOT, "seed %d: return %.1f in %d steps%n", e.seed(), e.episodeReturn(), e.length());
                     out.flush();
                 });
             }
@@ -187,7 +189,8 @@ final class DriveCommand implements Runnable {
             }
             if (differences > 0) {
                 throw new DriveException(
-                        differences + " of " + result.actions().length + " actions differ from the offline evaluation's",
+                        differences + " of " + result.actions().length
+                                + " actions differ from the offline evaluation's",
                         "the server runs another model, missed deadlines ("
                                 + result.log().missedTotal() + "), or computes otherwise",
                         "serve the same model; replay on an idle machine");

@@ -143,7 +143,8 @@ final class ServeCommand implements Runnable {
                 return Optional.empty();
             }
             if (Files.exists(record) && !Files.isDirectory(record)) {
-                throw new InputException("--record " + record, "it is no folder", "name a folder, or one to be created");
+                throw new InputException(
+                        "--record " + record, "it is no folder", "name a folder, or one to be created");
             }
             return Optional.of(new LeRobotSinks(record));
         }

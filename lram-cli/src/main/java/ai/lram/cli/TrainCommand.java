@@ -90,7 +90,9 @@ final class TrainCommand implements Runnable {
                     resume,
                     device,
                     threads,
-                    name == null ? String.valueOf(out.toAbsolutePath().normalize().getFileName()) : name);
+                    name == null
+                            ? String.valueOf(out.toAbsolutePath().normalize().getFileName())
+                            : name);
             PrintWriter text = spec.commandLine().getOut();
             PrintWriter err = spec.commandLine().getErr();
             TrainingRun.Result result;
@@ -111,8 +113,8 @@ final class TrainCommand implements Runnable {
                 return Optional.empty();
             }
             String where = config == null ? "reference.conf" : config.toString();
-            TrainConfig c =
-                    TrainSettings.read(Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
+            TrainConfig c = TrainSettings.read(
+                    Settings.load(Optional.ofNullable(config), List.of(TrainSettings.SECTION)), where);
             return Optional.of(splitSeed == null ? c : c.withSplitSeed(splitSeed));
         }
 
@@ -130,12 +132,14 @@ final class TrainCommand implements Runnable {
                         last.elapsedSeconds() / 60,
                         result.parameters(),
                         last.loss(),
-                        Double.isFinite(validation) ? String.format(Locale.ROOT, ", held-out loss %.4f", validation) : "");
+                        Double.isFinite(validation)
+                                ? String.format(Locale.ROOT, ", held-out loss %.4f", validation)
+                                : "");
             }
             text.println("model: " + result.model());
             if (!result.finished()) {
-                text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out " + Common.quote(out)
-                        + " --resume");
+                text.println("stopped early; go on with: lram train " + Common.quote(store) + " --out "
+                        + Common.quote(out) + " --resume");
             }
             text.flush();
         }

@@ -141,47 +141,34 @@ final class CpuNorm implements NormOps {
         }
     }
 
+    // One accumulator each: with more of them the compiler boxes vectors in some profiles, and the sums are short.
     private static float sum(MemorySegment x, long at, int n) {
         FloatVector a = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
         int i = 0;
-        for (; i <= n - 2 * LANES; i += 2 * LANES) {
+        for (; i <= n - LANES; i += LANES) {
             a = a.add(load(x, at + i));
-            b = b.add(load(x, at + i + LANES));
-        }
-        if (i <= n - LANES) {
-            a = a.add(load(x, at + i));
-            i += LANES;
         }
         float rest = 0;
         for (; i < n; i++) {
             rest += x.get(FLOAT, (at + i) * 4);
         }
-        return VectorMath.sum(a.add(b)) + rest;
+        return VectorMath.sum(a) + rest;
     }
 
     private static float squares(MemorySegment x, long at, int n, float mean) {
         FloatVector m = FloatVector.broadcast(F, mean);
         FloatVector a = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
         int i = 0;
-        for (; i <= n - 2 * LANES; i += 2 * LANES) {
-            FloatVector p = load(x, at + i).sub(m);
-            FloatVector q = load(x, at + i + LANES).sub(m);
-            a = p.fma(p, a);
-            b = q.fma(q, b);
-        }
-        if (i <= n - LANES) {
+        for (; i <= n - LANES; i += LANES) {
             FloatVector p = load(x, at + i).sub(m);
             a = p.fma(p, a);
-            i += LANES;
         }
         float rest = 0;
         for (; i < n; i++) {
             float p = x.get(FLOAT, (at + i) * 4) - mean;
             rest = Math.fma(p, p, rest);
         }
-        return VectorMath.sum(a.add(b)) + rest;
+        return VectorMath.sum(a) + rest;
     }
 
     private static void write(

@@ -111,10 +111,7 @@ final class FewRows {
                 store(sumEight(sums, at), y, yAt + i * ldy, FIRST_EIGHT);
             } else {
                 for (int j = 0; j < columns; j++) {
-                    y.set(
-                            FLOAT,
-                            (yAt + i * ldy + j) * 4,
-                            VectorMath.sum(FloatVector.fromArray(F, sums, at + j * LANES)));
+                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.foldLanes(sums, at + j * LANES));
                 }
             }
             if (tail != 0 || bias != null) {

@@ -7,6 +7,7 @@ import ai.lram.backend.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
@@ -17,6 +18,9 @@ final class MlstmGates {
 
     /** Columns of the weights' gradient that one pass over the rows computes. */
     static final int BLOCK = 4 * LANES;
+
+    /** Rows of the forward product that share their loads of the weights. */
+    private static final int ROWS = 4;
 
     /** Rows summed before a partial sum is added to the total: bounds rounding over long batches. */
     private static final int SPAN = 128;
@@ -47,15 +51,33 @@ final class MlstmGates {
         MemorySegment wfs = wf.segment();
         MemorySegment is = i.segment();
         MemorySegment fs = f.segment();
+        float[] sums = ThreadFloats.get(ThreadFloats.BODY, 2 * ROWS);
         for (int h = 0; h < heads; h++) {
             float biasI = bi.get(h);
             float biasF = bf.get(h);
-            int m = from;
-            for (; m + 4 <= to; m += 4) {
-                four(qs, ks, vs, wis, wfs, is, fs, width, heads, h, m, biasI, biasF);
-            }
-            for (; m < to; m++) {
-                one(qs, ks, vs, wis, wfs, is, fs, width, heads, h, m, biasI, biasF);
+            for (int m = from; m < to; m += ROWS) {
+                int rows = Math.min(ROWS, to - m);
+                Arrays.fill(sums, 0, ROWS, biasI);
+                Arrays.fill(sums, ROWS, 2 * ROWS, biasF);
+                for (int part = 0; part < 3; part++) {
+                    MemorySegment x = part == 0 ? qs : part == 1 ? ks : vs;
+                    long xo = 4L * m * width;
+                    long wo = 4L * (3L * h + part) * width;
+                    if (rows == ROWS) {
+                        addFour(wis, wo, x, xo, width, sums, 0);
+                        addFour(wfs, wo, x, xo, width, sums, ROWS);
+                    } else {
+                        for (int r = 0; r < rows; r++) {
+                            addOne(wis, wo, x, xo + 4L * r * width, width, sums, r);
+                            addOne(wfs, wo, x, xo + 4L * r * width, width, sums, ROWS + r);
+                        }
+                    }
+                }
+                for (int r = 0; r < rows; r++) {
+                    long o = 4L * ((long) (m + r) * heads + h);
+                    is.set(FLOAT, o, sums[r]);
+                    fs.set(FLOAT, o, sums[ROWS + r]);
+                }
             }
         }
     }
@@ -68,117 +90,45 @@ final class MlstmGates {
         return FloatVector.fromMemorySegment(F, m, o, LE, mask);
     }
 
-    private static void four(
-            MemorySegment q,
-            MemorySegment k,
-            MemorySegment v,
-            MemorySegment wi,
-            MemorySegment wf,
-            MemorySegment i,
-            MemorySegment f,
-            int width,
-            int heads,
-            int h,
-            int m,
-            float biasI,
-            float biasF) {
-        FloatVector i0 = FloatVector.zero(F);
-        FloatVector i1 = i0;
-        FloatVector i2 = i0;
-        FloatVector i3 = i0;
-        FloatVector f0 = i0;
-        FloatVector f1 = i0;
-        FloatVector f2 = i0;
-        FloatVector f3 = i0;
+    /** sums[at..at+4) += one gate's weights times four rows of x. One gate at a time: with both, the compiler boxes the sums. */
+    private static void addFour(MemorySegment w, long wo, MemorySegment x, long xo, int width, float[] sums, int at) {
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
         long row = 4L * width;
-        for (int part = 0; part < 3; part++) {
-            MemorySegment x = part == 0 ? q : part == 1 ? k : v;
-            long xo = m * row;
-            long wo = (3L * h + part) * row;
-            int c = 0;
-            for (; c + LANES <= width; c += LANES) {
-                FloatVector a = load(wi, wo + 4L * c);
-                FloatVector b = load(wf, wo + 4L * c);
-                FloatVector y = load(x, xo + 4L * c);
-                i0 = y.fma(a, i0);
-                f0 = y.fma(b, f0);
-                y = load(x, xo + row + 4L * c);
-                i1 = y.fma(a, i1);
-                f1 = y.fma(b, f1);
-                y = load(x, xo + 2 * row + 4L * c);
-                i2 = y.fma(a, i2);
-                f2 = y.fma(b, f2);
-                y = load(x, xo + 3 * row + 4L * c);
-                i3 = y.fma(a, i3);
-                f3 = y.fma(b, f3);
-            }
-            if (c < width) {
-                VectorMask<Float> tail = F.indexInRange(c, width);
-                FloatVector a = load(wi, wo + 4L * c, tail);
-                FloatVector b = load(wf, wo + 4L * c, tail);
-                FloatVector y = load(x, xo + 4L * c, tail);
-                i0 = y.fma(a, i0);
-                f0 = y.fma(b, f0);
-                y = load(x, xo + row + 4L * c, tail);
-                i1 = y.fma(a, i1);
-                f1 = y.fma(b, f1);
-                y = load(x, xo + 2 * row + 4L * c, tail);
-                i2 = y.fma(a, i2);
-                f2 = y.fma(b, f2);
-                y = load(x, xo + 3 * row + 4L * c, tail);
-                i3 = y.fma(a, i3);
-                f3 = y.fma(b, f3);
-            }
+        int whole = width - width % LANES;
+        for (long c = 0; c < 4L * whole; c += 4L * LANES) {
+            FloatVector a = load(w, wo + c);
+            s0 = a.fma(load(x, xo + c), s0);
+            s1 = a.fma(load(x, xo + row + c), s1);
+            s2 = a.fma(load(x, xo + 2 * row + c), s2);
+            s3 = a.fma(load(x, xo + 3 * row + c), s3);
         }
-        long step = 4L * heads;
-        long o = m * step + 4L * h;
-        i.set(FLOAT, o, VectorMath.sum(i0) + biasI);
-        i.set(FLOAT, o + step, VectorMath.sum(i1) + biasI);
-        i.set(FLOAT, o + 2 * step, VectorMath.sum(i2) + biasI);
-        i.set(FLOAT, o + 3 * step, VectorMath.sum(i3) + biasI);
-        f.set(FLOAT, o, VectorMath.sum(f0) + biasF);
-        f.set(FLOAT, o + step, VectorMath.sum(f1) + biasF);
-        f.set(FLOAT, o + 2 * step, VectorMath.sum(f2) + biasF);
-        f.set(FLOAT, o + 3 * step, VectorMath.sum(f3) + biasF);
+        sums[at] += VectorMath.sum(s0);
+        sums[at + 1] += VectorMath.sum(s1);
+        sums[at + 2] += VectorMath.sum(s2);
+        sums[at + 3] += VectorMath.sum(s3);
+        for (int r = 0; r < 4 && whole < width; r++) {
+            sums[at + r] += rest(w, wo, x, xo + r * row, whole, width);
+        }
     }
 
-    private static void one(
-            MemorySegment q,
-            MemorySegment k,
-            MemorySegment v,
-            MemorySegment wi,
-            MemorySegment wf,
-            MemorySegment i,
-            MemorySegment f,
-            int width,
-            int heads,
-            int h,
-            int m,
-            float biasI,
-            float biasF) {
-        FloatVector i0 = FloatVector.zero(F);
-        FloatVector f0 = i0;
-        long row = 4L * width;
-        for (int part = 0; part < 3; part++) {
-            MemorySegment x = part == 0 ? q : part == 1 ? k : v;
-            long xo = m * row;
-            long wo = (3L * h + part) * row;
-            int c = 0;
-            for (; c + LANES <= width; c += LANES) {
-                FloatVector y = load(x, xo + 4L * c);
-                i0 = y.fma(load(wi, wo + 4L * c), i0);
-                f0 = y.fma(load(wf, wo + 4L * c), f0);
-            }
-            if (c < width) {
-                VectorMask<Float> tail = F.indexInRange(c, width);
-                FloatVector y = load(x, xo + 4L * c, tail);
-                i0 = y.fma(load(wi, wo + 4L * c, tail), i0);
-                f0 = y.fma(load(wf, wo + 4L * c, tail), f0);
-            }
+    private static void addOne(MemorySegment w, long wo, MemorySegment x, long xo, int width, float[] sums, int at) {
+        FloatVector s = FloatVector.zero(F);
+        int whole = width - width % LANES;
+        for (long c = 0; c < 4L * whole; c += 4L * LANES) {
+            s = load(w, wo + c).fma(load(x, xo + c), s);
         }
-        long o = 4L * ((long) m * heads + h);
-        i.set(FLOAT, o, VectorMath.sum(i0) + biasI);
-        f.set(FLOAT, o, VectorMath.sum(f0) + biasF);
+        sums[at] += VectorMath.sum(s) + rest(w, wo, x, xo, whole, width);
+    }
+
+    private static float rest(MemorySegment w, long wo, MemorySegment x, long xo, int from, int to) {
+        float sum = 0;
+        for (long c = 4L * from; c < 4L * to; c += 4) {
+            sum = Math.fma(w.get(FLOAT, wo + c), x.get(FLOAT, xo + c), sum);
+        }
+        return sum;
     }
 
     /** dx[m,:] += sum over heads of di[m,h] wi[h,part,:] + df[m,h] wf[h,part,:]. */

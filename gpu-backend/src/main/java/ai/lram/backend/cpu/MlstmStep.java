@@ -152,7 +152,7 @@ final class MlstmStep implements Workers.Range {
                             ringV,
                             ringAt,
                             folding,
-                            F.indexInRange(0, width));
+                            VectorMath.first(width));
                 }
             }
             for (int t = 0; t < n; t++) {
@@ -372,7 +372,7 @@ final class MlstmStep implements Workers.Range {
                 }
             }
             for (int j = 0; j < width; j++) {
-                float dot = lanes(partial, j * LANES);
+                float dot = VectorMath.foldLanes(partial, j * LANES);
                 for (int d = whole; d < n; d++) {
                     dot = Math.fma(q.get(FLOAT, query + 4L * d), keys.get(FLOAT, p + j * pitch + 4L * d), dot);
                 }
@@ -408,16 +408,6 @@ final class MlstmStep implements Workers.Range {
                     .fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), sum);
         }
         sum.intoArray(partial, to);
-    }
-
-    /** Sum of one vector's lanes, halves onto halves. */
-    private static float lanes(float[] a, int from) {
-        for (int half = LANES / 2; half > 0; half /= 2) {
-            for (int j = from; j < from + half; j++) {
-                a[j] += a[j + half];
-            }
-        }
-        return a[from];
     }
 
     /** One column block of the matrix state: C = keep C + keys^T values, C unread where keep is 0. */
@@ -582,7 +572,7 @@ final class MlstmStep implements Workers.Range {
             }
             return;
         }
-        VectorMask<Float> mask = F.indexInRange(0, width);
+        VectorMask<Float> mask = VectorMath.first(width);
         for (; t < n; t++) {
             FloatVector sum = FloatVector.zero(F);
             for (int d = 0; d < rows; d++) {

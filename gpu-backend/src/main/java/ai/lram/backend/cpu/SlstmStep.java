@@ -131,14 +131,26 @@ final class SlstmStep implements Workers.Range {
             eight(r, weights + 4L * c, pitch, dh, y, at, raw, c);
         }
         for (; c < n; c += LANES) {
-            VectorMask<Float> mask = F.indexInRange(c, n);
-            FloatVector sum = FloatVector.zero(F);
-            for (int d = 0; d < dh; d++) {
-                sum = FloatVector.fromMemorySegment(F, r, weights + d * pitch + 4L * c, LE, mask)
-                        .fma(FloatVector.broadcast(F, y.get(FLOAT, at + 4L * d)), sum);
-            }
-            sum.intoArray(raw, c);
+            one(r, weights + 4L * c, pitch, dh, y, at, raw, c, VectorMath.first(Math.min(LANES, n - c)));
         }
+    }
+
+    private static void one(
+            MemorySegment r,
+            long o,
+            long pitch,
+            int dh,
+            MemorySegment y,
+            long at,
+            float[] raw,
+            int c,
+            VectorMask<Float> mask) {
+        FloatVector sum = FloatVector.zero(F);
+        for (int d = 0; d < dh; d++) {
+            sum = FloatVector.fromMemorySegment(F, r, o + d * pitch, LE, mask)
+                    .fma(FloatVector.broadcast(F, y.get(FLOAT, at + 4L * d)), sum);
+        }
+        sum.intoArray(raw, c);
     }
 
     private static void eight(

@@ -95,6 +95,19 @@ final class VectorMath {
         return VectorShuffle.iota(F, by % LANES, 1, true);
     }
 
+    private static final VectorMask<?>[] FIRST = new VectorMask<?>[LANES + 1];
+
+    static {
+        for (int n = 0; n <= LANES; n++) {
+            FIRST[n] = F.indexInRange(0, n);
+        }
+    }
+
+    /** The mask of the first {@code n} lanes; unlike one made on the spot it leaves no garbage where it is passed on. */
+    static VectorMask<Float> first(int n) {
+        return FIRST[n].check(F);
+    }
+
     /** Element {@code i} and the {@link #LANES} - 1 that follow it. */
     static FloatVector load(MemorySegment s, long i) {
         return FloatVector.fromMemorySegment(F, s, i * Float.BYTES, ByteOrder.LITTLE_ENDIAN);
@@ -132,6 +145,16 @@ final class VectorMath {
             t = t.add(t.rearrange(ROTATE_1));
         }
         return t.lane(0);
+    }
+
+    /** Sum of the {@link #LANES} floats from {@code from} on in the order of {@link #sum}; they are overwritten. */
+    static float foldLanes(float[] a, int from) {
+        for (int half = LANES / 2; half > 0; half /= 2) {
+            for (int j = from; j < from + half; j++) {
+                a[j] += a[j + half];
+            }
+        }
+        return a[from];
     }
 
     /** e^x; 0 below -87.33 (also for -infinity), +infinity above 88.72, NaN for NaN. */

@@ -12,9 +12,11 @@ import java.lang.management.ManagementFactory;
 import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** Warm kernels of the control step leave no garbage. */
+@Tag("allocation")
 class KernelAllocationTest {
     private static final int WARM_UP = 10_000;
     private static final int MEASURED = 500;

@@ -11,9 +11,11 @@ import ai.lram.backend.ops.MlstmSpec;
 import com.sun.management.ThreadMXBean;
 import java.lang.management.ManagementFactory;
 import java.util.concurrent.locks.LockSupport;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /** A warm control step leaves no garbage. */
+@Tag("allocation")
 class SessionAllocationTest {
     private static final int WARM_UP = 20_000;
     private static final int MEASURED = 1_000;

@@ -26,6 +26,7 @@ import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -532,6 +533,7 @@ class TapeTest {
     }
 
     @Test
+    @Tag("allocation")
     void aReplayAllocatesLittleOnTheHeap() {
         try (StackPass pass = new StackPass(TrainConfigs.MIXED, 2, 12)) {
             long bytes = Allocations.afterWarmUp(() -> {
@@ -539,8 +541,8 @@ class TapeTest {
                     pass.plan.run();
                 }
             });
-            // Zero is the goal; some kernels still box vectors at these sizes.
-            assertTrue(bytes <= 100_000_000, bytes + " bytes in 100 replays of " + pass.plan.kernels() + " kernels");
+            // Training is not a control loop: compiled kernels may box a vector now and then, the tape itself nothing.
+            assertTrue(bytes <= 20_000_000, bytes + " bytes in 100 replays of " + pass.plan.kernels() + " kernels");
         }
     }
 

@@ -71,7 +71,9 @@ final class Fleet {
                         m -> m.robot().drive(client, m.seeds(), first + m.phaseNs(), e -> finished.incrementAndGet()),
                         () -> p.update(
                                 (double) finished.get() / total,
-                                System.nanoTime() < first ? "warming up" : finished.get() + " of " + total + " episodes"),
+                                System.nanoTime() < first
+                                        ? "warming up"
+                                        : finished.get() + " of " + total + " episodes"),
                         stop);
                 for (ControlLog log : own) {
                     logs.get(tasks.indexOf(log.task())).add(log);

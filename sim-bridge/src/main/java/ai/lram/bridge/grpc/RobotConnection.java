@@ -360,7 +360,8 @@ public final class RobotConnection implements AutoCloseable {
             }
             System.arraycopy(action, 0, held, 0, held.length);
             holding = true;
-            // Number 0 starts an episode with or without reset; its reply may be overtaken by that of a later observation.
+            // Number 0 starts an episode with or without reset; its reply may be overtaken by that of a later
+            // observation.
             if (sent.reset && sent.sequence > 0 || episode < 0) {
                 episode++;
             }

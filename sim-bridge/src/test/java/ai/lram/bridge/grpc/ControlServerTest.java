@@ -599,13 +599,15 @@ class ControlServerTest {
         };
         CompletableFuture<RobotReply> first =
                 robot.connection.actAsync(new float[2], NO_IMAGE, 0, true, System.nanoTime(), FAR_NS);
-        CompletableFuture<RobotReply> late =
-                robot.connection.actAsync(new float[2], NO_IMAGE, 0, false, System.nanoTime() - 1_000_000_000L, 1_000_000);
+        CompletableFuture<RobotReply> late = robot.connection.actAsync(
+                new float[2], NO_IMAGE, 0, false, System.nanoTime() - 1_000_000_000L, 1_000_000);
         assertEquals(FallbackCause.LATE_CLIENT, late.get(20, TimeUnit.SECONDS).cause());
         assertFalse(first.isDone());
         gate.countDown();
         assertEquals(RobotReply.Outcome.OK, first.get(20, TimeUnit.SECONDS).outcome());
-        assertEquals(0, robot.connection.endEpisode(0, true).get(20, TimeUnit.SECONDS).episode());
+        assertEquals(
+                0,
+                robot.connection.endEpisode(0, true).get(20, TimeUnit.SECONDS).episode());
     }
 
     @Test
