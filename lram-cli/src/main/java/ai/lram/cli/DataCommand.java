@@ -235,7 +235,7 @@ final class DataCommand implements Runnable {
                         : List.of(EnvironmentRegistry.spec(task).id());
                 List<Generation.Result> results;
                 try (Progress progress = Progress.of("generate")) {
-                    results = Generation.generate(tasks, quality(), episodes, seed, out, progress);
+                    results = Generation.generate(tasks, quality(), episodes, 0, seed, out, progress);
                 }
                 List<List<String>> rows = new ArrayList<>();
                 for (Generation.Result r : results) {

@@ -27,7 +27,7 @@ class DemoCommandTest {
     private static final List<String> SECTIONS = List.of(DemoSettings.SECTION, TrainSettings.SECTION);
     private static final String TINY =
             """
-            lram.demo { data-episodes = 3, drive-episodes = 2, sessions-per-task = 2, rate-hz = 500, warm-up-seconds = 0.5, reference-episodes = 5 }
+            lram.demo { data-episodes = 3, data-steps = 0, drive-episodes = 2, sessions-per-task = 2, rate-hz = 500, warm-up-seconds = 0.5, reference-episodes = 5 }
             lram.train { updates = 3, batch = 6, steps = 16, validate-every = 0, backbone { width = 32, blocks = 1, heads = 2 } }
             """;
 

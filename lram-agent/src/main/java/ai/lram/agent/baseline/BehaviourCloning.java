@@ -160,7 +160,15 @@ public final class BehaviourCloning implements AutoCloseable {
             TrajectoryStore store, int[][] taskEpisodes, Config config, Backend backend, DoubleConsumer listener) {
         int b = config.batch();
         BatchStream stream = new BatchStream(
-                store, card, shape, taskEpisodes, b, 1, false, config.observationNoise(), config.seed());
+                store,
+                card,
+                shape,
+                taskEpisodes,
+                b,
+                1,
+                false,
+                new BatchStream.Noise(config.observationNoise(), 0),
+                config.seed());
         long warmup = config.updates() / 50;
         LearningRate schedule = new LearningRate(
                 config.peakLearningRate(),

@@ -24,13 +24,24 @@ import java.util.Arrays;
  * <p>Single thread; reuses its arrays.
  */
 public final class BatchStream {
+    /**
+     * What is added in training.
+     *
+     * @param observation deviation of normal noise on every standardised observation
+     * @param returns deviation of the normal shift of an episode's scaled returns-to-go, one draw per episode; imitation tasks have none
+     */
+    public record Noise(double observation, double returns) {
+        /** Data as they are. */
+        public static final Noise NONE = new Noise(0, 0);
+    }
+
     private final TrajectoryStore store;
     private final LramConfig config;
     private final ActionCodec bins;
     private final int batch;
     private final int steps;
     private final boolean carry;
-    private final double noise;
+    private final Noise noise;
     private final SeededRandom random;
     private final TaskCodec[] codecs;
     private final TaskInfo[] infos;
@@ -42,6 +53,8 @@ public final class BatchStream {
     private final int[] rowTask;
     private final int[] rowEpisode;
     private final int[] rowStart;
+    /** Added to the scaled returns of the row's episode. */
+    private final float[] rowShift;
 
     /** (B, T, stateDim), standardised and padded with zeros. */
     public final float[] states;
@@ -78,7 +91,7 @@ public final class BatchStream {
             int batch,
             int steps,
             boolean carry,
-            double noise,
+            Noise noise,
             long seed) {
         this.store = store;
         this.config = config;
@@ -112,6 +125,7 @@ public final class BatchStream {
         rowTask = new int[batch];
         rowEpisode = new int[batch];
         rowStart = new int[batch];
+        rowShift = new float[batch];
         Arrays.fill(rowEpisode, -1);
         int bt = batch * steps;
         int a = config.actionDims();
@@ -158,6 +172,11 @@ public final class BatchStream {
         rowTask[row] = taskOf[store.taskNumber(window.episode())];
         rowStart[row] = window.start();
         fresh[row] = true;
+        if (noise.returns > 0 && !codecs[rowTask[row]].task().imitation()) {
+            rowShift[row] = (float) (noise.returns * random.nextGaussian());
+        } else {
+            rowShift[row] = 0;
+        }
         if (carry && first) {
             // Spread the rows over their first episodes, so that they do not all end together for ever.
             rowStart[row] = window.length() * row / batch / steps * steps;
@@ -194,9 +213,9 @@ public final class BatchStream {
             int at = bt * config.stateDim();
             for (int j = 0; j < d; j++) {
                 float v = codec.observation(j, rawObservation[t * d + j]);
-                states[at + j] = noise > 0 ? (float) (v + noise * random.nextGaussian()) : v;
+                states[at + j] = noise.observation > 0 ? (float) (v + noise.observation * random.nextGaussian()) : v;
             }
-            returns[bt] = codec.reward(rawReturn[t]);
+            returns[bt] = codec.reward(rawReturn[t]) + rowShift[row];
             rewards[bt] = codec.reward(rawReward[t]);
             if (codec.task().discrete()) {
                 targets[bt * dims] = (int) rawAction[t];
@@ -216,13 +235,14 @@ public final class BatchStream {
     /** Everything needed to go on drawing what an uninterrupted stream would draw. */
     public long[] state() {
         long[] draws = sampler.state();
-        long[] s = Arrays.copyOf(draws, draws.length + 1 + 3 * batch);
+        long[] s = Arrays.copyOf(draws, draws.length + 1 + 4 * batch);
         s[draws.length] = random.state();
         for (int i = 0; i < batch; i++) {
-            int at = draws.length + 1 + 3 * i;
+            int at = draws.length + 1 + 4 * i;
             s[at] = rowTask[i];
             s[at + 1] = rowEpisode[i];
             s[at + 2] = rowStart[i];
+            s[at + 3] = Float.floatToIntBits(rowShift[i]);
         }
         return s;
     }
@@ -230,19 +250,20 @@ public final class BatchStream {
     /** Goes back to a {@link #state}. */
     public void restore(long[] s) {
         int draws = sampler.state().length;
-        if (s.length != draws + 1 + 3 * batch) {
+        if (s.length != draws + 1 + 4 * batch) {
             throw new ConfigException(
                     "batch stream state of " + s.length + " numbers",
-                    "a batch of " + batch + " rows needs " + (draws + 1 + 3 * batch),
+                    "a batch of " + batch + " rows needs " + (draws + 1 + 4 * batch),
                     "resume with the batch size of the saved run");
         }
         sampler.restore(Arrays.copyOf(s, draws));
         random.restore(s[draws]);
         for (int i = 0; i < batch; i++) {
-            int at = draws + 1 + 3 * i;
+            int at = draws + 1 + 4 * i;
             rowTask[i] = (int) s[at];
             rowEpisode[i] = (int) s[at + 1];
             rowStart[i] = (int) s[at + 2];
+            rowShift[i] = Float.intBitsToFloat((int) s[at + 3]);
         }
     }
 }

@@ -20,6 +20,8 @@ import ai.lram.agent.xlstm.XlstmConfig;
  * @param clipNorm global gradient norm is clipped to this; 0 for none
  * @param binSigma deviation of the soft target over action bins, in bins; 0 for one-hot targets as published
  * @param observationNoise deviation of normal noise added to standardised observations in training
+ * @param returnNoise deviation of normal noise on the scaled return-to-go in training, one draw per episode: keeps the action from hanging
+ *     on returns that tell more about where an episode started than about how well it was played
  * @param relativeActions actions are encoded relative to the observation feature of the same name where one exists
  * @param binMargin the bin range is the data's range widened by this fraction on both sides
  * @param heldOutFraction share of episodes kept for evaluation
@@ -44,6 +46,7 @@ public record TrainConfig(
         double clipNorm,
         double binSigma,
         double observationNoise,
+        double returnNoise,
         boolean relativeActions,
         double binMargin,
         double heldOutFraction,
@@ -65,9 +68,9 @@ public record TrainConfig(
                 "both must be >= 0");
         require(beta2 > 0 && beta2 < 1, "beta2=" + beta2, "must be in (0, 1)");
         require(
-                binSigma >= 0 && observationNoise >= 0,
-                "binSigma=" + binSigma + " observationNoise=" + observationNoise,
-                "both must be >= 0");
+                binSigma >= 0 && observationNoise >= 0 && returnNoise >= 0,
+                "binSigma=" + binSigma + " observationNoise=" + observationNoise + " returnNoise=" + returnNoise,
+                "all must be >= 0");
         require(binMargin >= 0, "binMargin=" + binMargin, "must be >= 0");
         require(heldOutFraction >= 0 && heldOutFraction < 1, "heldOutFraction=" + heldOutFraction, "must be in [0, 1)");
         require(
@@ -102,6 +105,7 @@ public record TrainConfig(
                 clipNorm,
                 binSigma,
                 observationNoise,
+                returnNoise,
                 relativeActions,
                 binMargin,
                 heldOutFraction,
@@ -128,6 +132,7 @@ public record TrainConfig(
                 clipNorm,
                 binSigma,
                 observationNoise,
+                returnNoise,
                 relativeActions,
                 binMargin,
                 heldOutFraction,

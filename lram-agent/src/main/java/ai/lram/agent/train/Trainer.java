@@ -146,7 +146,7 @@ public final class Trainer implements AutoCloseable {
                 config.batch(),
                 config.steps(),
                 config.carryState(),
-                config.observationNoise(),
+                new BatchStream.Noise(config.observationNoise(), config.returnNoise()),
                 config.seed());
         boolean validate = config.validateEvery() > 0;
         for (int[] e : validationEpisodes) {
@@ -161,7 +161,7 @@ public final class Trainer implements AutoCloseable {
                         config.batch(),
                         config.steps(),
                         config.carryState(),
-                        0,
+                        BatchStream.Noise.NONE,
                         config.seed() + 1)
                 : null;
         validationStart = validate ? validation.state() : null;

@@ -14,11 +14,11 @@ public final class TrainConfigs {
     /** Soft targets, no noise, 1e-3 after 5 updates of warm-up. */
     public static TrainConfig of(XlstmConfig backbone, int batch, int steps, boolean carry, long updates) {
         return new TrainConfig(
-                backbone, batch, steps, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, false, 0.02, 0, 1, 7, 1, 0.5,
-                0, 0);
+                backbone, batch, steps, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, 0, false, 0.02, 0, 1, 7, 1,
+                0.5, 0, 0);
     }
 
-    public static TrainConfig withNoise(TrainConfig c, double noise) {
+    public static TrainConfig withNoise(TrainConfig c, double observation, double returns) {
         return new TrainConfig(
                 c.backbone(),
                 c.batch(),
@@ -32,7 +32,8 @@ public final class TrainConfigs {
                 c.beta2(),
                 c.clipNorm(),
                 c.binSigma(),
-                noise,
+                observation,
+                returns,
                 c.relativeActions(),
                 c.binMargin(),
                 c.heldOutFraction(),
@@ -59,6 +60,7 @@ public final class TrainConfigs {
                 c.clipNorm(),
                 c.binSigma(),
                 c.observationNoise(),
+                c.returnNoise(),
                 c.relativeActions(),
                 c.binMargin(),
                 c.heldOutFraction(),
@@ -85,6 +87,7 @@ public final class TrainConfigs {
                 c.clipNorm(),
                 c.binSigma(),
                 c.observationNoise(),
+                c.returnNoise(),
                 c.relativeActions(),
                 c.binMargin(),
                 c.heldOutFraction(),
@@ -112,6 +115,7 @@ public final class TrainConfigs {
                 c.clipNorm(),
                 binSigma,
                 c.observationNoise(),
+                c.returnNoise(),
                 relative,
                 binMargin,
                 c.heldOutFraction(),

@@ -57,7 +57,16 @@ class BatchStreamTest {
         }
 
         BatchStream stream(int batch, int steps, boolean carry, double noise, long seed) {
-            return new BatchStream(store, card, config, new int[][] {episodes}, batch, steps, carry, noise, seed);
+            return new BatchStream(
+                    store,
+                    card,
+                    config,
+                    new int[][] {episodes},
+                    batch,
+                    steps,
+                    carry,
+                    new BatchStream.Noise(noise, 0),
+                    seed);
         }
 
         /** Row of the store that step {@code bt} of the batch shows: 1000 * episode + t. */
@@ -238,7 +247,7 @@ class BatchStreamTest {
             int[][] episodes = {store.episodesOf("small"), store.episodesOf("choice")};
             ModelCard card = Trainer.card(store, "m", CONFIG, episodes, Map.of());
             LramConfig config = Trainer.modelConfig(card, CONFIG);
-            BatchStream s = new BatchStream(store, card, config, episodes, 4, 5, false, 0, 1);
+            BatchStream s = new BatchStream(store, card, config, episodes, 4, 5, false, BatchStream.Noise.NONE, 1);
             int[] rows = new int[2];
             for (int k = 0; k < 50; k++) {
                 s.next();

@@ -96,7 +96,7 @@ class TrainerTest {
     @ParameterizedTest(name = "carried state {0}")
     @ValueSource(booleans = {true, false})
     void aResumedRunGivesTheNumbersOfAnUninterruptedOne(boolean carry) {
-        TrainConfig config = TrainConfigs.withNoise(TrainConfigs.of(TrainConfigs.MIXED, 3, 7, carry, 20), 0.05);
+        TrainConfig config = TrainConfigs.withNoise(TrainConfigs.of(TrainConfigs.MIXED, 3, 7, carry, 20), 0.05, 0.1);
         try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 40, 25, 33)) {
             Trainer whole = trainer(store, config);
             List<double[]> all = run(whole, 20);
@@ -276,7 +276,7 @@ class TrainerTest {
         refuses("updates=0", () -> TrainConfigs.of(TrainConfigs.MIXED, 1, 1, true, 0));
         refuses("maxMinutes", () -> good.withMaxMinutes(-1));
         refuses("peakLearningRate", () -> TrainConfigs.withRate(good, 0));
-        refuses("observationNoise", () -> TrainConfigs.withNoise(good, -1));
+        refuses("observationNoise", () -> TrainConfigs.withNoise(good, -1, 0));
         refuses("binMargin", () -> TrainConfigs.withTargets(good, 1, false, -1, 0.5));
         refuses("targetQuantile", () -> TrainConfigs.withTargets(good, 1, false, 0, 1.5));
         refuses("validateEvery", () -> TrainConfigs.withEvery(good, -1, 0));

@@ -6,7 +6,8 @@ import com.typesafe.config.ConfigException;
 /**
  * The section {@code lram.demo}.
  *
- * @param dataEpisodes training episodes generated per task
+ * @param dataEpisodes training episodes generated per task, at least
+ * @param dataSteps steps of them per task, at least
  * @param dataSeed first seed of these
  * @param driveEpisodes unseen episodes driven per task
  * @param sessionsPerTask robots per task at once
@@ -17,6 +18,7 @@ import com.typesafe.config.ConfigException;
  */
 public record DemoSettings(
         int dataEpisodes,
+        long dataSteps,
         long dataSeed,
         int driveEpisodes,
         int sessionsPerTask,
@@ -29,6 +31,7 @@ public record DemoSettings(
 
     public DemoSettings {
         require(dataEpisodes >= 2, "data-episodes", dataEpisodes, "2 or more: some are held out");
+        require(dataSteps >= 0, "data-steps", dataSteps, "0 or more");
         require(dataSeed >= 0, "data-seed", dataSeed, "0 or more");
         require(driveEpisodes >= 1, "drive-episodes", driveEpisodes, "1 or more");
         require(sessionsPerTask >= 1 && sessionsPerTask <= 100, "sessions-per-task", sessionsPerTask, "1 to 100");
@@ -53,6 +56,7 @@ public record DemoSettings(
             Config c = root.getConfig(SECTION);
             return new DemoSettings(
                     c.getInt("data-episodes"),
+                    c.getLong("data-steps"),
                     c.getLong("data-seed"),
                     c.getInt("drive-episodes"),
                     c.getInt("sessions-per-task"),

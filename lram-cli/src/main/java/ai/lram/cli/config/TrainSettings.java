@@ -38,6 +38,7 @@ public final class TrainSettings {
                     c.getDouble("clip-norm"),
                     c.getDouble("bin-sigma"),
                     c.getDouble("observation-noise"),
+                    c.getDouble("return-noise"),
                     c.getBoolean("relative-actions"),
                     c.getDouble("bin-margin"),
                     c.getDouble("held-out-fraction"),
@@ -71,6 +72,7 @@ public final class TrainSettings {
         v.put("clip-norm", String.valueOf(c.clipNorm()));
         v.put("bin-sigma", String.valueOf(c.binSigma()));
         v.put("observation-noise", String.valueOf(c.observationNoise()));
+        v.put("return-noise", String.valueOf(c.returnNoise()));
         v.put("relative-actions", String.valueOf(c.relativeActions()));
         v.put("bin-margin", String.valueOf(c.binMargin()));
         v.put("held-out-fraction", String.valueOf(c.heldOutFraction()));

@@ -63,6 +63,7 @@ public final class Demo {
 
     /**
      * @param tasks in alphabetical order
+     * @param episodes of the data, all tasks together
      * @param training the run
      * @param generateSeconds generating and importing data
      * @param trainSeconds wall time of training, start and checkpoints included
@@ -71,6 +72,7 @@ public final class Demo {
      */
     public record Result(
             List<TaskResult> tasks,
+            int episodes,
             TrainingRun.Result training,
             double generateSeconds,
             double trainSeconds,
@@ -102,9 +104,11 @@ public final class Demo {
         prepare(out);
         Clock clock = new Clock();
         List<ImportSource> sources = new ArrayList<>();
+        int episodes = 0;
         try (Progress p = progress.apply("generate")) {
-            for (Generation.Result r :
-                    Generation.generate(tasks, Quality.MIXED, s.dataEpisodes(), s.dataSeed(), out.resolve("data"), p)) {
+            for (Generation.Result r : Generation.generate(
+                    tasks, Quality.MIXED, s.dataEpisodes(), s.dataSteps(), s.dataSeed(), out.resolve("data"), p)) {
+                episodes += r.episodes().size();
                 sources.add(new ImportSource(r.folder(), ReaderOptions.defaults()));
             }
         }
@@ -117,8 +121,8 @@ public final class Demo {
                     .rows();
         }
         double generateSeconds = clock.lap();
-        text.println(tasks.size() + " tasks, " + s.dataEpisodes() + " episodes each, " + rows + " rows in "
-                + seconds(generateSeconds));
+        text.println(
+                tasks.size() + " tasks, " + episodes + " episodes, " + rows + " rows in " + seconds(generateSeconds));
         text.flush();
         TrainingRun.Result training;
         try (Progress p = progress.apply("train")) {
@@ -146,6 +150,8 @@ public final class Demo {
                 + String.format(
                         java.util.Locale.ROOT, ", loss %.3f", training.last().loss()));
         text.flush();
+        // Training's garbage goes before time counts.
+        System.gc();
         List<ControlLog> logs;
         try (ServerProcess server = ServerProcess.start(
                 request.program(),
@@ -172,7 +178,8 @@ public final class Demo {
                     log));
         }
         double driveSeconds = clock.lap();
-        Result result = new Result(results, training, generateSeconds, trainSeconds, driveSeconds, clock.total());
+        Result result =
+                new Result(results, episodes, training, generateSeconds, trainSeconds, driveSeconds, clock.total());
         DemoReport.write(out, request, result);
         return Optional.of(result);
     }

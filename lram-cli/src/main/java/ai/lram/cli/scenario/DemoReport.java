@@ -98,11 +98,11 @@ public final class DemoReport {
                 result.tasks().stream().mapToLong(t -> t.log().missedTotal()).sum();
         HtmlReport report = new HtmlReport("LRAM demo");
         report.paragraph(f(
-                "One recurrent action model with %,d parameters, trained for %.0f s on %d episodes of mixed quality per task, then"
+                "One recurrent action model with %,d parameters, trained for %.0f s on %d episodes of mixed quality, then"
                         + " served over gRPC to %d simulated robots at %.0f Hz. Mean score %.3f, lowest %.3f; %d of %,d control periods missed.",
                 result.training().parameters(),
                 result.trainSeconds(),
-                request.settings().dataEpisodes(),
+                result.episodes(),
                 result.tasks().size() * request.settings().sessionsPerTask(),
                 request.settings().rateHz(),
                 result.meanScore(),

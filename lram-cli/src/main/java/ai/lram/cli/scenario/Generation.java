@@ -35,12 +35,18 @@ public final class Generation {
     }
 
     /**
-     * Generates {@code episodes} per task with seeds from {@code firstSeed} on. The folder {@code out} appears when all is written.
+     * Generates per task at least {@code episodes} episodes and {@code steps} steps with seeds from {@code firstSeed} on. The folder {@code out} appears when all is written.
      *
      * @throws InputException if {@code out} exists or cannot be written
      */
     public static List<Result> generate(
-            List<String> tasks, Quality quality, int episodes, long firstSeed, Path out, Progress progress) {
+            List<String> tasks,
+            Quality quality,
+            int episodes,
+            long steps,
+            long firstSeed,
+            Path out,
+            Progress progress) {
         Path target = out.toAbsolutePath().normalize();
         if (Files.exists(target)) {
             throw new InputException(
@@ -57,6 +63,7 @@ public final class Generation {
                             task,
                             quality,
                             episodes,
+                            steps,
                             firstSeed,
                             working,
                             target,
@@ -80,6 +87,7 @@ public final class Generation {
             String task,
             Quality quality,
             int episodes,
+            long steps,
             long firstSeed,
             Path working,
             Path target,
@@ -89,10 +97,16 @@ public final class Generation {
         TrajectoryGenerator generator = new TrajectoryGenerator(task, quality);
         List<EpisodeResult> results = new ArrayList<>();
         try (LeRobotEpisodeSink sink = LeRobotEpisodeSink.open(working, generator.spec())) {
-            while (results.size() < episodes) {
-                int n = Math.min(EPISODES_PER_REPORT, episodes - results.size());
-                results.addAll(generator.generate(firstSeed + results.size(), n, sink));
-                progress.update(done + share * results.size() / episodes, task);
+            long rows = 0;
+            while (results.size() < episodes || rows < steps) {
+                int left = rows < steps ? EPISODES_PER_REPORT : episodes - results.size();
+                for (EpisodeResult r :
+                        generator.generate(firstSeed + results.size(), Math.min(EPISODES_PER_REPORT, left), sink)) {
+                    results.add(r);
+                    rows += r.length();
+                }
+                double reached = Math.min((double) results.size() / episodes, steps == 0 ? 1 : (double) rows / steps);
+                progress.update(done + share * Math.min(1, reached), task);
             }
             return new Result(task, target.resolve(working.relativize(sink.root())), results);
         }

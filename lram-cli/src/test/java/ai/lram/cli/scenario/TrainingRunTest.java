@@ -48,7 +48,7 @@ class TrainingRunTest {
 
     @BeforeAll
     static void makeData() {
-        Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 0, shared.resolve("gen"), Progress.none());
+        Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 0, 0, shared.resolve("gen"), Progress.none());
         ImportJob.importDataset(
                 shared.resolve("gen/pendulum"),
                 shared.resolve("store"),
@@ -111,7 +111,7 @@ class TrainingRunTest {
     @Test
     void aRunIsNotResumedOnOtherData() {
         run(temp.resolve("run"), false, after(1));
-        Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 100, temp.resolve("gen"), Progress.none());
+        Generation.generate(List.of("pendulum"), Quality.MIXED, 8, 0, 100, temp.resolve("gen"), Progress.none());
         ImportJob.importDataset(
                 temp.resolve("gen/pendulum"), temp.resolve("store"), ImportOptions.defaults(), ProgressListener.NONE);
         TrainingRun.Request request = new TrainingRun.Request(

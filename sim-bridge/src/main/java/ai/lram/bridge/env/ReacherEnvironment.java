@@ -14,7 +14,8 @@ import java.util.List;
  * m plus finger radius 0.01 m), else 0. {@code to_target} is target minus finger in the world frame.
  *
  * <p>Deviations: random numbers are not NumPy's, so a seed starts another episode than there; time-out is reported as
- * truncation.
+ * truncation; the shoulder's angle is reported within +-pi, as an absolute encoder does, where MuJoCo counts turns: no
+ * reward depends on them.
  */
 final class ReacherEnvironment extends ClassicEnvironment {
     static final double TORQUE_NM = 0.05;
@@ -31,7 +32,7 @@ final class ReacherEnvironment extends ClassicEnvironment {
                 "classic-control",
                 1 / DT,
                 List.of(
-                        Feature.unbounded("shoulder.pos", "rad"),
+                        new Feature("shoulder.pos", "rad", -(float) Math.PI, (float) Math.PI),
                         Feature.unbounded("wrist.pos", "rad"),
                         new Feature("to_target.x", "m", -0.5, 0.5),
                         new Feature("to_target.y", "m", -0.5, 0.5),
@@ -76,7 +77,7 @@ final class ReacherEnvironment extends ClassicEnvironment {
 
     @Override
     void observe(float[] observation) {
-        observation[0] = (float) plant.state[0];
+        observation[0] = (float) Math.IEEEremainder(plant.state[0], 2 * Math.PI);
         observation[1] = (float) plant.state[1];
         observation[2] = (float) (targetX - plant.fingerX());
         observation[3] = (float) (targetY - plant.fingerY());

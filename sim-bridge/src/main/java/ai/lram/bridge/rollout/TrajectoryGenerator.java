@@ -8,7 +8,10 @@ import ai.lram.bridge.env.expert.ScriptedPolicy;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Generates training episodes of one task. Deterministic in task, quality and seeds. Single thread. */
+/**
+ * Generates training episodes of one task. Steps in which the behaviour was {@linkplain ScriptedPolicy#pushed pushed} are left out. Deterministic
+ * in task, quality and seeds. Single thread.
+ */
 public final class TrajectoryGenerator {
     private final Environment environment;
     private final ScriptedPolicy behaviour;
@@ -64,9 +67,12 @@ public final class TrajectoryGenerator {
             System.arraycopy(observation, 0, observations, t * observation.length, observation.length);
             System.arraycopy(action, 0, actions, t * action.length, action.length);
             environment.step(action, observation);
-            rewards[t] = environment.reward();
-            total += rewards[t];
-            t++;
+            // The last step is kept whoever took it: its reward may be what the episode is about.
+            if (!behaviour.pushed() || environment.done()) {
+                rewards[t] = environment.reward();
+                total += rewards[t];
+                t++;
+            }
         } while (!environment.done());
         sink.episode(spec.id(), t, observations, actions, rewards, environment.terminated());
         return new EpisodeResult(spec.id(), seed, total, t, environment.terminated());

@@ -9,6 +9,7 @@ import ai.lram.bridge.env.Environment;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.bridge.env.UnknownEnvironmentException;
 import ai.lram.bridge.env.expert.Quality;
+import ai.lram.bridge.env.expert.ScriptedPolicy;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -22,30 +23,45 @@ class TrajectoryGeneratorTest {
 
     @ParameterizedTest
     @MethodSource("ids")
-    void recordedActionsReplayTheRecordedEpisode(String id) {
+    void episodesAreTheBehavioursStepsWithoutItsPushes(String id) {
         TrajectoryGenerator generator = new TrajectoryGenerator(id, Quality.MIXED);
         Environment env = EnvironmentRegistry.create(id);
+        ScriptedPolicy behaviour = Quality.MIXED.behaviour(env.spec());
         int size = env.spec().observationSize();
         int actionSize = env.spec().actionSize();
+        float[] observation = new float[size];
+        float[] action = new float[actionSize];
         long[] seed = {20};
+        int[] pushes = {0};
         List<EpisodeResult> results =
-                generator.generate(20, 5, (task, length, observations, actions, rewards, terminated) -> {
+                generator.generate(20, 8, (task, length, observations, actions, rewards, terminated) -> {
                     assertEquals(id, task);
-                    float[] observation = new float[size];
-                    env.reset(seed[0]++, observation);
-                    for (int t = 0; t < length; t++) {
+                    env.reset(seed[0], observation);
+                    behaviour.reset(seed[0]++);
+                    int t = 0;
+                    do {
+                        float[] before = observation.clone();
+                        behaviour.act(observation, action);
+                        env.step(action, observation);
+                        if (behaviour.pushed() && !env.done()) {
+                            pushes[0]++;
+                            continue;
+                        }
                         assertArrayEquals(
-                                Arrays.copyOfRange(observations, t * size, (t + 1) * size),
-                                observation,
-                                "observation " + t);
-                        env.step(Arrays.copyOfRange(actions, t * actionSize, (t + 1) * actionSize), observation);
+                                Arrays.copyOfRange(observations, t * size, (t + 1) * size), before, "observation " + t);
+                        assertArrayEquals(
+                                Arrays.copyOfRange(actions, t * actionSize, (t + 1) * actionSize),
+                                action,
+                                "action " + t);
                         assertEquals(env.reward(), rewards[t], "reward " + t);
-                    }
-                    assertTrue(env.done());
+                        t++;
+                    } while (!env.done());
+                    assertEquals(t, length);
                     assertEquals(env.terminated(), terminated);
                 });
-        assertEquals(5, results.size());
-        assertEquals(25, seed[0]);
+        assertEquals(8, results.size());
+        assertEquals(28, seed[0]);
+        assertTrue(pushes[0] > 0, "none of 8 mixed episodes was pushed");
     }
 
     @Test

@@ -6,9 +6,12 @@ import ai.lram.bridge.env.SeededRandom;
 
 /**
  * An expert led astray as a {@link Disturbance} says, so that data shows how it comes back. The action it returns is
- * the one to execute and to record.
+ * the one to execute; while a burst lasts the expert is {@linkplain #pushed pushed}.
  */
 public final class DisturbedPolicy implements ScriptedPolicy {
+    /** Of a step, so that tasks of few steps per second are left some. */
+    private static final double HIGHEST_BURST_CHANCE = 0.1;
+
     private final EnvironmentSpec spec;
     private final ScriptedPolicy expert;
     private final Disturbance fixed;
@@ -25,6 +28,7 @@ public final class DisturbedPolicy implements ScriptedPolicy {
     private double burstChance;
     private double longestBurst;
     private int burstLeft;
+    private boolean pushed;
 
     /** @param disturbance drawn from anew each episode, or {@code null} for the mixture of all of them */
     public DisturbedPolicy(EnvironmentSpec spec, ScriptedPolicy expert, Disturbance disturbance) {
@@ -47,9 +51,11 @@ public final class DisturbedPolicy implements ScriptedPolicy {
         noiseDecay = Math.exp(-1 / (d.noiseSeconds() * spec.rateHz()));
         noiseKick = deviation * Math.sqrt(1 - noiseDecay * noiseDecay);
         randomShare = random.uniform(0, d.randomShare());
-        burstChance = random.uniform(d.burstsPerSecond() / 4, d.burstsPerSecond()) / spec.rateHz();
+        double bursts = random.uniform(d.burstsPerSecond() / 8, d.burstsPerSecond());
+        burstChance = Math.min(HIGHEST_BURST_CHANCE, bursts / spec.rateHz());
         longestBurst = d.burstSeconds() * spec.rateHz();
         burstLeft = 0;
+        pushed = false;
         for (int i = 0; i < noise.length; i++) {
             noise[i] = deviation * random.nextGaussian();
         }
@@ -62,7 +68,8 @@ public final class DisturbedPolicy implements ScriptedPolicy {
             burstLeft = Math.max(1, (int) Math.round(random.uniform(longestBurst / 4, longestBurst)));
             UniformRandomPolicy.draw(spec, random, held);
         }
-        if (burstLeft > 0) {
+        pushed = burstLeft > 0;
+        if (pushed) {
             burstLeft--;
             System.arraycopy(held, 0, action, 0, held.length);
         } else if (random.nextDouble() < randomShare) {
@@ -74,5 +81,10 @@ public final class DisturbedPolicy implements ScriptedPolicy {
                 action[i] = (float) Math.clamp(gain * action[i] + halfRange * noise[i], low[i], high[i]);
             }
         }
+    }
+
+    @Override
+    public boolean pushed() {
+        return pushed;
     }
 }

@@ -15,4 +15,12 @@ public interface ScriptedPolicy {
      * @param action receives the action in raw units, within its bounds; a discrete action is its id
      */
     void act(float[] observation, float[] action);
+
+    /**
+     * Whether the last action was no choice but a push from outside. A recording leaves such steps out, so that its observations jump: what
+     * it teaches is how to go on from there, not how to push, and the action before says little about the next.
+     */
+    default boolean pushed() {
+        return false;
+    }
 }

@@ -130,8 +130,8 @@ class ExpertsTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"cartpole-balance, 0.7, 0.98", "cartpole-swingup, 0.7, 0.98", "reacher, 0.7, 0.98"})
-    void burstsLeaveMostActionsToTheExpert(String id, double least, double most) {
+    @CsvSource({"cartpole-balance, 0.4, 0.9", "cartpole-swingup, 0.4, 0.9", "reacher, 0.4, 0.9"})
+    void burstsLeaveTheExpertItsShare(String id, double least, double most) {
         Environment env = EnvironmentRegistry.create(id);
         ScriptedPolicy expert = Experts.of(id);
         DisturbedPolicy disturbed = new DisturbedPolicy(env.spec(), expert, Disturbance.BURSTS);
@@ -147,7 +147,9 @@ class ExpertsTest {
             public void act(float[] observation, float[] action) {
                 expert.act(observation, wanted);
                 disturbed.act(observation, action);
-                counts[Arrays.equals(wanted, action) ? 0 : 1]++;
+                assertTrue(
+                        disturbed.pushed() || Arrays.equals(wanted, action), "not pushed, yet not the expert's action");
+                counts[disturbed.pushed() ? 1 : 0]++;
             }
         };
         Rollout.run(env, counted, 0, 20);
