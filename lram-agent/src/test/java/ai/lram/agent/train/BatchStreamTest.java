@@ -57,16 +57,11 @@ class BatchStreamTest {
         }
 
         BatchStream stream(int batch, int steps, boolean carry, double noise, long seed) {
-            return new BatchStream(
-                    store,
-                    card,
-                    config,
-                    new int[][] {episodes},
-                    batch,
-                    steps,
-                    carry,
-                    new BatchStream.Noise(noise, 0),
-                    seed);
+            return stream(batch, steps, carry, new BatchStream.Noise(noise, 0), seed);
+        }
+
+        BatchStream stream(int batch, int steps, boolean carry, BatchStream.Noise noise, long seed) {
+            return new BatchStream(store, card, config, new int[][] {episodes}, batch, steps, carry, noise, seed);
         }
 
         /** Row of the store that step {@code bt} of the batch shows: 1000 * episode + t. */
@@ -231,6 +226,45 @@ class BatchStreamTest {
                 }
             }
             assertEquals(0.3, Math.sqrt(square / n), 0.03);
+        }
+    }
+
+    @Test
+    void returnNoiseShiftsWholeEpisodesAndSurvivesRestoring() {
+        try (Data d = new Data()) {
+            BatchStream clean = d.stream(3, 6, true, BatchStream.Noise.NONE, 5);
+            BatchStream noisy = d.stream(3, 6, true, new BatchStream.Noise(0, 0.5), 5);
+            BatchStream again = d.stream(3, 6, true, new BatchStream.Noise(0, 0.5), 99);
+            float[] shift = new float[3];
+            double square = 0;
+            int episodes = 0;
+            for (int k = 0; k < 200; k++) {
+                if (k == 57) {
+                    again.restore(noisy.state());
+                }
+                clean.next();
+                noisy.next();
+                assertArrayEquals(clean.states, noisy.states);
+                for (int row = 0; row < 3; row++) {
+                    float now = noisy.returns[row * 6] - clean.returns[row * 6];
+                    if (clean.fresh[row]) {
+                        shift[row] = now;
+                        square += now * now;
+                        episodes++;
+                    }
+                    for (int t = 0; t < 6; t++) {
+                        int bt = row * 6 + t;
+                        boolean valid = clean.continuousMask[bt * d.config.actionDims()] == 1;
+                        assertEquals(valid ? shift[row] : 0, noisy.returns[bt] - clean.returns[bt], 1e-5);
+                    }
+                }
+                if (k >= 57) {
+                    again.next();
+                    assertArrayEquals(noisy.returns, again.returns);
+                }
+            }
+            assertTrue(episodes > 50, episodes + " episodes");
+            assertEquals(0.5, Math.sqrt(square / episodes), 0.15);
         }
     }
 
