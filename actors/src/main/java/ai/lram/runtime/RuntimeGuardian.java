@@ -227,13 +227,14 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 meters.recording(),
                 meter,
                 open.listener());
+        // Before the session can say that it is open: who has heard it must find it counted.
+        meters.opened(meter);
         ActorRef<SessionActor.Command> session = getContext()
                 .spawn(
                         SessionActor.create(setup, inference),
                         "session-" + id,
                         dispatcher("session", 4 * settings.window() + 64));
         sessions.put(session, id);
-        meters.opened(meter);
         getContext().watch(session);
     }
 
