@@ -29,6 +29,8 @@ class DataCommandTest {
                 "3",
                 "--seed",
                 "5",
+                "--quality",
+                "expert",
                 "--out",
                 temp.resolve("gen"));
         assertTrue(lram.out.contains("pendulum") && lram.out.contains("600"), lram.out);

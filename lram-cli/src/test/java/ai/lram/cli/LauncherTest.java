@@ -384,9 +384,16 @@ class LauncherTest {
                         "-Xms1g")),
                 train.toString());
         assertFalse(train.contains("-XX:+UseZGC"), train.toString());
-        for (String realTime : List.of("serve", "drive", "demo")) {
-            assertTrue(arguments(lram(realTime)).contains("-XX:+UseZGC"), realTime);
+        assertFalse(train.contains("-XX:+UseSerialGC"), train.toString());
+        for (int processors : new int[] {2, 8}) {
+            script(bin.resolve("getconf"), "echo " + processors + "\n");
+            for (String realTime : List.of("serve", "drive")) {
+                List<String> flags = arguments(lram(realTime));
+                assertEquals(processors > 2, flags.contains("-XX:+UseZGC"), realTime + ": " + flags);
+                assertEquals(processors <= 2, flags.contains("-XX:+UseSerialGC"), realTime + ": " + flags);
+            }
         }
+        assertTrue(arguments(lram("demo")).contains("-XX:+UseSerialGC"));
         for (String[] help : new String[][] {{}, {"--help"}, {"help", "serve"}, {"serve", "-h"}, {"--version"}}) {
             List<String> flags = arguments(lram(help));
             assertFalse(flags.contains("--add-modules=jdk.incubator.vector"), flags.toString());

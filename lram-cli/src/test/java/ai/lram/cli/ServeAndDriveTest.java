@@ -29,7 +29,17 @@ class ServeAndDriveTest {
     @BeforeAll
     static void makeModel() throws IOException {
         CommandRunner lram = new CommandRunner();
-        lram.good("data", "generate", "--task", "pendulum", "--episodes", "4", "--out", shared.resolve("gen"));
+        lram.good(
+                "data",
+                "generate",
+                "--task",
+                "pendulum",
+                "--episodes",
+                "4",
+                "--quality",
+                "expert",
+                "--out",
+                shared.resolve("gen"));
         lram.good("data", "import", shared.resolve("gen/pendulum"), "--out", shared.resolve("store"));
         Files.writeString(
                 shared.resolve("t.conf"),
