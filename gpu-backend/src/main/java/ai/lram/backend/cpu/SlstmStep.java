@@ -131,11 +131,12 @@ final class SlstmStep implements Workers.Range {
             eight(r, weights + 4L * c, pitch, dh, y, at, raw, c);
         }
         for (; c < n; c += LANES) {
-            one(r, weights + 4L * c, pitch, dh, y, at, raw, c, VectorMath.first(Math.min(LANES, n - c)));
+            narrow(r, weights + 4L * c, pitch, dh, y, at, raw, c, VectorMath.first(Math.min(LANES, n - c)));
         }
     }
 
-    private static void one(
+    /** Up to one vector of columns. */
+    private static void narrow(
             MemorySegment r,
             long o,
             long pitch,

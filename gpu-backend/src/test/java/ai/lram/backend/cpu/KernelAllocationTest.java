@@ -1,33 +1,21 @@
 package ai.lram.backend.cpu;
 
-import static org.junit.jupiter.api.Assertions.assertTrue;
-
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.NormSpec;
-import com.sun.management.ThreadMXBean;
-import java.lang.management.ManagementFactory;
-import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
-/**
- * Warm kernels of the control step leave next to no garbage. Zero is what the kernels are written for and what nearly every run shows; now and then the compiler
- * decides not to inline something and boxes a vector or two, so the bound is a few of them per call. That whole control steps leave nothing
- * is tested where they are taken.
- */
+/** Warm kernels of the control step leave next to no garbage. */
 @Tag("allocation")
 class KernelAllocationTest {
     private static final int WARM_UP = 10_000;
     private static final int MEASURED = 500;
-    private static final long BOXES = 4096;
-    private static final long PATIENCE_NS = 20_000_000_000L;
 
-    private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
     private CpuBackend backend;
     private Fixture fx;
 
@@ -43,26 +31,8 @@ class KernelAllocationTest {
         backend.close();
     }
 
-    /** On a busy machine the compiler lags behind the warm-up: further rounds, with pauses for it, until one is clean or time is up. */
-    private void assertAllocatesLittle(String what, Runnable kernel) {
-        for (int n = 0; n < WARM_UP; n++) {
-            kernel.run();
-        }
-        long deadline = System.nanoTime() + PATIENCE_NS;
-        long bytes = allocated(kernel);
-        while (bytes > 0 && System.nanoTime() < deadline) {
-            LockSupport.parkNanos(20_000_000);
-            bytes = allocated(kernel);
-        }
-        assertTrue(bytes <= MEASURED * BOXES, what + ": " + bytes + " bytes allocated in " + MEASURED + " calls");
-    }
-
-    private long allocated(Runnable kernel) {
-        long before = threads.getCurrentThreadAllocatedBytes();
-        for (int n = 0; n < MEASURED; n++) {
-            kernel.run();
-        }
-        return threads.getCurrentThreadAllocatedBytes() - before;
+    private static void assertAllocatesLittle(String what, Runnable code) {
+        WarmGarbage.assertLittle(what, WARM_UP, MEASURED, code);
     }
 
     private Tensor rows(int rows, int width) {

@@ -1,53 +1,22 @@
 package ai.lram.backend.cpu;
 
-import static org.junit.jupiter.api.Assertions.assertTrue;
-
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
-import com.sun.management.ThreadMXBean;
-import java.lang.management.ManagementFactory;
-import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
-/**
- * A warm control step leaves next to no garbage. Zero is what the kernels are written for and what nearly every run shows; now and then the compiler
- * decides not to inline something and boxes a vector or two, so the bound is a few of them per call. That whole control steps leave nothing
- * is tested where they are taken.
- */
+/** A warm control step leaves next to no garbage. */
 @Tag("allocation")
 class SessionAllocationTest {
     private static final int WARM_UP = 20_000;
     private static final int MEASURED = 1_000;
-    private static final long BOXES = 4096;
-    private static final long PATIENCE_NS = 20_000_000_000L;
 
-    private final ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
-
-    /** On a busy machine the compiler lags behind the warm-up: further rounds, with pauses for it, until one is clean or time is up. */
-    private void assertAllocatesLittle(String what, Runnable step) {
-        for (int n = 0; n < WARM_UP; n++) {
-            step.run();
-        }
-        long deadline = System.nanoTime() + PATIENCE_NS;
-        long bytes = allocated(step);
-        while (bytes > 0 && System.nanoTime() < deadline) {
-            LockSupport.parkNanos(20_000_000);
-            bytes = allocated(step);
-        }
-        assertTrue(bytes <= MEASURED * BOXES, what + ": " + bytes + " bytes allocated in " + MEASURED + " calls");
-    }
-
-    private long allocated(Runnable step) {
-        long before = threads.getCurrentThreadAllocatedBytes();
-        for (int n = 0; n < MEASURED; n++) {
-            step.run();
-        }
-        return threads.getCurrentThreadAllocatedBytes() - before;
+    private static void assertAllocatesLittle(String what, Runnable code) {
+        WarmGarbage.assertLittle(what, WARM_UP, MEASURED, code);
     }
 
     @Test

@@ -35,7 +35,8 @@ public final class Generation {
     }
 
     /**
-     * Generates per task at least {@code episodes} episodes and {@code steps} steps with seeds from {@code firstSeed} on. The folder {@code out} appears when all is written.
+     * Generates per task at least {@code episodes} episodes and {@code steps} steps with seeds from {@code firstSeed} on. The folder
+     * {@code out} appears when all is written.
      *
      * @throws InputException if {@code out} exists or cannot be written
      */
