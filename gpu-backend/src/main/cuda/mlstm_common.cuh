@@ -121,21 +121,49 @@ struct Unit<__nv_bfloat16> {
     }
 
     // A = diag(w) applied to the depth of a tile whose rows are the depth: A[m][k] = tile[row + k][column + m] w[row +
-    // k].
-    static __device__ __forceinline__ A loadAWeighted(unsigned tile, int row, int pair, const float* w, int lane,
-                                                      float& low8, float& high8) {
+    // k]. The sums over k with weights z are added to low8 and high8.
+    static __device__ __forceinline__ A loadAWeighted(unsigned tile, int row, int pair, const float* w, const float* z,
+                                                      int lane, float& low8, float& high8) {
         unsigned r[4];
         ldmatrix4Transposed(r, tile + swizzled(row + (lane & 7) + ((lane >> 4) << 3), 2 * pair + ((lane >> 3) & 1)));
         const float* x = w + row + 2 * (lane & 3);
+        const float* y = z + row + 2 * (lane & 3);
         float v[8];
+        float s[8];
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             v[2 * j] = low(r[j]) * x[8 * (j >> 1)];
             v[2 * j + 1] = high(r[j]) * x[8 * (j >> 1) + 1];
+            s[2 * j] = low(r[j]) * y[8 * (j >> 1)];
+            s[2 * j + 1] = high(r[j]) * y[8 * (j >> 1) + 1];
         }
-        low8 += (v[0] + v[1]) + (v[4] + v[5]);
-        high8 += (v[2] + v[3]) + (v[6] + v[7]);
+        low8 += (s[0] + s[1]) + (s[4] + s[5]);
+        high8 += (s[2] + s[3]) + (s[6] + s[7]);
         return {{pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])}};
+    }
+
+    // Columns 8 tile + 2t and the next of a row, where an accumulator of a lane has its two neighbours.
+    static __device__ __forceinline__ float2 loadPair(unsigned from, int row, int tile, int lane) {
+        unsigned x;
+        asm volatile("ld.shared.b32 %0, [%1];"
+                     : "=r"(x)
+                     : "r"(from + swizzled(row, tile) + 4 * (lane & 3))
+                     : "memory");
+        return make_float2(low(x), high(x));
+    }
+
+    // Sum of products of two runs of 16 bytes.
+    static __device__ __forceinline__ float dot16(const float4& a, const float4& b) {
+        const float p[4] = {a.x, a.y, a.z, a.w};
+        const float q[4] = {b.x, b.y, b.z, b.w};
+        float sum = 0.f;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const unsigned u = __float_as_uint(p[j]);
+            const unsigned w = __float_as_uint(q[j]);
+            sum += low(u) * low(w) + high(u) * high(w);
+        }
+        return sum;
     }
 
     // Two adjacent accumulators of a product are one A fragment of the next product as they stand.
@@ -164,6 +192,20 @@ struct Unit<__nv_bfloat16> {
 
     static __device__ __forceinline__ void storeGlobal2(__nv_bfloat16* to, float x, float y) {
         *reinterpret_cast<unsigned*>(to) = pack(x, y);
+    }
+
+    static __device__ __forceinline__ void storeVector(__nv_bfloat16* to, const float (&x)[VECTOR]) {
+        *reinterpret_cast<uint4*>(to) =
+                make_uint4(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]));
+    }
+
+    static __device__ __forceinline__ void unpackVector(const float4& from, float (&x)[VECTOR]) {
+        const float p[4] = {from.x, from.y, from.z, from.w};
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            x[2 * j] = low(__float_as_uint(p[j]));
+            x[2 * j + 1] = high(__float_as_uint(p[j]));
+        }
     }
 };
 
@@ -214,17 +256,24 @@ struct Unit<float> {
                  loadShared(tile + cell(row + 1, column)), loadShared(tile + cell(row + 1, column + 8))}};
     }
 
-    static __device__ __forceinline__ A loadAWeighted(unsigned tile, int row, int pair, const float* w, int lane,
-                                                      float& low8, float& high8) {
+    static __device__ __forceinline__ A loadAWeighted(unsigned tile, int row, int pair, const float* w, const float* z,
+                                                      int lane, float& low8, float& high8) {
         int column = 16 * pair + (lane >> 2);
         row += 2 * (lane & 3);
-        float w0 = w[row];
-        float w1 = w[row + 1];
-        A a = {{loadShared(tile + cell(row, column)) * w0, loadShared(tile + cell(row, column + 8)) * w0,
-                loadShared(tile + cell(row + 1, column)) * w1, loadShared(tile + cell(row + 1, column + 8)) * w1}};
-        low8 += a.r[0] + a.r[2];
-        high8 += a.r[1] + a.r[3];
-        return a;
+        const float x[4] = {loadShared(tile + cell(row, column)), loadShared(tile + cell(row, column + 8)),
+                            loadShared(tile + cell(row + 1, column)), loadShared(tile + cell(row + 1, column + 8))};
+        low8 += x[0] * z[row] + x[2] * z[row + 1];
+        high8 += x[1] * z[row] + x[3] * z[row + 1];
+        return {{x[0] * w[row], x[1] * w[row], x[2] * w[row + 1], x[3] * w[row + 1]}};
+    }
+
+    // Columns 8 tile + 2t and the next of a row, where an accumulator of a lane has its two neighbours.
+    static __device__ __forceinline__ float2 loadPair(unsigned from, int row, int tile, int lane) {
+        return loadShared2(from + cell(row, 8 * tile + 2 * (lane & 3)));
+    }
+
+    static __device__ __forceinline__ float dot16(const float4& a, const float4& b) {
+        return (a.x * b.x + a.y * b.y) + (a.z * b.z + a.w * b.w);
     }
 
     static __device__ __forceinline__ void fromAccumulators(const float (&c)[8], A (&a)[16 / STEP]) {
@@ -287,6 +336,17 @@ struct Unit<float> {
     static __device__ __forceinline__ void storeGlobal2(float* to, float x, float y) {
         *reinterpret_cast<float2*>(to) = make_float2(x, y);
     }
+
+    static __device__ __forceinline__ void storeVector(float* to, const float (&x)[VECTOR]) {
+        *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
+    }
+
+    static __device__ __forceinline__ void unpackVector(const float4& from, float (&x)[VECTOR]) {
+        x[0] = from.x;
+        x[1] = from.y;
+        x[2] = from.z;
+        x[3] = from.w;
+    }
 };
 
 // Copies `rows` rows of one slice; rows beyond `validRows` and columns beyond `columns` become zero, because a product
@@ -306,6 +366,19 @@ __device__ __forceinline__ void loadTile(unsigned tile, const T* from, int strid
         copyAsync16(tile + swizzled(row, c), valid ? at : from, valid);
     }
 }
+
+// Which chunk of which head a block works on. Heads are neighbours in memory, 128 bytes of each to a token and slice, so
+// they are neighbours in the grid: what runs together reads whole pages.
+struct Place {
+    int pair;  // batch heads + head
+    int chunk;
+
+    __device__ __forceinline__ Place(int index, int heads, int chunks) {
+        const int rest = index / heads;
+        pair = rest / chunks * heads + index % heads;
+        chunk = rest % chunks;
+    }
+};
 
 __device__ __forceinline__ float logSigmoid(float x) { return fminf(x, 0.f) - log1pf(expf(-fabsf(x))); }
 

@@ -11,7 +11,7 @@
 // Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 (driver 580) only.
 // Cost:     one fresh chunk, a token and head: 2 (2 DHQK + 2 DHHV) + 12 bytes in bf16; S (DHQK + DHHV) FLOP.
 // Measured: bf16, H100 80GB HBM3, copy 3.01 TB/s: B128 S150 NH4 d256 0.074 ms (floor 0.053), d640 0.172 ms (0.131),
-//           both floors by bytes. 65,536 tokens, S8192 NH8 256/512, chunk 128, with states: 2.95 ms.
+//           both floors by bytes. 65,536 tokens, S8192 NH8 256/512, chunk 128, with states: H200 2.52 ms.
 //           How: src/test/cuda/mlstm_check.cu; why: docs/performance.md.
 #include "mlstm_common.cuh"
 
@@ -26,15 +26,9 @@ struct MlstmForward {
     const float* gateF;
     void* h;
     float* normaliser;  // (B NH, S): signed q.n of each token, which the backward pass needs; may be null
-    void* states;  // (B NH, chunks, DHQK, DHHV) in the operand type: state before each chunk; null for one fresh chunk
-    float* statesN;         // (B NH, chunks, DHQK)
-    float* statesM;         // (B NH, chunks)
-    const float* initialC;  // (B NH, DHQK, DHHV), (B NH, DHQK), (B NH); null for the fresh state
-    const float* initialN;
-    const float* initialM;
-    float* lastC;  // same shapes; null when not wanted
-    float* lastN;
-    float* lastM;
+    const void* states;  // (B NH, chunks, DHQK, DHHV) in the operand type: state before each chunk, by mlstm_states.cu
+    const float* statesN;  // (B NH, chunks, DHQK)
+    const float* statesM;  // (B NH, chunks)
     int tokens;
     int heads;
     int dimQk;  // multiples of 16 bytes
@@ -74,8 +68,9 @@ __device__ __forceinline__ void forwardBlock(const MlstmForward& p, unsigned cha
 
     const int queryTiles = (p.chunk + QUERIES - 1) / QUERIES;
     const int tile = queryTiles - 1 - static_cast<int>(blockIdx.x % queryTiles);  // longest first
-    const int chunk = static_cast<int>(blockIdx.x / queryTiles) % p.chunks;
-    const int pair = static_cast<int>(blockIdx.x / queryTiles) / p.chunks;
+    const Place place(blockIdx.x / queryTiles, p.heads, p.chunks);
+    const int chunk = place.chunk;
+    const int pair = place.pair;
     const int batch = pair / p.heads;
     const int head = pair % p.heads;
     const int from = chunk * p.chunk;
@@ -314,214 +309,10 @@ __device__ __forceinline__ void forwardBlock(const MlstmForward& p, unsigned cha
     }
 }
 
-// Shared memory of the state kernel.
-constexpr int STATE_TOKENS = 64;
-constexpr int STATE_STAGES = 3;
-constexpr int STATE_CHUNK = 256;
-
-__host__ __device__ constexpr int statesSharedBytes() {
-    return STATE_STAGES * 2 * STATE_TOKENS * ROW + 16 * 8 + 7 * STATE_CHUNK * 4;
-}
-
-// States before every chunk, one WIDTH x WIDTH tile of C a block, chunks in order; grid (DHQK tiles, DHHV tiles, B NH),
-// 2 WIDTH threads. States leave in the operand type, which is what the product that reads them would round them to, and
-// are carried in fp32 registers. The stabiliser is rounded to fp32 at each chunk's end and everything is taken relative
-// to the rounded value, so (C, n, m) agree exactly.
-template <typename T>
-__device__ __forceinline__ void statesBlock(const MlstmForward& p, unsigned char* shared) {
-    using U = Unit<T>;
-    constexpr int WARPS = U::WIDTH / 16;
-    constexpr int THREADS = 32 * WARPS;
-    constexpr int TILE = STATE_TOKENS * ROW;
-    constexpr int TILES = U::WIDTH / 8;
-    const int pair = blockIdx.z;
-    const int batch = pair / p.heads;
-    const int head = pair % p.heads;
-    const int rowFrom = blockIdx.x * U::WIDTH;
-    const int columnFrom = blockIdx.y * U::WIDTH;
-    const int warp = threadIdx.x / 32;
-    const int lane = threadIdx.x % 32;
-    const bool ownsN = blockIdx.y == 0;
-    const bool ownsM = ownsN && blockIdx.x == 0 && threadIdx.x == 0;
-
-    const unsigned ring = sharedAddress(shared);
-    using Scan = GateScan<THREADS, STATE_CHUNK>;
-    static_assert(Scan::TOTALS <= 16, "shared memory is counted for 16 totals");
-    double* totals = reinterpret_cast<double*>(shared + STATE_STAGES * 2 * TILE);
-    float* floats = reinterpret_cast<float*>(totals + 16);
-    const Gates gates = {floats,
-                         floats + STATE_CHUNK,
-                         floats + 2 * STATE_CHUNK,
-                         floats + 3 * STATE_CHUNK,
-                         floats + 4 * STATE_CHUNK,
-                         floats + 5 * STATE_CHUNK};
-    float* weights = floats + 6 * STATE_CHUNK;
-
-    const long long token = static_cast<long long>(batch) * p.tokens * p.heads + head;
-    const T* k = static_cast<const T*>(p.k) + token * p.dimQk;
-    const T* v = static_cast<const T*>(p.v) + token * p.dimHv;
-    const int strideQk = p.heads * p.dimQk;
-    const int strideHv = p.heads * p.dimHv;
-    const int perChunk = (p.chunk + STATE_TOKENS - 1) / STATE_TOKENS;
-    const int lastChunk =
-            p.lastC != nullptr ? p.chunks : p.chunks - 1;  // the state after the last chunk may not be wanted
-    const int items = lastChunk * perChunk;
-
-    int issued = 0;
-    int intoStage = 0;
-    auto issue = [&]() {
-        if (issued < items) {
-            int inChunk = issued % perChunk * STATE_TOKENS;
-            int at = issued / perChunk * p.chunk + inChunk;
-            int valid = min(p.chunk - inChunk, p.tokens - at);
-            unsigned tile = ring + intoStage * 2 * TILE;
-            loadTile<T, THREADS>(tile, valid > 0 ? k + static_cast<long long>(at) * strideQk : k, strideQk,
-                                 STATE_TOKENS, valid, rowFrom, p.dimQk);
-            loadTile<T, THREADS>(tile + TILE, valid > 0 ? v + static_cast<long long>(at) * strideHv : v, strideHv,
-                                 STATE_TOKENS, valid, columnFrom, p.dimHv);
-            issued++;
-            intoStage = intoStage + 1 == STATE_STAGES ? 0 : intoStage + 1;
-        }
-        commitCopies();
-    };
-#pragma unroll
-    for (int s = 0; s < STATE_STAGES - 1; s++) {
-        issue();
-    }
-
-    const int rows[2] = {rowFrom + 16 * warp + (lane >> 2), rowFrom + 16 * warp + (lane >> 2) + 8};
-    const int column = columnFrom + 2 * (lane & 3);
-    float c[TILES][4];
-    float n[2] = {0.f, 0.f};
-    float m = p.initialM != nullptr ? p.initialM[pair] : 0.f;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        bool valid = p.initialC != nullptr && rows[r] < p.dimQk;
-        const float* from = p.initialC + (static_cast<long long>(pair) * p.dimQk + rows[r]) * p.dimHv;
-        n[r] = valid ? p.initialN[static_cast<long long>(pair) * p.dimQk + rows[r]] : 0.f;
-#pragma unroll
-        for (int x = 0; x < TILES; x++) {
-            bool inside = valid && column + 8 * x < p.dimHv;
-            c[x][2 * r] = inside ? from[column + 8 * x] : 0.f;
-            c[x][2 * r + 1] = inside ? from[column + 8 * x + 1] : 0.f;
-        }
-    }
-
-    Scan scan;
-    scan.load(p.gateI + token, p.gateF + token, p.heads, min(p.chunk, p.tokens));
-    int stage = 0;
-#pragma unroll 1
-    for (int chunk = 0; chunk < p.chunks; chunk++) {
-        const long long index = static_cast<long long>(pair) * p.chunks + chunk;
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            if (rows[r] < p.dimQk) {
-                T* to = static_cast<T*>(p.states) + (index * p.dimQk + rows[r]) * p.dimHv;
-#pragma unroll
-                for (int x = 0; x < TILES; x++) {
-                    if (column + 8 * x < p.dimHv) {
-                        U::storeGlobal2(to + column + 8 * x, c[x][2 * r], c[x][2 * r + 1]);
-                    }
-                }
-                if (ownsN && (lane & 3) == 0) {
-                    p.statesN[index * p.dimQk + rows[r]] = n[r];
-                }
-            }
-        }
-        if (ownsM) {
-            p.statesM[index] = m;
-        }
-        if (chunk >= lastChunk) {
-            break;
-        }
-        const int from = chunk * p.chunk;
-        const int count = min(p.chunk, p.tokens - from);
-        __syncthreads();  // the previous chunk's weights are spent
-        scan.scan(gates, totals, count, m, p.sigmoid != 0);
-        __syncthreads();
-        const double bLast = totals[2 * WARPS];
-        const float next = p.sigmoid ? 0.f : static_cast<float>(bLast + totals[2 * WARPS + 1]);
-        const double top = next - bLast;
-        const float topHigh = static_cast<float>(top);
-        const float topLow = static_cast<float>(top - topHigh);
-        const float decay = expf(static_cast<float>(m - top));
-        m = next;
-        for (int t = threadIdx.x; t < STATE_CHUNK; t += THREADS) {
-            weights[t] = fastExp((gates.uHigh[t] - topHigh) + (gates.uLow[t] - topLow));
-        }
-        if (chunk + 1 < lastChunk) {  // the next chunk's gates travel during this chunk's products
-            int after = from + p.chunk;
-            scan.load(p.gateI + token + static_cast<long long>(after) * p.heads,
-                      p.gateF + token + static_cast<long long>(after) * p.heads, p.heads,
-                      min(p.chunk, p.tokens - after));
-        }
-#pragma unroll
-        for (int x = 0; x < TILES; x++) {
-            c[x][0] *= decay;
-            c[x][1] *= decay;
-            c[x][2] *= decay;
-            c[x][3] *= decay;
-        }
-        float added[2] = {0.f, 0.f};
-#pragma unroll 1
-        for (int part = 0; part < perChunk; part++) {
-            awaitCopies<STATE_STAGES - 2>();
-            __syncthreads();
-            issue();
-            unsigned tileK = ring + stage * 2 * TILE;
-            stage = stage + 1 == STATE_STAGES ? 0 : stage + 1;
-#pragma unroll
-            for (int step = 0; step < STATE_TOKENS / U::STEP; step++) {
-                typename U::A a = U::loadAWeighted(tileK, step * U::STEP, warp, weights + part * STATE_TOKENS, lane,
-                                                   added[0], added[1]);
-#pragma unroll
-                for (int x = 0; x < TILES / 2; x++) {
-                    typename U::B b = U::loadBRowsK(tileK + TILE, step * U::STEP, x, lane);
-                    U::mma(c[2 * x], a, b, 0);
-                    U::mma(c[2 * x + 1], a, b, 1);
-                }
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-#pragma unroll
-            for (int d = 1; d < 4; d *= 2) {
-                added[r] += __shfl_xor_sync(0xffffffffu, added[r], d);
-            }
-            n[r] = n[r] * decay + added[r];
-        }
-    }
-    if (p.lastC != nullptr) {
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            if (rows[r] < p.dimQk) {
-                float* to = p.lastC + (static_cast<long long>(pair) * p.dimQk + rows[r]) * p.dimHv;
-#pragma unroll
-                for (int x = 0; x < TILES; x++) {
-                    if (column + 8 * x < p.dimHv) {
-                        *reinterpret_cast<float2*>(to + column + 8 * x) = make_float2(c[x][2 * r], c[x][2 * r + 1]);
-                    }
-                }
-                if (ownsN && (lane & 3) == 0) {
-                    p.lastN[static_cast<long long>(pair) * p.dimQk + rows[r]] = n[r];
-                }
-            }
-        }
-        if (ownsM) {
-            p.lastM[pair] = m;
-        }
-    }
-}
-
 // BLOCKS: least blocks to an SM; caps the registers so that one block's copies overlap another's products.
 template <typename T, int WARPS, int GROUPS, int STAGES, bool STATE, int BLOCKS>
 __global__ void __launch_bounds__(32 * WARPS, BLOCKS) mlstmForwardKernel(const __grid_constant__ MlstmForward p) {
     forwardBlock<T, WARPS, GROUPS, STAGES, STATE>(p, sharedBytes);
-}
-
-template <typename T>
-__global__ void __launch_bounds__(2 * Unit<T>::WIDTH) mlstmStatesKernel(const __grid_constant__ MlstmForward p) {
-    statesBlock<T>(p, sharedBytes);
 }
 
 }  // namespace lram
@@ -551,8 +342,4 @@ extern "C" __global__ void __launch_bounds__(32 * LRAM_WARPS)
     lram::forwardBlock<LRAM_TYPE, LRAM_WARPS, LRAM_GROUPS, LRAM_STAGES, true>(p, lram::sharedBytes);
 }
 
-extern "C" __global__ void __launch_bounds__(2 * lram::Unit<LRAM_TYPE>::WIDTH)
-        mlstm_states(const __grid_constant__ lram::MlstmForward p) {
-    lram::statesBlock<LRAM_TYPE>(p, lram::sharedBytes);
-}
 #endif
