@@ -78,7 +78,7 @@ final class Chunk {
         return sourceKeep == null ? weights : g.mul(weights, sourceKeep);
     }
 
-    /** Log forget gates (B, NH, L). */
+    /** Logarithms of forget gates (B, NH, L), of either sign. */
     String keepTokens(String logForget) {
         return tokenKeep == null ? logForget : g.mul(logForget, tokenKeep);
     }

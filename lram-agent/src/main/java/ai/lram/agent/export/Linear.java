@@ -2,8 +2,10 @@ package ai.lram.agent.export;
 
 import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.ParameterSet;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 
 /** Products with weight matrices, which lie (out, in) in the model and (in, out) in the file. */
 final class Linear {
@@ -104,32 +106,43 @@ final class Linear {
         return t;
     }
 
-    /** Block-diagonal maps of the same x[B, L, G * size], each (G, size, size): every x is lined up with the weights of its block's outputs. */
-    List<String> blockDiagonal(String x, List<Parameter> maps) {
-        int groups = maps.getFirst().dim(0);
-        int size = maps.getFirst().dim(1);
-        int width = groups * size;
-        long[] turned = new long[size * width];
-        for (int s = 0; s < size; s++) {
-            for (int j = 0; j < width; j++) {
-                turned[s * width + j] = j - j % size + (j + s) % size;
-            }
+    /** Block-diagonal maps, (G, size, size) each, of one x. */
+    record Diagonal(String x, List<Parameter> maps) {}
+
+    /**
+     * The results of block-diagonal maps side by side, (B, L, maps * G * size). Position within the block goes before the block for it, so
+     * that a few long products do in place of many short ones.
+     */
+    String blockDiagonal(List<Diagonal> all) {
+        Parameter first = all.getFirst().maps().getFirst();
+        int groups = first.dim(0);
+        int size = first.dim(1);
+        List<String> products = new ArrayList<>();
+        int maps = 0;
+        for (Diagonal d : all) {
+            int n = d.maps().size();
+            String turned = g.transpose(g.reshape(d.x(), 0, -1, groups, 1, size), 0, 1, 3, 4, 2);
+            String w = g.weight(
+                    d.maps().stream().map(Parameter::name).collect(Collectors.joining("+")),
+                    () -> turned(d.maps(), groups, size),
+                    (long) n * size,
+                    size,
+                    groups);
+            products.add(g.sum(g.mul(turned, w), 3, false));
+            maps += n;
         }
-        String lined = g.gather(x, g.longs(turned, size, width), 2);
-        return maps.stream()
-                .map(p -> {
-                    String w = g.weight(p.name(), () -> turnedWeights(p, turned, size, width), size, width);
-                    return g.sum(g.mul(lined, w), 2, false);
-                })
-                .toList();
+        String apart = g.reshape(g.concat(2, products), 0, -1, maps, size, groups);
+        return g.reshape(g.transpose(apart, 0, 1, 2, 4, 3), 0, -1, (long) maps * groups * size);
     }
 
-    private float[] turnedWeights(Parameter p, long[] turned, int size, int width) {
-        float[] w = parameters.read(p.value());
-        float[] t = new float[size * width];
-        for (int i = 0; i < t.length; i++) {
-            int output = i % width;
-            t[i] = w[output * size + (int) turned[i] % size];
+    /** (maps, out, in, G) of maps (G, out, in). */
+    private float[] turned(List<Parameter> maps, int groups, int size) {
+        float[] t = new float[maps.size() * size * size * groups];
+        for (int m = 0; m < maps.size(); m++) {
+            float[] w = parameters.read(maps.get(m).value());
+            for (int i = 0; i < w.length; i++) {
+                t[(m * size * size + i % (size * size)) * groups + i / (size * size)] = w[i];
+            }
         }
         return t;
     }
