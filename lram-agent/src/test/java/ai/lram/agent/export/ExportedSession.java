@@ -44,6 +44,11 @@ final class ExportedSession implements AutoCloseable {
         return session;
     }
 
+    /** The state by input name. */
+    Map<String, float[]> state() {
+        return state;
+    }
+
     /** Fills one row's state with {@code value}. */
     void setState(int row, float value) {
         state.values().forEach(a -> Arrays.fill(a, row * a.length / batch, (row + 1) * a.length / batch, value));

@@ -1,5 +1,6 @@
 package ai.lram.agent.export;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -254,6 +255,45 @@ class OnnxExportTest {
             }
             System.out.printf(
                     "exported tokens against the policy, mixed %b: %.1e of the largest logit%n", mixed, worst);
+        }
+    }
+
+    @Test
+    void bothFormsLeaveTheSameState() throws OrtException {
+        ModelCard one = Cards.model(MOVE);
+        OnnxOptions options = OnnxOptions.defaults();
+        try (Lram model = model(true);
+                LramPolicy policy = new LramPolicy(model, one, LramPolicy.Options.of(1, 1))) {
+            Path steps = folder.resolve("step.onnx");
+            Path tokens = folder.resolve("token.onnx");
+            OnnxExport.write(steps, model, one, options);
+            OnnxExport.write(tokens, model, one, options.withForm(Form.TOKEN));
+            PolicyBatch batch = new PolicyBatch(one, 1);
+            List<Robot> robots = List.of(new Robot(policy, 0, MOVE, 9));
+            try (ExportedSession byStep = new ExportedSession(steps, 1);
+                    ExportedSession byToken = new ExportedSession(tokens, 1)) {
+                byStep.setState(0, -2);
+                for (int t = 0; t < 5; t++) {
+                    robots.forEach(r -> r.fill(batch));
+                    Map<String, Object> feeds = feeds(batch, robots);
+                    feeds.remove("task");
+                    byStep.run(feeds);
+                    feeds.remove("first");
+                    for (long token = t == 0 ? 1 : 0; token < 3; token++) {
+                        feeds.put("token", new long[] {token});
+                        byToken.run(feeds);
+                    }
+                    for (Map.Entry<String, float[]> s : byToken.state().entrySet()) {
+                        float[] got = byStep.state().get(s.getKey());
+                        float largest = 0;
+                        for (float v : s.getValue()) {
+                            largest = Math.max(largest, Math.abs(v));
+                        }
+                        assertTrue(largest > 0, s.getKey());
+                        assertArrayEquals(s.getValue(), got, 1e-5f * largest, s.getKey() + " after step " + t);
+                    }
+                }
+            }
         }
     }
 
