@@ -28,6 +28,7 @@ import picocli.CommandLine.Spec;
             EvalCommand.class,
             ServeCommand.class,
             DriveCommand.class,
+            ExportCommand.class,
             DoctorCommand.class,
             CommandLine.HelpCommand.class
         },

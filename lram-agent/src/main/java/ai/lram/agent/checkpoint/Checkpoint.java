@@ -5,11 +5,8 @@ import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.train.TrainingSnapshot;
-import ai.lram.agent.xlstm.Block;
-import ai.lram.agent.xlstm.MlstmBlock;
 import ai.lram.backend.Backend;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.dataset.io.DurableFiles;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -142,7 +139,7 @@ public final class Checkpoint {
         }
         weights.writeTo(folder.resolve(MODEL));
         progress.done(MODEL);
-        write(folder.resolve(CONFIG), ConfigJson.write(new ConfigJson.Content(model.config(), mlstmSpec(model))));
+        write(folder.resolve(CONFIG), ConfigJson.write(ConfigJson.of(model)));
         progress.done(CONFIG);
         write(folder.resolve(CARD), CardJson.write(card));
         progress.done(CARD);
@@ -169,15 +166,6 @@ public final class Checkpoint {
                 ElementType.F32,
                 shape,
                 () -> HostTensor.of(ParameterLayout.toFile(p.name(), p.shape(), set.read(t)), shape));
-    }
-
-    private static MlstmSpec mlstmSpec(Lram model) {
-        for (Block b : model.stack().blocks()) {
-            if (b instanceof MlstmBlock m) {
-                return m.spec();
-            }
-        }
-        return MlstmSpec.exponential();
     }
 
     private static void write(Path file, byte[] bytes) throws IOException {

@@ -1,7 +1,10 @@
 package ai.lram.agent.checkpoint;
 
 import ai.lram.agent.ConfigException;
+import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.xlstm.Block;
+import ai.lram.agent.xlstm.MlstmBlock;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.ops.MlstmSpec;
 import com.fasterxml.jackson.databind.node.ArrayNode;
@@ -15,6 +18,16 @@ public final class ConfigJson {
 
     /** A model's shape and the variant of its mLSTM cells. */
     public record Content(LramConfig config, MlstmSpec mlstm) {}
+
+    /** Of a model; one without mLSTM blocks has the usual variant. */
+    public static Content of(Lram model) {
+        for (Block b : model.stack().blocks()) {
+            if (b instanceof MlstmBlock m) {
+                return new Content(model.config(), m.spec());
+            }
+        }
+        return new Content(model.config(), MlstmSpec.exponential());
+    }
 
     public static byte[] write(Content content) {
         LramConfig c = content.config();

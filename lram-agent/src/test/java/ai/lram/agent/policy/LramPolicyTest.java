@@ -6,7 +6,6 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.card.ModelCard;
@@ -15,6 +14,7 @@ import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.testing.Cards;
+import ai.lram.agent.testing.LiveModels;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
@@ -57,27 +57,9 @@ class LramPolicyTest {
         return model(backend, width, mixed, images);
     }
 
-    /** A model whose gates, states and logits are alive: every weight is drawn wide enough to matter. */
     static Lram model(Backend on, int width, boolean mixed, boolean images) {
         XlstmConfig backbone = new XlstmConfig(width, 2, 2, mixed ? List.of(1) : List.of());
-        Lram model = new Lram(new LramConfig(OBS + 1, 2, DISCRETE, BINS, images, false, backbone)).allocate(on, false);
-        model.parameters().initialize(17);
-        for (Parameter p : model.parameters().all()) {
-            double spread = p.name().contains("gate.weight")
-                    ? 0.15
-                    : p.name().contains("_recurrent_kernel_")
-                            ? 0.1
-                            : p.name().startsWith("embed_") || p.name().startsWith("action_net") ? 0.4 : 0;
-            if (spread > 0) {
-                Random r = new Random(p.name().hashCode());
-                float[] a = model.parameters().read(p.value());
-                for (int i = 0; i < a.length; i++) {
-                    a[i] += (float) (spread * r.nextGaussian());
-                }
-                model.parameters().write(p.value(), a);
-            }
-        }
-        return model;
+        return LiveModels.of(on, new LramConfig(OBS + 1, 2, DISCRETE, BINS, images, false, backbone));
     }
 
     /** One session's inputs in raw units. */
