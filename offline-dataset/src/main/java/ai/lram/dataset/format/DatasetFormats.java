@@ -59,7 +59,24 @@ public final class DatasetFormats {
         try (Hdf5 hdf = Hdf5.open(path)) {
             minari = hdf.child(hdf.root(), "episode_0").isPresent();
         }
-        return minari ? MinariReader.open(path, options) : D4rlReader.open(path, options);
+        return minari ? minari(path, options) : d4rl(path, options);
+    }
+
+    private static DatasetReader minari(Path path, ReaderOptions options) {
+        refuse(
+                path,
+                options.imageFeature().isPresent(),
+                "an image is chosen, and images of Minari data sets are observations");
+        return MinariReader.open(path, options);
+    }
+
+    private static DatasetReader d4rl(Path path, ReaderOptions options) {
+        refuse(
+                path,
+                !options.observationFeatures().isEmpty()
+                        || options.imageFeature().isPresent(),
+                "observations or an image are chosen, and a D4RL file has one array of observations");
+        return D4rlReader.open(path, options);
     }
 
     private static DatasetReader openFolder(Path path, ReaderOptions options) {
@@ -69,7 +86,7 @@ public final class DatasetFormats {
         }
         if (MinariReader.mainFile(path).isPresent()) {
             requireNoRldsOptions(path, options);
-            return MinariReader.open(path, options);
+            return minari(path, options);
         }
         if (RldsReader.isPrepared(path)) {
             return RldsReader.open(path, options);
@@ -88,11 +105,15 @@ public final class DatasetFormats {
     }
 
     private static void requireNoRldsOptions(Path path, ReaderOptions options) {
-        if (!options.splits().isEmpty() || options.keepLastStep()) {
+        refuse(path, !options.splits().isEmpty(), "splits are chosen, and only RLDS data sets have them");
+        refuse(path, options.keepLastStep(), "last steps are to be kept, and only RLDS data sets mark them");
+    }
+
+    /** An option that the format would ignore is refused instead. */
+    private static void refuse(Path path, boolean given, String why) {
+        if (given) {
             throw new UnsupportedFormatException(
-                    "data set " + path + " was not opened",
-                    "splits and last steps are chosen, and it is no RLDS data set",
-                    "import it without these options");
+                    "data set " + path + " was not opened", why, "import it without this option");
         }
     }
 

@@ -226,7 +226,7 @@ public final class RldsReader implements DatasetReader {
             List<RldsFeature> chosen = named(name);
             if (chosen.size() != 1) {
                 throw malformed(
-                        chosen.size() + " fields are called " + name,
+                        chosen.isEmpty() ? "steps have no field " + name : chosen.size() + " fields are below " + name,
                         "steps have " + fields.keySet(),
                         "name one of these as the image");
             }
@@ -570,8 +570,8 @@ public final class RldsReader implements DatasetReader {
         List<String> all = new ArrayList<>(warnings);
         if (rewardedLastSteps > 0) {
             all.add("the last steps of " + rewardedLastSteps + " episodes carry rewards of " + droppedReward
-                    + " in all, which RLDS calls invalid; they were dropped with their steps. Keep last steps if these"
-                    + " rewards are real");
+                    + " in all, which RLDS calls invalid; they were dropped with their steps. Keep last steps"
+                    + " (keepLastStep) if these rewards are real");
         }
         if (unmarked > 0) {
             all.add(unmarked + " episodes end without is_last; their last step was kept as a real one");

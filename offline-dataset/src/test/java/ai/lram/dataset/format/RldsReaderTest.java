@@ -673,7 +673,7 @@ class RldsReaderTest {
                 ReaderOptions.defaults().withImage("state"));
         assertRefused(
                 MalformedDatasetException.class,
-                "0 fields are called rear",
+                "no field rear",
                 files.root(),
                 ReaderOptions.defaults().withImage("rear"));
     }
@@ -762,6 +762,24 @@ class RldsReaderTest {
         }
         Files.write(shard, zipped.toByteArray());
         assertRefused(UnsupportedFormatException.class, "gzip", files.root());
+    }
+
+    @Test
+    void episodesBeforeTheDamageAreDelivered() throws IOException {
+        RldsFiles files = files().steps(plain())
+                .shard(
+                        "train",
+                        episode(1, 3, true).build(),
+                        episode(2, 4, false).build())
+                .write();
+        byte[] bytes = Files.readAllBytes(files.file("train", 0));
+        bytes[bytes.length - 20] ^= 4;
+        Files.write(files.file("train", 0), bytes);
+        try (DatasetReader reader = DatasetFormats.open(files.root())) {
+            assertEquals(2, reader.next().length());
+            MalformedDatasetException error = assertThrows(MalformedDatasetException.class, reader::next);
+            assertTrue(error.getMessage().contains("record 1 at byte"), error.getMessage());
+        }
     }
 
     @Test
@@ -1030,12 +1048,12 @@ class RldsReaderTest {
         Files.writeString(other.resolve("meta/info.json"), "{}");
         assertRefused(
                 UnsupportedFormatException.class,
-                "no RLDS data set",
+                "splits are chosen",
                 other,
                 ReaderOptions.defaults().withSplits(List.of("train")));
         assertRefused(
                 UnsupportedFormatException.class,
-                "no RLDS data set",
+                "last steps are to be kept",
                 other,
                 ReaderOptions.defaults().withLastStep());
     }
