@@ -49,7 +49,7 @@ final class DataCommand implements Runnable {
     @Command(
             name = "import",
             description =
-                    "Builds a memory-mapped trajectory store from data sets: LeRobot v2.0, v2.1 and v3.0 folders, Minari folders, D4RL files.",
+                    "Builds a memory-mapped trajectory store from data sets: LeRobot v2.0, v2.1 and v3.0 folders, Minari folders, D4RL files, RLDS folders.",
             mixinStandardHelpOptions = true)
     static final class Import implements Runnable {
         @Spec
@@ -73,6 +73,28 @@ final class DataCommand implements Runnable {
                 description = "Domain of --task, e.g. unitree-g1 (default: the task's id).")
         private String domain;
 
+        @Option(
+                names = "--observation",
+                paramLabel = "F",
+                description =
+                        "A feature of the observation; several stand side by side in this order (default: the format's usual ones).")
+        private List<String> observations = List.of();
+
+        @Option(
+                names = "--image",
+                paramLabel = "F",
+                description = "The feature that becomes the image (default: none).")
+        private String image;
+
+        @Option(names = "--split", paramLabel = "S", description = "RLDS: a split to read; repeatable (default: all).")
+        private List<String> splits = List.of();
+
+        @Option(
+                names = "--keep-last-step",
+                description =
+                        "RLDS: count each episode's last step, whose action and reward mean nothing unless the data's authors say otherwise.")
+        private boolean keepLastStep;
+
         @Override
         public void run() {
             new Work().run();
@@ -85,9 +107,7 @@ final class DataCommand implements Runnable {
                     throw new InputException(
                             "--domain " + domain, "it names the domain of --task, which is missing", "add --task ID");
                 }
-                ReaderOptions options = task == null
-                        ? ReaderOptions.defaults()
-                        : ReaderOptions.defaults().withTask(task, domain == null ? task : domain);
+                ReaderOptions options = options();
                 List<ImportSource> sources =
                         paths.stream().map(p -> new ImportSource(p, options)).toList();
                 ImportReport report;
@@ -104,6 +124,14 @@ final class DataCommand implements Runnable {
                         + " in " + out);
                 text.println("next: lram train " + out + " --config FILE --out DIR");
                 text.flush();
+            }
+
+            private ReaderOptions options() {
+                ReaderOptions options =
+                        ReaderOptions.defaults().withObservations(observations).withSplits(splits);
+                options = task == null ? options : options.withTask(task, domain == null ? task : domain);
+                options = image == null ? options : options.withImage(image);
+                return keepLastStep ? options.withLastStep() : options;
             }
         }
     }

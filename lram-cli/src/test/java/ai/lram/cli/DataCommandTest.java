@@ -81,6 +81,48 @@ class DataCommandTest {
     }
 
     @Test
+    void rldsFoldersAreImportedBySplitFieldAndLastStep() throws IOException {
+        Path root = RldsFolder.write(temp.resolve("toy/1.0.0"));
+        lram.good("data", "import", temp.resolve("toy"), "--out", temp.resolve("all"));
+        assertTrue(lram.out.contains("2 episodes, 4 rows, tasks [toy]"), lram.out);
+        assertTrue(lram.err.contains("rewards of 2.0 in all") && lram.err.contains("2 splits"), lram.err);
+        lram.good(
+                "data",
+                "import",
+                root,
+                "--out",
+                temp.resolve("store"),
+                "--split",
+                "test",
+                "--keep-last-step",
+                "--observation",
+                "b",
+                "--observation",
+                "a");
+        assertTrue(lram.out.contains("1 episodes, 3 rows"), lram.out);
+        assertEquals("", lram.err);
+        try (TrajectoryStore store = TrajectoryStore.open(temp.resolve("store"))) {
+            assertEquals(
+                    List.of("observation/b.0", "observation/a.0"),
+                    store.taskInfo("toy").observation().orElseThrow().names());
+            assertEquals(1, store.episode(0).episodeReturn());
+        }
+        lram.bad("no split val", "data", "import", root, "--out", temp.resolve("none"), "--split", "val");
+        lram.bad("no field c", "data", "import", root, "--out", temp.resolve("none"), "--image", "c");
+        lram.good("data", "generate", "--task", "pendulum", "--episodes", "1", "--out", temp.resolve("gen"));
+        lram.bad(
+                "splits are chosen",
+                "data",
+                "import",
+                temp.resolve("gen/pendulum"),
+                "--out",
+                temp.resolve("none"),
+                "--split",
+                "train");
+        assertEquals(List.of("all", "gen", "store", "toy"), names());
+    }
+
+    @Test
     void badArgumentsEndWithTwoAndLeaveNothingBehind() throws IOException {
         Files.writeString(temp.resolve("notes.txt"), "no data set");
         Path out = temp.resolve("out");

@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 
 /** Finds out which format a path holds and opens the reader for it. */
@@ -14,7 +15,9 @@ public final class DatasetFormats {
     private static final byte[] HDF5_MAGIC = {(byte) 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     private static final String KNOWN =
             "known are LeRobot v2.0, v2.1 and v3.0 (a folder with meta/info.json), Minari (a folder with"
-                    + " data/main_data.hdf5) and D4RL (an .hdf5 file with observations, actions, rewards, terminals)";
+                    + " data/main_data.hdf5), D4RL (an .hdf5 file with observations, actions, rewards, terminals) and"
+                    + " RLDS (a folder with features.json, dataset_info.json and TFRecord files, or one above it)";
+    private static final int SHOWN = 5;
 
     private DatasetFormats() {}
 
@@ -46,30 +49,72 @@ public final class DatasetFormats {
             String name = path.getFileName().toString().toLowerCase(Locale.ROOT);
             String why = name.endsWith(".pkl") || name.endsWith(".pickle")
                     ? "pickle files can run code when they are read and are refused"
-                    : name.contains(".tfrecord")
-                            ? "RLDS records are not read yet"
+                    : RldsReader.isRecords(name)
+                            ? "one file of an RLDS data set is read together with its folder"
                             : "its content is of no known format";
             throw unsupported(path, why);
         }
+        requireNoRldsOptions(path, options);
         boolean minari;
         try (Hdf5 hdf = Hdf5.open(path)) {
             minari = hdf.child(hdf.root(), "episode_0").isPresent();
         }
-        return minari ? MinariReader.open(path, options) : D4rlReader.open(path, options);
+        return minari ? minari(path, options) : d4rl(path, options);
+    }
+
+    private static DatasetReader minari(Path path, ReaderOptions options) {
+        refuse(
+                path,
+                options.imageFeature().isPresent(),
+                "an image is chosen, and images of Minari data sets are observations");
+        return MinariReader.open(path, options);
+    }
+
+    private static DatasetReader d4rl(Path path, ReaderOptions options) {
+        refuse(
+                path,
+                !options.observationFeatures().isEmpty()
+                        || options.imageFeature().isPresent(),
+                "observations or an image are chosen, and a D4RL file has one array of observations");
+        return D4rlReader.open(path, options);
     }
 
     private static DatasetReader openFolder(Path path, ReaderOptions options) {
         if (Files.isRegularFile(path.resolve(LeRobotInfo.INFO))) {
+            requireNoRldsOptions(path, options);
             return LeRobotReader.open(path, options);
         }
         if (MinariReader.mainFile(path).isPresent()) {
-            return MinariReader.open(path, options);
+            requireNoRldsOptions(path, options);
+            return minari(path, options);
         }
-        throw unsupported(
-                path,
-                Files.exists(path.resolve("features.json")) || Files.exists(path.resolve("dataset_info.json"))
-                        ? "RLDS records are not read yet"
-                        : "the folder holds none of the files that mark a known format");
+        if (RldsReader.isPrepared(path)) {
+            return RldsReader.open(path, options);
+        }
+        List<Path> below = RldsReader.preparedBelow(path);
+        if (below.isEmpty()) {
+            throw unsupported(path, "the folder holds none of the files that mark a known format");
+        }
+        if (below.size() > 1) {
+            throw new UnsupportedFormatException(
+                    "data set " + path + " was not opened",
+                    "the folder holds " + below.size() + " RLDS data sets",
+                    "name one of " + below.stream().limit(SHOWN).toList());
+        }
+        return RldsReader.open(below.getFirst(), options);
+    }
+
+    private static void requireNoRldsOptions(Path path, ReaderOptions options) {
+        refuse(path, !options.splits().isEmpty(), "splits are chosen, and only RLDS data sets have them");
+        refuse(path, options.keepLastStep(), "last steps are to be kept, and only RLDS data sets mark them");
+    }
+
+    /** An option that the format would ignore is refused instead. */
+    private static void refuse(Path path, boolean given, String why) {
+        if (given) {
+            throw new UnsupportedFormatException(
+                    "data set " + path + " was not opened", why, "import it without this option");
+        }
     }
 
     private static boolean isHdf5(Path path) {

@@ -9,23 +9,17 @@ import ai.lram.dataset.MalformedDatasetException;
 import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.UnsupportedFormatException;
 import com.fasterxml.jackson.databind.JsonNode;
-import java.awt.image.BufferedImage;
-import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
-import javax.imageio.ImageIO;
-import javax.imageio.ImageReader;
-import javax.imageio.stream.ImageInputStream;
 
 /**
  * Reads LeRobot data sets of versions 2.0, 2.1 and 3.0.
@@ -588,56 +582,21 @@ public final class LeRobotReader implements DatasetReader {
         private void decode(FeatureSpec spec, EpisodeEntry entry, byte[] pixels, int done, int count) {
             byte[][] encoded = group.bytes(spec.name());
             for (int i = 0; i < count; i++) {
-                decodeImage(spec, entry, encoded[position + i], pixels, (done + i) * spec.width());
-            }
-        }
-
-        private void decodeImage(FeatureSpec spec, EpisodeEntry entry, byte[] encoded, byte[] pixels, int offset) {
-            int channels = spec.shape().get(0);
-            int height = spec.shape().get(1);
-            int width = spec.shape().get(2);
-            BufferedImage frame = frame(spec, entry, encoded);
-            int plane = height * width;
-            for (int y = 0; y < height; y++) {
-                for (int x = 0; x < width; x++) {
-                    int rgb = frame.getRGB(x, y);
-                    for (int c = 0; c < channels; c++) {
-                        pixels[offset + c * plane + y * width + x] = (byte) (rgb >> 16 - 8 * c);
-                    }
-                }
-            }
-        }
-
-        /** Decodes one image after its header has shown the declared size, so that a lying header costs no memory. */
-        private BufferedImage frame(FeatureSpec spec, EpisodeEntry entry, byte[] encoded) {
-            try (ImageInputStream in = ImageIO.createImageInputStream(new ByteArrayInputStream(encoded))) {
-                Iterator<ImageReader> readers = ImageIO.getImageReaders(in);
-                if (!readers.hasNext()) {
-                    throw malformedImage(spec, entry, "it is no known kind of image");
-                }
-                ImageReader decoder = readers.next();
                 try {
-                    decoder.setInput(in);
-                    int width = decoder.getWidth(0);
-                    int height = decoder.getHeight(0);
-                    if (height != spec.shape().get(1) || width != spec.shape().get(2)) {
-                        throw malformedImage(spec, entry, "it has " + width + "x" + height + " pixels");
-                    }
-                    return decoder.read(0);
-                } finally {
-                    decoder.dispose();
+                    EncodedImage.decode(spec, encoded[position + i], pixels, (done + i) * spec.width());
+                } catch (IOException e) {
+                    throw malformedImage(spec, entry, e);
                 }
-            } catch (IOException | IllegalArgumentException | IndexOutOfBoundsException e) {
-                throw malformedImage(spec, entry, e.toString());
             }
         }
 
-        private MalformedDatasetException malformedImage(FeatureSpec spec, EpisodeEntry entry, String why) {
+        private MalformedDatasetException malformedImage(FeatureSpec spec, EpisodeEntry entry, IOException e) {
             return new MalformedDatasetException(
                     "parquet file " + file + ": an image of " + spec.name() + " in episode " + entry.index
                             + " cannot be used",
-                    why,
-                    "shape " + spec.shape() + " is declared; restore the file or leave the image out");
+                    e.getMessage(),
+                    "shape " + spec.shape() + " is declared; restore the file or leave the image out",
+                    e);
         }
 
         private float[] allocate(EpisodeEntry entry, int width) {

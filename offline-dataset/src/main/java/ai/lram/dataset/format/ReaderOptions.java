@@ -10,13 +10,15 @@ import java.util.Optional;
  * @param taskId id given to all episodes; absent: the source's own name, one id per task where it has several
  * @param domain domain of the tasks, empty for the source's robot or environment type
  * @param observationFeatures features concatenated into the observation, in this order; empty: the format's usual ones
- * @param actionFeature feature that is the action (LeRobot)
+ * @param actionFeature feature that is the action (LeRobot, RLDS)
  * @param rewardFeatures features tried in this order as reward (LeRobot); none present: no rewards
  * @param doneFeatures features tried in this order as end mark (LeRobot)
  * @param imageFeature feature that becomes the image; absent: images are left out
  * @param discreteActions number of choices of a discrete action, 0 to take the source's word or the highest id seen
  * @param rateHz steps per second where the source does not say; 0 for unknown
  * @param maxEpisodeSteps length at which a D4RL file without time-outs is cut; 0 for none
+ * @param splits splits read, in the source's order (RLDS); empty: all
+ * @param keepLastStep whether an episode's last step counts although its action and reward should mean nothing (RLDS)
  */
 public record ReaderOptions(
         Optional<String> taskId,
@@ -28,7 +30,9 @@ public record ReaderOptions(
         Optional<String> imageFeature,
         int discreteActions,
         double rateHz,
-        int maxEpisodeSteps) {
+        int maxEpisodeSteps,
+        List<String> splits,
+        boolean keepLastStep) {
     public ReaderOptions {
         Objects.requireNonNull(taskId, "taskId");
         Objects.requireNonNull(domain, "domain");
@@ -37,6 +41,7 @@ public record ReaderOptions(
         observationFeatures = List.copyOf(observationFeatures);
         rewardFeatures = List.copyOf(rewardFeatures);
         doneFeatures = List.copyOf(doneFeatures);
+        splits = List.copyOf(splits);
         if (discreteActions < 0 || maxEpisodeSteps < 0 || !(rateHz >= 0) || Double.isInfinite(rateHz)) {
             throw new IllegalArgumentException("discreteActions, maxEpisodeSteps and rateHz must be >= 0: "
                     + discreteActions + ", " + maxEpisodeSteps + ", " + rateHz);
@@ -55,7 +60,9 @@ public record ReaderOptions(
                 Optional.empty(),
                 0,
                 0,
-                0);
+                0,
+                List.of(),
+                false);
     }
 
     /** The same with one task id and domain for all episodes. */
@@ -70,7 +77,9 @@ public record ReaderOptions(
                 imageFeature,
                 discreteActions,
                 rateHz,
-                maxEpisodeSteps);
+                maxEpisodeSteps,
+                splits,
+                keepLastStep);
     }
 
     /** The same with other observation features, concatenated in this order. */
@@ -85,7 +94,9 @@ public record ReaderOptions(
                 imageFeature,
                 discreteActions,
                 rateHz,
-                maxEpisodeSteps);
+                maxEpisodeSteps,
+                splits,
+                keepLastStep);
     }
 
     /** The same with another action feature. */
@@ -100,7 +111,9 @@ public record ReaderOptions(
                 imageFeature,
                 discreteActions,
                 rateHz,
-                maxEpisodeSteps);
+                maxEpisodeSteps,
+                splits,
+                keepLastStep);
     }
 
     /** The same with a feature read as image. */
@@ -115,7 +128,9 @@ public record ReaderOptions(
                 Optional.of(feature),
                 discreteActions,
                 rateHz,
-                maxEpisodeSteps);
+                maxEpisodeSteps,
+                splits,
+                keepLastStep);
     }
 
     /** The same with a rate and an episode length for sources that state neither. */
@@ -130,6 +145,42 @@ public record ReaderOptions(
                 imageFeature,
                 discreteActions,
                 stepsPerSecond,
-                maxSteps);
+                maxSteps,
+                splits,
+                keepLastStep);
+    }
+
+    /** The same with only these splits. */
+    public ReaderOptions withSplits(List<String> names) {
+        return new ReaderOptions(
+                taskId,
+                domain,
+                observationFeatures,
+                actionFeature,
+                rewardFeatures,
+                doneFeatures,
+                imageFeature,
+                discreteActions,
+                rateHz,
+                maxEpisodeSteps,
+                names,
+                keepLastStep);
+    }
+
+    /** The same with every episode's last step counted as a real one. */
+    public ReaderOptions withLastStep() {
+        return new ReaderOptions(
+                taskId,
+                domain,
+                observationFeatures,
+                actionFeature,
+                rewardFeatures,
+                doneFeatures,
+                imageFeature,
+                discreteActions,
+                rateHz,
+                maxEpisodeSteps,
+                splits,
+                true);
     }
 }

@@ -102,6 +102,22 @@ class Hdf5ReadersTest {
     }
 
     @Test
+    void choicesThatD4rlAndMinariDoNotOfferAreRefused() throws IOException {
+        Path file = d4rl(new boolean[] {false, true}, new boolean[2]);
+        ReaderOptions plain = ReaderOptions.defaults();
+        for (ReaderOptions options : List.of(
+                plain.withObservations(List.of("state")),
+                plain.withImage("front"),
+                plain.withSplits(List.of("train")),
+                plain.withLastStep())) {
+            assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(file, options));
+        }
+        Path root = minari(false);
+        assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(root, plain.withImage("front")));
+        assertThrows(UnsupportedFormatException.class, () -> DatasetFormats.open(root, plain.withLastStep()));
+    }
+
+    @Test
     void d4rlArraysOfDifferentLengthsAreRefused() {
         Path file = folder.resolve("bad.hdf5");
         try (WritableHdfFile hdf = HdfFile.write(file)) {
