@@ -5,12 +5,16 @@ import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
+import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.MatmulOps;
+import ai.lram.backend.ops.NarrowWeight;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.concurrent.atomic.AtomicBoolean;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
@@ -19,17 +23,21 @@ final class CpuMatmul implements MatmulOps {
     /** Most rows of x for which packing the weights does not pay. */
     static final int FEW_ROWS = 32;
 
-    /** Multiply-adds up to which a call stays on its thread: a control step's largest layer. */
-    static final long INLINE = 3L * 512 * 2048;
-
     /** Columns of one strip of a bias gradient. */
     private static final int STRIP = 4 * LANES;
 
     /** Rows summed on their own before they join the total: keeps the rounding error of long sums small. */
     private static final int SUM_ROWS = 64;
 
+    /** Multiply-adds above which a product of few rows is worth a helper: a few microseconds. */
+    private static final long SPLIT = 200_000;
+
     private final Workers workers;
     private final GemmChoice choice;
+    private final AtomicBoolean taken = new AtomicBoolean();
+    // Reused, so that a control step leaves no garbage; a second thread that calls meanwhile gets objects of its own.
+    private final FewRows.Product few = new FewRows.Product();
+    private final NarrowRows.Product narrow = new NarrowRows.Product();
 
     CpuMatmul(Workers workers) {
         this(workers, GemmChoice.fromProperty());
@@ -102,14 +110,103 @@ final class CpuMatmul implements MatmulOps {
         Check.optional("linear", "bias", bias, n);
         Check.f32("linear", "y", y, (long) m * n);
         if (m <= FEW_ROWS) {
-            if ((long) m * n * k <= INLINE) {
-                FewRows.multiply(
-                        m, n, k, x.segment(), 0, k, w.segment(), 0, of(bias), 0, y.segment(), 0, n, 0, blocks(n));
-            } else {
-                fewRowsSplit(workers, m, n, k, x.segment(), w.segment(), of(bias), y.segment());
+            boolean mine = taken.compareAndSet(false, true);
+            try {
+                FewRows.Product product = mine ? few : new FewRows.Product();
+                product.m = m;
+                product.n = n;
+                product.k = k;
+                product.x = x.segment();
+                product.w = w.segment();
+                product.bias = of(bias);
+                product.y = y.segment();
+                run(product, blocks(n), mine && (long) m * n * k > SPLIT);
+            } finally {
+                if (mine) {
+                    taken.set(false);
+                }
             }
         } else {
             multiply(m, m, n, k, plain(x, k), transposed(w, k), of(bias), false, plain(y, n));
+        }
+        if (act != Activation.NONE) {
+            CpuElementwise.activate(workers, act, y.segment(), y.segment(), y.size());
+        }
+    }
+
+    @Override
+    public void narrow(Stream s, Tensor w, NarrowWeight out) {
+        int n = out.rows();
+        int k = out.columns();
+        Check.f32("narrow", "w", w, (long) n * k);
+        MemorySegment from = w.segment();
+        MemorySegment to = out.data().segment();
+        requireFinite(w);
+        if (out.scale() == null) {
+            for (int j = 0; j < n; j++) {
+                long row = (long) j * k;
+                for (int d = 0; d < k; d++) {
+                    to.set(
+                            ValueLayout.JAVA_SHORT,
+                            (row + NarrowRows.place(d, k)) * 2,
+                            NarrowRows.bf16(at(from, row + d)));
+                }
+            }
+            return;
+        }
+        for (int j = 0; j < n; j++) {
+            long row = (long) j * k;
+            float most = 0;
+            for (int d = 0; d < k; d++) {
+                most = Math.max(most, Math.abs(at(from, row + d)));
+            }
+            float scale = most / 127;
+            out.scale().segment().setAtIndex(ValueLayout.JAVA_FLOAT, j, scale);
+            for (int d = 0; d < k; d++) {
+                float v = scale == 0 ? 0 : at(from, row + d) / scale;
+                to.set(ValueLayout.JAVA_BYTE, row + d, (byte) Math.clamp(Math.rint(v), -127, 127));
+            }
+        }
+    }
+
+    private static float at(MemorySegment s, long i) {
+        return s.getAtIndex(ValueLayout.JAVA_FLOAT, i);
+    }
+
+    private static void requireFinite(Tensor w) {
+        for (long i = 0; i < w.size(); i++) {
+            if (!Float.isFinite(at(w.segment(), i))) {
+                throw new NonFiniteException(
+                        "narrow: weight " + i + " of " + w + " is " + at(w.segment(), i),
+                        "a narrow weight stands for a number",
+                        "look for the update that diverged, or load another checkpoint");
+            }
+        }
+    }
+
+    @Override
+    public void linearNarrow(Stream s, Tensor x, NarrowWeight w, Tensor bias, Activation act, Tensor y) {
+        int n = w.rows();
+        int k = w.columns();
+        int m = other("linearNarrow", "x", x, k);
+        Check.optional("linearNarrow", "bias", bias, n);
+        Check.f32("linearNarrow", "y", y, (long) m * n);
+        boolean mine = taken.compareAndSet(false, true);
+        try {
+            NarrowRows.Product product = mine ? narrow : new NarrowRows.Product();
+            product.m = m;
+            product.n = n;
+            product.k = k;
+            product.x = x.segment();
+            product.w = w.data().segment();
+            product.scale = of(w.scale());
+            product.bias = of(bias);
+            product.y = y.segment();
+            run(product, blocks(n), mine && (long) m * n * k > SPLIT);
+        } finally {
+            if (mine) {
+                taken.set(false);
+            }
         }
         if (act != Activation.NONE) {
             CpuElementwise.activate(workers, act, y.segment(), y.segment(), y.size());
@@ -120,19 +217,12 @@ final class CpuMatmul implements MatmulOps {
         return (n + FewRows.BLOCK - 1) / FewRows.BLOCK;
     }
 
-    private static void fewRowsSplit(
-            Workers workers,
-            int m,
-            int n,
-            int k,
-            MemorySegment x,
-            MemorySegment w,
-            MemorySegment bias,
-            MemorySegment y) {
-        int blocks = blocks(n);
-        int grain = Math.max(1, blocks / (8 * workers.threads()));
-        workers.forRange(
-                blocks, grain, (from, to) -> FewRows.multiply(m, n, k, x, 0, k, w, 0, bias, 0, y, 0, n, from, to));
+    private void run(Workers.Range product, int blocks, boolean split) {
+        if (split) {
+            workers.forRange(blocks, Math.max(1, blocks / (4 * workers.threads())), product);
+        } else {
+            product.run(0, blocks);
+        }
     }
 
     @Override

@@ -15,7 +15,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
  */
 final class CpuSession implements SessionOps {
     /** Floats of state and ring a step must touch before it is worth waking the helpers. */
-    private static final long PARALLEL = 400_000;
+    private static final long PARALLEL = 200_000;
 
     private final Workers workers;
     private final AtomicBoolean taken = new AtomicBoolean();

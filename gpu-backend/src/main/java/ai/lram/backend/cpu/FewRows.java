@@ -26,6 +26,22 @@ final class FewRows {
 
     private FewRows() {}
 
+    /** One product y (m, n) = x (m, k) w^T + bias, all dense; {@link #run} does blocks of {@link #BLOCK} weight rows. */
+    static final class Product implements Workers.Range {
+        int m;
+        int n;
+        int k;
+        MemorySegment x;
+        MemorySegment w;
+        MemorySegment bias;
+        MemorySegment y;
+
+        @Override
+        public void run(int from, int to) {
+            multiply(m, n, k, x, 0, k, w, 0, bias, 0, y, 0, n, from, to);
+        }
+    }
+
     /**
      * Blocks {@code from} to {@code to} of the n columns of y (m, n). Rows of x and y are {@code ldx} and {@code ldy} floats apart and begin
      * at elements {@code xAt} and {@code yAt}; w (n, k) is dense from {@code wAt} on, bias (or null) from {@code biasAt}.
@@ -106,16 +122,20 @@ final class FewRows {
             long ldy) {
         int tail = k % LANES;
         for (int i = 0; i < rows; i++) {
-            int at = i * BLOCK * LANES;
-            if (LANES == 16 && columns == BLOCK) {
-                store(sumEight(sums, at), y, yAt + i * ldy, FIRST_EIGHT);
-            } else {
-                for (int j = 0; j < columns; j++) {
-                    y.set(FLOAT, (yAt + i * ldy + j) * 4, VectorMath.foldLanes(sums, at + j * LANES));
-                }
-            }
+            fold(columns, sums, i * BLOCK * LANES, y, yAt + i * ldy);
             if (tail != 0 || bias != null) {
                 finishRow(columns, w, wAt, x, xAt + i * ldx, k, tail, bias, biasAt, y, yAt + i * ldy);
+            }
+        }
+    }
+
+    /** The sums of {@code columns} (up to {@link #BLOCK}) vectors of lanes from {@code at} on, to y from element {@code yAt} on. */
+    static void fold(int columns, float[] sums, int at, MemorySegment y, long yAt) {
+        if (LANES == 16 && columns == BLOCK) {
+            store(sumEight(sums, at), y, yAt, FIRST_EIGHT);
+        } else {
+            for (int j = 0; j < columns; j++) {
+                y.set(FLOAT, (yAt + j) * 4, VectorMath.foldLanes(sums, at + j * LANES));
             }
         }
     }

@@ -23,7 +23,7 @@ public final class Fixture implements AutoCloseable {
     public final Stream stream;
     public final long seed;
     public final Random random;
-    private final TensorArena arena;
+    public final TensorArena arena;
 
     public Fixture(Backend backend) {
         this.backend = backend;

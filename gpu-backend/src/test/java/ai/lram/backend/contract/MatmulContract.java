@@ -1,10 +1,16 @@
 package ai.lram.backend.contract;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import ai.lram.backend.DType;
+import ai.lram.backend.NonFiniteException;
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.MatmulOps;
+import ai.lram.backend.ops.NarrowWeight;
 import ai.lram.backend.reference.NumericGradient;
 import ai.lram.backend.reference.ReferenceElementwise;
 import ai.lram.backend.reference.ReferenceMatmul;
@@ -97,6 +103,74 @@ public abstract class MatmulContract extends KernelContract {
         Tensor dwAlone = fx.of(dw0, n, k);
         ops().linearBackwardWeight(fx.stream, tdy, tx, dwAlone, null);
         fx.assertClose("dw without dbias", wantDw, dwAlone, TOLERANCE);
+    }
+
+    @ParameterizedTest(name = "M={0} K={1} N={2}")
+    @CsvSource({
+        "1,1,1",
+        "2,3,5",
+        "3,31,9",
+        "3,32,8",
+        "3,33,12",
+        "3,512,80",
+        "3,1024,512",
+        "4,64,13",
+        "5,47,7",
+        "6,100,31",
+        "24,96,50",
+        "35,65,26"
+    })
+    void narrowWeightsAreMultipliedAsTheyAreStored(int m, int k, int n) {
+        float[] x = fx.normal(m * k, 1);
+        float[] w = fx.normal(n * k, 1);
+        float[] bias = fx.normal(n, 1);
+        Tensor tx = fx.of(x, m, k);
+        Tensor tw = fx.of(w, n, k);
+        Tensor tb = fx.of(bias, n);
+        for (DType type : new DType[] {DType.BF16, DType.I8}) {
+            NarrowWeight narrow = NarrowWeight.allocate(fx.arena, type, n, k);
+            ops().narrow(fx.stream, tw, narrow);
+            double[] stored = type == DType.BF16 ? ReferenceMatmul.bf16(w) : ReferenceMatmul.int8(n, k, w);
+            Tensor y = fx.poisoned(m, n);
+            ops().linearNarrow(fx.stream, tx, narrow, null, Activation.NONE, y);
+            double[] want = ReferenceMatmul.linear(m, n, k, Fixture.doubles(x), stored, null);
+            fx.assertClose(type + " y", want, y, TOLERANCE);
+            ops().linearNarrow(fx.stream, tx, narrow, tb, Activation.SILU, y);
+            want = ReferenceMatmul.linear(m, n, k, Fixture.doubles(x), stored, Fixture.doubles(bias));
+            fx.assertClose(
+                    type + " y with bias and activation",
+                    Arrays.stream(want)
+                            .map(v -> ReferenceElementwise.value(Activation.SILU, v))
+                            .toArray(),
+                    y,
+                    2 * TOLERANCE);
+        }
+    }
+
+    @Test
+    void narrowingRoundsToTheNearestAndTiesToEven() {
+        // Between 1 and 1 + 2^-7 lies the tie 1 + 2^-8; bf16 keeps 7 bits of the fraction.
+        float[] w = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, -(1 + 0x1p-8f), 1 + 0x1.1p-8f, 0f, 3e38f};
+        NarrowWeight narrow = NarrowWeight.allocate(fx.arena, DType.BF16, w.length, 1);
+        ops().narrow(fx.stream, fx.of(w, w.length, 1), narrow);
+        Tensor y = fx.poisoned(1, w.length);
+        ops().linearNarrow(fx.stream, fx.of(new float[] {1}, 1, 1), narrow, null, Activation.NONE, y);
+        float large = (float) ReferenceMatmul.bf16(new float[] {3e38f})[0];
+        assertArrayEquals(new float[] {1f, 1 + 4 * 0x1p-8f, -1f, 1 + 2 * 0x1p-8f, 0f, large}, fx.read(y));
+    }
+
+    @Test
+    void aRowOfZerosStaysZeroInInt8AndANumberThatIsNoneIsRefused() {
+        NarrowWeight narrow = NarrowWeight.allocate(fx.arena, DType.I8, 2, 3);
+        ops().narrow(fx.stream, fx.of(new float[] {0, 0, 0, 1, -2, 127}, 2, 3), narrow);
+        Tensor y = fx.poisoned(1, 2);
+        ops().linearNarrow(fx.stream, fx.of(new float[] {1, 1, 1}, 1, 3), narrow, null, Activation.NONE, y);
+        assertArrayEquals(new float[] {0, 126}, fx.read(y));
+        Tensor broken = fx.of(new float[] {0, Float.NaN, 0, 1, 2, 3}, 2, 3);
+        assertThrows(NonFiniteException.class, () -> ops().narrow(fx.stream, broken, narrow));
+        Tensor other = fx.of(new float[4], 2, 2);
+        assertThrows(ShapeMismatchException.class, () -> ops().narrow(fx.stream, other, narrow));
+        assertThrows(ShapeMismatchException.class, () -> new NarrowWeight(other, null));
     }
 
     @ParameterizedTest

@@ -100,4 +100,30 @@ public final class ReferenceMatmul {
         }
         return dw;
     }
+
+    /** The nearest numbers with 8 significant bits, ties to even. */
+    public static double[] bf16(float[] w) {
+        double[] out = new double[w.length];
+        for (int i = 0; i < w.length; i++) {
+            double unit = Math.scalb(1.0, Math.getExponent(w[i]) - 7);
+            out[i] = Math.rint(w[i] / unit) * unit;
+        }
+        return out;
+    }
+
+    /** Rows of w (n, k) in 255 equal steps up to their largest magnitude; scales and quotients are fp32. */
+    public static double[] int8(int n, int k, float[] w) {
+        double[] out = new double[w.length];
+        for (int j = 0; j < n; j++) {
+            float most = 0;
+            for (int d = 0; d < k; d++) {
+                most = Math.max(most, Math.abs(w[j * k + d]));
+            }
+            float scale = most / 127;
+            for (int d = 0; d < k; d++) {
+                out[j * k + d] = scale == 0 ? 0 : Math.rint(w[j * k + d] / scale) * (double) scale;
+            }
+        }
+        return out;
+    }
 }

@@ -22,6 +22,7 @@ import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.NarrowWeight;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
 import java.lang.foreign.Arena;
@@ -42,10 +43,26 @@ public final class LramPolicy implements Policy {
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
 
-    /** How a policy is set up. */
+    /**
+     * How a policy is set up.
+     *
+     * @param weights type the large weight matrices are stored in for the step: {@link DType#F32}, {@link DType#BF16} or {@link DType#I8}
+     *     (a scale per row). Gates, norms, convolutions and the state stay fp32
+     */
     public record Options(
-            int slots, int maxBatch, ActionCodec.Decoding decoding, FoldSchedule schedule, boolean zeroRewards) {
+            int slots,
+            int maxBatch,
+            ActionCodec.Decoding decoding,
+            FoldSchedule schedule,
+            boolean zeroRewards,
+            DType weights) {
         public Options {
+            if (weights != DType.F32 && weights != DType.BF16 && weights != DType.I8) {
+                throw new PolicyException(
+                        "policy with weights in " + weights,
+                        "a control step reads F32, BF16 or I8",
+                        "choose one of them");
+            }
             if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
                 throw new PolicyException(
                         "policy with " + slots + " slots and batches of " + maxBatch,
@@ -56,15 +73,19 @@ public final class LramPolicy implements Policy {
 
         /** Expected bin centre, schedule by byte counts, true rewards. */
         public static Options of(int slots, int maxBatch) {
-            return new Options(slots, maxBatch, ActionCodec.Decoding.EXPECTATION, null, false);
+            return new Options(slots, maxBatch, ActionCodec.Decoding.EXPECTATION, null, false, DType.F32);
         }
 
         public Options withSchedule(FoldSchedule s) {
-            return new Options(slots, maxBatch, decoding, s, zeroRewards);
+            return new Options(slots, maxBatch, decoding, s, zeroRewards, weights);
         }
 
         public Options withDecoding(ActionCodec.Decoding d) {
-            return new Options(slots, maxBatch, d, schedule, zeroRewards);
+            return new Options(slots, maxBatch, d, schedule, zeroRewards, weights);
+        }
+
+        public Options withWeights(DType type) {
+            return new Options(slots, maxBatch, decoding, schedule, zeroRewards, type);
         }
     }
 
@@ -74,11 +95,14 @@ public final class LramPolicy implements Policy {
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
 
+    /** A large weight matrix as it is stored for the step. */
+    private record Matrix(Tensor full, NarrowWeight narrow) {}
+
     /** Tensors of a block's parameters, taken once: Parameter.value() of a row view makes a new object. */
     private record Weights(
             Tensor norm,
-            Tensor upU,
-            Tensor upZ,
+            Matrix upU,
+            Matrix upZ,
             Tensor q,
             Tensor k,
             Tensor v,
@@ -90,7 +114,7 @@ public final class LramPolicy implements Policy {
             Tensor forgetGateBias,
             Tensor outNorm,
             Tensor skip,
-            Tensor down) {}
+            Matrix down) {}
 
     private record SlstmWeights(
             Tensor norm,
@@ -104,9 +128,9 @@ public final class LramPolicy implements Policy {
             Tensor bias,
             Tensor groupNorm,
             Tensor ffnNorm,
-            Tensor ffnGate,
-            Tensor ffnUp,
-            Tensor ffnDown) {}
+            Matrix ffnGate,
+            Matrix ffnUp,
+            Matrix ffnDown) {}
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
@@ -164,7 +188,7 @@ public final class LramPolicy implements Policy {
     private final SlotBindings bindings;
     private final float[] logits;
     private final int headRows;
-    private final Tensor head;
+    private final Matrix head;
     private final Tensor headBias;
     private final Plan imagePlan;
     private final Value imageInput;
@@ -191,7 +215,7 @@ public final class LramPolicy implements Policy {
             actions = Math.max(actions, t.actionSize());
         }
         headRows = actions * config.vocabulary();
-        head = model.head.rows(0, headRows).value();
+        head = matrix(model.head.rows(0, headRows).value());
         headBias = model.headBias.rows(0, headRows).value();
         bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
         for (Block block : model.stack().blocks()) {
@@ -236,6 +260,23 @@ public final class LramPolicy implements Policy {
         }
     }
 
+    private Matrix matrix(Tensor w) {
+        if (options.weights() == DType.F32) {
+            return new Matrix(w, null);
+        }
+        NarrowWeight narrow = NarrowWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
+        ops.matmul().narrow(stream, w, narrow);
+        return new Matrix(null, narrow);
+    }
+
+    private void product(Tensor x, Matrix w, Tensor bias, Tensor y) {
+        if (w.narrow() == null) {
+            ops.matmul().linear(stream, x, w.full(), bias, Activation.NONE, y);
+        } else {
+            ops.matmul().linearNarrow(stream, x, w.narrow(), bias, Activation.NONE, y);
+        }
+    }
+
     private Layer layer(Block block, XlstmConfig c) {
         int p = options.slots();
         switch (block) {
@@ -255,8 +296,8 @@ public final class LramPolicy implements Policy {
                         arena.i32(p, c.heads()));
                 Weights w = new Weights(
                         m.norm.value(),
-                        m.up.rows(0, inner).value(),
-                        m.up.rows(inner, inner).value(),
+                        matrix(m.up.rows(0, inner).value()),
+                        matrix(m.up.rows(inner, inner).value()),
                         m.q.value(),
                         m.k.value(),
                         m.v.value(),
@@ -268,7 +309,7 @@ public final class LramPolicy implements Policy {
                         m.forgetGateBias.value(),
                         m.outNorm.value(),
                         m.skip.value(),
-                        m.down.value());
+                        matrix(m.down.value()));
                 return new MlstmLayer(m, w, s, arena.f32(p, XlstmConfig.CONV - 1, inner));
             }
             case SlstmBlock b -> {
@@ -285,9 +326,9 @@ public final class LramPolicy implements Policy {
                         b.bias.value(),
                         b.groupNorm.value(),
                         b.ffnNorm.value(),
-                        b.ffnUp.rows(0, f).value(),
-                        b.ffnUp.rows(f, f).value(),
-                        b.ffnDown.value());
+                        matrix(b.ffnUp.rows(0, f).value()),
+                        matrix(b.ffnUp.rows(f, f).value()),
+                        matrix(b.ffnDown.value()));
                 return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
             }
         }
@@ -438,7 +479,7 @@ public final class LramPolicy implements Policy {
                         f.lastNormed,
                         null,
                         null);
-        ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.logits);
+        product(f.lastNormed, head, headBias, f.logits);
         backend.download(stream, f.logits, f.hostLogits);
         stream.synchronize();
         decode(batch, f);
@@ -535,8 +576,8 @@ public final class LramPolicy implements Policy {
     private void mlstm(Frame f, MlstmLayer m, int index) {
         Weights w = m.w();
         ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
-        ops.matmul().linear(stream, f.x1, w.upU, null, Activation.NONE, f.u);
-        ops.matmul().linear(stream, f.x1, w.upZ, null, Activation.NONE, f.z);
+        product(f.x1, w.upU, null, f.u);
+        product(f.x1, w.upZ, null, f.z);
         ops.session().causalConv1dStep(stream, f.slots, f.counts, f.u, w.conv, w.convBias, m.history(), f.conv);
         ops.elementwise().activation(stream, Activation.SILU, f.conv, f.c);
         ops.matmul().headwise(stream, f.c, w.q, null, f.q);
@@ -571,7 +612,7 @@ public final class LramPolicy implements Policy {
                         f.h);
         normHeads(m.block().headNorm(), f.h, w.outNorm, f.hn);
         ops.elementwise().skipGate(stream, f.hn, w.skip, f.c, f.z, f.h);
-        ops.matmul().linear(stream, f.h, w.down, null, Activation.NONE, f.y);
+        product(f.h, w.down, null, f.y);
         ops.elementwise().axpy(stream, 1f, f.y, f.x);
     }
 
@@ -594,10 +635,10 @@ public final class LramPolicy implements Policy {
         normHeads(b.headNorm(), f.y, w.groupNorm, f.x1);
         ops.elementwise().axpy(stream, 1f, f.x1, f.x);
         ops.norm().forward(stream, XlstmStack.NORM, f.x, w.ffnNorm, null, f.x1, null, null);
-        ops.matmul().linear(stream, f.x1, w.ffnGate, null, Activation.NONE, f.f1);
-        ops.matmul().linear(stream, f.x1, w.ffnUp, null, Activation.NONE, f.f2);
+        product(f.x1, w.ffnGate, null, f.f1);
+        product(f.x1, w.ffnUp, null, f.f2);
         ops.elementwise().gate(stream, Activation.GELU, f.f1, f.f2, f.f1);
-        ops.matmul().linear(stream, f.f1, w.ffnDown, null, Activation.NONE, f.y);
+        product(f.f1, w.ffnDown, null, f.y);
         ops.elementwise().axpy(stream, 1f, f.y, f.x);
     }
 

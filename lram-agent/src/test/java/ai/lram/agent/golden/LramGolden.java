@@ -442,7 +442,7 @@ abstract class LramGolden {
                 int stateDim = images ? 0 : states.length / (b * t);
                 ModelCard card = rawCard(stateDim, keep, images);
                 LramPolicy.Options options =
-                        new LramPolicy.Options(b, b, ActionCodec.Decoding.LOWER_EDGE, null, cached);
+                        new LramPolicy.Options(b, b, ActionCodec.Decoding.LOWER_EDGE, null, cached, DType.F32);
                 float[] all = new float[b * t * keep * model.config().vocabulary()];
                 try (LramPolicy policy = new LramPolicy(model, card, options)) {
                     PolicyBatch batch = new PolicyBatch(card, b);
@@ -562,7 +562,8 @@ abstract class LramGolden {
         int n = observations.length / steps;
         ModelCard card = rawCard(images ? 0 : n, keep, images);
         float[] logits = new float[steps * keep * model.config().vocabulary()];
-        LramPolicy.Options options = new LramPolicy.Options(1, 1, ActionCodec.Decoding.LOWER_EDGE, null, true);
+        LramPolicy.Options options =
+                new LramPolicy.Options(1, 1, ActionCodec.Decoding.LOWER_EDGE, null, true, DType.F32);
         try (LramPolicy policy = new LramPolicy(model, card, options)) {
             PolicyBatch batch = new PolicyBatch(card, 1);
             boolean first = true;

@@ -19,6 +19,7 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -426,13 +427,45 @@ class LramPolicyTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource({"BF16,false,0.02", "BF16,true,0.02", "I8,false,0.08", "I8,true,0.08"})
+    void narrowWeightsStayCloseToTheFullOnesOverAnEpisode(DType weights, boolean mixed, double closeness) {
+        Play play = Play.random(TASK, 300, 11);
+        try (Lram model = model(32, mixed, false);
+                LramPolicy full = new LramPolicy(model, CARD, LramPolicy.Options.of(1, 1));
+                LramPolicy narrow =
+                        new LramPolicy(model, CARD, LramPolicy.Options.of(1, 1).withWeights(weights))) {
+            Session a = new Session(full, 0, play);
+            Session b = new Session(narrow, 0, play);
+            PolicyBatch batchA = new PolicyBatch(CARD, 1);
+            PolicyBatch batchB = new PolicyBatch(CARD, 1);
+            double worst = 0;
+            double scale = 0;
+            for (int t = 0; t < 300; t++) {
+                step(full, batchA, a);
+                step(narrow, batchB, b);
+                float[] want = logits(full, 0);
+                float[] got = logits(narrow, 0);
+                for (int i = 0; i < want.length; i++) {
+                    worst = Math.max(worst, Math.abs(want[i] - got[i]));
+                    scale = Math.max(scale, Math.abs(want[i]));
+                }
+            }
+            System.out.printf(
+                    "%s weights, mixed %s: logits within %.1e of the largest%n", weights, mixed, worst / scale);
+            assertTrue(worst > 0, "the weights are the full ones");
+            assertTrue(worst <= closeness * scale, () -> "logits differ by more than " + closeness + " of the largest");
+        }
+    }
+
     @Test
     void zeroRewardsAreAQuirkThatChangesTheAnswer() {
         Play play = Play.random(TASK, 5, 3);
         try (Lram model = model(32, false, false)) {
             float[][] last = new float[2][];
             for (int k = 0; k < 2; k++) {
-                LramPolicy.Options o = new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1);
+                LramPolicy.Options o =
+                        new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1, DType.F32);
                 try (LramPolicy policy = new LramPolicy(model, CARD, o)) {
                     PolicyBatch batch = new PolicyBatch(CARD, 1);
                     Session s = new Session(policy, 0, play);
