@@ -86,14 +86,14 @@ final class NarrowRows {
         }
 
         private void bf16(int column, int columns, int row, int rows, float[] sums) {
-            for (int j = 0; j < columns; j += TILE) {
-                int last = Math.min(TILE, columns - j) - 1;
+            for (int j = 0; j < columns; j += 2) {
                 long at = (long) (column + j) * k;
+                long second = j + 1 < columns ? at + k : at;
                 if (rows == ROWS) {
-                    bf16Tile3(w, at, last, x, (long) row * k, k, sums, j * LANES);
+                    bf16Tile3(w, at, second, x, (long) row * k, k, sums, j * LANES);
                 } else {
                     for (int i = 0; i < rows; i++) {
-                        bf16Tile1(w, at, last, x, (long) (row + i) * k, k, sums, (i * FewRows.BLOCK + j) * LANES);
+                        bf16Tile1(w, at, second, x, (long) (row + i) * k, k, sums, (i * FewRows.BLOCK + j) * LANES);
                     }
                 }
             }
@@ -170,119 +170,69 @@ final class NarrowRows {
     }
 
     private static void bf16Tile3(
-            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        long w1 = wAt + (long) Math.min(1, last) * k;
-        long w2 = wAt + (long) Math.min(2, last) * k;
-        long w3 = wAt + (long) Math.min(3, last) * k;
+            MemorySegment w, long wAt, long w1, MemorySegment x, long xAt, int k, float[] sums, int at) {
         long x1 = xAt + k;
         long x2 = xAt + 2L * k;
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
-        FloatVector s02 = FloatVector.zero(F);
-        FloatVector s03 = FloatVector.zero(F);
         FloatVector s10 = FloatVector.zero(F);
         FloatVector s11 = FloatVector.zero(F);
-        FloatVector s12 = FloatVector.zero(F);
-        FloatVector s13 = FloatVector.zero(F);
         FloatVector s20 = FloatVector.zero(F);
         FloatVector s21 = FloatVector.zero(F);
-        FloatVector s22 = FloatVector.zero(F);
-        FloatVector s23 = FloatVector.zero(F);
         for (int d = 0; d <= k - GROUP; d += GROUP) {
+            IntVector a = pairs(w, wAt + d);
+            IntVector b = pairs(w, w1 + d);
+            FloatVector ap = low(a);
+            FloatVector bp = low(b);
             FloatVector p0 = load(x, xAt + d);
-            FloatVector q0 = load(x, xAt + d + LANES);
+            s00 = ap.fma(p0, s00);
+            s01 = bp.fma(p0, s01);
             FloatVector p1 = load(x, x1 + d);
-            FloatVector q1 = load(x, x1 + d + LANES);
+            s10 = ap.fma(p1, s10);
+            s11 = bp.fma(p1, s11);
             FloatVector p2 = load(x, x2 + d);
+            s20 = ap.fma(p2, s20);
+            s21 = bp.fma(p2, s21);
+            FloatVector aq = high(a);
+            FloatVector bq = high(b);
+            FloatVector q0 = load(x, xAt + d + LANES);
+            s00 = aq.fma(q0, s00);
+            s01 = bq.fma(q0, s01);
+            FloatVector q1 = load(x, x1 + d + LANES);
+            s10 = aq.fma(q1, s10);
+            s11 = bq.fma(q1, s11);
             FloatVector q2 = load(x, x2 + d + LANES);
-            IntVector pairs = pairs(w, wAt + d);
-            FloatVector v = low(pairs);
-            s00 = v.fma(p0, s00);
-            s10 = v.fma(p1, s10);
-            s20 = v.fma(p2, s20);
-            v = high(pairs);
-            s00 = v.fma(q0, s00);
-            s10 = v.fma(q1, s10);
-            s20 = v.fma(q2, s20);
-            pairs = pairs(w, w1 + d);
-            v = low(pairs);
-            s01 = v.fma(p0, s01);
-            s11 = v.fma(p1, s11);
-            s21 = v.fma(p2, s21);
-            v = high(pairs);
-            s01 = v.fma(q0, s01);
-            s11 = v.fma(q1, s11);
-            s21 = v.fma(q2, s21);
-            pairs = pairs(w, w2 + d);
-            v = low(pairs);
-            s02 = v.fma(p0, s02);
-            s12 = v.fma(p1, s12);
-            s22 = v.fma(p2, s22);
-            v = high(pairs);
-            s02 = v.fma(q0, s02);
-            s12 = v.fma(q1, s12);
-            s22 = v.fma(q2, s22);
-            pairs = pairs(w, w3 + d);
-            v = low(pairs);
-            s03 = v.fma(p0, s03);
-            s13 = v.fma(p1, s13);
-            s23 = v.fma(p2, s23);
-            v = high(pairs);
-            s03 = v.fma(q0, s03);
-            s13 = v.fma(q1, s13);
-            s23 = v.fma(q2, s23);
+            s20 = aq.fma(q2, s20);
+            s21 = bq.fma(q2, s21);
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
         s10.intoArray(sums, at + 8 * LANES);
         s11.intoArray(sums, at + 9 * LANES);
-        s12.intoArray(sums, at + 10 * LANES);
-        s13.intoArray(sums, at + 11 * LANES);
         s20.intoArray(sums, at + 16 * LANES);
         s21.intoArray(sums, at + 17 * LANES);
-        s22.intoArray(sums, at + 18 * LANES);
-        s23.intoArray(sums, at + 19 * LANES);
     }
 
     private static void bf16Tile1(
-            MemorySegment w, long wAt, int last, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        long w1 = wAt + (long) Math.min(1, last) * k;
-        long w2 = wAt + (long) Math.min(2, last) * k;
-        long w3 = wAt + (long) Math.min(3, last) * k;
+            MemorySegment w, long wAt, long w1, MemorySegment x, long xAt, int k, float[] sums, int at) {
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
-        FloatVector s02 = FloatVector.zero(F);
-        FloatVector s03 = FloatVector.zero(F);
         for (int d = 0; d <= k - GROUP; d += GROUP) {
+            IntVector a = pairs(w, wAt + d);
+            IntVector b = pairs(w, w1 + d);
+            FloatVector ap = low(a);
+            FloatVector bp = low(b);
             FloatVector p0 = load(x, xAt + d);
+            s00 = ap.fma(p0, s00);
+            s01 = bp.fma(p0, s01);
+            FloatVector aq = high(a);
+            FloatVector bq = high(b);
             FloatVector q0 = load(x, xAt + d + LANES);
-            IntVector pairs = pairs(w, wAt + d);
-            FloatVector v = low(pairs);
-            s00 = v.fma(p0, s00);
-            v = high(pairs);
-            s00 = v.fma(q0, s00);
-            pairs = pairs(w, w1 + d);
-            v = low(pairs);
-            s01 = v.fma(p0, s01);
-            v = high(pairs);
-            s01 = v.fma(q0, s01);
-            pairs = pairs(w, w2 + d);
-            v = low(pairs);
-            s02 = v.fma(p0, s02);
-            v = high(pairs);
-            s02 = v.fma(q0, s02);
-            pairs = pairs(w, w3 + d);
-            v = low(pairs);
-            s03 = v.fma(p0, s03);
-            v = high(pairs);
-            s03 = v.fma(q0, s03);
+            s00 = aq.fma(q0, s00);
+            s01 = bq.fma(q0, s01);
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
     }
 
     private static void int8Tile3(
