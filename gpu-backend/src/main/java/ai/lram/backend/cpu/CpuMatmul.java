@@ -11,7 +11,7 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.MatmulOps;
-import ai.lram.backend.ops.NarrowWeight;
+import ai.lram.backend.ops.PackedWeight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -37,7 +37,7 @@ final class CpuMatmul implements MatmulOps {
     private final AtomicBoolean taken = new AtomicBoolean();
     // Reused, so that a control step leaves no garbage; a second thread that calls meanwhile gets objects of its own.
     private final FewRows.Product few = new FewRows.Product();
-    private final NarrowRows.Product narrow = new NarrowRows.Product();
+    private final PackedRows.Product packed = new PackedRows.Product();
 
     CpuMatmul(Workers workers) {
         this(workers, GemmChoice.fromProperty());
@@ -135,36 +135,32 @@ final class CpuMatmul implements MatmulOps {
     }
 
     @Override
-    public void narrow(Stream s, Tensor w, NarrowWeight out) {
+    public void pack(Stream s, Tensor w, PackedWeight out) {
         int n = out.rows();
         int k = out.columns();
-        Check.f32("narrow", "w", w, (long) n * k);
+        Check.f32("pack", "w", w, (long) n * k);
         MemorySegment from = w.segment();
         MemorySegment to = out.data().segment();
         requireFinite(w);
-        if (out.scale() == null) {
-            for (int j = 0; j < n; j++) {
-                long row = (long) j * k;
-                for (int d = 0; d < k; d++) {
-                    to.set(
-                            ValueLayout.JAVA_SHORT,
-                            (row + NarrowRows.place(d, k)) * 2,
-                            NarrowRows.bf16(at(from, row + d)));
-                }
-            }
-            return;
-        }
         for (int j = 0; j < n; j++) {
-            long row = (long) j * k;
-            float most = 0;
-            for (int d = 0; d < k; d++) {
-                most = Math.max(most, Math.abs(at(from, row + d)));
+            float scale = 0;
+            if (out.scale() != null) {
+                for (int d = 0; d < k; d++) {
+                    scale = Math.max(scale, Math.abs(at(from, (long) j * k + d)));
+                }
+                scale /= 127;
+                out.scale().segment().setAtIndex(ValueLayout.JAVA_FLOAT, j, scale);
             }
-            float scale = most / 127;
-            out.scale().segment().setAtIndex(ValueLayout.JAVA_FLOAT, j, scale);
             for (int d = 0; d < k; d++) {
-                float v = scale == 0 ? 0 : at(from, row + d) / scale;
-                to.set(ValueLayout.JAVA_BYTE, row + d, (byte) Math.clamp(Math.rint(v), -127, 127));
+                float v = at(from, (long) j * k + d);
+                switch (out.data().dtype()) {
+                    case F32 -> to.setAtIndex(ValueLayout.JAVA_FLOAT, PackedRows.place(j, d, k, LANES), v);
+                    case BF16 ->
+                        to.setAtIndex(ValueLayout.JAVA_SHORT, PackedRows.placeBf16(j, d, k), PackedRows.bf16(v));
+                    default ->
+                        to.set(ValueLayout.JAVA_BYTE, PackedRows.place(j, d, k, LANES), (byte)
+                                Math.clamp(Math.rint(scale == 0 ? 0 : v / scale), -127, 127));
+                }
             }
         }
     }
@@ -177,27 +173,28 @@ final class CpuMatmul implements MatmulOps {
         for (long i = 0; i < w.size(); i++) {
             if (!Float.isFinite(at(w.segment(), i))) {
                 throw new NonFiniteException(
-                        "narrow: weight " + i + " of " + w + " is " + at(w.segment(), i),
-                        "a narrow weight stands for a number",
+                        "pack: weight " + i + " of " + w + " is " + at(w.segment(), i),
+                        "a weight is a number",
                         "look for the update that diverged, or load another checkpoint");
             }
         }
     }
 
     @Override
-    public void linearNarrow(Stream s, Tensor x, NarrowWeight w, Tensor bias, Activation act, Tensor y) {
+    public void linearPacked(Stream s, Tensor x, PackedWeight w, Tensor bias, Activation act, Tensor y) {
         int n = w.rows();
         int k = w.columns();
-        int m = other("linearNarrow", "x", x, k);
-        Check.optional("linearNarrow", "bias", bias, n);
-        Check.f32("linearNarrow", "y", y, (long) m * n);
+        int m = other("linearPacked", "x", x, k);
+        Check.optional("linearPacked", "bias", bias, n);
+        Check.f32("linearPacked", "y", y, (long) m * n);
         boolean mine = taken.compareAndSet(false, true);
         try {
-            NarrowRows.Product product = mine ? narrow : new NarrowRows.Product();
+            PackedRows.Product product = mine ? packed : new PackedRows.Product();
             product.m = m;
             product.n = n;
             product.k = k;
             product.x = x.segment();
+            product.type = w.data().dtype();
             product.w = w.data().segment();
             product.scale = of(w.scale());
             product.bias = of(bias);

@@ -9,16 +9,16 @@ public interface MatmulOps {
     void linear(Stream s, Tensor x, Tensor w, Tensor bias, Activation act, Tensor y);
 
     /**
-     * Rounds w (N, K) fp32 into {@code out}: to the nearest bf16, ties to even; or to int8 with scale[n] = max|w[n,:]| / 127, to the nearest
-     * of -127..127. Every w must be finite.
+     * Lays w (N, K) fp32 out in {@code out}, rounded where its type is narrow: to the nearest bf16, ties to even; or to int8 with scale[n] =
+     * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite.
      */
-    void narrow(Stream s, Tensor w, NarrowWeight out);
+    void pack(Stream s, Tensor w, PackedWeight out);
 
     /**
      * y[M,N] = act(x[M,K] w[N,K]^T + bias[N]) with the weights as they are stored, in fp32 arithmetic; bias may be null. Meant for the few rows
      * of a control step: once warm it leaves no garbage.
      */
-    void linearNarrow(Stream s, Tensor x, NarrowWeight w, Tensor bias, Activation act, Tensor y);
+    void linearPacked(Stream s, Tensor x, PackedWeight w, Tensor bias, Activation act, Tensor y);
 
     /** dx[M,K] = dy[M,N] w[N,K], or += where {@code accumulate}. */
     void linearBackwardInput(Stream s, Tensor dy, Tensor w, boolean accumulate, Tensor dx);

@@ -10,7 +10,7 @@ import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.MatmulOps;
-import ai.lram.backend.ops.NarrowWeight;
+import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.reference.NumericGradient;
 import ai.lram.backend.reference.ReferenceElementwise;
 import ai.lram.backend.reference.ReferenceMatmul;
@@ -120,22 +120,27 @@ public abstract class MatmulContract extends KernelContract {
         "24,96,50",
         "35,65,26"
     })
-    void narrowWeightsAreMultipliedAsTheyAreStored(int m, int k, int n) {
+    void packedWeightsAreMultipliedAsTheyAreStored(int m, int k, int n) {
         float[] x = fx.normal(m * k, 1);
         float[] w = fx.normal(n * k, 1);
         float[] bias = fx.normal(n, 1);
         Tensor tx = fx.of(x, m, k);
         Tensor tw = fx.of(w, n, k);
         Tensor tb = fx.of(bias, n);
-        for (DType type : new DType[] {DType.BF16, DType.I8}) {
-            NarrowWeight narrow = NarrowWeight.allocate(fx.arena, type, n, k);
-            ops().narrow(fx.stream, tw, narrow);
-            double[] stored = type == DType.BF16 ? ReferenceMatmul.bf16(w) : ReferenceMatmul.int8(n, k, w);
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
+            PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
+            ops().pack(fx.stream, tw, packed);
+            double[] stored =
+                    switch (type) {
+                        case BF16 -> ReferenceMatmul.bf16(w);
+                        case I8 -> ReferenceMatmul.int8(n, k, w);
+                        default -> Fixture.doubles(w);
+                    };
             Tensor y = fx.poisoned(m, n);
-            ops().linearNarrow(fx.stream, tx, narrow, null, Activation.NONE, y);
+            ops().linearPacked(fx.stream, tx, packed, null, Activation.NONE, y);
             double[] want = ReferenceMatmul.linear(m, n, k, Fixture.doubles(x), stored, null);
             fx.assertClose(type + " y", want, y, TOLERANCE);
-            ops().linearNarrow(fx.stream, tx, narrow, tb, Activation.SILU, y);
+            ops().linearPacked(fx.stream, tx, packed, tb, Activation.SILU, y);
             want = ReferenceMatmul.linear(m, n, k, Fixture.doubles(x), stored, Fixture.doubles(bias));
             fx.assertClose(
                     type + " y with bias and activation",
@@ -151,26 +156,26 @@ public abstract class MatmulContract extends KernelContract {
     void narrowingRoundsToTheNearestAndTiesToEven() {
         // Between 1 and 1 + 2^-7 lies the tie 1 + 2^-8; bf16 keeps 7 bits of the fraction.
         float[] w = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, -(1 + 0x1p-8f), 1 + 0x1.1p-8f, 0f, 3e38f};
-        NarrowWeight narrow = NarrowWeight.allocate(fx.arena, DType.BF16, w.length, 1);
-        ops().narrow(fx.stream, fx.of(w, w.length, 1), narrow);
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, w.length, 1);
+        ops().pack(fx.stream, fx.of(w, w.length, 1), packed);
         Tensor y = fx.poisoned(1, w.length);
-        ops().linearNarrow(fx.stream, fx.of(new float[] {1}, 1, 1), narrow, null, Activation.NONE, y);
+        ops().linearPacked(fx.stream, fx.of(new float[] {1}, 1, 1), packed, null, Activation.NONE, y);
         float large = (float) ReferenceMatmul.bf16(new float[] {3e38f})[0];
         assertArrayEquals(new float[] {1f, 1 + 4 * 0x1p-8f, -1f, 1 + 2 * 0x1p-8f, 0f, large}, fx.read(y));
     }
 
     @Test
     void aRowOfZerosStaysZeroInInt8AndANumberThatIsNoneIsRefused() {
-        NarrowWeight narrow = NarrowWeight.allocate(fx.arena, DType.I8, 2, 3);
-        ops().narrow(fx.stream, fx.of(new float[] {0, 0, 0, 1, -2, 127}, 2, 3), narrow);
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.I8, 2, 3);
+        ops().pack(fx.stream, fx.of(new float[] {0, 0, 0, 1, -2, 127}, 2, 3), packed);
         Tensor y = fx.poisoned(1, 2);
-        ops().linearNarrow(fx.stream, fx.of(new float[] {1, 1, 1}, 1, 3), narrow, null, Activation.NONE, y);
+        ops().linearPacked(fx.stream, fx.of(new float[] {1, 1, 1}, 1, 3), packed, null, Activation.NONE, y);
         assertArrayEquals(new float[] {0, 126}, fx.read(y));
         Tensor broken = fx.of(new float[] {0, Float.NaN, 0, 1, 2, 3}, 2, 3);
-        assertThrows(NonFiniteException.class, () -> ops().narrow(fx.stream, broken, narrow));
+        assertThrows(NonFiniteException.class, () -> ops().pack(fx.stream, broken, packed));
         Tensor other = fx.of(new float[4], 2, 2);
-        assertThrows(ShapeMismatchException.class, () -> ops().narrow(fx.stream, other, narrow));
-        assertThrows(ShapeMismatchException.class, () -> new NarrowWeight(other, null));
+        assertThrows(ShapeMismatchException.class, () -> ops().pack(fx.stream, other, packed));
+        assertThrows(ShapeMismatchException.class, () -> new PackedWeight(2, other, null));
     }
 
     @ParameterizedTest

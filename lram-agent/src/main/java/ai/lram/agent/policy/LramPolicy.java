@@ -22,9 +22,9 @@ import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
-import ai.lram.backend.ops.NarrowWeight;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.PackedWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -95,14 +95,11 @@ public final class LramPolicy implements Policy {
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
 
-    /** A large weight matrix as it is stored for the step. */
-    private record Matrix(Tensor full, NarrowWeight narrow) {}
-
     /** Tensors of a block's parameters, taken once: Parameter.value() of a row view makes a new object. */
     private record Weights(
             Tensor norm,
-            Matrix upU,
-            Matrix upZ,
+            PackedWeight upU,
+            PackedWeight upZ,
             Tensor q,
             Tensor k,
             Tensor v,
@@ -114,7 +111,7 @@ public final class LramPolicy implements Policy {
             Tensor forgetGateBias,
             Tensor outNorm,
             Tensor skip,
-            Matrix down) {}
+            PackedWeight down) {}
 
     private record SlstmWeights(
             Tensor norm,
@@ -128,9 +125,9 @@ public final class LramPolicy implements Policy {
             Tensor bias,
             Tensor groupNorm,
             Tensor ffnNorm,
-            Matrix ffnGate,
-            Matrix ffnUp,
-            Matrix ffnDown) {}
+            PackedWeight ffnGate,
+            PackedWeight ffnUp,
+            PackedWeight ffnDown) {}
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
@@ -188,7 +185,7 @@ public final class LramPolicy implements Policy {
     private final SlotBindings bindings;
     private final float[] logits;
     private final int headRows;
-    private final Matrix head;
+    private final PackedWeight head;
     private final Tensor headBias;
     private final Plan imagePlan;
     private final Value imageInput;
@@ -215,7 +212,7 @@ public final class LramPolicy implements Policy {
             actions = Math.max(actions, t.actionSize());
         }
         headRows = actions * config.vocabulary();
-        head = matrix(model.head.rows(0, headRows).value());
+        head = pack(model.head.rows(0, headRows).value());
         headBias = model.headBias.rows(0, headRows).value();
         bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
         for (Block block : model.stack().blocks()) {
@@ -260,21 +257,14 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private Matrix matrix(Tensor w) {
-        if (options.weights() == DType.F32) {
-            return new Matrix(w, null);
-        }
-        NarrowWeight narrow = NarrowWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
-        ops.matmul().narrow(stream, w, narrow);
-        return new Matrix(null, narrow);
+    private PackedWeight pack(Tensor w) {
+        PackedWeight packed = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
+        ops.matmul().pack(stream, w, packed);
+        return packed;
     }
 
-    private void product(Tensor x, Matrix w, Tensor bias, Tensor y) {
-        if (w.narrow() == null) {
-            ops.matmul().linear(stream, x, w.full(), bias, Activation.NONE, y);
-        } else {
-            ops.matmul().linearNarrow(stream, x, w.narrow(), bias, Activation.NONE, y);
-        }
+    private void product(Tensor x, PackedWeight w, Tensor bias, Tensor y) {
+        ops.matmul().linearPacked(stream, x, w, bias, Activation.NONE, y);
     }
 
     private Layer layer(Block block, XlstmConfig c) {
@@ -296,8 +286,8 @@ public final class LramPolicy implements Policy {
                         arena.i32(p, c.heads()));
                 Weights w = new Weights(
                         m.norm.value(),
-                        matrix(m.up.rows(0, inner).value()),
-                        matrix(m.up.rows(inner, inner).value()),
+                        pack(m.up.rows(0, inner).value()),
+                        pack(m.up.rows(inner, inner).value()),
                         m.q.value(),
                         m.k.value(),
                         m.v.value(),
@@ -309,7 +299,7 @@ public final class LramPolicy implements Policy {
                         m.forgetGateBias.value(),
                         m.outNorm.value(),
                         m.skip.value(),
-                        matrix(m.down.value()));
+                        pack(m.down.value()));
                 return new MlstmLayer(m, w, s, arena.f32(p, XlstmConfig.CONV - 1, inner));
             }
             case SlstmBlock b -> {
@@ -326,9 +316,9 @@ public final class LramPolicy implements Policy {
                         b.bias.value(),
                         b.groupNorm.value(),
                         b.ffnNorm.value(),
-                        matrix(b.ffnUp.rows(0, f).value()),
-                        matrix(b.ffnUp.rows(f, f).value()),
-                        matrix(b.ffnDown.value()));
+                        pack(b.ffnUp.rows(0, f).value()),
+                        pack(b.ffnUp.rows(f, f).value()),
+                        pack(b.ffnDown.value()));
                 return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
             }
         }

@@ -1,0 +1,45 @@
+package ai.lram.backend.ops;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.ShapeMismatchException;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
+
+/**
+ * A weight matrix (N, K) laid out for the control step, in the order in which few rows of x read it, and in fewer bits where that is asked for:
+ * half or a quarter of the bytes. Only {@link MatmulOps#pack} writes it; the order of the elements inside {@code data} is the engine's own.
+ *
+ * @param rows N
+ * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#F32}, {@link DType#BF16}, or {@link DType#I8}, an element being data *
+ *     scale of its row
+ * @param scale (N) fp32; null unless int8
+ */
+public record PackedWeight(int rows, Tensor data, Tensor scale) {
+    /** Rows that are stored together. */
+    public static final int TILE = 4;
+
+    public PackedWeight {
+        boolean plain = (data.dtype() == DType.F32 || data.dtype() == DType.BF16) && scale == null;
+        boolean int8 = data.dtype() == DType.I8 && scale != null && scale.size() == rows;
+        if (data.rank() != 2 || rows < 1 || data.dim(0) != padded(rows) || !(plain || int8)) {
+            throw new ShapeMismatchException(
+                    "a packed weight of " + rows + " rows in " + data + " with scale " + scale,
+                    "it is (N rounded up to " + TILE
+                            + ", K) in fp32 or bf16 without a scale, or in int8 with a scale per row",
+                    "allocate it by PackedWeight.allocate");
+        }
+    }
+
+    /** An empty one for weights (n, k). */
+    public static PackedWeight allocate(TensorArena arena, DType type, int n, int k) {
+        return new PackedWeight(n, arena.allocate(type, padded(n), k), type == DType.I8 ? arena.f32(n) : null);
+    }
+
+    private static int padded(int n) {
+        return (n + TILE - 1) / TILE * TILE;
+    }
+
+    public int columns() {
+        return data.dim(1);
+    }
+}
