@@ -30,10 +30,15 @@ final class PackedRows {
 
     private static final int TILE = PackedWeight.TILE;
     private static final int PAIRS = 2 * LANES;
+    /** Bytes of a weight from which on it is taken to come from beyond the second-level cache. */
+    private static final long FAR = 256 * 1024;
+
+    private static final long LINE = 64;
     private static final VectorSpecies<Byte> BYTES = VectorSpecies.of(byte.class, VectorShape.forBitSize(8 * LANES));
     private static final IntVector HIGH_HALF = IntVector.broadcast(I, 0xffff0000);
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
 
     private PackedRows() {}
@@ -74,10 +79,15 @@ final class PackedRows {
         MemorySegment scale;
         MemorySegment bias;
         MemorySegment y;
+        /** Keeps the compiler from leaving out reads whose only use is that they happened. */
+        long touched;
 
         @Override
         public void run(int from, int to) {
             float[] sums = Staging.own().tile;
+            boolean far = w.byteSize() >= FAR && type != DType.F32;
+            long bytes = (long) TILE * k * type.bytes();
+            long read = 0;
             for (int block = from; block < to; block++) {
                 int column = block * FewRows.BLOCK;
                 int columns = Math.min(FewRows.BLOCK, n - column);
@@ -85,6 +95,10 @@ final class PackedRows {
                     int rows = Math.min(ROWS, m - row);
                     for (int j = 0; j < columns; j += TILE) {
                         long at = (long) (column + j) * k;
+                        long ahead = (at + (long) TILE * k) * type.bytes();
+                        if (far && row == 0 && ahead + bytes <= w.byteSize()) {
+                            read += touch(w, ahead, ahead + bytes);
+                        }
                         switch (type) {
                             case F32 -> f32(at, row, rows, sums, j * LANES);
                             case BF16 -> bf16(at, row, rows, sums, j * LANES);
@@ -100,6 +114,7 @@ final class PackedRows {
                     }
                 }
             }
+            touched = read;
         }
 
         private void f32(long at, int row, int rows, float[] sums, int to) {
@@ -157,6 +172,18 @@ final class PackedRows {
                 default -> w.get(ValueLayout.JAVA_BYTE, at);
             };
         }
+    }
+
+    /**
+     * Reads a word of every line from byte {@code from} to {@code to}, many at once. The product that follows asks for its lines one after the other
+     * and would wait for each.
+     */
+    private static long touch(MemorySegment w, long from, long to) {
+        long a = 0;
+        for (long i = from; i < to; i += LINE) {
+            a += w.get(LONG, i);
+        }
+        return a;
     }
 
     private static IntVector pairs(MemorySegment w, long at) {
