@@ -1,0 +1,241 @@
+package ai.lram.bench.step;
+
+import ai.lram.agent.card.ModelCard;
+import ai.lram.backend.Backend;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Backends;
+import ai.lram.bench.Benchmark;
+import ai.lram.bench.Better;
+import ai.lram.bench.Distribution;
+import ai.lram.bench.Latencies;
+import ai.lram.bench.Memory;
+import ai.lram.bench.Result;
+import ai.lram.bench.Run;
+import ai.lram.bench.WrongAnswerException;
+import ai.lram.bench.machine.Ceilings;
+import ai.lram.bench.machine.Control;
+import ai.lram.bench.subject.LramSubject;
+import ai.lram.bench.subject.ModelSize;
+import ai.lram.bench.subject.Shapes;
+import ai.lram.bench.subject.Subject;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The control step of one session: 204 observations in, one action dimension out, three tokens through the whole model. Cases are named
+ * {@code step-SIZE-WEIGHTS-Nt} for the steady state, with {@code -ctxC} for the steps after a context of C, {@code -Ks} for K sessions in
+ * one step.
+ */
+public final class StepBench implements Benchmark {
+    /** Its name in results. */
+    public static final String NAME = "step";
+
+    private static final int OBSERVATIONS = 204;
+    private static final int REPETITIONS = 5;
+    /** The steady state begins here: every head has folded by then, in all published sizes. */
+    private static final int STEADY_FROM = 500;
+
+    private final StepSettings settings;
+    private final boolean quick;
+
+    public StepBench(StepSettings settings, boolean quick) {
+        this.settings = settings;
+        this.quick = quick;
+    }
+
+    @Override
+    public String name() {
+        return NAME;
+    }
+
+    @Override
+    public String measures() {
+        return "the CPU control step: percentiles, contexts, batches of sessions, garbage, share of the memory bandwidth";
+    }
+
+    @Override
+    public void run(Run run) {
+        ModelCard card = Shapes.card(Shapes.vector("step", OBSERVATIONS, 1, 100));
+        for (ModelSize size : settings.sizes()) {
+            for (LramSubject.Weights weights : settings.weights()) {
+                Memory.require(
+                        "size " + size.name() + " with " + settings.sessions() + " sessions",
+                        LramSubject.bytes(size, weights, card, settings.sessions()));
+            }
+        }
+        run.note(
+                "Control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits);"
+                        + " the time of a step does not depend on what the weights are.");
+        for (ModelSize size : settings.sizes()) {
+            for (int threads : settings.threads()) {
+                measure(run, size, threads, card);
+            }
+        }
+    }
+
+    private void measure(Run run, ModelSize size, int threads, ModelCard card) {
+        Map<Integer, Double> peers = new HashMap<>();
+        for (LramSubject.Weights weights : settings.weights()) {
+            String name = "step-" + size.key() + "-" + weights.name() + "-" + threads + "t";
+            try (Backend backend = Backends.open("cpu", BackendOptions.threads(threads));
+                    Subject ours = LramSubject.open(backend, size, weights, card, settings.sessions())) {
+                checkAndWarm(run, ours, name);
+                ours(run, ours, name, threads, peers);
+            }
+        }
+    }
+
+    private void checkAndWarm(Run run, Subject subject, String name) {
+        run.progress("check " + name);
+        double difference = subject.check();
+        run.progress(String.format(
+                java.util.Locale.ROOT, "%s agrees with the whole pass within %.1e; warming up", name, difference));
+        subject.begin(1, 0);
+        for (long until = System.nanoTime() + (long) (1e9 * settings.warmUpSeconds()); System.nanoTime() < until; ) {
+            subject.fill();
+            subject.step();
+        }
+    }
+
+    private void ours(Run run, Subject subject, String name, int threads, Map<Integer, Double> peers) {
+        List<Integer> contexts = settings.contexts();
+        int last = contexts.getLast() + settings.samples();
+        int steadyFrom =
+                contexts.stream().filter(c -> c >= STEADY_FROM).findFirst().orElse(contexts.getLast());
+        Latencies steady = new Latencies(last - steadyFrom, REPETITIONS);
+        Latencies control = new Latencies((long) contexts.size() * settings.samples(), REPETITIONS);
+        Map<Integer, Latencies> byContext = new HashMap<>();
+        Garbage garbage = new Garbage();
+        long garbageBytes = 0;
+        long garbageSteps = 0;
+        subject.begin(1, 0);
+        int at = 0;
+        for (int context : contexts) {
+            run.progress(name + " towards context " + context);
+            for (; at < context; at++) {
+                timed(subject, name, at >= steadyFrom ? steady : null, null);
+            }
+            Latencies here = new Latencies(settings.samples(), REPETITIONS);
+            byContext.put(context, here);
+            garbage.begin();
+            int from = at;
+            for (; at < context + settings.samples(); at++) {
+                timed(subject, name, at >= steadyFrom ? steady : null, here);
+            }
+            if (from >= steadyFrom) {
+                garbageBytes += garbage.end();
+                garbageSteps += at - from;
+            }
+            try (Control beside = new Control(threads, here.ms(50))) {
+                beside.measure(Math.max(1, settings.samples() / 2), control);
+            }
+        }
+        report(run, subject, name, threads, steadyFrom, steady, peers);
+        run.distribution(
+                new Distribution(NAME, "control-" + name, control),
+                control.minMs(),
+                Double.NaN,
+                "fixed work on registers of the same length in the same run: the machine's noise; floor: the fastest one");
+        for (int context : contexts) {
+            run.distribution(
+                    new Distribution(NAME, name + "-ctx" + context, byContext.get(context)),
+                    floorMs(run, subject, 1, context, threads),
+                    peers.getOrDefault(context, Double.NaN),
+                    "");
+        }
+        run.result(Result.of(
+                        NAME,
+                        name + "-alloc",
+                        garbageBytes / (double) garbageSteps,
+                        "B/step",
+                        Better.LOWER,
+                        garbageSteps)
+                .withFloor(0)
+                .withNote("heap bytes of the stepping thread and its helpers"));
+        batched(run, subject, name, threads);
+    }
+
+    private void report(
+            Run run,
+            Subject subject,
+            String name,
+            int threads,
+            int context,
+            Latencies steady,
+            Map<Integer, Double> peers) {
+        double floor = floorMs(run, subject, 1, context, threads);
+        run.distribution(
+                new Distribution(NAME, name, steady),
+                floor,
+                Double.NaN,
+                "steady state, from context " + context
+                        + " on; floor: weights and state once at the bandwidth measured over as many bytes");
+        Ceilings ceilings = run.shared(Ceilings.class, () -> new Ceilings(quick));
+        double seconds = steady.ms(50) / 1e3;
+        double bytes = subject.stepBytes(1, context);
+        run.result(Result.of(NAME, name + "-bytes", bytes / seconds / 1e9, "GB/s", Better.HIGHER, steady.count())
+                .withFloor(ceilings.read((long) bytes, threads).best() / 1e9)
+                .withNote(
+                        "weights and state read at the median step; floor: the bandwidth measured over as many bytes"));
+        run.result(Result.of(
+                        NAME,
+                        name + "-flop",
+                        subject.stepFlop(1) / seconds / 1e9,
+                        "GFLOP/s",
+                        Better.HIGHER,
+                        steady.count())
+                .withFloor(ceilings.fma(threads).best() / 1e9)
+                .withNote("products with weights at the median step; floor: the multiply-adds measured in this run"));
+    }
+
+    private double floorMs(Run run, Subject subject, int sessions, int context, int threads) {
+        double bytes = subject.stepBytes(sessions, context);
+        Ceilings ceilings = run.shared(Ceilings.class, () -> new Ceilings(quick));
+        return 1e3 * bytes / ceilings.read((long) bytes, threads).best();
+    }
+
+    private void batched(Run run, Subject subject, String name, int threads) {
+        int sessions = settings.sessions();
+        if (sessions == 1) {
+            return;
+        }
+        int context = Math.min(100, settings.contexts().getLast());
+        int samples = Math.max(1, settings.samples() / 4);
+        run.progress(name + " with " + sessions + " sessions");
+        subject.begin(sessions, context);
+        Latencies latencies = new Latencies(samples, REPETITIONS);
+        for (int i = 0; i < samples; i++) {
+            timed(subject, name, latencies, null);
+        }
+        run.distribution(
+                new Distribution(NAME, name + "-" + sessions + "s", latencies),
+                floorMs(run, subject, sessions, context, threads),
+                Double.NaN,
+                String.format(
+                        java.util.Locale.ROOT,
+                        "%d sessions in one step from context %d on: %.3f ms a session",
+                        sessions,
+                        context,
+                        latencies.ms(50) / sessions));
+    }
+
+    private static void timed(Subject subject, String name, Latencies first, Latencies second) {
+        subject.fill();
+        long begin = System.nanoTime();
+        subject.step();
+        long ns = System.nanoTime() - begin;
+        if (!subject.usable()) {
+            throw new WrongAnswerException(
+                    name + " gave an answer that is not finite",
+                    "the policy said so of a timed step",
+                    "do not trust this build; run lram test");
+        }
+        if (first != null) {
+            first.record(ns);
+        }
+        if (second != null) {
+            second.record(ns);
+        }
+    }
+}

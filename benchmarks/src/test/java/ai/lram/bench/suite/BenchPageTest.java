@@ -1,0 +1,89 @@
+package ai.lram.bench.suite;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.bench.Benchmark;
+import ai.lram.bench.Better;
+import ai.lram.bench.Distribution;
+import ai.lram.bench.Host;
+import ai.lram.bench.Latencies;
+import ai.lram.bench.Result;
+import ai.lram.bench.Run;
+import java.util.HashSet;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class BenchPageTest {
+    private static Latencies around(double ms, int samples) {
+        Latencies l = new Latencies(samples, 2);
+        for (int i = 0; i < samples; i++) {
+            l.record((long) (1e6 * ms * (0.9 + 0.2 * i / samples)));
+        }
+        return l;
+    }
+
+    /** A benchmark with a case at two contexts. */
+    private record Made() implements Benchmark {
+        @Override
+        public String name() {
+            return "made";
+        }
+
+        @Override
+        public String measures() {
+            return "made-up <numbers>";
+        }
+
+        @Override
+        public void run(Run run) {
+            run.distribution(new Distribution("made", "loop", around(2, 5000)), 1, 4, "beside a peer");
+            run.distribution(new Distribution("made", "loop-ctx50", around(1, 200)), 1, Double.NaN, "");
+            run.distribution(new Distribution("made", "loop-ctx500", around(3, 200)), 1, Double.NaN, "");
+            run.result(Result.of("made", "rate", 5, "GB/s", Better.HIGHER, 3).withFloor(10));
+            run.profile(new Run.Profile("made", "where it goes", List.of("a", "b"), List.of(0.75, 0.25)));
+            run.note("weights are drawn");
+        }
+    }
+
+    @Test
+    void aPageStandsAloneAndSaysItInShort() {
+        Run run = new Run(what -> {});
+        Made bench = new Made();
+        bench.run(run);
+        String html = BenchPage.of(run, new Host("abc", "25", "cpu & co", null), "lram bench made", List.of(bench))
+                .html();
+        assertTrue(html.contains("In short") && html.contains("<td>made: loop</td>"), html);
+        assertTrue(html.contains("made-up &lt;numbers&gt;") && html.contains("cpu &amp; co"), html);
+        assertTrue(html.contains("weights are drawn") && html.contains("lram bench made"), html);
+        assertTrue(html.contains("Time of a step over what lies behind it"), "latency over context");
+        assertTrue(html.contains("Percentiles") && html.contains("where it goes"), html);
+        assertTrue(html.contains("prefers-color-scheme:dark"), "dark where the reader's system is");
+        String rest = html.replace("http://www.w3.org/2000/svg", "");
+        assertFalse(
+                rest.contains("http:") || rest.contains("https:") || rest.contains("<script") || rest.contains("src="),
+                "nothing is fetched");
+    }
+
+    @Test
+    void rowsShowFloorPeerAndSpread() {
+        Result r = Result.of("b", "x", 3, "ms", Better.LOWER, 7)
+                .withFloor(1.5)
+                .withPeer(6)
+                .withSpread(2.7, 3.3);
+        assertEquals(List.of("x", "3.00", "ms", "+-10 %", "1.50", "2.00", "6.00", "2.00x", "7"), ResultTable.row(r));
+        assertEquals(ResultTable.HEADER.size(), ResultTable.row(r).size());
+        List<String> percentiles = ResultTable.percentiles(new Distribution("b", "x", around(2, 500)));
+        assertEquals(ResultTable.PERCENTILES.size(), percentiles.size());
+        assertEquals("", percentiles.get(4), "500 samples say nothing about p99.9");
+    }
+
+    @Test
+    void benchmarksHaveDifferentNames() {
+        List<String> names = Suite.names();
+        assertEquals(names.size(), new HashSet<>(names).size());
+        assertTrue(names.containsAll(List.of("machine", "step")), names.toString());
+        Suite.all(false).forEach(b -> assertFalse(b.measures().isBlank()));
+    }
+}

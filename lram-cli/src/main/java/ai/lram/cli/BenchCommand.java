@@ -1,0 +1,251 @@
+package ai.lram.cli;
+
+import ai.lram.bench.Comparison;
+import ai.lram.bench.ResultLines;
+import ai.lram.bench.machine.MachineBench;
+import ai.lram.bench.step.StepBench;
+import ai.lram.bench.step.StepSettings;
+import ai.lram.bench.subject.LramSubject;
+import ai.lram.bench.subject.ModelSize;
+import ai.lram.bench.suite.Suite;
+import ai.lram.cli.config.InputException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.Unmatched;
+
+/** How fast it is, and how one knows. */
+@Command(
+        name = "bench",
+        description = "Measures speed: of this machine, of the control step, of the whole control loop.",
+        mixinStandardHelpOptions = true,
+        subcommands = {
+            BenchCommand.Names.class,
+            BenchCommand.Machine.class,
+            BenchCommand.Step.class,
+            BenchCommand.All.class,
+            BenchCommand.Compare.class
+        })
+final class BenchCommand implements Runnable {
+    @Spec
+    private CommandSpec spec;
+
+    @Unmatched
+    private List<String> others = new ArrayList<>();
+
+    @Override
+    public void run() {
+        new Work().run();
+    }
+
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            if (others.isEmpty()) {
+                throw new ParameterException(spec.commandLine(), "say what to measure; lram bench list names it");
+            }
+            throw new InputException(
+                    "there is no benchmark " + others.getFirst(),
+                    "there are " + Suite.names() + ", all, list and compare",
+                    "name one of them");
+        }
+    }
+
+    /** Where results go, and how long measuring may take. */
+    static final class Output {
+        @Option(names = "--json", paramLabel = "FILE", description = "Write every result as a JSON line.")
+        private Path json;
+
+        @Option(
+                names = "--report",
+                paramLabel = "FILE",
+                description = "Write a page with tables and plots that stands alone (HTML).")
+        private Path report;
+
+        @Option(names = "--quick", description = "Seconds in place of minutes: for trying out, not for quoting.")
+        private boolean quick;
+
+        Path json() {
+            return json;
+        }
+
+        Path report() {
+            return report;
+        }
+    }
+
+    /** The benchmarks. */
+    @Command(name = "list", description = "Names the benchmarks.", mixinStandardHelpOptions = true)
+    static final class Names implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Outputs.table(
+                        spec.commandLine().getOut(),
+                        List.of("benchmark", "measures"),
+                        Suite.all(true).stream()
+                                .map(b -> List.of(b.name(), b.measures()))
+                                .toList());
+            }
+        }
+    }
+
+    /** The machine. */
+    @Command(
+            name = "machine",
+            description = "Measures what this machine can do at best: bandwidths, arithmetic, clock, wake-ups, noise.",
+            mixinStandardHelpOptions = true)
+    static final class Machine implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(
+                        spec,
+                        List.of(new MachineBench(StepSettings.usualThreads(), output.quick)),
+                        output.json,
+                        output.report);
+            }
+        }
+    }
+
+    /** The control step. */
+    @Command(
+            name = "step",
+            description = "Measures the CPU control step, beside a decision transformer of equal size.",
+            mixinStandardHelpOptions = true)
+    static final class Step implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(
+                names = "--weights",
+                split = ",",
+                paramLabel = "W",
+                description = "How weights are stored (default: all).")
+        private List<String> weights;
+
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description = "Environment steps that lie behind (default: 50,500,1600,8192,25600).")
+        private List<Integer> contexts;
+
+        @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
+        private List<Integer> threads;
+
+        @Option(names = "--sessions", paramLabel = "N", description = "Sessions of the batched case (default: 8).")
+        private Integer sessions;
+
+        @Option(names = "--samples", paramLabel = "N", description = "Timed steps at each context (default: 2000).")
+        private Integer samples;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                StepSettings d = StepSettings.defaults(output.quick);
+                StepSettings settings = new StepSettings(
+                        sizes == null
+                                ? d.sizes()
+                                : sizes.stream().map(ModelSize::of).toList(),
+                        weights == null ? LramSubject.WEIGHTS : StepSettings.weightsNamed(weights),
+                        contexts == null ? d.contexts() : contexts,
+                        threads == null ? d.threads() : threads,
+                        sessions == null ? d.sessions() : sessions,
+                        samples == null ? d.samples() : samples,
+                        d.warmUpSeconds());
+                Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Everything. */
+    @Command(
+            name = "all",
+            description = "Runs every benchmark with its usual settings.",
+            mixinStandardHelpOptions = true)
+    static final class All implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, Suite.all(output.quick), output.json, output.report);
+            }
+        }
+    }
+
+    /** Two runs. */
+    @Command(
+            name = "compare",
+            description = "Shows what changed between two files of results, and whether it is more than noise.",
+            mixinStandardHelpOptions = true)
+    static final class Compare implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Parameters(index = "0", paramLabel = "A", description = "Results before.")
+        private Path before;
+
+        @Parameters(index = "1", paramLabel = "B", description = "Results after.")
+        private Path after;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                List<Comparison.Row> rows = Comparison.of(ResultLines.read(before), ResultLines.read(after));
+                Measuring.compare(spec.commandLine().getOut(), rows);
+            }
+        }
+    }
+}
