@@ -35,6 +35,14 @@ public final class Latencies {
         recorded++;
     }
 
+    /** Adds the samples of another one of as many repetitions. */
+    public void add(Latencies other) {
+        for (int i = 0; i < repetitions.length; i++) {
+            repetitions[i].add(other.repetitions[i]);
+        }
+        recorded += other.recorded;
+    }
+
     public long count() {
         return recorded;
     }

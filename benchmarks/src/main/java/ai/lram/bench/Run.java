@@ -17,7 +17,7 @@ public final class Run {
     private final Set<String> details = new HashSet<>();
     private final Set<String> cases = new HashSet<>();
     private final List<Distribution> distributions = new ArrayList<>();
-    private final List<Profile> profiles = new ArrayList<>();
+    private final List<Table> tables = new ArrayList<>();
     private final List<String> notes = new ArrayList<>();
 
     /** @param progress hears what is being measured */
@@ -26,20 +26,21 @@ public final class Run {
     }
 
     /**
-     * Times of named parts of one whole.
+     * A table beside the results, for what is no single number.
      *
      * @param bench name of the benchmark
-     * @param caseName what was taken apart
-     * @param parts names
-     * @param shares of the whole, 0 to 1, one per part
+     * @param title what it shows
+     * @param rows each as long as {@code header}
      */
-    public record Profile(String bench, String caseName, List<String> parts, List<Double> shares) {
-        public Profile {
-            parts = List.copyOf(parts);
-            shares = List.copyOf(shares);
-            if (parts.size() != shares.size()) {
-                throw new IllegalArgumentException(
-                        caseName + " has " + parts.size() + " parts and " + shares.size() + " shares");
+    public record Table(String bench, String title, List<String> header, List<List<String>> rows) {
+        public Table {
+            header = List.copyOf(header);
+            rows = rows.stream().map(List::copyOf).toList();
+            for (List<String> row : rows) {
+                if (row.size() != header.size()) {
+                    throw new IllegalArgumentException(
+                            title + " has a row of " + row.size() + " cells under " + header.size() + " headings");
+                }
             }
         }
     }
@@ -80,9 +81,9 @@ public final class Run {
         }
     }
 
-    /** Adds the parts of a whole. */
-    public void profile(Profile p) {
-        profiles.add(p);
+    /** Adds a table. */
+    public void table(Table t) {
+        tables.add(t);
     }
 
     /** Adds a sentence that readers of the results must know; a second time it is not repeated. */
@@ -113,8 +114,8 @@ public final class Run {
         return List.copyOf(distributions);
     }
 
-    public List<Profile> profiles() {
-        return List.copyOf(profiles);
+    public List<Table> tables() {
+        return List.copyOf(tables);
     }
 
     public List<String> notes() {

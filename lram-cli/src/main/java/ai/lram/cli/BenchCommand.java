@@ -2,6 +2,11 @@ package ai.lram.cli;
 
 import ai.lram.bench.Comparison;
 import ai.lram.bench.ResultLines;
+import ai.lram.bench.latency.Domain;
+import ai.lram.bench.latency.LatencyBench;
+import ai.lram.bench.latency.LatencySettings;
+import ai.lram.bench.latency.Rate;
+import ai.lram.bench.latency.Target;
 import ai.lram.bench.machine.MachineBench;
 import ai.lram.bench.step.StepBench;
 import ai.lram.bench.step.StepSettings;
@@ -9,6 +14,7 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
 import ai.lram.bench.suite.Suite;
 import ai.lram.cli.config.InputException;
+import ai.lram.cli.scenario.Models;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -30,6 +36,7 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Names.class,
             BenchCommand.Machine.class,
             BenchCommand.Step.class,
+            BenchCommand.Latency.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
         })
@@ -193,6 +200,116 @@ final class BenchCommand implements Runnable {
                         samples == null ? d.samples() : samples,
                         d.warmUpSeconds());
                 Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** The control loop. */
+    @Command(
+            name = "latency",
+            description = "Measures the whole control loop at a fixed rate: observation in, action out.",
+            mixinStandardHelpOptions = true)
+    static final class Latency implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--domain",
+                split = ",",
+                paramLabel = "D",
+                description = "Domains by name, or environments of this build (default: all).")
+        private List<String> domains;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(
+                names = "--model",
+                paramLabel = "M",
+                description =
+                        "Folder of a training run, or a checkpoint, in place of drawn weights; its tasks in place of domains.")
+        private Path model;
+
+        @Option(
+                names = "--transport",
+                split = ",",
+                paramLabel = "T",
+                description = "local, tcp (gRPC), unix (gRPC over a socket file) (default: local,tcp).")
+        private List<String> transports;
+
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description = "Environment steps that lie behind (default: 50).")
+        private List<Integer> contexts;
+
+        @Option(names = "--sessions", split = ",", paramLabel = "N", description = "Robots at once (default: 1,4).")
+        private List<Integer> sessions;
+
+        @Option(
+                names = "--rate",
+                paramLabel = "HZ",
+                description = "Control rate of every robot, e.g. 500Hz (default: ${DEFAULT-VALUE}).")
+        private String rate = "100Hz";
+
+        @Option(names = "--seconds", paramLabel = "S", description = "Length of each case (default: 5).")
+        private Double seconds;
+
+        @Option(
+                names = "--threads",
+                paramLabel = "N",
+                description = "Worker threads of the policy (default: ${DEFAULT-VALUE}).")
+        private int threads = 1;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Common.requireThreads(threads);
+                LatencySettings d = LatencySettings.defaults(output.quick);
+                LatencySettings settings = new LatencySettings(
+                        targets(),
+                        transports == null
+                                ? d.transports()
+                                : transports.stream()
+                                        .map(LatencySettings.Transport::of)
+                                        .toList(),
+                        contexts == null ? d.contexts() : contexts,
+                        sessions == null ? d.sessions() : sessions,
+                        Rate.parse(rate),
+                        seconds == null ? d.seconds() : seconds,
+                        d.warmUpSeconds());
+                Measuring.run(spec, List.of(new LatencyBench(settings)), output.json, output.report);
+            }
+
+            private List<Target> targets() {
+                if (model != null) {
+                    if (domains != null || sizes != null) {
+                        throw new InputException(
+                                "--model with --domain or --size",
+                                "a trained model brings its tasks and its size along",
+                                "leave the others out");
+                    }
+                    return Models.targets(model, threads);
+                }
+                List<Target> targets = new ArrayList<>();
+                for (String size : sizes == null ? List.of(output.quick ? "1M" : "16M") : sizes) {
+                    for (Domain domain : domains == null ? Domain.all() : Domain.named(domains)) {
+                        targets.add(domain.target(ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads));
+                    }
+                }
+                return targets;
             }
         }
     }

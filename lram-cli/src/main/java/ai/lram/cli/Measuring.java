@@ -71,6 +71,13 @@ final class Measuring {
                     ResultTable.PERCENTILES,
                     distributions.stream().map(ResultTable::percentiles).toList());
         }
+        for (Run.Table t : run.tables()) {
+            if (t.bench().equals(b.name())) {
+                out.println();
+                out.println(t.title());
+                Outputs.table(out, t.header(), t.rows());
+            }
+        }
         out.println();
     }
 

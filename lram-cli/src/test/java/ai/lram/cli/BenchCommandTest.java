@@ -93,10 +93,35 @@ class BenchCommandTest {
         lram.bad("samples 0", "bench", "step", "--samples", "0");
         lram.bad("GiB", "bench", "step", "--size", "408M", "--sessions", "1000");
         assertTrue(lram.err.contains("size 408M with 1000 sessions does not fit into memory"), lram.err);
+        lram.bad("a rate of 0", "bench", "latency", "--rate", "0");
+        lram.bad("there is no domain mars", "bench", "latency", "--domain", "mars");
+        lram.bad("there is no transport pigeon", "bench", "latency", "--transport", "pigeon");
+        lram.bad("there is no model at", "bench", "latency", "--model", temp.resolve("no-model"));
+        lram.bad("--model with --domain", "bench", "latency", "--model", temp, "--domain", "atari");
         lram.bad("is a folder", "bench", "machine", "--quick", "--json", temp);
         Path file = Files.createFile(temp.resolve("file"));
         lram.bad("cannot be written", "bench", "machine", "--quick", "--report", file.resolve("page.html"));
         assertFalse(lram.out.contains("machine"), lram.out);
+    }
+
+    @Test
+    void theControlLoopGetsAVerdictForItsRate() {
+        lram.good(
+                "bench",
+                "latency",
+                "--quick",
+                "--domain",
+                "pendulum",
+                "--rate",
+                "50Hz",
+                "--sessions",
+                "1",
+                "--transport",
+                "local",
+                "--seconds",
+                "0.2");
+        assertTrue(lram.out.contains("keep 50 Hz") || lram.out.contains("keeps 50 Hz"), lram.out);
+        assertTrue(lram.out.contains("pendulum-1m-ctx50-1s-local"), lram.out);
     }
 
     @Test

@@ -69,8 +69,7 @@ public final class BenchPage {
     private void summary(HtmlReport page) {
         List<List<String>> rows = new ArrayList<>();
         for (Distribution d : run.distributions()) {
-            if (!d.caseName().startsWith("control")
-                    && !CONTEXT.matcher(d.caseName()).matches()) {
+            if (!d.caseName().startsWith("control") && !onlyOneContextOf(d)) {
                 rows.add(List.of(
                         d.bench() + ": " + d.caseName(),
                         ResultTable.number(d.ms(50)) + " ms",
@@ -87,6 +86,15 @@ public final class BenchPage {
         }
     }
 
+    /** Whether a distribution belongs to one context of a case that has one for the whole, too. */
+    private boolean onlyOneContextOf(Distribution d) {
+        Matcher m = CONTEXT.matcher(d.caseName());
+        return m.matches()
+                && run.distributions().stream()
+                        .anyMatch(
+                                o -> o.bench().equals(d.bench()) && o.caseName().equals(m.group(1) + m.group(3)));
+    }
+
     private void section(HtmlReport page, Benchmark b) {
         List<Result> results =
                 run.headlines().stream().filter(r -> r.bench().equals(b.name())).toList();
@@ -97,12 +105,10 @@ public final class BenchPage {
         page.table(ResultTable.HEADER, results.stream().map(ResultTable::row).toList());
         contexts(page, b.name());
         percentiles(page, b.name());
-        for (Run.Profile p : run.profiles()) {
-            if (p.bench().equals(b.name())) {
-                double[][] shares = {
-                    p.shares().stream().mapToDouble(s -> 100 * s).toArray()
-                };
-                page.figure(SvgPlot.bars(p.caseName(), "% of the time", p.parts(), List.of("share"), shares));
+        for (Run.Table t : run.tables()) {
+            if (t.bench().equals(b.name())) {
+                page.paragraph(t.title());
+                page.table(t.header(), t.rows());
             }
         }
         results.stream().filter(r -> !r.note().isEmpty()).forEach(r -> page.note(r.caseName() + ": " + r.note()));
@@ -145,7 +151,7 @@ public final class BenchPage {
     private void percentiles(HtmlReport page, String bench) {
         List<Chart.Series> series = new ArrayList<>();
         for (Distribution d : run.distributions()) {
-            if (d.bench().equals(bench) && !CONTEXT.matcher(d.caseName()).matches()) {
+            if (d.bench().equals(bench) && !onlyOneContextOf(d)) {
                 series.add(curve(d));
             }
         }

@@ -42,7 +42,7 @@ class BenchPageTest {
             run.distribution(new Distribution("made", "loop-ctx50", around(1, 200)), 1, Double.NaN, "");
             run.distribution(new Distribution("made", "loop-ctx500", around(3, 200)), 1, Double.NaN, "");
             run.result(Result.of("made", "rate", 5, "GB/s", Better.HIGHER, 3).withFloor(10));
-            run.profile(new Run.Profile("made", "where it goes", List.of("a", "b"), List.of(0.75, 0.25)));
+            run.table(new Run.Table("made", "where it goes", List.of("part", "share"), List.of(List.of("a", "75 %"))));
             run.note("weights are drawn");
         }
     }
