@@ -2,6 +2,8 @@ package ai.lram.cli;
 
 import ai.lram.bench.Comparison;
 import ai.lram.bench.ResultLines;
+import ai.lram.bench.data.DataBench;
+import ai.lram.bench.latency.BridgeBench;
 import ai.lram.bench.latency.Domain;
 import ai.lram.bench.latency.LatencyBench;
 import ai.lram.bench.latency.LatencySettings;
@@ -13,6 +15,7 @@ import ai.lram.bench.step.StepSettings;
 import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
 import ai.lram.bench.suite.Suite;
+import ai.lram.bench.train.TrainBench;
 import ai.lram.cli.config.InputException;
 import ai.lram.cli.scenario.Models;
 import java.nio.file.Path;
@@ -37,6 +40,9 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Machine.class,
             BenchCommand.Step.class,
             BenchCommand.Latency.class,
+            BenchCommand.Bridge.class,
+            BenchCommand.Data.class,
+            BenchCommand.Train.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
         })
@@ -181,6 +187,14 @@ final class BenchCommand implements Runnable {
         @Option(names = "--samples", paramLabel = "N", description = "Timed steps at each context (default: 2000).")
         private Integer samples;
 
+        @Option(
+                names = "--no-transformer",
+                negatable = true,
+                defaultValue = "true",
+                fallbackValue = "true",
+                description = "Leave out the decision transformer of equal size.")
+        private boolean transformer;
+
         @Override
         public void run() {
             new Work().run();
@@ -198,6 +212,7 @@ final class BenchCommand implements Runnable {
                         threads == null ? d.threads() : threads,
                         sessions == null ? d.sessions() : sessions,
                         samples == null ? d.samples() : samples,
+                        transformer,
                         d.warmUpSeconds());
                 Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
             }
@@ -310,6 +325,108 @@ final class BenchCommand implements Runnable {
                     }
                 }
                 return targets;
+            }
+        }
+    }
+
+    /** The bridge. */
+    @Command(
+            name = "bridge",
+            description = "Measures what actors and gRPC add to the model's step, with a policy that costs nothing.",
+            mixinStandardHelpOptions = true)
+    static final class Bridge implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, List.of(new BridgeBench(output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Trajectory data. */
+    @Command(
+            name = "data",
+            description = "Measures trajectory data: windows a second, opening stores, import from Parquet.",
+            mixinStandardHelpOptions = true)
+    static final class Data implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, List.of(new DataBench(output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Training. */
+    @Command(
+            name = "train",
+            description = "Measures training: tokens a second, share of every kernel, distance to OpenBLAS's best.",
+            mixinStandardHelpOptions = true)
+    static final class Train implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(names = "--batch", paramLabel = "N", description = "Sequences of an update (default: 8).")
+        private Integer batch;
+
+        @Option(names = "--steps", paramLabel = "N", description = "Environment steps of a sequence (default: 50).")
+        private Integer steps;
+
+        @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
+        private List<Integer> threads;
+
+        @Option(names = "--updates", paramLabel = "N", description = "Timed updates (default: 15).")
+        private Integer updates;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                TrainBench.Settings d = TrainBench.Settings.defaults(output.quick, StepSettings.usualThreads());
+                TrainBench.Settings settings = new TrainBench.Settings(
+                        sizes == null
+                                ? d.sizes()
+                                : sizes.stream().map(ModelSize::of).toList(),
+                        batch == null ? d.batch() : batch,
+                        steps == null ? d.steps() : steps,
+                        threads == null ? d.threads() : threads,
+                        d.warmUpUpdates(),
+                        updates == null ? d.updates() : updates,
+                        output.quick);
+                Measuring.run(spec, List.of(new TrainBench(settings)), output.json, output.report);
             }
         }
     }

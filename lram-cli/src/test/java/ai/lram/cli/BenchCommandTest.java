@@ -93,6 +93,18 @@ class BenchCommandTest {
         lram.bad("samples 0", "bench", "step", "--samples", "0");
         lram.bad("GiB", "bench", "step", "--size", "408M", "--sessions", "1000");
         assertTrue(lram.err.contains("size 408M with 1000 sessions does not fit into memory"), lram.err);
+        lram.bad(
+                "steps of context does not fit",
+                "bench",
+                "step",
+                "--size",
+                "408M",
+                "--context",
+                "1000000",
+                "--sessions",
+                "1");
+        lram.bad("batch 0", "bench", "train", "--batch", "0");
+        lram.bad("does not fit into memory", "bench", "train", "--size", "408M", "--batch", "4096");
         lram.bad("a rate of 0", "bench", "latency", "--rate", "0");
         lram.bad("there is no domain mars", "bench", "latency", "--domain", "mars");
         lram.bad("there is no transport pigeon", "bench", "latency", "--transport", "pigeon");

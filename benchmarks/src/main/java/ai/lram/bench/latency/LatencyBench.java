@@ -9,14 +9,8 @@ import ai.lram.bench.Memory;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
 import ai.lram.bench.latency.LatencySettings.Transport;
-import ai.lram.bridge.grpc.ControlServer;
-import ai.lram.bridge.grpc.Endpoint;
-import ai.lram.bridge.grpc.ServerSettings;
 import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.RuntimeSettings;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -77,10 +71,10 @@ public final class LatencyBench implements Benchmark {
                             RuntimeSettings.load().withMaxSessions(slots),
                             Optional.empty(),
                             LramRuntime.Environment.system());
-                    Way way = new Way(runtime)) {
+                    Ways ways = new Ways(runtime)) {
                 for (Transport transport : settings.transports()) {
                     for (int sessions : settings.sessions()) {
-                        measure(run, target, way, transport, sessions, split);
+                        measure(run, target, ways, transport, sessions, split);
                     }
                 }
             }
@@ -101,72 +95,13 @@ public final class LatencyBench implements Benchmark {
         return v == Math.rint(v) ? String.valueOf((long) v) : String.valueOf(v);
     }
 
-    /** The ways to a runtime; servers start when first needed. */
-    private static final class Way implements AutoCloseable {
-        private final LramRuntime runtime;
-        private final List<ControlServer> servers = new ArrayList<>();
-        private Endpoint tcp;
-        private Endpoint unix;
-        private Path folder;
-
-        Way(LramRuntime runtime) {
-            this.runtime = runtime;
-        }
-
-        Robot robot(Target target, Transport transport) {
-            return switch (transport) {
-                case LOCAL -> LocalRobot.open(runtime, target.task());
-                case TCP -> {
-                    tcp = tcp == null ? serve(new Endpoint.Tcp("127.0.0.1", 0)) : tcp;
-                    yield GrpcRobot.open(tcp, target.task().id());
-                }
-                case UNIX -> {
-                    unix = unix == null ? serve(new Endpoint.Unix(socket())) : unix;
-                    yield GrpcRobot.open(unix, target.task().id());
-                }
-            };
-        }
-
-        private Endpoint serve(Endpoint at) {
-            ControlServer server =
-                    ControlServer.start(runtime, ServerSettings.load().at(at));
-            servers.add(server);
-            return server.endpoint();
-        }
-
-        private Path socket() {
-            try {
-                folder = Files.createTempDirectory("lram-bench");
-                return folder.resolve("s");
-            } catch (IOException e) {
-                throw new BenchException(
-                        "no socket for the benchmark",
-                        e.toString(),
-                        "set -Djava.io.tmpdir to a folder you may write",
-                        e);
-            }
-        }
-
-        @Override
-        public void close() {
-            servers.forEach(ControlServer::close);
-            if (folder != null) {
-                try {
-                    Files.deleteIfExists(folder.resolve("s"));
-                    Files.delete(folder);
-                } catch (IOException e) {
-                    throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
-                }
-            }
-        }
-    }
-
-    private void measure(Run run, Target target, Way way, Transport transport, int sessions, List<List<String>> split) {
+    private void measure(
+            Run run, Target target, Ways ways, Transport transport, int sessions, List<List<String>> split) {
         List<Robot> robots = new ArrayList<>();
         try {
             List<PacedLoop> loops = new ArrayList<>();
             for (int i = 0; i < sessions; i++) {
-                Robot robot = way.robot(target, transport);
+                Robot robot = ways.robot(target.task(), transport);
                 robots.add(robot);
                 long seed = 1 + i;
                 Source source = target.environment()

@@ -27,6 +27,7 @@ final class LoopLog {
 
     private final Map<Part, Latencies> parts = new EnumMap<>(Part.class);
     private final Latencies total;
+    private final Latencies roundTrip;
     private final long periodNs;
     private long late;
 
@@ -34,6 +35,7 @@ final class LoopLog {
     LoopLog(long expected, long periodNs) {
         this.periodNs = periodNs;
         total = new Latencies(expected, REPETITIONS);
+        roundTrip = new Latencies(expected, REPETITIONS);
         for (Part p : Part.values()) {
             parts.put(p, new Latencies(expected, REPETITIONS));
         }
@@ -41,6 +43,7 @@ final class LoopLog {
 
     void answered(long dueNs, long sentNs, long doneNs, StepTiming t) {
         count(doneNs - dueNs);
+        roundTrip.record(doneNs - sentNs);
         parts.get(Part.WAKE).record(sentNs - dueNs);
         parts.get(Part.QUEUE).record(t.queueNs());
         parts.get(Part.ENCODE).record(t.encodeNs());
@@ -61,12 +64,18 @@ final class LoopLog {
 
     void add(LoopLog other) {
         total.add(other.total);
+        roundTrip.add(other.roundTrip);
         parts.forEach((p, l) -> l.add(other.parts.get(p)));
         late += other.late;
     }
 
     Latencies total() {
         return total;
+    }
+
+    /** From sending until the action was there, of the steps that were sent. */
+    Latencies roundTrip() {
+        return roundTrip;
     }
 
     Latencies part(Part p) {

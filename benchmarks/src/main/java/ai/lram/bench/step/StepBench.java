@@ -18,6 +18,7 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.bench.subject.Subject;
+import ai.lram.bench.subject.TransformerSubject;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -35,6 +36,11 @@ public final class StepBench implements Benchmark {
     private static final int REPETITIONS = 5;
     /** The steady state begins here: every head has folded by then, in all published sizes. */
     private static final int STEADY_FROM = 500;
+
+    /** A transformer's steps after a long context are measured for so long, and then no more than {@link #ENOUGH} of them. */
+    private static final long LONGEST_NS = 20_000_000_000L;
+
+    private static final int ENOUGH = 200;
 
     private final StepSettings settings;
     private final boolean quick;
@@ -63,6 +69,12 @@ public final class StepBench implements Benchmark {
                         "size " + size.name() + " with " + settings.sessions() + " sessions",
                         LramSubject.bytes(size, weights, card, settings.sessions()));
             }
+            int longest = settings.contexts().getLast();
+            if (settings.transformer()) {
+                Memory.require(
+                        "a decision transformer of size " + size.name() + " with " + longest + " steps of context",
+                        TransformerSubject.bytes(size, card, longest));
+            }
         }
         run.note(
                 "Control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits);"
@@ -76,12 +88,45 @@ public final class StepBench implements Benchmark {
 
     private void measure(Run run, ModelSize size, int threads, ModelCard card) {
         Map<Integer, Double> peers = new HashMap<>();
+        if (settings.transformer()) {
+            transformer(run, size, threads, card, peers);
+        }
         for (LramSubject.Weights weights : settings.weights()) {
             String name = "step-" + size.key() + "-" + weights.name() + "-" + threads + "t";
             try (Backend backend = Backends.open("cpu", BackendOptions.threads(threads));
                     Subject ours = LramSubject.open(backend, size, weights, card, settings.sessions())) {
                 checkAndWarm(run, ours, name);
                 ours(run, ours, name, threads, peers);
+            }
+        }
+    }
+
+    /** Fills {@code peers} with the medians by context. */
+    private void transformer(Run run, ModelSize size, int threads, ModelCard card, Map<Integer, Double> peers) {
+        String name = "dt-" + size.key();
+        try (Backend backend = Backends.open("cpu", BackendOptions.threads(threads));
+                Subject theirs = TransformerSubject.open(
+                        backend, size, card, settings.contexts().getLast())) {
+            checkAndWarm(run, theirs, name + "-" + threads + "t");
+            for (int context : settings.contexts()) {
+                String caseName = name + "-ctx" + context + "-" + threads + "t";
+                run.progress(caseName);
+                theirs.begin(1, context);
+                Latencies latencies = new Latencies(settings.samples(), REPETITIONS);
+                long begin = System.nanoTime();
+                int enough = Math.min(settings.samples(), ENOUGH);
+                for (int i = 0; i < settings.samples(); i++) {
+                    if (i >= enough && System.nanoTime() - begin > LONGEST_NS) {
+                        break;
+                    }
+                    timed(theirs, caseName, latencies, null);
+                }
+                peers.put(context, latencies.ms(50));
+                run.distribution(
+                        new Distribution(NAME, caseName, latencies),
+                        floorMs(run, theirs, 1, context, threads),
+                        Double.NaN,
+                        "");
             }
         }
     }
@@ -131,7 +176,7 @@ public final class StepBench implements Benchmark {
                 beside.measure(Math.max(1, settings.samples() / 2), control);
             }
         }
-        report(run, subject, name, threads, steadyFrom, steady, peers);
+        report(run, subject, name, threads, steadyFrom, steady, peers.getOrDefault(steadyFrom, Double.NaN));
         run.distribution(
                 new Distribution(NAME, "control-" + name, control),
                 control.minMs(),
@@ -157,20 +202,14 @@ public final class StepBench implements Benchmark {
     }
 
     private void report(
-            Run run,
-            Subject subject,
-            String name,
-            int threads,
-            int context,
-            Latencies steady,
-            Map<Integer, Double> peers) {
+            Run run, Subject subject, String name, int threads, int context, Latencies steady, double peer) {
         double floor = floorMs(run, subject, 1, context, threads);
         run.distribution(
                 new Distribution(NAME, name, steady),
                 floor,
-                Double.NaN,
+                peer,
                 "steady state, from context " + context
-                        + " on; floor: weights and state once at the bandwidth measured over as many bytes");
+                        + " on; peer: the decision transformer there; floor: weights and state once at the bandwidth measured over as many bytes");
         Ceilings ceilings = run.shared(Ceilings.class, () -> new Ceilings(quick));
         double seconds = steady.ms(50) / 1e3;
         double bytes = subject.stepBytes(1, context);

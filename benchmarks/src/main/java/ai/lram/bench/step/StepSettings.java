@@ -16,6 +16,7 @@ import java.util.TreeSet;
  * @param threads worker threads, ascending: what is compiled later must not be compiled beside a spinning helper
  * @param sessions sessions of the batched case
  * @param samples timed steps at each context
+ * @param transformer measure a decision transformer of equal size beside it
  * @param warmUpSeconds steps taken before anything is timed
  */
 public record StepSettings(
@@ -25,6 +26,7 @@ public record StepSettings(
         List<Integer> threads,
         int sessions,
         int samples,
+        boolean transformer,
         double warmUpSeconds) {
     private static final int LONGEST_CONTEXT = 1_000_000;
     private static final int MOST_THREADS = 256;
@@ -68,6 +70,7 @@ public record StepSettings(
                 usualThreads(),
                 8,
                 quick ? 100 : 2000,
+                true,
                 quick ? 0.5 : 4);
     }
 

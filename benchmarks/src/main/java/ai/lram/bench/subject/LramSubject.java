@@ -3,21 +3,13 @@ package ai.lram.bench.subject;
 import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Tape;
-import ai.lram.agent.autodiff.Value;
 import ai.lram.agent.card.ModelCard;
-import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.LramPolicy;
-import ai.lram.agent.policy.PolicyBatch;
-import ai.lram.agent.policy.TaskCodec;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.ops.FoldSchedule;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
-import java.util.Arrays;
 import java.util.List;
 
 /** Our control step with drawn weights, stored as one of {@link #WEIGHTS}. */
@@ -125,44 +117,14 @@ public final class LramSubject extends PolicySubject {
 
     /** Logits of session 0's first steps, computed in one pass over the whole sequence. */
     private float[][] trainingPass(int steps) {
-        LramConfig c = model.config();
-        TaskCodec codec = new TaskCodec(task, new ActionCodec(c.discreteActions(), c.bins()));
-        float[] states = new float[steps * c.stateDim()];
-        float[] returns = new float[steps];
-        float[] rewards = new float[steps];
-        PolicyBatch row = new PolicyBatch(policy.card(), 1);
-        for (int t = 0; t < steps; t++) {
-            inputs.fill(row, 0, 0, t);
-            for (int i = 0; i < codec.observationSize(); i++) {
-                states[t * c.stateDim() + i] = codec.observation(i, row.observation[0][i]);
-            }
-            returns[t] = codec.reward(row.returnToGo[0]);
-            rewards[t] = codec.reward(inputs.reward(t));
-        }
         Tape tape = new Tape(backend, false);
         Lram.Pass pass = model.forward(tape, 1, steps, false, null);
         tape.keep(pass.logits());
         try (Plan plan = tape.plan("check")) {
-            send(pass.states(), states);
-            send(pass.returnsToGo(), returns);
-            send(pass.rewards(), rewards);
+            sendInputs(backend, model.config(), steps, pass.states(), pass.returnsToGo(), pass.rewards());
             plan.run();
             float[] all = model.parameters().read(pass.logits().tensor());
-            int width = c.actionDims() * c.vocabulary();
-            float[][] out = new float[steps][];
-            for (int t = 0; t < steps; t++) {
-                out[t] = Arrays.copyOfRange(all, t * width, t * width + lram.logitsPerRow());
-            }
-            return out;
-        }
-    }
-
-    private void send(Value to, float[] values) {
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment host = arena.allocate(4L * values.length, 64);
-            MemorySegment.copy(values, 0, host, ValueLayout.JAVA_FLOAT, 0, values.length);
-            backend.upload(backend.stream(), to.tensor(), host);
-            backend.stream().synchronize();
+            return rows(all, steps, lram.logitsPerRow());
         }
     }
 

@@ -1,9 +1,14 @@
 package ai.lram.bench.suite;
 
 import ai.lram.bench.Benchmark;
+import ai.lram.bench.data.DataBench;
+import ai.lram.bench.latency.BridgeBench;
+import ai.lram.bench.latency.LatencyBench;
+import ai.lram.bench.latency.LatencySettings;
 import ai.lram.bench.machine.MachineBench;
 import ai.lram.bench.step.StepBench;
 import ai.lram.bench.step.StepSettings;
+import ai.lram.bench.train.TrainBench;
 import java.util.List;
 
 /** Every benchmark of this build. */
@@ -14,7 +19,11 @@ public final class Suite {
     public static List<Benchmark> all(boolean quick) {
         return List.of(
                 new MachineBench(StepSettings.usualThreads(), quick),
-                new StepBench(StepSettings.defaults(quick), quick));
+                new StepBench(StepSettings.defaults(quick), quick),
+                new LatencyBench(LatencySettings.defaults(quick)),
+                new BridgeBench(quick),
+                new DataBench(quick),
+                new TrainBench(TrainBench.Settings.defaults(quick, StepSettings.usualThreads())));
     }
 
     /** Their names. */

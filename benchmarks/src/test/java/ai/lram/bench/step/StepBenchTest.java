@@ -19,7 +19,10 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.bench.subject.Subject;
+import ai.lram.bench.subject.TransformerSubject;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
 class StepBenchTest {
@@ -27,7 +30,7 @@ class StepBenchTest {
     private static final ModelCard CARD = Shapes.card(Shapes.vector("t", 204, 1, 100));
 
     private static StepSettings settings(List<Integer> threads) {
-        return new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(30, 5), threads, 3, 20, 0.05);
+        return new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(30, 5), threads, 3, 20, true, 0.05);
     }
 
     @Test
@@ -41,11 +44,17 @@ class StepBenchTest {
                 assertTrue(names.contains(base + suffix), base + suffix + " in " + names);
             }
             assertTrue(names.contains("control-" + base), names.toString());
+            assertTrue(names.contains("dt-1m-ctx5-" + t) && names.contains("dt-1m-ctx30-" + t), names.toString());
         }
         for (Result r : run.results()) {
             assertFalse(Double.isNaN(r.floor()), r.toString());
             assertTrue(r.value() >= 0 && Double.isFinite(r.value()), r.toString());
         }
+        Map<String, Result> byName = run.results().stream().collect(Collectors.toMap(Result::caseName, r -> r));
+        assertEquals(
+                byName.get("dt-1m-ctx30-1t").value(),
+                byName.get("step-1m-fp32-1t-ctx30").peer(),
+                "the transformer at the same context is the peer");
         assertTrue(run.notes().getFirst().contains("drawn weights"), run.notes().toString());
     }
 
@@ -80,6 +89,27 @@ class StepBenchTest {
     }
 
     @Test
+    void theTransformerIsCheckedAndStaysAtItsContext() {
+        try (Backend backend = Backends.open("cpu", BackendOptions.threads(1));
+                Subject dt = TransformerSubject.open(backend, SMALL, CARD, 200)) {
+            double difference = dt.check();
+            assertTrue(difference > 0 && difference < 1e-4, "difference " + difference);
+            dt.begin(1, 200);
+            for (int i = 0; i < 100; i++) {
+                dt.fill();
+                dt.step();
+                assertTrue(dt.usable(), "step " + i + " would overflow the cache if it were not put back");
+            }
+            assertTrue(dt.stepBytes(1, 200) > dt.stepBytes(1, 50), "the cache is read as a whole");
+            assertThrows(IllegalArgumentException.class, () -> dt.begin(1, 500));
+            dt.begin(1, 0);
+            dt.fill();
+            dt.step();
+            assertTrue(dt.usable());
+        }
+    }
+
+    @Test
     void stateTrafficGrowsUntilTheFirstFoldAndIsConstantAfterwards() {
         try (Backend backend = Backends.open("cpu", BackendOptions.threads(1));
                 Subject s = LramSubject.open(backend, SMALL, LramSubject.WEIGHTS.getFirst(), CARD, 1)) {
@@ -98,9 +128,9 @@ class StepBenchTest {
                 () -> StepSettings.weightsNamed(List.of("fp7")),
                 () -> settings(List.of(0)),
                 () -> settings(List.of()),
-                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(0), List.of(1), 1, 1, 0),
-                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(1), List.of(1), 0, 1, 0),
-                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(1), List.of(1), 1, 0, 0))) {
+                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(0), List.of(1), 1, 1, true, 0),
+                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(1), List.of(1), 0, 1, true, 0),
+                () -> new StepSettings(List.of(SMALL), LramSubject.WEIGHTS, List.of(1), List.of(1), 1, 0, true, 0))) {
             BenchException e = assertThrows(BenchException.class, bad::run);
             assertTrue(e.getMessage().contains("; why: ") && e.getMessage().contains("; fix: "), e.getMessage());
         }
