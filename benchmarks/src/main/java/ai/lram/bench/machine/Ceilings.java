@@ -15,6 +15,11 @@ public final class Ceilings {
     private static final long LONG_NS = 60_000_000;
     private static final long SHORT_NS = 4_000_000;
     private static final long CHUNK_TURNS = 100_000;
+    /** For each loop to be compiled, from small calls, before it is measured. */
+    private static final long WARM_UP_NS = 250_000_000;
+
+    private static final int SMALL_BYTES = 1 << 16;
+    private static final int SMALL_TURNS = 1000;
 
     private final long repetitionNs;
     private final Caches caches = Caches.here();
@@ -22,9 +27,23 @@ public final class Ceilings {
     /** Takes what loops compute, so that they must compute it. */
     private final AtomicLong sink = new AtomicLong();
 
-    /** @param quick less time per number: for trying out, not for quoting */
+    /** Takes a second, in which the loops are compiled. @param quick less time per number: for trying out, not for quoting */
     public Ceilings(boolean quick) {
         repetitionNs = quick ? SHORT_NS : LONG_NS;
+        try (Arena arena = Arena.ofShared()) {
+            MemorySegment small = arena.allocate(SMALL_BYTES, 4096);
+            MemorySegment other = arena.allocate(SMALL_BYTES, 4096);
+            warmUp(() -> sink.lazySet(ReadLoop.xor(small, 0, SMALL_BYTES)));
+            warmUp(() -> sink.lazySet((long) FmaLoop.run(SMALL_TURNS)));
+            warmUp(() -> sink.lazySet(RegisterWork.run(SMALL_TURNS, sink.get())));
+            warmUp(() -> other.copyFrom(small));
+        }
+    }
+
+    private static void warmUp(Runnable loop) {
+        for (long until = System.nanoTime() + WARM_UP_NS; System.nanoTime() < until; ) {
+            loop.run();
+        }
     }
 
     /**

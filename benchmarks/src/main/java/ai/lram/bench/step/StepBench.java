@@ -19,8 +19,8 @@ import ai.lram.bench.subject.ModelSize;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.bench.subject.Subject;
 import ai.lram.bench.subject.TransformerSubject;
+import java.util.Arrays;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 
 /**
@@ -119,7 +119,7 @@ public final class StepBench implements Benchmark {
                     if (i >= enough && System.nanoTime() - begin > LONGEST_NS) {
                         break;
                     }
-                    timed(theirs, caseName, latencies, null);
+                    latencies.record(timed(theirs, caseName));
                 }
                 peers.put(context, latencies.ms(50));
                 run.distribution(
@@ -144,58 +144,55 @@ public final class StepBench implements Benchmark {
     }
 
     private void ours(Run run, Subject subject, String name, int threads, Map<Integer, Double> peers) {
-        List<Integer> contexts = settings.contexts();
-        int last = contexts.getLast() + settings.samples();
-        int steadyFrom =
-                contexts.stream().filter(c -> c >= STEADY_FROM).findFirst().orElse(contexts.getLast());
+        int[] contexts =
+                settings.contexts().stream().mapToInt(Integer::intValue).toArray();
+        int samples = settings.samples();
+        int longest = contexts[contexts.length - 1];
+        int last = longest + samples;
+        int steadyFrom = Arrays.stream(contexts)
+                .filter(c -> c >= STEADY_FROM)
+                .findFirst()
+                .orElse(longest);
         Latencies steady = new Latencies(last - steadyFrom, REPETITIONS);
-        Latencies control = new Latencies((long) contexts.size() * settings.samples(), REPETITIONS);
-        Map<Integer, Latencies> byContext = new HashMap<>();
+        Latencies control = new Latencies((long) contexts.length * samples / 2 + 1, REPETITIONS);
+        Latencies[] byContext = new Latencies[contexts.length];
+        Arrays.setAll(byContext, i -> new Latencies(samples, REPETITIONS));
         Garbage garbage = new Garbage();
         long garbageBytes = 0;
-        long garbageSteps = 0;
         subject.begin(1, 0);
         int at = 0;
-        for (int context : contexts) {
-            run.progress(name + " towards context " + context);
-            for (; at < context; at++) {
-                timed(subject, name, at >= steadyFrom ? steady : null, null);
+        for (int c = 0; c < contexts.length; c++) {
+            int end = contexts[c] + samples;
+            run.progress(name + " towards context " + contexts[c]);
+            for (; at < Math.min(end, steadyFrom); at++) {
+                record(timed(subject, name), at, contexts, byContext);
             }
-            Latencies here = new Latencies(settings.samples(), REPETITIONS);
-            byContext.put(context, here);
             garbage.begin();
-            int from = at;
-            for (; at < context + settings.samples(); at++) {
-                timed(subject, name, at >= steadyFrom ? steady : null, here);
+            for (; at < end; at++) {
+                long ns = timed(subject, name);
+                record(ns, at, contexts, byContext);
+                steady.record(ns);
             }
-            if (from >= steadyFrom) {
-                garbageBytes += garbage.end();
-                garbageSteps += at - from;
-            }
-            try (Control beside = new Control(threads, here.ms(50))) {
-                beside.measure(Math.max(1, settings.samples() / 2), control);
+            garbageBytes += garbage.end();
+            try (Control beside = new Control(threads, byContext[c].ms(50))) {
+                beside.measure(Math.max(1, samples / 2), control);
             }
         }
+        double garbagePerStep = garbageBytes / (double) steady.count();
         report(run, subject, name, threads, steadyFrom, steady, peers.getOrDefault(steadyFrom, Double.NaN));
         run.distribution(
                 new Distribution(NAME, "control-" + name, control),
                 control.minMs(),
                 Double.NaN,
                 "fixed work on registers of the same length in the same run: the machine's noise; floor: the fastest one");
-        for (int context : contexts) {
+        for (int c = 0; c < contexts.length; c++) {
             run.distribution(
-                    new Distribution(NAME, name + "-ctx" + context, byContext.get(context)),
-                    floorMs(run, subject, 1, context, threads),
-                    peers.getOrDefault(context, Double.NaN),
+                    new Distribution(NAME, name + "-ctx" + contexts[c], byContext[c]),
+                    floorMs(run, subject, 1, contexts[c], threads),
+                    peers.getOrDefault(contexts[c], Double.NaN),
                     "");
         }
-        run.result(Result.of(
-                        NAME,
-                        name + "-alloc",
-                        garbageBytes / (double) garbageSteps,
-                        "B/step",
-                        Better.LOWER,
-                        garbageSteps)
+        run.result(Result.of(NAME, name + "-alloc", garbagePerStep, "B/step", Better.LOWER, steady.count())
                 .withFloor(0)
                 .withNote("heap bytes of the stepping thread and its helpers"));
         batched(run, subject, name, threads);
@@ -245,7 +242,7 @@ public final class StepBench implements Benchmark {
         subject.begin(sessions, context);
         Latencies latencies = new Latencies(samples, REPETITIONS);
         for (int i = 0; i < samples; i++) {
-            timed(subject, name, latencies, null);
+            latencies.record(timed(subject, name));
         }
         run.distribution(
                 new Distribution(NAME, name + "-" + sessions + "s", latencies),
@@ -259,7 +256,17 @@ public final class StepBench implements Benchmark {
                         latencies.ms(50) / sessions));
     }
 
-    private static void timed(Subject subject, String name, Latencies first, Latencies second) {
+    /** Step {@code at} belongs to every context that lies behind it and is not further away than there are samples. */
+    private void record(long ns, int at, int[] contexts, Latencies[] byContext) {
+        for (int c = 0; c < contexts.length; c++) {
+            if (at >= contexts[c] && at < contexts[c] + settings.samples()) {
+                byContext[c].record(ns);
+            }
+        }
+    }
+
+    /** Takes a step and says how many nanoseconds it took. */
+    private static long timed(Subject subject, String name) {
         subject.fill();
         long begin = System.nanoTime();
         subject.step();
@@ -270,11 +277,6 @@ public final class StepBench implements Benchmark {
                     "the policy said so of a timed step",
                     "do not trust this build; run lram test");
         }
-        if (first != null) {
-            first.record(ns);
-        }
-        if (second != null) {
-            second.record(ns);
-        }
+        return ns;
     }
 }
