@@ -8,10 +8,14 @@ import java.util.Map;
 
 /**
  * Two sets of results side by side. A change counts only where it is larger than the noise: each side's interval reaches from the lowest to
- * the highest value among its repetitions, within a run or over several runs in one file, and the two must not touch. A side without
- * repetitions gets {@value #SINGLE} of its value on both sides.
+ * the highest value among its repetitions, and the two must not touch. Several runs in one file are repetitions. A side with a single run
+ * does not know how runs differ, so its interval is widened: by {@value #BETWEEN_RUNS} of the value where the run repeated itself, by
+ * {@value #SINGLE} where the value was measured once.
  */
 public final class Comparison {
+    /** Assumed relative noise between two runs. */
+    public static final double BETWEEN_RUNS = 0.05;
+
     /** Assumed relative noise of a value that was measured once. */
     public static final double SINGLE = 0.1;
 
@@ -61,7 +65,7 @@ public final class Comparison {
                     repeated.stream().mapToDouble(Result::value).sorted().toArray();
             double low = values[0];
             double high = values[values.length - 1];
-            boolean spread = values.length > 1;
+            boolean spread = false;
             for (Result r : repeated) {
                 if (!Double.isNaN(r.low() + r.high())) {
                     low = Math.min(low, r.low());
@@ -72,7 +76,7 @@ public final class Comparison {
             double median = values.length % 2 == 1
                     ? values[values.length / 2]
                     : (values[values.length / 2 - 1] + values[values.length / 2]) / 2;
-            double margin = spread ? 0 : SINGLE * Math.abs(median);
+            double margin = values.length > 1 ? 0 : (spread ? BETWEEN_RUNS : SINGLE) * Math.abs(median);
             Result first = repeated.getFirst();
             return new Side(median, low - margin, high + margin, first.unit(), first.better());
         }

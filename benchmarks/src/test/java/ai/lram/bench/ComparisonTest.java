@@ -23,7 +23,7 @@ class ComparisonTest {
         Comparison.Row faster = one(ms("x", 10, 9, 11), ms("x", 5, 4.5, 5.5));
         assertEquals(Verdict.BETTER, faster.verdict());
         assertEquals(-0.5, faster.change(), 1e-12);
-        assertEquals(0.1, faster.noise(), 1e-12);
+        assertEquals(0.15, faster.noise(), 1e-12, "what the run saw, and what runs differ by");
         assertEquals(
                 Verdict.WORSE, one(ms("x", 5, 4.5, 5.5), ms("x", 10, 9, 11)).verdict());
         Result slowRate = Result.of("b", "x", 100, "GB/s", Better.HIGHER, 5).withSpread(99, 101);
@@ -37,6 +37,16 @@ class ComparisonTest {
         assertEquals(
                 Verdict.WITHIN_NOISE,
                 one(ms("x", 10, 8, 12), ms("x", 14, 12, 16)).verdict());
+    }
+
+    @Test
+    void aSingleRunDoesNotKnowHowRunsDiffer() {
+        assertEquals(
+                Verdict.WITHIN_NOISE,
+                one(ms("x", 3.24, 3.2, 3.3), ms("x", 3.5, 3.45, 3.55)).verdict());
+        List<Result> runs = List.of(ms("x", 3.24, 3.2, 3.3), ms("x", 3.25, 3.2, 3.3));
+        List<Result> slower = List.of(ms("x", 3.5, 3.45, 3.55), ms("x", 3.5, 3.45, 3.55));
+        assertEquals(Verdict.WORSE, Comparison.of(runs, slower).getFirst().verdict(), "two runs of each do");
     }
 
     @Test

@@ -470,6 +470,9 @@ final class BenchCommand implements Runnable {
         @Parameters(index = "1", paramLabel = "B", description = "Results after.")
         private Path after;
 
+        @Option(names = "--changed", description = "Only what changed by more than noise.")
+        private boolean changed;
+
         @Override
         public void run() {
             new Work().run();
@@ -478,7 +481,7 @@ final class BenchCommand implements Runnable {
         private final class Work {
             void run() {
                 List<Comparison.Row> rows = Comparison.of(ResultLines.read(before), ResultLines.read(after));
-                Measuring.compare(spec.commandLine().getOut(), rows);
+                Measuring.compare(spec.commandLine().getOut(), rows, changed);
             }
         }
     }

@@ -104,9 +104,13 @@ final class Measuring {
         }
     }
 
-    static void compare(PrintWriter out, List<Comparison.Row> rows) {
+    /** @param changed leave out what did not change, or is in one file only */
+    static void compare(PrintWriter out, List<Comparison.Row> rows, boolean changed) {
         List<List<String>> cells = new ArrayList<>();
         for (Comparison.Row r : rows) {
+            if (changed && r.verdict() != Comparison.Verdict.BETTER && r.verdict() != Comparison.Verdict.WORSE) {
+                continue;
+            }
             cells.add(List.of(
                     r.name(),
                     ResultTable.number(r.before()),

@@ -158,6 +158,8 @@ class BenchCommandTest {
                 lram.out.lines().anyMatch(l -> l.matches("step x +2\\.00 +1\\.00 +ms +-50\\.0 % .* better")), lram.out);
         assertTrue(lram.out.lines().anyMatch(l -> l.startsWith("step y") && l.endsWith("within noise")), lram.out);
         assertTrue(lram.out.contains("1 better, 0 worse, 1 within noise"), lram.out);
+        lram.good("bench", "compare", a, b, "--changed");
+        assertTrue(lram.out.contains("step x") && !lram.out.contains("step y"), lram.out);
         lram.bad("cannot be used as results", "bench", "compare", a, temp.resolve("none"));
         assertEquals(2, lram.run("bench", "compare", a));
     }

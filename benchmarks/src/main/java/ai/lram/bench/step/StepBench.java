@@ -21,6 +21,7 @@ import ai.lram.bench.subject.Subject;
 import ai.lram.bench.subject.TransformerSubject;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -134,8 +135,8 @@ public final class StepBench implements Benchmark {
     private void checkAndWarm(Run run, Subject subject, String name) {
         run.progress("check " + name);
         double difference = subject.check();
-        run.progress(String.format(
-                java.util.Locale.ROOT, "%s agrees with the whole pass within %.1e; warming up", name, difference));
+        run.progress(
+                String.format(Locale.ROOT, "%s agrees with the whole pass within %.1e; warming up", name, difference));
         subject.begin(1, 0);
         for (long until = System.nanoTime() + (long) (1e9 * settings.warmUpSeconds()); System.nanoTime() < until; ) {
             subject.fill();
@@ -249,7 +250,7 @@ public final class StepBench implements Benchmark {
                 floorMs(run, subject, sessions, context, threads),
                 Double.NaN,
                 String.format(
-                        java.util.Locale.ROOT,
+                        Locale.ROOT,
                         "%d sessions in one step from context %d on: %.3f ms a session",
                         sessions,
                         context,

@@ -11,6 +11,7 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.ops.FoldSchedule;
 import java.util.List;
+import java.util.Random;
 
 /** Our control step with drawn weights, stored as one of {@link #WEIGHTS}. */
 public final class LramSubject extends PolicySubject {
@@ -81,7 +82,7 @@ public final class LramSubject extends PolicySubject {
         for (Parameter p : model.parameters().all()) {
             if (p.name().contains("gate.weight")) {
                 float[] values = new float[p.size()];
-                java.util.Random random = new java.util.Random(p.name().hashCode());
+                Random random = new Random(p.name().hashCode());
                 for (int i = 0; i < values.length; i++) {
                     values[i] = (float) (0.02 * random.nextGaussian());
                 }

@@ -14,6 +14,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.function.Supplier;
 
 /** A policy with made-up inputs. */
 abstract class PolicySubject implements Subject {
@@ -119,7 +120,7 @@ abstract class PolicySubject implements Subject {
     }
 
     /** Compares logits of consecutive steps of session 0, and says by how much they differ. */
-    final double compare(float[][] expected, java.util.function.Supplier<float[]> logits, int count, String what) {
+    final double compare(float[][] expected, Supplier<float[]> logits, int count, String what) {
         double largest = 0;
         for (float[] row : expected) {
             for (int i = 0; i < count; i++) {

@@ -28,7 +28,7 @@ class BenchPageTest {
     private record Made() implements Benchmark {
         @Override
         public String name() {
-            return "made";
+            return "step";
         }
 
         @Override
@@ -38,11 +38,11 @@ class BenchPageTest {
 
         @Override
         public void run(Run run) {
-            run.distribution(new Distribution("made", "loop", around(2, 5000)), 1, 4, "beside a peer");
-            run.distribution(new Distribution("made", "loop-ctx50", around(1, 200)), 1, Double.NaN, "");
-            run.distribution(new Distribution("made", "loop-ctx500", around(3, 200)), 1, Double.NaN, "");
-            run.result(Result.of("made", "rate", 5, "GB/s", Better.HIGHER, 3).withFloor(10));
-            run.table(new Run.Table("made", "where it goes", List.of("part", "share"), List.of(List.of("a", "75 %"))));
+            run.distribution(new Distribution("step", "step-16m-fp32-2t", around(2, 5000)), 1, 4, "beside a peer");
+            run.distribution(new Distribution("step", "step-16m-fp32-2t-ctx50", around(1, 200)), 1, Double.NaN, "");
+            run.distribution(new Distribution("step", "step-16m-fp32-2t-ctx500", around(3, 200)), 1, Double.NaN, "");
+            run.result(Result.of("step", "rate", 5, "GB/s", Better.HIGHER, 3).withFloor(10));
+            run.table(new Run.Table("step", "where it goes", List.of("part", "share"), List.of(List.of("a", "75 %"))));
             run.note("weights are drawn");
         }
     }
@@ -54,7 +54,8 @@ class BenchPageTest {
         bench.run(run);
         String html = BenchPage.of(run, new Host("abc", "25", "cpu & co", null), "lram bench made", List.of(bench))
                 .html();
-        assertTrue(html.contains("In short") && html.contains("<td>made: loop</td>"), html);
+        assertTrue(html.contains("In short") && html.contains("<td>16M model, fp32 weights, 2 threads</td>"), html);
+        assertTrue(html.contains("<td>2.00x</td></tr>"), "against the peer");
         assertTrue(html.contains("made-up &lt;numbers&gt;") && html.contains("cpu &amp; co"), html);
         assertTrue(html.contains("weights are drawn") && html.contains("lram bench made"), html);
         assertTrue(html.contains("Time of a step over what lies behind it"), "latency over context");
@@ -64,6 +65,21 @@ class BenchPageTest {
         assertFalse(
                 rest.contains("http:") || rest.contains("https:") || rest.contains("<script") || rest.contains("src="),
                 "nothing is fetched");
+    }
+
+    @Test
+    void casesArePutIntoWords() {
+        assertEquals(
+                "16M model, fp32 weights, 1 thread, 8 sessions in one step",
+                PlainWords.of("step", "step-16m-fp32-1t-8s").orElseThrow());
+        assertEquals(
+                "transformer as large as the 48M model, after 1600 steps, 2 threads",
+                PlainWords.of("step", "dt-48m-ctx1600-2t").orElseThrow());
+        assertEquals(
+                "control loop unitree-g1-16m, 4 robots, over TCP",
+                PlainWords.of("latency", "unitree-g1-16m-ctx50-4s-tcp").orElseThrow());
+        assertTrue(PlainWords.of("machine", "wake-up").isEmpty());
+        assertTrue(PlainWords.of("step", "control-step-16m-fp32-1t").isEmpty());
     }
 
     @Test
