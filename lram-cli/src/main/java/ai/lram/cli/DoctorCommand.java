@@ -5,13 +5,9 @@ import ai.lram.backend.BackendOptions;
 import ai.lram.backend.BackendProvider;
 import ai.lram.backend.Backends;
 import ai.lram.backend.cpu.BlasCore;
-import java.io.IOException;
+import ai.lram.bench.Host;
 import java.io.PrintWriter;
 import java.lang.management.ManagementFactory;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.Optional;
-import java.util.stream.Stream;
 import jdk.incubator.vector.FloatVector;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
@@ -24,8 +20,6 @@ import picocli.CommandLine.Spec;
         description = "Prints the JDK, the processor, the numeric libraries and the engine that would be used.",
         mixinStandardHelpOptions = true)
 final class DoctorCommand implements Runnable {
-    private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
-
     @Spec
     private CommandSpec spec;
 
@@ -44,7 +38,7 @@ final class DoctorCommand implements Runnable {
                 "system",
                 System.getProperty("os.name") + " " + System.getProperty("os.version") + ", "
                         + System.getProperty("os.arch"));
-        line("processor", processorName() + ", " + Runtime.getRuntime().availableProcessors() + " available");
+        line("processor", Host.processor() + ", " + Runtime.getRuntime().availableProcessors() + " available");
         line(
                 "heap",
                 (Runtime.getRuntime().maxMemory() >> 20) + " MiB at most, "
@@ -81,20 +75,6 @@ final class DoctorCommand implements Runnable {
             return "core " + BlasCore.name() + (forced == null ? "" : " (OPENBLAS_CORETYPE=" + forced + " is set)");
         } catch (LinkageError e) {
             return "not loadable: " + e.getMessage();
-        }
-    }
-
-    private static String processorName() {
-        if (!Files.isReadable(CPU_INFO)) {
-            return System.getProperty("os.arch");
-        }
-        try (Stream<String> lines = Files.lines(CPU_INFO)) {
-            Optional<String> model = lines.filter(l -> l.startsWith("model name"))
-                    .map(l -> l.substring(l.indexOf(':') + 1).strip())
-                    .findFirst();
-            return model.orElse(System.getProperty("os.arch"));
-        } catch (IOException e) {
-            return System.getProperty("os.arch") + " (" + CPU_INFO + ": " + e.getMessage() + ")";
         }
     }
 }

@@ -29,6 +29,7 @@ import picocli.CommandLine.Spec;
             ServeCommand.class,
             DriveCommand.class,
             ExportCommand.class,
+            BenchCommand.class,
             DoctorCommand.class,
             CommandLine.HelpCommand.class
         },
@@ -47,7 +48,15 @@ public final class Lram implements Runnable {
 
     /** The whole command tree, as the program and the tests use it. */
     public static CommandLine commandLine() {
-        return new CommandLine(new Lram()).setExpandAtFiles(false).setExecutionExceptionHandler(new ErrorReport());
+        CommandLine lram =
+                new CommandLine(new Lram()).setExpandAtFiles(false).setExecutionExceptionHandler(new ErrorReport());
+        // Only bench itself takes what it does not know, to name it; its commands would inherit that.
+        lram.getSubcommands()
+                .get("bench")
+                .getSubcommands()
+                .values()
+                .forEach(command -> command.setUnmatchedArgumentsAllowed(false));
+        return lram;
     }
 
     @Override

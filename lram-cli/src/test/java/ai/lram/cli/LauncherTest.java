@@ -387,7 +387,7 @@ class LauncherTest {
         assertFalse(train.contains("-XX:+UseSerialGC"), train.toString());
         for (int processors : new int[] {2, 8}) {
             script(bin.resolve("getconf"), "echo " + processors + "\n");
-            for (String realTime : List.of("serve", "drive")) {
+            for (String realTime : List.of("serve", "drive", "bench")) {
                 List<String> flags = arguments(lram(realTime));
                 assertEquals(processors > 2, flags.contains("-XX:+UseZGC"), realTime + ": " + flags);
                 assertEquals(processors <= 2, flags.contains("-XX:+UseSerialGC"), realTime + ": " + flags);

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.BackendUnavailableException;
 import ai.lram.backend.NonFiniteException;
+import ai.lram.bench.WrongAnswerException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import org.junit.jupiter.api.Test;
@@ -85,6 +86,8 @@ class LramTest {
         assertEquals(2, run(throwing(new BackendUnavailableException("a", "b", "c"))));
         assertEquals("lram: a; why: b; fix: c" + System.lineSeparator(), err.toString());
         assertEquals(1, run(throwing(new NonFiniteException("a", "b", "c"))));
+        assertFalse(err.toString().contains("\tat "), err.toString());
+        assertEquals(1, run(throwing(new WrongAnswerException("a", "b", "c"))));
         assertFalse(err.toString().contains("\tat "), err.toString());
         assertEquals(1, run(throwing(new IllegalStateException("a defect"))));
         assertTrue(err.toString().contains("IllegalStateException: a defect"), err.toString());

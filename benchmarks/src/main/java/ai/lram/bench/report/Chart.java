@@ -8,21 +8,32 @@ import java.util.List;
  * @param title above the plot
  * @param xLabel quantity and unit of the horizontal axis
  * @param yLabel quantity and unit of the vertical axis
+ * @param logX logarithmic horizontal axis; values must then be > 0
  * @param logY logarithmic vertical axis; values must then be > 0
  * @param series lines or point clouds, all over the same axes
  */
-public record Chart(String title, String xLabel, String yLabel, boolean logY, List<Series> series) {
+public record Chart(String title, String xLabel, String yLabel, boolean logX, boolean logY, List<Series> series) {
     public Chart {
         series = List.copyOf(series);
         if (series.isEmpty()) {
             throw new IllegalArgumentException("chart " + title + " shows nothing; add a series");
         }
         for (Series s : series) {
-            for (double y : s.y) {
-                if (logY && !(y > 0)) {
-                    throw new IllegalArgumentException(
-                            "series " + s.name + " holds " + y + "; a logarithmic axis needs values > 0");
-                }
+            requireFits(logX, s, s.x);
+            requireFits(logY, s, s.y);
+        }
+    }
+
+    /** A linear horizontal axis. */
+    public Chart(String title, String xLabel, String yLabel, boolean logY, List<Series> series) {
+        this(title, xLabel, yLabel, false, logY, series);
+    }
+
+    private static void requireFits(boolean log, Series s, double[] values) {
+        for (double v : values) {
+            if (log && !(v > 0)) {
+                throw new IllegalArgumentException(
+                        "series " + s.name + " holds " + v + "; a logarithmic axis needs values > 0");
             }
         }
     }

@@ -8,12 +8,16 @@ import java.util.List;
 public final class HtmlReport {
     private static final String STYLE =
             """
-            body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:60em;margin:2em auto;padding:0 1em}
+            :root{color-scheme:light dark;--text:#222;--back:#fff;--line:#ddd;--rule:#888;--box:#f4f4f4;--soft:#666}
+            @media (prefers-color-scheme:dark){:root{--text:#ddd;--back:#16181c;--line:#3a3f47;--rule:#888;--box:#22262c;--soft:#9aa3ad}}
+            body{font:15px/1.5 system-ui,sans-serif;color:var(--text);background:var(--back);max-width:60em;margin:2em auto;padding:0 1em}
             h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}
-            table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd}
-            th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #888}
-            pre{background:#f4f4f4;padding:.8em;overflow-x:auto}svg{width:100%;height:auto;margin:.5em 0}
-            .note{color:#666;font-size:.9em}
+            table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
+            th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid var(--line)}
+            th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid var(--rule)}
+            pre{background:var(--box);padding:.8em;overflow-x:auto}
+            svg{width:100%;height:auto;margin:.5em 0;fill:var(--text)}svg line{stroke:var(--line)}
+            .note{color:var(--soft);font-size:.9em}
             """;
 
     private final String title;

@@ -36,6 +36,11 @@ public final class JsonReport {
         }
     }
 
+    /** Lines as made by {@link #line}. @throws ReportException if the file cannot be written */
+    public static void writeText(Path file, String lines) {
+        ReportFiles.write(file, lines.getBytes(StandardCharsets.UTF_8));
+    }
+
     /** @throws ReportException if the file cannot be written */
     public static void write(Path file, JsonNode node) {
         try {

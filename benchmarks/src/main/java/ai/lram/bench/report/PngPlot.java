@@ -46,6 +46,7 @@ public final class PngPlot {
                 .yAxisTitle(chart.yLabel())
                 .build();
         xy.getStyler().setLegendPosition(Styler.LegendPosition.InsideNE);
+        xy.getStyler().setXAxisLogarithmic(chart.logX());
         xy.getStyler().setYAxisLogarithmic(chart.logY());
         xy.getStyler().setChartBackgroundColor(Color.WHITE);
         xy.getStyler().setPlotGridLinesColor(new Color(0xDD, 0xDD, 0xDD));

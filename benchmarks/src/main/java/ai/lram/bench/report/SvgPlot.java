@@ -12,9 +12,13 @@ public final class SvgPlot {
     private static final int RIGHT = 14;
     private static final int TOP = 34;
     private static final int BOTTOM = 46;
+    private static final int LEGEND_ROW = 14;
+    /** Usual width of a letter. */
+    private static final double LETTER = 6.2;
+
     private static final int TICKS = 6;
     private static final String[] COLOURS = {
-        "#1f6fb4", "#d9541e", "#2f9e44", "#8e44ad", "#b8860b", "#c2255c", "#0b7285", "#555555"
+        "#1f6fb4", "#d9541e", "#2f9e44", "#8e44ad", "#b8860b", "#c2255c", "#0b7285", "#7a7a7a"
     };
 
     private SvgPlot() {}
@@ -23,11 +27,11 @@ public final class SvgPlot {
     public static String of(Chart chart) {
         double[] x = range(chart, true);
         double[] y = range(chart, false);
-        Canvas c = new Canvas(x, y, chart.logY());
+        List<String> names = chart.series().stream().map(Chart.Series::name).toList();
+        Canvas c = new Canvas(x, y, chart.logX(), chart.logY(), top(names));
         StringBuilder s = c.begin(chart.title(), chart.xLabel(), chart.yLabel());
         c.xTicks(s);
         int n = 0;
-        double legend = LEFT;
         for (Chart.Series series : chart.series()) {
             String colour = COLOURS[n++ % COLOURS.length];
             if (series.style() == Chart.Style.LINE) {
@@ -50,12 +54,8 @@ public final class SvgPlot {
                             .append("'/>\n");
                 }
             }
-            s.append(String.format(
-                    Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
-            s.append(String.format(
-                    Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(series.name())));
-            legend += 24 + 6.2 * series.name().length();
         }
+        legend(s, names);
         return s.append("</svg>\n").toString();
     }
 
@@ -78,11 +78,10 @@ public final class SvgPlot {
                 high = Math.max(high, v);
             }
         }
-        Canvas c = new Canvas(new double[] {0, categories.size()}, pad(low, high, false), false);
+        Canvas c = new Canvas(new double[] {0, categories.size()}, pad(low, high, false), false, false, top(names));
         StringBuilder s = c.begin(title, "", yLabel);
         double group = c.x(1) - c.x(0);
         double width = 0.8 * group / names.size();
-        double legend = LEFT;
         for (int n = 0; n < names.size(); n++) {
             String colour = COLOURS[n % COLOURS.length];
             for (int k = 0; k < categories.size(); k++) {
@@ -100,12 +99,8 @@ public final class SvgPlot {
                         Html.text(names.get(n)),
                         number(values[n][k])));
             }
-            s.append(String.format(
-                    Locale.ROOT, "<rect x='%.0f' y='22' width='10' height='4' fill='%s'/>", legend, colour));
-            s.append(String.format(
-                    Locale.ROOT, "<text x='%.0f' y='28'>%s</text>%n", legend + 14, Html.text(names.get(n))));
-            legend += 24 + 6.2 * names.get(n).length();
         }
+        legend(s, names);
         for (int k = 0; k < categories.size(); k++) {
             s.append(String.format(
                     Locale.ROOT,
@@ -117,6 +112,44 @@ public final class SvgPlot {
         return s.append("</svg>\n").toString();
     }
 
+    private static double legendWidth(String name) {
+        return 24 + LETTER * name.length();
+    }
+
+    /** Where the plot begins below a legend that takes as many rows as it needs. */
+    private static int top(List<String> names) {
+        int rows = 1;
+        double x = LEFT;
+        for (String name : names) {
+            if (x > LEFT && x + legendWidth(name) > WIDTH) {
+                rows++;
+                x = LEFT;
+            }
+            x += legendWidth(name);
+        }
+        return TOP + (rows - 1) * LEGEND_ROW;
+    }
+
+    private static void legend(StringBuilder s, List<String> names) {
+        double x = LEFT;
+        int y = 22;
+        for (int n = 0; n < names.size(); n++) {
+            String name = names.get(n);
+            if (x > LEFT && x + legendWidth(name) > WIDTH) {
+                y += LEGEND_ROW;
+                x = LEFT;
+            }
+            s.append(String.format(
+                    Locale.ROOT,
+                    "<rect x='%.0f' y='%d' width='10' height='4' fill='%s'/>",
+                    x,
+                    y,
+                    COLOURS[n % COLOURS.length]));
+            s.append(String.format(Locale.ROOT, "<text x='%.0f' y='%d'>%s</text>%n", x + 14, y + 6, Html.text(name)));
+            x += legendWidth(name);
+        }
+    }
+
     private static double[] range(Chart chart, boolean horizontal) {
         double low = Double.POSITIVE_INFINITY;
         double high = Double.NEGATIVE_INFINITY;
@@ -126,7 +159,10 @@ public final class SvgPlot {
                 high = Math.max(high, v);
             }
         }
-        return horizontal ? new double[] {low, high > low ? high : low + 1} : pad(low, high, chart.logY());
+        if (horizontal) {
+            return new double[] {low, high > low ? high : chart.logX() ? 2 * low : low + 1};
+        }
+        return pad(low, high, chart.logY());
     }
 
     private static double[] pad(double low, double high, boolean log) {
@@ -153,16 +189,19 @@ public final class SvgPlot {
         return String.format(Locale.ROOT, "%.1f", v);
     }
 
-    private record Canvas(double[] xs, double[] ys, boolean log) {
+    private record Canvas(double[] xs, double[] ys, boolean logX, boolean logY, int top) {
         double x(double v) {
-            return LEFT + (v - xs[0]) / (xs[1] - xs[0]) * (WIDTH - LEFT - RIGHT);
+            return LEFT + share(v, xs, logX) * (WIDTH - LEFT - RIGHT);
         }
 
         double y(double v) {
-            double at = log
-                    ? (Math.log(v) - Math.log(ys[0])) / (Math.log(ys[1]) - Math.log(ys[0]))
-                    : (v - ys[0]) / (ys[1] - ys[0]);
-            return HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM);
+            return HEIGHT - BOTTOM - share(v, ys, logY) * (HEIGHT - top - BOTTOM);
+        }
+
+        private static double share(double v, double[] range, boolean log) {
+            return log
+                    ? (Math.log(v) - Math.log(range[0])) / (Math.log(range[1]) - Math.log(range[0]))
+                    : (v - range[0]) / (range[1] - range[0]);
         }
 
         StringBuilder begin(String title, String xLabel, String yLabel) {
@@ -177,7 +216,7 @@ public final class SvgPlot {
                     "<text x='%d' y='14' font-size='13' font-weight='600'>%s</text>%n",
                     LEFT,
                     Html.text(title)));
-            for (double v : log ? logTicks() : ticks(ys[0], ys[1])) {
+            for (double v : logY ? logTicks(ys) : ticks(ys[0], ys[1])) {
                 s.append(String.format(
                         Locale.ROOT,
                         "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#ddd'/>",
@@ -207,7 +246,7 @@ public final class SvgPlot {
         }
 
         void xTicks(StringBuilder s) {
-            for (double v : ticks(xs[0], xs[1])) {
+            for (double v : logX ? logTicks(xs) : ticks(xs[0], xs[1])) {
                 s.append(String.format(
                         Locale.ROOT,
                         "<text x='%.1f' y='%d' text-anchor='middle'>%s</text>%n",
@@ -229,12 +268,14 @@ public final class SvgPlot {
             return at;
         }
 
-        private List<Double> logTicks() {
+        private static List<Double> logTicks(double[] range) {
             List<Double> at = new ArrayList<>();
-            for (int power = (int) Math.floor(Math.log10(ys[0])); power <= Math.ceil(Math.log10(ys[1])); power++) {
+            for (int power = (int) Math.floor(Math.log10(range[0]));
+                    power <= Math.ceil(Math.log10(range[1]));
+                    power++) {
                 for (int m : new int[] {1, 2, 5}) {
                     double v = m * Math.pow(10, power);
-                    if (v >= ys[0] && v <= ys[1]) {
+                    if (v >= range[0] && v <= range[1]) {
                         at.add(v);
                     }
                 }

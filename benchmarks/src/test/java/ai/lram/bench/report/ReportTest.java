@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import javax.imageio.ImageIO;
 import javax.xml.parsers.DocumentBuilderFactory;
@@ -126,6 +127,54 @@ class ReportTest {
     }
 
     @Test
+    void logarithmicHorizontalAxesSpaceDecadesEqually() throws Exception {
+        double[] x = {1, 10, 100};
+        List<Chart.Series> series = List.of(Chart.Series.line("a", x, new double[] {1, 2, 3}));
+        String[] points = xml(SvgPlot.of(new Chart("t", "x", "y", true, false, series)))
+                .getElementsByTagName("polyline")
+                .item(0)
+                .getAttributes()
+                .getNamedItem("points")
+                .getNodeValue()
+                .trim()
+                .split(" ");
+        double a = Double.parseDouble(points[0].split(",")[0]);
+        double b = Double.parseDouble(points[1].split(",")[0]);
+        double c = Double.parseDouble(points[2].split(",")[0]);
+        assertEquals(b - a, c - b, 0.2);
+        assertThrows(
+                IllegalArgumentException.class,
+                () -> new Chart(
+                        "t", "x", "y", true, false, List.of(Chart.Series.line("a", new double[] {0}, new double[] {1
+                        }))));
+    }
+
+    @Test
+    void aLongLegendTakesMoreRowsAndThePlotMakesRoom() throws Exception {
+        List<Chart.Series> series = new ArrayList<>();
+        for (int i = 0; i < 6; i++) {
+            series.add(Chart.Series.line("a series with a long name " + i, new double[] {0, 1}, new double[] {0, i}));
+        }
+        Document svg = xml(SvgPlot.of(new Chart("t", "x", "y", false, series)));
+        double lowestLegend = 0;
+        for (int i = 0; i < svg.getElementsByTagName("rect").getLength(); i++) {
+            var at = svg.getElementsByTagName("rect").item(i).getAttributes();
+            assertTrue(Double.parseDouble(at.getNamedItem("x").getNodeValue()) < 720, "within the picture");
+            lowestLegend = Math.max(
+                    lowestLegend, Double.parseDouble(at.getNamedItem("y").getNodeValue()));
+        }
+        assertTrue(lowestLegend > 22, "more than one row");
+        String top = svg.getElementsByTagName("polyline")
+                .item(5)
+                .getAttributes()
+                .getNamedItem("points")
+                .getNodeValue()
+                .trim()
+                .split(" ")[1];
+        assertTrue(Double.parseDouble(top.split(",")[1]) > lowestLegend, "no line runs through the legend");
+    }
+
+    @Test
     void seriesThatCannotBeDrawnAreRefused() {
         assertThrows(
                 IllegalArgumentException.class, () -> Chart.Series.line("a", new double[] {1}, new double[] {1, 2}));
@@ -158,6 +207,7 @@ class ReportTest {
         String html = Files.readString(file);
         assertTrue(html.contains("<title>demo &amp; more</title>"), html);
         assertTrue(html.contains("<td>b</td><td>2</td>"), html);
+        assertTrue(html.contains("@media (prefers-color-scheme:dark)"), html);
         assertFalse(html.contains("<script"), "text is not markup");
         String withoutNamespace = html.replace("http://www.w3.org/2000/svg", "");
         assertFalse(

@@ -9,11 +9,17 @@ import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.bench.latency.Target;
+import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.cli.config.InputException;
+import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 
 /** Finds checkpoints and turns them into policies. */
 public final class Models {
@@ -81,6 +87,34 @@ public final class Models {
             if (!kept) {
                 policy.close();
             }
+        }
+    }
+
+    /**
+     * A model's tasks for a latency benchmark: those with an environment of this build are driven in it, others get made-up observations.
+     *
+     * @throws InputException if there is no model
+     */
+    public static List<Target> targets(Path model, int threads) {
+        Path folder = resolve(model);
+        long weightBytes = size(folder.resolve(Checkpoint.MODEL));
+        List<Target> targets = new ArrayList<>();
+        for (TaskCard task : Checkpoint.readCard(folder).tasks()) {
+            targets.add(new Target(
+                    task.id(),
+                    task,
+                    Optional.of(task.id()).filter(EnvironmentRegistry.ids()::contains),
+                    sessions -> open(folder, "cpu", threads, sessions, sessions),
+                    sessions -> weightBytes));
+        }
+        return targets;
+    }
+
+    private static long size(Path file) {
+        try {
+            return Files.size(file);
+        } catch (IOException e) {
+            throw new InputException("cannot read " + file, e.toString(), "check its permissions", e);
         }
     }
 

@@ -1,0 +1,18 @@
+package ai.lram.bench;
+
+/** One measurement that a person can ask for by name. */
+public interface Benchmark {
+    /** Lower case, one word. */
+    String name();
+
+    /** What it measures, in one sentence. */
+    String measures();
+
+    /**
+     * Checks answers first, then measures, and reports to {@code run}. Takes the calling thread.
+     *
+     * @throws BenchException if the machine or the settings do not allow it; nothing has been reported then
+     * @throws WrongAnswerException if a check fails; what is timed afterwards is not reported
+     */
+    void run(Run run);
+}

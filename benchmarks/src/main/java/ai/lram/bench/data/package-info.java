@@ -1,0 +1,2 @@
+/** Trajectory data: windows per second, opening stores of any size, import. */
+package ai.lram.bench.data;

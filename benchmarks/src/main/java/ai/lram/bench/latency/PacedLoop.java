@@ -1,0 +1,78 @@
+package ai.lram.bench.latency;
+
+import java.util.concurrent.locks.LockSupport;
+
+/**
+ * A control loop on a fixed schedule: step k is due at start + k periods whatever became of those before it. Latency counts from the due
+ * time, so a stall is seen by every step it delays and not only by the one that stalled: no coordinated omission. Single thread.
+ */
+final class PacedLoop {
+    /** Time as the loop sees it. */
+    interface Clock {
+        long nowNs();
+
+        void sleepUntil(long ns);
+
+        /** The system's. */
+        Clock SYSTEM = new Clock() {
+            @Override
+            public long nowNs() {
+                return System.nanoTime();
+            }
+
+            @Override
+            public void sleepUntil(long ns) {
+                for (long left = ns - System.nanoTime(); left > 0; left = ns - System.nanoTime()) {
+                    LockSupport.parkNanos(left);
+                }
+            }
+        };
+    }
+
+    private final Robot robot;
+    private final Source source;
+    private final Clock clock;
+
+    PacedLoop(Robot robot, Source source, Clock clock) {
+        this.robot = robot;
+        this.source = source;
+        this.clock = clock;
+    }
+
+    /** Takes steps as fast as they go, unmeasured. */
+    void hurry(long steps, long untilNs) {
+        for (long i = 0; i < steps || clock.nowNs() < untilNs; i++) {
+            step();
+        }
+    }
+
+    private Robot.Reply step() {
+        Robot.Reply reply = robot.act(source.observation(), source.image(), source.reward(), source.reset());
+        source.act(reply.action());
+        return reply;
+    }
+
+    /**
+     * Takes {@code steps} steps on schedule.
+     *
+     * @param startNs when the first is due
+     * @param giveUpNs when it ends in any case: steps not sent by then count with the time they have waited as soon as that makes them late,
+     *     of younger ones nothing is known
+     */
+    void run(long startNs, long periodNs, long steps, long giveUpNs, LoopLog log) {
+        for (long k = 0; k < steps; k++) {
+            long dueNs = startNs + k * periodNs;
+            clock.sleepUntil(dueNs);
+            long sentNs = clock.nowNs();
+            if (sentNs > giveUpNs) {
+                for (; k < steps && startNs + (k + 1) * periodNs < sentNs; k++) {
+                    log.neverSent(sentNs - (startNs + k * periodNs));
+                }
+                return;
+            }
+            Robot.Reply reply = robot.act(source.observation(), source.image(), source.reward(), source.reset());
+            log.answered(dueNs, sentNs, clock.nowNs(), reply.timing());
+            source.act(reply.action());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+package ai.lram.bench.subject;
+
+import ai.lram.agent.autodiff.Parameter;
+import ai.lram.agent.autodiff.Plan;
+import ai.lram.agent.autodiff.Tape;
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.policy.LramPolicy;
+import ai.lram.agent.xlstm.XlstmConfig;
+import ai.lram.backend.Backend;
+import ai.lram.backend.ops.FoldSchedule;
+import java.util.List;
+import java.util.Random;
+
+/** Our control step with drawn weights, stored as one of {@link #WEIGHTS}. */
+public final class LramSubject extends PolicySubject {
+    private static final long SEED = 7;
+    /** Steps that {@link #check} goes beyond the first folds. */
+    private static final int BEYOND_FOLDS = 8;
+
+    /**
+     * How a policy stores its weights.
+     *
+     * @param name in case names and options
+     * @param bytes of a weight
+     * @param policy makes the policy
+     */
+    public record Weights(String name, double bytes, Maker policy) {}
+
+    /** Makes a policy of a model whose weights are fp32. */
+    @FunctionalInterface
+    public interface Maker {
+        LramPolicy make(Lram model, ModelCard card, LramPolicy.Options options);
+    }
+
+    /** Every storage the policy supports. */
+    public static final List<Weights> WEIGHTS = List.of(new Weights("fp32", 4, LramPolicy::new));
+
+    private final Backend backend;
+    private final Lram model;
+    private final LramPolicy lram;
+    private final Weights weights;
+    private final String what;
+
+    private LramSubject(Backend backend, Lram model, ModelCard card, LramPolicy policy, Weights weights, String what) {
+        super(card, policy, SEED);
+        this.backend = backend;
+        this.model = model;
+        this.lram = policy;
+        this.weights = weights;
+        this.what = what;
+    }
+
+    /** Allocates the model on {@code backend}, which stays the caller's. */
+    public static LramSubject open(Backend backend, ModelSize size, Weights weights, ModelCard card, int sessions) {
+        LramConfig config = config(size, card);
+        Lram model = new Lram(config);
+        boolean kept = false;
+        try {
+            draw(model, backend);
+            LramPolicy policy = weights.policy().make(model, card, LramPolicy.Options.of(sessions, sessions));
+            kept = true;
+            return new LramSubject(backend, model, card, policy, weights, size.name() + " " + weights.name());
+        } finally {
+            if (!kept) {
+                model.close();
+            }
+        }
+    }
+
+    /** The model configuration that holds a card's only task. */
+    public static LramConfig config(ModelSize size, ModelCard card) {
+        return size.config(
+                card.tasks().getFirst().actionSize(), card.tasks().getFirst().hasImage());
+    }
+
+    /** First values as training begins with, and gates that depend on their inputs, as training makes them. */
+    public static void draw(Lram model, Backend backend) {
+        model.allocate(backend, false);
+        model.parameters().initialize(SEED);
+        for (Parameter p : model.parameters().all()) {
+            if (p.name().contains("gate.weight")) {
+                float[] values = new float[p.size()];
+                Random random = new Random(p.name().hashCode());
+                for (int i = 0; i < values.length; i++) {
+                    values[i] = (float) (0.02 * random.nextGaussian());
+                }
+                model.parameters().write(p.value(), values);
+            }
+        }
+    }
+
+    /** Native memory that {@link #open} takes, before it does. */
+    public static long bytes(ModelSize size, Weights weights, ModelCard card, int sessions) {
+        XlstmConfig b = size.backbone();
+        long parameters;
+        try (Lram model = new Lram(config(size, card))) {
+            parameters = model.parameters().count();
+        }
+        long d = b.headDim();
+        FoldSchedule schedule = FoldSchedule.forHead(b.headDim(), b.headDim());
+        long state = 4L * b.blocks() * b.heads() * (d * d + 2 * d * schedule.capacity() + d);
+        long packed = weights.bytes() < 4 ? (long) (weights.bytes() * parameters) : 0;
+        return 4 * parameters + packed + sessions * state;
+    }
+
+    @Override
+    public double check() {
+        int first = FoldSchedule.forHead(headDim(), headDim()).first();
+        int steps = first / Lram.TOKENS + BEYOND_FOLDS;
+        return compare(trainingPass(steps), lram::logits, lram.logitsPerRow(), what);
+    }
+
+    private int headDim() {
+        return model.config().backbone().headDim();
+    }
+
+    /** Logits of session 0's first steps, computed in one pass over the whole sequence. */
+    private float[][] trainingPass(int steps) {
+        Tape tape = new Tape(backend, false);
+        Lram.Pass pass = model.forward(tape, 1, steps, false, null);
+        tape.keep(pass.logits());
+        try (Plan plan = tape.plan("check")) {
+            sendInputs(backend, model.config(), steps, pass.states(), pass.returnsToGo(), pass.rewards());
+            plan.run();
+            float[] all = model.parameters().read(pass.logits().tensor());
+            return rows(all, steps, lram.logitsPerRow());
+        }
+    }
+
+    /** Weights that a step reads. */
+    private double usedWeights() {
+        LramConfig c = model.config();
+        long unusedHead = (long) c.actionDims() * c.vocabulary() - lram.logitsPerRow();
+        return model.parameters().count() - (double) unusedHead * (c.backbone().width() + 1);
+    }
+
+    /**
+     * Weights once; of each head's state either the ring alone, while nothing has been folded, or the matrix once, half a ring, and the
+     * matrix written and read again at every fold.
+     */
+    @Override
+    public double stepBytes(int sessions, int context) {
+        XlstmConfig b = model.config().backbone();
+        FoldSchedule schedule = FoldSchedule.forHead(headDim(), headDim());
+        double d = headDim();
+        double tokens = (double) Lram.TOKENS * context;
+        double floats = tokens < schedule.first()
+                ? 2 * d * tokens
+                : d * d + d * schedule.period() + 2 * d * d * Lram.TOKENS / schedule.period();
+        return weights.bytes() * usedWeights() + 4 * sessions * b.blocks() * b.heads() * floats;
+    }
+
+    @Override
+    public double stepFlop(int sessions) {
+        double width = model.config().backbone().width();
+        double oncePerStep = width * (lram.logitsPerRow() + model.config().stateDim());
+        return 2.0 * sessions * (Lram.TOKENS * (usedWeights() - oncePerStep) + oncePerStep);
+    }
+
+    @Override
+    public void close() {
+        lram.close();
+        model.close();
+    }
+}

@@ -1,0 +1,49 @@
+package ai.lram.bench.suite;
+
+import java.util.Locale;
+import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Case names of steps and control loops as sentences for people who do not read case names. */
+final class PlainWords {
+    private static final Pattern STEP = Pattern.compile("step-(\\w+)-(\\w+)-(\\d+)t(?:-ctx(\\d+))?(?:-(\\d+)s)?");
+    private static final Pattern TRANSFORMER = Pattern.compile("dt-(\\w+)-ctx(\\d+)-(\\d+)t");
+    private static final Pattern LOOP = Pattern.compile("(.+?)-ctx(\\d+)-(\\d+)s-(local|tcp|unix)");
+
+    private PlainWords() {}
+
+    /** Empty for what is neither a step nor a control loop. */
+    static Optional<String> of(String bench, String caseName) {
+        Matcher step = STEP.matcher(caseName);
+        if (bench.equals("step") && step.matches()) {
+            return Optional.of(size(step.group(1)) + " model, " + step.group(2) + " weights, " + threads(step.group(3))
+                    + (step.group(4) == null ? "" : ", after " + step.group(4) + " steps")
+                    + (step.group(5) == null ? "" : ", " + step.group(5) + " sessions in one step"));
+        }
+        Matcher transformer = TRANSFORMER.matcher(caseName);
+        if (bench.equals("step") && transformer.matches()) {
+            return Optional.of("transformer as large as the " + size(transformer.group(1)) + " model, after "
+                    + transformer.group(2) + " steps, " + threads(transformer.group(3)));
+        }
+        Matcher loop = LOOP.matcher(caseName);
+        if (bench.equals("latency") && loop.matches()) {
+            return Optional.of("control loop " + loop.group(1) + ", "
+                    + (loop.group(3).equals("1") ? "1 robot" : loop.group(3) + " robots")
+                    + switch (loop.group(4)) {
+                        case "local" -> ", in process";
+                        case "tcp" -> ", over TCP";
+                        default -> ", over a Unix socket";
+                    });
+        }
+        return Optional.empty();
+    }
+
+    private static String size(String key) {
+        return key.toUpperCase(Locale.ROOT);
+    }
+
+    private static String threads(String n) {
+        return n.equals("1") ? "1 thread" : n + " threads";
+    }
+}

@@ -1,0 +1,470 @@
+package ai.lram.agent.baseline;
+
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.lram.ActionCodec;
+import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.policy.Policy;
+import ai.lram.agent.policy.PolicyBatch;
+import ai.lram.agent.policy.PolicyException;
+import ai.lram.agent.policy.SlotBindings;
+import ai.lram.agent.policy.TaskCodec;
+import ai.lram.backend.Backend;
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
+import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.Ops;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The control step of {@link DecisionTransformer} with cached keys and values: the tokens r_{t-1}, s_t, g_t in one pass, as the model's own
+ * control step. While nothing has been forgotten the answer is the training pass's over the same tokens; afterwards keys and values of the
+ * tokens kept still depend on those that are gone, as in every sliding cache.
+ *
+ * <p>A saved state is, layer by layer: keys, values ({@code 3 * steps} rows of {@code width} floats each), number of tokens (one int).
+ *
+ * <p>{@link #step} allocates nothing on the heap. One thread owns an instance.
+ */
+public final class DecisionTransformerPolicy implements Policy {
+    private static final int L = Lram.TOKENS;
+    /** Row of the return-to-go token within the triple r, s, g. */
+    private static final int G = 2;
+
+    /** A block's parameters and cache as tensors, taken once. */
+    private record Layer(
+            Tensor norm,
+            Tensor normBias,
+            Tensor q,
+            Tensor qBias,
+            Tensor k,
+            Tensor kBias,
+            Tensor v,
+            Tensor vBias,
+            Tensor out,
+            Tensor outBias,
+            Tensor ffnNorm,
+            Tensor ffnNormBias,
+            Tensor up,
+            Tensor upBias,
+            Tensor down,
+            Tensor downBias,
+            Tensor keys,
+            Tensor values,
+            Tensor length) {}
+
+    /** Views for a batch of n rows over the shared step memory. */
+    private record Frame(
+            Tensor states,
+            Tensor returns,
+            Tensor rewards,
+            Tensor slots,
+            Tensor counts,
+            Tensor embedS,
+            Tensor embedG,
+            Tensor embedR,
+            Tensor x,
+            Tensor n,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor y,
+            Tensor projected,
+            Tensor hidden,
+            Tensor last,
+            Tensor lastNormed,
+            Tensor logits,
+            MemorySegment hostStates,
+            MemorySegment hostReturns,
+            MemorySegment hostRewards,
+            MemorySegment hostSlots,
+            MemorySegment hostCounts,
+            MemorySegment hostLogits) {}
+
+    private final DecisionTransformer model;
+    private final ModelCard card;
+    private final LramConfig shape;
+    private final DecisionTransformer.Context context;
+    private final int slots;
+    private final int maxBatch;
+    private final int capacity;
+    private final SlotBindings bindings;
+    private final Backend backend;
+    private final Ops ops;
+    private final Stream stream;
+    private final TensorArena arena;
+    private final Arena host = Arena.ofShared();
+    private final MemorySegment zero = host.allocate(Integer.BYTES);
+    private final Layer[] layers;
+    private final Frame[] frames;
+    private final int headRows;
+    private final Tensor head;
+    private final Tensor headBias;
+    private final float[] logits;
+    /** Tokens in each slot's cache, those forgotten included. */
+    private final long[] tokens;
+
+    private boolean closed;
+
+    DecisionTransformerPolicy(
+            DecisionTransformer model,
+            ModelCard card,
+            int slots,
+            int maxBatch,
+            DecisionTransformer.Context context,
+            int steps) {
+        if (steps < 1 || steps > Integer.MAX_VALUE / L) {
+            throw new PolicyException(
+                    "a cache of " + steps + " steps", "it must hold at least one", "use a context of 1 step or more");
+        }
+        this.model = model;
+        this.card = card;
+        this.slots = slots;
+        this.maxBatch = maxBatch;
+        this.context = context;
+        shape = model.shape();
+        capacity = L * steps;
+        int actions = 1;
+        for (TaskCard t : card.tasks()) {
+            requireFits(t);
+            actions = Math.max(actions, t.actionSize());
+        }
+        bindings = new SlotBindings(card, new ActionCodec(shape.discreteActions(), shape.bins()), slots, maxBatch);
+        backend = model.parameters().backend();
+        ops = backend.ops();
+        stream = backend.stream();
+        arena = backend.arena("decision transformer policy");
+        headRows = actions * shape.vocabulary();
+        head = model.head.rows(0, headRows).value();
+        headBias = model.headBias.rows(0, headRows).value();
+        List<Layer> all = new ArrayList<>();
+        for (DecisionTransformer.Block b : model.blocks()) {
+            all.add(layer(b));
+        }
+        layers = all.toArray(Layer[]::new);
+        frames = frames();
+        logits = new float[maxBatch * headRows];
+        tokens = new long[slots];
+    }
+
+    private void requireFits(TaskCard t) {
+        if (t.hasImage() || t.observationSize() > shape.stateDim()) {
+            throw new PolicyException(
+                    "task " + t.id() + " observes " + (t.hasImage() ? "images" : t.observationSize() + " numbers"),
+                    "this model reads vectors of up to " + shape.stateDim() + " numbers",
+                    "use a card of tasks it was made for");
+        }
+        if (t.actionSize() > shape.actionDims() || t.discreteActions() > shape.discreteActions()) {
+            throw new PolicyException(
+                    "task " + t.id() + " has " + t.actionSize() + " action dimensions and " + t.discreteActions()
+                            + " discrete actions",
+                    "the model's head has " + shape.actionDims() + " and " + shape.discreteActions(),
+                    "use a card of tasks it was made for");
+        }
+    }
+
+    private Layer layer(DecisionTransformer.Block b) {
+        int heads = model.config().heads();
+        int dim = model.config().width() / heads;
+        return new Layer(
+                b.norm().value(),
+                b.normBias().value(),
+                b.q().value(),
+                b.qBias().value(),
+                b.k().value(),
+                b.kBias().value(),
+                b.v().value(),
+                b.vBias().value(),
+                b.out().value(),
+                b.outBias().value(),
+                b.ffnNorm().value(),
+                b.ffnNormBias().value(),
+                b.up().value(),
+                b.upBias().value(),
+                b.down().value(),
+                b.downBias().value(),
+                arena.f32(slots, capacity, heads, dim),
+                arena.f32(slots, capacity, heads, dim),
+                arena.i32(slots));
+    }
+
+    private Frame[] frames() {
+        int d = model.config().width();
+        int heads = model.config().heads();
+        Tensor states = arena.f32(maxBatch, shape.stateDim());
+        Tensor returns = arena.f32(maxBatch, 1);
+        Tensor rewards = arena.f32(maxBatch, 1);
+        Tensor slotRows = arena.i32(maxBatch);
+        Tensor counts = arena.i32(maxBatch);
+        Tensor[] width = new Tensor[10];
+        for (int i = 0; i < width.length; i++) {
+            width[i] = arena.f32(maxBatch, L, d);
+        }
+        Tensor hidden = arena.f32(maxBatch, L, model.config().feedForward());
+        Tensor last = arena.f32(maxBatch, d);
+        Tensor lastNormed = arena.f32(maxBatch, d);
+        Tensor logitRows = arena.f32(maxBatch, headRows);
+        MemorySegment hostStates = host.allocate(4L * maxBatch * shape.stateDim(), 64);
+        MemorySegment hostReturns = host.allocate(4L * maxBatch, 64);
+        MemorySegment hostRewards = host.allocate(4L * maxBatch, 64);
+        MemorySegment hostSlots = host.allocate(4L * maxBatch, 64);
+        MemorySegment hostCounts = host.allocate(4L * maxBatch, 64);
+        MemorySegment hostLogits = host.allocate(4L * maxBatch * headRows, 64);
+        Frame[] all = new Frame[maxBatch + 1];
+        for (int n = 1; n <= maxBatch; n++) {
+            all[n] = new Frame(
+                    states.slice(0, n),
+                    returns.slice(0, n),
+                    rewards.slice(0, n),
+                    slotRows.slice(0, n),
+                    counts.slice(0, n),
+                    width[0].view(0, n, d),
+                    width[1].view(0, n, d),
+                    width[2].view(0, n, d),
+                    width[3].slice(0, n),
+                    width[4].slice(0, n),
+                    width[5].view(0, n, L, heads, d / heads),
+                    width[6].view(0, n, L, heads, d / heads),
+                    width[7].view(0, n, L, heads, d / heads),
+                    width[8].view(0, n, L, heads, d / heads),
+                    width[9].slice(0, n),
+                    hidden.slice(0, n),
+                    last.slice(0, n),
+                    lastNormed.slice(0, n),
+                    logitRows.slice(0, n),
+                    hostStates.asSlice(0, 4L * n * shape.stateDim()),
+                    hostReturns.asSlice(0, 4L * n),
+                    hostRewards.asSlice(0, 4L * n),
+                    hostSlots.asSlice(0, 4L * n),
+                    hostCounts.asSlice(0, 4L * n),
+                    hostLogits.asSlice(0, 4L * n * headRows));
+        }
+        return all;
+    }
+
+    @Override
+    public ModelCard card() {
+        return card;
+    }
+
+    @Override
+    public int slots() {
+        return slots;
+    }
+
+    @Override
+    public int maxBatch() {
+        return maxBatch;
+    }
+
+    @Override
+    public void reset(int slot, TaskCard task) {
+        bindings.bind(slot, task);
+        tokens[slot] = 0;
+        for (Layer layer : layers) {
+            backend.upload(stream, layer.length.slice(slot, 1), zero);
+        }
+    }
+
+    /** @throws PolicyException also if a row's cache is full and its context {@link DecisionTransformer.Context#GROWING} */
+    @Override
+    public void step(PolicyBatch batch) {
+        bindings.check(batch);
+        int n = batch.count;
+        if (n == 0) {
+            return;
+        }
+        requireRoom(batch);
+        Frame f = frames[n];
+        encode(batch, f);
+        embed(f, n);
+        for (Layer layer : layers) {
+            block(f, layer);
+        }
+        int d = model.config().width();
+        ops.elementwise().copyRows(stream, n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        norm(f.last, model.postNorm.value(), model.postNormBias.value(), f.lastNormed);
+        ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.logits);
+        backend.download(stream, f.logits, f.hostLogits);
+        stream.synchronize();
+        decode(batch, f);
+    }
+
+    private void requireRoom(PolicyBatch batch) {
+        for (int row = 0; row < batch.count; row++) {
+            long after = tokens[batch.slot[row]] + tokensOf(batch, row);
+            if (context == DecisionTransformer.Context.GROWING && after > capacity) {
+                throw new PolicyException(
+                        "slot " + batch.slot[row] + " cannot go on",
+                        "its cache holds " + capacity / L + " steps and is full",
+                        "reset it, or make the policy for longer episodes");
+            }
+        }
+        for (int row = 0; row < batch.count; row++) {
+            tokens[batch.slot[row]] += tokensOf(batch, row);
+        }
+    }
+
+    private static int tokensOf(PolicyBatch batch, int row) {
+        return batch.first[row] ? L - 1 : L;
+    }
+
+    private void encode(PolicyBatch batch, Frame f) {
+        int dim = shape.stateDim();
+        for (int row = 0; row < batch.count; row++) {
+            TaskCodec codec = bindings.codec(batch.slot[row]);
+            float[] raw = batch.observation[row];
+            int n = codec.observationSize();
+            long base = (long) row * dim;
+            for (int i = 0; i < dim; i++) {
+                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, i < n ? codec.observation(i, raw[i]) : 0f);
+            }
+            f.hostReturns.setAtIndex(ValueLayout.JAVA_FLOAT, row, codec.reward(batch.returnToGo[row]));
+            f.hostRewards.setAtIndex(
+                    ValueLayout.JAVA_FLOAT, row, batch.first[row] ? 0f : codec.reward(batch.reward[row]));
+            f.hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, batch.slot[row]);
+            f.hostCounts.setAtIndex(ValueLayout.JAVA_INT, row, tokensOf(batch, row));
+        }
+        backend.upload(stream, f.states, f.hostStates);
+        backend.upload(stream, f.returns, f.hostReturns);
+        backend.upload(stream, f.rewards, f.hostRewards);
+        backend.upload(stream, f.slots, f.hostSlots);
+        backend.upload(stream, f.counts, f.hostCounts);
+    }
+
+    private void embed(Frame f, int n) {
+        linear(f.states, model.stateWeight.value(), model.stateBias.value(), f.embedS);
+        linear(f.returns, model.returnWeight.value(), model.returnBias.value(), f.embedG);
+        linear(f.rewards, model.rewardWeight.value(), model.rewardBias.value(), f.embedR);
+        int d = model.config().width();
+        long stride = (long) L * d;
+        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
+        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
+        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
+        ops.norm()
+                .forward(
+                        stream,
+                        Lram.EMBED_NORM,
+                        f.n,
+                        model.embedNorm.value(),
+                        model.embedNormBias.value(),
+                        f.x,
+                        null,
+                        null);
+    }
+
+    private void block(Frame f, Layer b) {
+        norm(f.x, b.norm, b.normBias, f.n);
+        linear(f.n, b.q, b.qBias, f.q);
+        linear(f.n, b.k, b.kBias, f.k);
+        linear(f.n, b.v, b.vBias, f.v);
+        ops.attention().cachedStep(stream, f.slots, f.counts, f.q, f.k, f.v, b.keys, b.values, b.length, f.y);
+        linear(f.y, b.out, b.outBias, f.projected);
+        ops.elementwise().axpy(stream, 1f, f.projected, f.x);
+        norm(f.x, b.ffnNorm, b.ffnNormBias, f.n);
+        ops.matmul().linear(stream, f.n, b.up, b.upBias, Activation.GELU, f.hidden);
+        linear(f.hidden, b.down, b.downBias, f.projected);
+        ops.elementwise().axpy(stream, 1f, f.projected, f.x);
+    }
+
+    private void norm(Tensor x, Tensor weight, Tensor bias, Tensor y) {
+        ops.norm().forward(stream, DecisionTransformer.NORM, x, weight, bias, y, null, null);
+    }
+
+    private void linear(Tensor x, Tensor w, Tensor bias, Tensor y) {
+        ops.matmul().linear(stream, x, w, bias, Activation.NONE, y);
+    }
+
+    private void decode(PolicyBatch batch, Frame f) {
+        MemorySegment.copy(f.hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, batch.count * headRows);
+        for (int row = 0; row < batch.count; row++) {
+            batch.status[row] = bindings.codec(batch.slot[row])
+                    .decodeChecked(ActionCodec.Decoding.EXPECTATION, logits, row * headRows, batch, row);
+        }
+    }
+
+    /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and benchmarks. */
+    public float[] logits() {
+        return logits;
+    }
+
+    /** Logits per row in {@link #logits}. */
+    public int logitsPerRow() {
+        return headRows;
+    }
+
+    @Override
+    public long stateBytes() {
+        return layers.length * (2L * Float.BYTES * capacity * model.config().width() + Integer.BYTES);
+    }
+
+    @Override
+    public void saveState(int slot, MemorySegment target) {
+        bindings.requireSlot(slot);
+        requireStateSize(target);
+        long at = 0;
+        for (Layer layer : layers) {
+            for (Tensor t : List.of(layer.keys, layer.values, layer.length)) {
+                Tensor s = t.slice(slot, 1);
+                backend.download(stream, s, target.asSlice(at, s.bytes()));
+                at += s.bytes();
+            }
+        }
+        stream.synchronize();
+    }
+
+    @Override
+    public void restoreState(int slot, MemorySegment source) {
+        bindings.requireBound(slot);
+        requireStateSize(source);
+        long perLayer = stateBytes() / layers.length;
+        int length = source.get(ValueLayout.JAVA_INT_UNALIGNED, perLayer - Integer.BYTES);
+        for (int i = 1; i < layers.length; i++) {
+            int other = source.get(ValueLayout.JAVA_INT_UNALIGNED, (i + 1) * perLayer - Integer.BYTES);
+            requireLength(other == length, other);
+        }
+        requireLength(length >= 0 && (length <= capacity || context == DecisionTransformer.Context.WINDOW), length);
+        long at = 0;
+        for (Layer layer : layers) {
+            for (Tensor t : List.of(layer.keys, layer.values, layer.length)) {
+                Tensor s = t.slice(slot, 1);
+                backend.upload(stream, s, source.asSlice(at, s.bytes()));
+                at += s.bytes();
+            }
+        }
+        stream.synchronize();
+        tokens[slot] = length;
+    }
+
+    private void requireLength(boolean ok, int length) {
+        if (!ok) {
+            throw new PolicyException(
+                    "a session state of " + length + " tokens",
+                    "this policy's caches hold " + capacity + ", the same number in every layer",
+                    "save and restore with the same model and context");
+        }
+    }
+
+    private void requireStateSize(MemorySegment m) {
+        if (m.byteSize() < stateBytes()) {
+            throw new PolicyException(
+                    "a session state of " + m.byteSize() + " bytes",
+                    "this model's state has " + stateBytes(),
+                    "save and restore with the same model and context");
+        }
+    }
+
+    @Override
+    public void close() {
+        if (!closed) {
+            closed = true;
+            arena.close();
+            host.close();
+        }
+    }
+}

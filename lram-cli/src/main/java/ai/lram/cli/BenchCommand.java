@@ -1,0 +1,488 @@
+package ai.lram.cli;
+
+import ai.lram.bench.Comparison;
+import ai.lram.bench.ResultLines;
+import ai.lram.bench.data.DataBench;
+import ai.lram.bench.latency.BridgeBench;
+import ai.lram.bench.latency.Domain;
+import ai.lram.bench.latency.LatencyBench;
+import ai.lram.bench.latency.LatencySettings;
+import ai.lram.bench.latency.Rate;
+import ai.lram.bench.latency.Target;
+import ai.lram.bench.machine.MachineBench;
+import ai.lram.bench.step.StepBench;
+import ai.lram.bench.step.StepSettings;
+import ai.lram.bench.subject.LramSubject;
+import ai.lram.bench.subject.ModelSize;
+import ai.lram.bench.suite.Suite;
+import ai.lram.bench.train.TrainBench;
+import ai.lram.cli.config.InputException;
+import ai.lram.cli.scenario.Models;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.Unmatched;
+
+/** How fast it is, and how one knows. */
+@Command(
+        name = "bench",
+        description = "Measures speed: of this machine, of the control step, of the whole control loop.",
+        mixinStandardHelpOptions = true,
+        subcommands = {
+            BenchCommand.Names.class,
+            BenchCommand.Machine.class,
+            BenchCommand.Step.class,
+            BenchCommand.Latency.class,
+            BenchCommand.Bridge.class,
+            BenchCommand.Data.class,
+            BenchCommand.Train.class,
+            BenchCommand.All.class,
+            BenchCommand.Compare.class
+        })
+final class BenchCommand implements Runnable {
+    @Spec
+    private CommandSpec spec;
+
+    @Unmatched
+    private List<String> others = new ArrayList<>();
+
+    @Override
+    public void run() {
+        new Work().run();
+    }
+
+    /** Apart from the command: picocli looks at every method of a command, and the types of these take time to load. */
+    private final class Work {
+        void run() {
+            if (others.isEmpty()) {
+                throw new ParameterException(spec.commandLine(), "say what to measure; lram bench list names it");
+            }
+            throw new InputException(
+                    "there is no benchmark " + others.getFirst(),
+                    "there are " + Suite.names() + ", all, list and compare",
+                    "name one of them");
+        }
+    }
+
+    /** Where results go, and how long measuring may take. */
+    static final class Output {
+        @Option(names = "--json", paramLabel = "FILE", description = "Write every result as a JSON line.")
+        private Path json;
+
+        @Option(
+                names = "--report",
+                paramLabel = "FILE",
+                description = "Write a page with tables and plots that stands alone (HTML).")
+        private Path report;
+
+        @Option(names = "--quick", description = "Seconds in place of minutes: for trying out, not for quoting.")
+        private boolean quick;
+
+        Path json() {
+            return json;
+        }
+
+        Path report() {
+            return report;
+        }
+    }
+
+    /** The benchmarks. */
+    @Command(name = "list", description = "Names the benchmarks.", mixinStandardHelpOptions = true)
+    static final class Names implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Outputs.table(
+                        spec.commandLine().getOut(),
+                        List.of("benchmark", "measures"),
+                        Suite.all(true).stream()
+                                .map(b -> List.of(b.name(), b.measures()))
+                                .toList());
+            }
+        }
+    }
+
+    /** The machine. */
+    @Command(
+            name = "machine",
+            description = "Measures what this machine can do at best: bandwidths, arithmetic, clock, wake-ups, noise.",
+            mixinStandardHelpOptions = true)
+    static final class Machine implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(
+                        spec,
+                        List.of(new MachineBench(StepSettings.usualThreads(), output.quick)),
+                        output.json,
+                        output.report);
+            }
+        }
+    }
+
+    /** The control step. */
+    @Command(
+            name = "step",
+            description = "Measures the CPU control step, beside a decision transformer of equal size.",
+            mixinStandardHelpOptions = true)
+    static final class Step implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(
+                names = "--weights",
+                split = ",",
+                paramLabel = "W",
+                description = "How weights are stored (default: all).")
+        private List<String> weights;
+
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description = "Environment steps that lie behind (default: 50,500,1600,8192,25600).")
+        private List<Integer> contexts;
+
+        @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
+        private List<Integer> threads;
+
+        @Option(names = "--sessions", paramLabel = "N", description = "Sessions of the batched case (default: 8).")
+        private Integer sessions;
+
+        @Option(names = "--samples", paramLabel = "N", description = "Timed steps at each context (default: 2000).")
+        private Integer samples;
+
+        @Option(
+                names = "--no-transformer",
+                negatable = true,
+                defaultValue = "true",
+                fallbackValue = "true",
+                description = "Leave out the decision transformer of equal size.")
+        private boolean transformer;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                StepSettings d = StepSettings.defaults(output.quick);
+                StepSettings settings = new StepSettings(
+                        sizes == null
+                                ? d.sizes()
+                                : sizes.stream().map(ModelSize::of).toList(),
+                        weights == null ? LramSubject.WEIGHTS : StepSettings.weightsNamed(weights),
+                        contexts == null ? d.contexts() : contexts,
+                        threads == null ? d.threads() : threads,
+                        sessions == null ? d.sessions() : sessions,
+                        samples == null ? d.samples() : samples,
+                        transformer,
+                        d.warmUpSeconds());
+                Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** The control loop. */
+    @Command(
+            name = "latency",
+            description = "Measures the whole control loop at a fixed rate: observation in, action out.",
+            mixinStandardHelpOptions = true)
+    static final class Latency implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--domain",
+                split = ",",
+                paramLabel = "D",
+                description = "Domains by name, or environments of this build (default: all).")
+        private List<String> domains;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(
+                names = "--model",
+                paramLabel = "M",
+                description =
+                        "Folder of a training run, or a checkpoint, in place of drawn weights; its tasks in place of domains.")
+        private Path model;
+
+        @Option(
+                names = "--transport",
+                split = ",",
+                paramLabel = "T",
+                description = "local, tcp (gRPC), unix (gRPC over a socket file) (default: local,tcp).")
+        private List<String> transports;
+
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description = "Environment steps that lie behind (default: 50).")
+        private List<Integer> contexts;
+
+        @Option(names = "--sessions", split = ",", paramLabel = "N", description = "Robots at once (default: 1,4).")
+        private List<Integer> sessions;
+
+        @Option(
+                names = "--rate",
+                paramLabel = "HZ",
+                description = "Control rate of every robot, e.g. 500Hz (default: ${DEFAULT-VALUE}).")
+        private String rate = "100Hz";
+
+        @Option(names = "--seconds", paramLabel = "S", description = "Length of each case (default: 5).")
+        private Double seconds;
+
+        @Option(
+                names = "--threads",
+                paramLabel = "N",
+                description = "Worker threads of the policy (default: ${DEFAULT-VALUE}).")
+        private int threads = 1;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Common.requireThreads(threads);
+                LatencySettings d = LatencySettings.defaults(output.quick);
+                LatencySettings settings = new LatencySettings(
+                        targets(),
+                        transports == null
+                                ? d.transports()
+                                : transports.stream()
+                                        .map(LatencySettings.Transport::of)
+                                        .toList(),
+                        contexts == null ? d.contexts() : contexts,
+                        sessions == null ? d.sessions() : sessions,
+                        Rate.parse(rate),
+                        seconds == null ? d.seconds() : seconds,
+                        d.warmUpSeconds());
+                Measuring.run(spec, List.of(new LatencyBench(settings)), output.json, output.report);
+            }
+
+            private List<Target> targets() {
+                if (model != null) {
+                    if (domains != null || sizes != null) {
+                        throw new InputException(
+                                "--model with --domain or --size",
+                                "a trained model brings its tasks and its size along",
+                                "leave the others out");
+                    }
+                    return Models.targets(model, threads);
+                }
+                List<Target> targets = new ArrayList<>();
+                for (String size : sizes == null ? List.of(output.quick ? "1M" : "16M") : sizes) {
+                    for (Domain domain : domains == null ? Domain.all() : Domain.named(domains)) {
+                        targets.add(domain.target(ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads));
+                    }
+                }
+                return targets;
+            }
+        }
+    }
+
+    /** The bridge. */
+    @Command(
+            name = "bridge",
+            description = "Measures what actors and gRPC add to the model's step, with a policy that costs nothing.",
+            mixinStandardHelpOptions = true)
+    static final class Bridge implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, List.of(new BridgeBench(output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Trajectory data. */
+    @Command(
+            name = "data",
+            description = "Measures trajectory data: windows a second, opening stores, import from Parquet.",
+            mixinStandardHelpOptions = true)
+    static final class Data implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, List.of(new DataBench(output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Training. */
+    @Command(
+            name = "train",
+            description = "Measures training: tokens a second, share of every kernel, distance to OpenBLAS's best.",
+            mixinStandardHelpOptions = true)
+    static final class Train implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+        private List<String> sizes;
+
+        @Option(names = "--batch", paramLabel = "N", description = "Sequences of an update (default: 8).")
+        private Integer batch;
+
+        @Option(names = "--steps", paramLabel = "N", description = "Environment steps of a sequence (default: 50).")
+        private Integer steps;
+
+        @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
+        private List<Integer> threads;
+
+        @Option(names = "--updates", paramLabel = "N", description = "Timed updates (default: 15).")
+        private Integer updates;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                TrainBench.Settings d = TrainBench.Settings.defaults(output.quick, StepSettings.usualThreads());
+                TrainBench.Settings settings = new TrainBench.Settings(
+                        sizes == null
+                                ? d.sizes()
+                                : sizes.stream().map(ModelSize::of).toList(),
+                        batch == null ? d.batch() : batch,
+                        steps == null ? d.steps() : steps,
+                        threads == null ? d.threads() : threads,
+                        d.warmUpUpdates(),
+                        updates == null ? d.updates() : updates,
+                        output.quick);
+                Measuring.run(spec, List.of(new TrainBench(settings)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Everything. */
+    @Command(
+            name = "all",
+            description = "Runs every benchmark with its usual settings.",
+            mixinStandardHelpOptions = true)
+    static final class All implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, Suite.all(output.quick), output.json, output.report);
+            }
+        }
+    }
+
+    /** Two runs. */
+    @Command(
+            name = "compare",
+            description = "Shows what changed between two files of results, and whether it is more than noise.",
+            mixinStandardHelpOptions = true)
+    static final class Compare implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Parameters(index = "0", paramLabel = "A", description = "Results before.")
+        private Path before;
+
+        @Parameters(index = "1", paramLabel = "B", description = "Results after.")
+        private Path after;
+
+        @Option(names = "--changed", description = "Only what changed by more than noise.")
+        private boolean changed;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                List<Comparison.Row> rows = Comparison.of(ResultLines.read(before), ResultLines.read(after));
+                Measuring.compare(spec.commandLine().getOut(), rows, changed);
+            }
+        }
+    }
+}
