@@ -10,7 +10,7 @@ import java.util.List;
  * @param fix what to do about it
  * @param facts everything that was found on the way, name and value, for {@code lram doctor}
  * @param device null unless it can be used
- * @param release gives the device's context back, once an engine holds it; does nothing where no device can be used
+ * @param release gives the device's context back, once an engine holds it; does nothing the second time
  */
 record Diagnosis(Cause cause, String why, String fix, List<Fact> facts, Device device, Runnable release) {
     record Fact(String name, String value) {}

@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 
@@ -67,8 +68,12 @@ final class Discovery {
         try {
             Device device = find(ordinal);
             Driver driver = found;
-            return new Diagnosis(
-                    Cause.NONE, "", "", facts, device, () -> driver.releasePrimaryContext(device.handle()));
+            AtomicBoolean held = new AtomicBoolean(true);
+            return new Diagnosis(Cause.NONE, "", "", facts, device, () -> {
+                if (held.getAndSet(false)) {
+                    driver.releasePrimaryContext(device.handle());
+                }
+            });
         } catch (Refusal r) {
             return new Diagnosis(r.kind, r.getMessage(), r.fix, facts, null, NOTHING);
         } catch (BackendException e) {

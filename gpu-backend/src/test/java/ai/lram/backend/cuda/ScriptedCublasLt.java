@@ -23,6 +23,8 @@ class ScriptedCublasLt implements CublasLt {
     /** Live handles, descriptions, layouts and preferences. */
     final Map<Long, Object> live = new HashMap<>();
 
+    private final Map<Long, Product> copies = new HashMap<>();
+
     /** Answers of {@link #heuristic}: how many algorithms are found, and its status. */
     int algorithms = 1;
 
@@ -44,6 +46,18 @@ class ScriptedCublasLt implements CublasLt {
         long ld;
         int batch = 1;
         long stride;
+    }
+
+    /** A description with the same attributes, which later changes of the first do not reach. */
+    final long copyOf(long product) {
+        Product from = (Product) live.get(product);
+        Product to = new Product();
+        to.transA = from.transA;
+        to.transB = from.transB;
+        to.epilogue = from.epilogue;
+        to.bias = from.bias;
+        copies.put(next, to);
+        return next++;
     }
 
     private int add(long[] to, Object o) {
@@ -181,7 +195,7 @@ class ScriptedCublasLt implements CublasLt {
             long workspaceBytes,
             long stream) {
         products++;
-        Product p = (Product) live.get(product);
+        Product p = copies.containsKey(product) ? copies.get(product) : (Product) live.get(product);
         Layout la = (Layout) live.get(layoutA);
         Layout lb = (Layout) live.get(layoutB);
         Layout ld = (Layout) live.get(layoutD);
