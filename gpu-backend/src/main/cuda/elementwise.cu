@@ -198,7 +198,8 @@ struct SkipTerm {
     SkipSums p;
     __device__ double operator()(long long r, long long j) const {
         long long i = r * p.width + j;
-        return static_cast<double>(p.dy[i] * valueOf(SILU, p.z[i])) * p.c[i];
+        double z = p.z[i];
+        return p.dy[i] * (z / (1 + exp(-z))) * p.c[i];
     }
 };
 

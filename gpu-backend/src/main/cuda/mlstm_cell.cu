@@ -24,7 +24,7 @@ constexpr int LONGEST = 256;          // tokens of a chunk
 constexpr int PANEL = LONGEST + 1;    // a row of a panel; odd, so that a column falls into different banks
 constexpr int ROWS = TILE / LRAM_WARPS;  // rows of a tile that a thread owns, LRAM_WARPS apart
 
-constexpr int keyGradientsSharedBytes() { return (2 * TILE * PANEL + 2 * TILE * (TILE + 1)) * 4; }
+__host__ __device__ constexpr int keyGradientsSharedBytes() { return (2 * TILE * PANEL + 2 * TILE * (TILE + 1)) * 4; }
 
 struct Cell {
     const float* q;

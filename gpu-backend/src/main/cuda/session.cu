@@ -15,7 +15,7 @@ constexpr int GROUP = 4;   // tokens answered at once
 
 // Doubles: gate sums, log input gates, weights of the ring in the normaliser, the normaliser. Floats: fold weights, scores,
 // queries, divisors, sums over the parts.
-constexpr long long mlstmStepSharedBytes(int ring, int tokens, int dimQk) {
+__host__ __device__ constexpr long long mlstmStepSharedBytes(int ring, int tokens, int dimQk) {
     return 8LL * (3 * (ring + tokens) + dimQk) +
            4LL * (ring + static_cast<long long>(tokens) * (ring + tokens + dimQk + 1) + PARTS * GROUP * COLUMNS);
 }

@@ -8,7 +8,7 @@ import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.MlstmState;
 
 /**
- * Launches {@code mlstm_cell.cu} and the gates of {@code matmul.cu}.
+ * Launches {@code mlstm_cell.cu} and the gates of {@code matmul.cu}; the kernels on tensor cores where their feature set fits.
  *
  * <p>{@code saved} holds the matrix states before all chunks but the first, {@code B NH (chunks - 1) DHQK DHHV} floats, their normalisers,
  * and one signed denominator a token, {@code B NH S}. A sequence of up to 256 tokens is one chunk and saves denominators only.
@@ -41,8 +41,12 @@ final class CudaMlstm implements MlstmOps {
     private final Kernel stateDots;
     private final Kernel gateGradients;
 
+    /** Null where they are switched off, do not fit the device, or the toolkit's headers are missing. */
+    private final TensorCores tensorCores;
+
     CudaMlstm(Engine engine, KernelModule matmul) {
         this.engine = engine;
+        tensorCores = TensorCores.load(engine);
         gates = matmul.kernel("gates");
         gatesInput = matmul.kernel("gates_input");
         gatesSums = matmul.kernel("gates_sums");
@@ -399,6 +403,14 @@ final class CudaMlstm implements MlstmOps {
         checkState(kernel, "last", dims, last);
         Check.f32(kernel, "h", h, values(dims));
         Check.optional(kernel, "saved", saved, l.savedFloats());
+        if (tensorCores != null
+                && initial == null
+                && last == null
+                && l.chunks == 1
+                && tensorCores.forwardFits(dims, q, k, v, h)) {
+            tensorCores.forward(dims, spec, q, k, v, i, f, h, saved);
+            return;
+        }
         Call call = new Call(l, spec, q, k, v, i, f, initial, h, last, saved, new Scratch(scratch, l));
         scan(call);
         if (l.chunks > 1 || last != null) {
@@ -443,6 +455,15 @@ final class CudaMlstm implements MlstmOps {
         Check.f32(kernel, "dv", dv, values(dims));
         Check.f32(kernel, "di", di, gateCount(dims));
         Check.f32(kernel, "df", df, gateCount(dims));
+        if (tensorCores != null
+                && initial == null
+                && dLast == null
+                && dInitial == null
+                && l.chunks == 1
+                && tensorCores.backwardFits(dims, q, k, v, dh, dq, dk, dv)) {
+            tensorCores.backward(dims, spec, q, k, v, i, f, saved, dh, dq, dk, dv, di, df);
+            return;
+        }
         Scratch at = new Scratch(scratch, l);
         Call call = new Call(l, spec, q, k, v, i, f, initial, h, null, saved, at);
         scan(call);

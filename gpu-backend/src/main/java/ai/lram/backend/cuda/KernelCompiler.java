@@ -77,6 +77,7 @@ final class KernelCompiler {
         List<String> options = new ArrayList<>();
         options.add("--gpu-architecture=" + architecture);
         options.add("--std=c++17");
+        options.add("--device-as-default-execution-space");
         for (String d : defines) {
             options.add("-D" + d);
         }

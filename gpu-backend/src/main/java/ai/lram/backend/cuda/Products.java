@@ -144,12 +144,11 @@ final class Products {
                 if (plans.size() >= MOST_PLANS) {
                     forget();
                 }
-                plan = plan(what, key);
+                plan = plan(what, key, bias);
                 plans.put(key, plan);
             }
             if (s.bias) {
-                pointer.set(ValueLayout.JAVA_LONG, 0, bias);
-                Status.checkCublas(cublas.setProduct(plan.product, BIAS_POINTER, pointer), what);
+                setBias(plan.product, bias, what);
             }
             Status.checkCublas(
                     cublas.matmul(
@@ -175,7 +174,7 @@ final class Products {
         }
     }
 
-    private Plan plan(String what, Key key) {
+    private Plan plan(String what, Key key, long bias) {
         Shape s = key.shape;
         long[] out = new long[1];
         Status.checkCublas(cublas.createProduct(out, precision.computeType, CUDA_R_32F), what);
@@ -193,6 +192,9 @@ final class Products {
                     EPILOGUE,
                     s.bias || s.relu ? (s.bias ? EPILOGUE_BIAS : 0) | (s.relu ? EPILOGUE_RELU : 0) : EPILOGUE_DEFAULT,
                     what);
+            if (s.bias) {
+                setBias(product, bias, what); // the choice of an algorithm may depend on its alignment
+            }
             a = layout(arena, s.transA ? s.k : s.m, s.transA ? s.m : s.k, s.lda, s.batch, s.strideA, what);
             b = layout(arena, s.transB ? s.n : s.k, s.transB ? s.k : s.n, s.ldb, s.batch, s.strideB, what);
             d = layout(arena, s.m, s.n, s.ldd, s.batch, s.strideD, what);
@@ -209,6 +211,11 @@ final class Products {
                 }
             }
         }
+    }
+
+    private void setBias(long product, long bias, String what) {
+        pointer.set(ValueLayout.JAVA_LONG, 0, bias);
+        Status.checkCublas(cublas.setProduct(product, BIAS_POINTER, pointer), what);
     }
 
     private void set(Arena arena, long product, int attribute, int value, String what) {

@@ -48,7 +48,13 @@ class KernelCompilerTest {
         ScriptedNvrtc.Program p = nvrtc.compiled.getFirst();
         assertEquals("norm.cu", p.name());
         assertEquals(
-                List.of("--gpu-architecture=sm_90a", "--std=c++17", "-DLRAM_FP32", "-DLRAM_GROUPS=6"), p.options());
+                List.of(
+                        "--gpu-architecture=sm_90a",
+                        "--std=c++17",
+                        "--device-as-default-execution-space",
+                        "-DLRAM_FP32",
+                        "-DLRAM_GROUPS=6"),
+                p.options());
         assertEquals(List.of("lram_common.cuh"), p.headerNames());
         assertTrue(p.headers().getFirst().contains("blockSum"));
         assertEquals("cubin of " + p, new String(cubin, StandardCharsets.UTF_8));
