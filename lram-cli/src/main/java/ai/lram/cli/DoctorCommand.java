@@ -22,7 +22,8 @@ import picocli.CommandLine.Spec;
 /** Says what this machine offers and which engine would run, before anything depends on it. */
 @Command(
         name = "doctor",
-        description = "Prints the JDK, the processor, the numeric libraries, what CUDA finds and the engine that would be used.",
+        description =
+                "Prints the JDK, the processor, the numeric libraries, what CUDA finds and the engine that would be used.",
         mixinStandardHelpOptions = true)
 final class DoctorCommand implements Runnable {
     private static final Path CPU_INFO = Path.of("/proc/cpuinfo");
