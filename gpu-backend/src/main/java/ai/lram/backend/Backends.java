@@ -29,6 +29,12 @@ public final class Backends {
         return open(providers(), device, options);
     }
 
+    /** The one line that says what was chosen, and why what ranks higher was not. */
+    static String choice(Backend chosen, List<String> refusals) {
+        return "engine " + chosen.name() + ": " + chosen.describe()
+                + (refusals.isEmpty() ? "" : " (refused: " + String.join("; ", refusals) + ")");
+    }
+
     static Backend open(List<BackendProvider> providers, String device, BackendOptions options) {
         List<String> refusals = new ArrayList<>();
         for (BackendProvider p : providers) {
@@ -42,11 +48,7 @@ public final class Backends {
             }
             try {
                 Backend b = p.open(options);
-                LOG.info(
-                        "engine {}: {}{}",
-                        b.name(),
-                        b.describe(),
-                        refusals.isEmpty() ? "" : " (refused: " + String.join("; ", refusals) + ")");
+                LOG.info(choice(b, refusals));
                 return b;
             } catch (BackendUnavailableException | DeviceOutOfMemoryException e) {
                 // What only opening could show: the next engine is tried, and this one's reason is logged with it.

@@ -86,6 +86,16 @@ class BackendsTest {
     }
 
     @Test
+    void theLineThatIsLoggedNamesTheChoiceTheCauseAndTheFix() {
+        try (Backend b = Backends.open("cpu", BackendOptions.threads(1))) {
+            assertEquals("engine cpu: " + b.describe(), Backends.choice(b, List.of()));
+            assertEquals(
+                    "engine cpu: " + b.describe() + " (refused: cuda: no NVIDIA driver; fix: install one)",
+                    Backends.choice(b, List.of("cuda: no NVIDIA driver; fix: install one")));
+        }
+    }
+
+    @Test
     void autoTakesTheNextEngineWhenOneCannotBeOpened() {
         for (RuntimeException failure : List.of(
                 new BackendUnavailableException("what", "the kernel module was unloaded", "fix"),

@@ -20,7 +20,7 @@ import org.slf4j.LoggerFactory;
  * An open device: its context, stream, work space, compiler and library handles.
  *
  * <p>Threads. What is rare (opening, memory, modules, closing) runs on the {@link DeviceThread}. Queueing a kernel runs on its caller, a
- * platform thread that enters the context when it differs from the one before; a lock keeps two callers' arguments apart. A virtual thread
+ * platform thread that enters the context unless it has; a lock keeps two callers' arguments apart. A virtual thread
  * is refused, since the context belongs to the operating system's thread underneath, which may change.
  */
 @SuppressWarnings("restricted")
@@ -38,6 +38,9 @@ final class Engine implements AutoCloseable {
     private static final int STATIC_SHARED_LIMIT = 48 << 10;
     private static final int ARGUMENT_BYTES = 4096;
 
+    /** The entry of the engine whose context each thread has entered last. */
+    private static final ThreadLocal<Object[]> ENTERED = ThreadLocal.withInitial(() -> new Object[1]);
+
     private final Driver driver;
     private final Nvrtc nvrtc;
     private final CublasLt cublas;
@@ -45,6 +48,10 @@ final class Engine implements AutoCloseable {
     private final DeviceThread thread;
     private final Deque<Runnable> endings = new ArrayDeque<>();
     private final ReentrantLock lock = new ReentrantLock();
+
+    /** Stands for this engine's context in {@link #ENTERED}, which outlives it. */
+    private final Object entry = new Object();
+
     private final Launch launch = new Launch();
     private final Set<CudaReplay> replays = ConcurrentHashMap.newKeySet();
 
@@ -57,7 +64,6 @@ final class Engine implements AutoCloseable {
     private long partials;
     private Faults faults;
     private Staging staging;
-    private Thread queueing;
     private boolean recording;
     private volatile BackendException lost;
     private volatile boolean closed;
@@ -319,8 +325,8 @@ final class Engine implements AutoCloseable {
         lock.lock();
         try {
             requireUsable(what);
-            Thread current = Thread.currentThread();
-            if (current != queueing) {
+            if (ENTERED.get()[0] != this.entry) {
+                Thread current = Thread.currentThread();
                 if (current.isVirtual()) {
                     throw new KernelLaunchException(
                             what,
@@ -328,7 +334,7 @@ final class Engine implements AutoCloseable {
                             "queue kernels from a platform thread");
                 }
                 check(driver.setCurrentContext(context), "entering the context from " + current.getName());
-                queueing = current;
+                ENTERED.get()[0] = entry;
             }
         } catch (RuntimeException | Error e) {
             lock.unlock();
@@ -474,7 +480,6 @@ final class Engine implements AutoCloseable {
                 return;
             }
             closed = true;
-            queueing = null;
         } finally {
             lock.unlock();
         }

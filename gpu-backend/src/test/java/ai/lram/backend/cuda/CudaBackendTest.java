@@ -151,6 +151,7 @@ class CudaBackendTest {
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "--add-modules=jdk.incubator.vector",
                 "--enable-native-access=ALL-UNNAMED",
+                "-Dlram.cuda.mlstm=general",
                 "-Dorg.bytedeco.javacpp.cachedir="
                         + System.getProperty("org.bytedeco.javacpp.cachedir", dir.toString()),
                 "-cp",

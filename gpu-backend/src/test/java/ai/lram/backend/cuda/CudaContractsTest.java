@@ -18,7 +18,9 @@ class CudaContractsTest extends ContractsOfAnEngine {
 
     @AfterAll
     static void close() {
-        engine.close();
+        if (engine != null) {
+            engine.close();
+        }
     }
 
     @Override

@@ -109,7 +109,7 @@ class CudaEngineTest {
     }
 
     @Test
-    void aThreadEntersTheContextOnceUntilAnotherQueues() throws InterruptedException {
+    void aThreadEntersTheContextOnceUntilItQueuesElsewhere() throws InterruptedException {
         try (CudaBackend engine = open();
                 TensorArena arena = engine.arena("test")) {
             Tensor t = arena.f32(2);
@@ -117,15 +117,30 @@ class CudaEngineTest {
             for (int i = 0; i < 3; i++) {
                 engine.ops().elementwise().fill(engine.stream(), 1, t);
             }
-            assertEquals(
-                    1, driver.calls.stream().filter("setCurrentContext"::equals).count());
+            assertEquals(1, entries());
             Thread other =
                     Thread.ofPlatform().start(() -> engine.ops().elementwise().fill(engine.stream(), 1, t));
             other.join();
             engine.ops().elementwise().fill(engine.stream(), 1, t);
-            assertEquals(
-                    3, driver.calls.stream().filter("setCurrentContext"::equals).count());
+            assertEquals(2, entries(), "each thread has entered");
+            ScriptedDriver otherDriver = new ScriptedDriver();
+            try (CudaBackend beside = new CudaBackend(
+                            otherDriver,
+                            nvrtc,
+                            new ScriptedCublasLt(),
+                            Device.read(otherDriver, 0),
+                            null,
+                            new CubinCache(null, 0));
+                    TensorArena arenaBeside = beside.arena("beside")) {
+                beside.ops().elementwise().fill(beside.stream(), 1, arenaBeside.f32(1));
+                engine.ops().elementwise().fill(engine.stream(), 1, t);
+                assertEquals(3, entries(), "the other engine's context was entered meanwhile");
+            }
         }
+    }
+
+    private long entries() {
+        return driver.calls.stream().filter("setCurrentContext"::equals).count();
     }
 
     @Test
@@ -398,13 +413,11 @@ class CudaEngineTest {
     }
 
     @Test
+    @SuppressWarnings("try")
     void anOddPrecisionIsRefused() {
-        System.setProperty(Products.PROPERTY, "fp8");
-        try {
+        try (Setting changed = Setting.of(Products.PROPERTY, "fp8")) {
             IllegalArgumentException e = assertThrows(IllegalArgumentException.class, this::open);
             assertTrue(e.getMessage().contains("fp32, tf32, bf16"), e.getMessage());
-        } finally {
-            System.clearProperty(Products.PROPERTY);
         }
     }
 

@@ -16,18 +16,18 @@ class CudaGeneralMlstmTest {
     private static Backend engine;
 
     @BeforeAll
+    @SuppressWarnings("try")
     static void open() {
-        System.setProperty(TensorCores.PROPERTY, "general");
-        try {
+        try (Setting changed = Setting.of(TensorCores.PROPERTY, "general")) {
             engine = new CudaBackendProvider().open(BackendOptions.defaults());
-        } finally {
-            System.clearProperty(TensorCores.PROPERTY);
         }
     }
 
     @AfterAll
     static void close() {
-        engine.close();
+        if (engine != null) {
+            engine.close();
+        }
     }
 
     @Nested

@@ -32,20 +32,13 @@ class LinuxMachineTest {
     }
 
     @Test
+    @SuppressWarnings("try")
     void searchesTheFolderNamedByTheProperty(@TempDir Path dir) throws Exception {
         Files.writeString(dir.resolve("libbroken.so.1"), "no library");
-        String before = System.getProperty(LinuxMachine.LIBRARY_PATH);
-        System.setProperty(LinuxMachine.LIBRARY_PATH, dir.toString());
-        try {
+        try (Setting changed = Setting.of(LinuxMachine.LIBRARY_PATH, dir.toString())) {
             Machine.Opened broken = machine.open("libbroken.so.1");
             assertFalse(broken.isOpen());
             assertTrue(broken.failure().startsWith(dir.toString()), "the file that was found is named: " + broken);
-        } finally {
-            if (before == null) {
-                System.clearProperty(LinuxMachine.LIBRARY_PATH);
-            } else {
-                System.setProperty(LinuxMachine.LIBRARY_PATH, before);
-            }
         }
     }
 

@@ -102,21 +102,17 @@ class TensorCoresTest {
     }
 
     @Test
+    @SuppressWarnings("try")
     void areLeftOutWithoutTheToolkitsHeadersAndWhenSwitchedOff() {
         try (CudaBackend engine = open(null)) {
             assertTrue(nvrtc.compiled.stream().noneMatch(p -> p.name().equals("mlstm_forward.cu")), engine.describe());
         }
-        System.setProperty(TensorCores.PROPERTY, "general");
-        try (CudaBackend engine = open(headers)) {
+        try (Setting changed = Setting.of(TensorCores.PROPERTY, "general");
+                CudaBackend engine = open(headers)) {
             assertTrue(nvrtc.compiled.stream().noneMatch(p -> p.name().equals("mlstm_forward.cu")), engine.describe());
-        } finally {
-            System.clearProperty(TensorCores.PROPERTY);
         }
-        System.setProperty(TensorCores.PROPERTY, "sometimes");
-        try {
+        try (Setting changed = Setting.of(TensorCores.PROPERTY, "sometimes")) {
             assertThrows(IllegalArgumentException.class, () -> open(headers));
-        } finally {
-            System.clearProperty(TensorCores.PROPERTY);
         }
     }
 
