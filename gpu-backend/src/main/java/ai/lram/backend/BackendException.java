@@ -8,6 +8,7 @@ public abstract sealed class BackendException extends RuntimeException
                 NonFiniteException,
                 ArenaClosedException,
                 KernelLaunchException,
+                UnsupportedKernelException,
                 DeviceLostException {
     private static final long serialVersionUID = 1L;
 

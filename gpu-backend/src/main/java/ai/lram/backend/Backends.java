@@ -26,30 +26,40 @@ public final class Backends {
      * @throws BackendUnavailableException naming every engine and why it was refused
      */
     public static Backend open(String device, BackendOptions options) {
+        return open(providers(), device, options);
+    }
+
+    /** The one line that says what was chosen, and why what ranks higher was not. */
+    static String choice(Backend chosen, List<String> refusals) {
+        return "engine " + chosen.name() + ": " + chosen.describe()
+                + (refusals.isEmpty() ? "" : " (refused: " + String.join("; ", refusals) + ")");
+    }
+
+    static Backend open(List<BackendProvider> providers, String device, BackendOptions options) {
         List<String> refusals = new ArrayList<>();
-        for (BackendProvider p : providers()) {
+        for (BackendProvider p : providers) {
             if (!device.equals("auto") && !device.equals(p.name())) {
                 continue;
             }
             Optional<String> why = p.whyUnavailable();
-            if (why.isEmpty()) {
-                Backend b = p.open(options);
-                LOG.info(
-                        "engine {}: {}{}",
-                        b.name(),
-                        b.describe(),
-                        refusals.isEmpty() ? "" : " (refused: " + refusals + ")");
-                return b;
+            if (why.isPresent()) {
+                refusals.add(p.name() + ": " + why.get());
+                continue;
             }
-            refusals.add(p.name() + ": " + why.get());
+            try {
+                Backend b = p.open(options);
+                LOG.info(choice(b, refusals));
+                return b;
+            } catch (BackendUnavailableException | DeviceOutOfMemoryException e) {
+                // What only opening could show: the next engine is tried, and this one's reason is logged with it.
+                refusals.add(p.name() + ": " + e.getMessage());
+            }
         }
         throw new BackendUnavailableException(
                 "no engine for device=" + device,
                 refusals.isEmpty()
                         ? "known engines are "
-                                + providers().stream()
-                                        .map(BackendProvider::name)
-                                        .toList()
+                                + providers.stream().map(BackendProvider::name).toList()
                         : String.join("; ", refusals),
                 "choose device=auto, device=cpu, or remove the cause named");
     }

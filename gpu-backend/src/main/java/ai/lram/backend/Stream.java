@@ -7,6 +7,30 @@ package ai.lram.backend;
 public interface Stream {
     Backend backend();
 
-    /** Waits until everything queued so far is done and reports its errors. */
+    /**
+     * Waits until everything queued so far is done and reports its errors, also those of indices that only the device has seen (an id
+     * outside its table, a slot outside its pool): a {@link ShapeMismatchException}, and what was queued after the offending kernel is
+     * void.
+     */
     void synchronize();
+
+    /**
+     * Records the kernels that {@code work} queues on this stream, without running them. {@code work} must not upload, download, allocate
+     * or synchronise, and its tensors must outlive the recording.
+     *
+     * <p>An engine without graphs keeps {@code work} and runs it at each replay: let it not depend on anything but tensors.
+     */
+    default Replay record(Runnable work) {
+        return new Replay() {
+            @Override
+            public void run() {
+                work.run();
+            }
+
+            @Override
+            public void close() {
+                // The recording owns nothing.
+            }
+        };
+    }
 }

@@ -17,18 +17,26 @@ public final class Tensor {
 
     private static final long MAX_SIZE = Long.MAX_VALUE >> 4;
 
+    /** Tells whether the arena that owns a device tensor's memory is still open. */
+    @FunctionalInterface
+    public interface Owner {
+        boolean isAlive();
+    }
+
     private final DType dtype;
     private final int[] shape;
     private final long size;
     private final long address;
     private final MemorySegment segment;
+    private final Owner owner;
 
-    private Tensor(DType dtype, int[] shape, long size, long address, MemorySegment segment) {
+    private Tensor(DType dtype, int[] shape, long size, long address, MemorySegment segment, Owner owner) {
         this.dtype = dtype;
         this.shape = shape;
         this.size = size;
         this.address = address;
         this.segment = segment;
+        this.owner = owner;
     }
 
     /** A tensor over host memory: {@code segment} is native and exactly as long as the shape needs. */
@@ -41,12 +49,12 @@ public final class Tensor {
                             + segment.byteSize() + " bytes, " + size * dtype.bytes() + " are needed",
                     "pass native memory of that size; heap arrays enter by copy");
         }
-        return new Tensor(dtype, shape.clone(), size, segment.address(), segment);
+        return new Tensor(dtype, shape.clone(), size, segment.address(), segment, null);
     }
 
-    /** A tensor over device memory at {@code address}. */
-    public static Tensor device(DType dtype, long address, int... shape) {
-        return new Tensor(dtype, shape.clone(), sizeOf(shape), address, null);
+    /** A tensor over device memory at {@code address}, usable as long as its owner is alive. */
+    public static Tensor device(DType dtype, long address, Owner owner, int... shape) {
+        return new Tensor(dtype, shape.clone(), sizeOf(shape), address, null, owner);
     }
 
     /** Number of elements of a shape; every dimension must be >= 0 and the bytes must be countable. */
@@ -116,13 +124,18 @@ public final class Tensor {
                     "its memory is not addressable from the host",
                     "use Backend.download");
         }
-        if (!segment.scope().isAlive()) {
+        requireAlive();
+        return segment;
+    }
+
+    /** @throws ArenaClosedException if its arena has ended */
+    public void requireAlive() {
+        if (segment != null ? !segment.scope().isAlive() : !owner.isAlive()) {
             throw new ArenaClosedException(
                     "use of tensor " + this,
                     "the arena that owned its memory was closed",
                     "keep the arena open as long as its tensors");
         }
-        return segment;
     }
 
     /** The same memory under another shape of equal size. */
@@ -133,7 +146,7 @@ public final class Tensor {
                     Arrays.toString(newShape) + " has another number of elements",
                     "keep the product of the sizes");
         }
-        return new Tensor(dtype, newShape.clone(), size, address, segment);
+        return new Tensor(dtype, newShape.clone(), size, address, segment, owner);
     }
 
     /** Rows {@code start .. start+count-1} of the first dimension, as a view. */
@@ -165,7 +178,8 @@ public final class Tensor {
                 newShape.clone(),
                 n,
                 address + at,
-                segment == null ? null : segment.asSlice(at, n * dtype.bytes()));
+                segment == null ? null : segment.asSlice(at, n * dtype.bytes()),
+                owner);
     }
 
     /** A tensor of any dtype laid over this one's bytes from {@code byteOffset} on: how a plan cuts its slab. */
@@ -182,7 +196,8 @@ public final class Tensor {
                 newShape.clone(),
                 n,
                 address + byteOffset,
-                segment == null ? null : segment.asSlice(byteOffset, n * as.bytes()));
+                segment == null ? null : segment.asSlice(byteOffset, n * as.bytes()),
+                owner);
     }
 
     /** Host tensors of F32 only. */

@@ -70,10 +70,20 @@ class TensorTest {
 
     @Test
     void deviceTensorsHaveNoSegment() {
-        Tensor t = Tensor.device(DType.BF16, 4096, 2, 5);
+        Tensor t = Tensor.device(DType.BF16, 4096, () -> true, 2, 5);
         assertFalse(t.isHost());
         assertEquals(4096 + 10, t.slice(1, 1).address());
         ShapeMismatchException e = assertThrows(ShapeMismatchException.class, t::segment);
         assertEquals(BackendException.Severity.RETRY, e.severity());
+    }
+
+    @Test
+    void aDeviceTensorEndsWithItsOwner() {
+        boolean[] alive = {true};
+        Tensor t = Tensor.device(DType.F32, 4096, () -> alive[0], 4);
+        Tensor view = t.slice(1, 2).reshape(2, 1);
+        view.requireAlive();
+        alive[0] = false;
+        assertThrows(ArenaClosedException.class, view::requireAlive);
     }
 }

@@ -5,6 +5,8 @@ import ai.lram.backend.BackendOptions;
 import ai.lram.backend.BackendProvider;
 import ai.lram.backend.Backends;
 import ai.lram.backend.cpu.BlasCore;
+import ai.lram.backend.cuda.CudaReport;
+import java.io.IOException;
 import ai.lram.bench.Host;
 import java.io.PrintWriter;
 import java.lang.management.ManagementFactory;
@@ -17,7 +19,8 @@ import picocli.CommandLine.Spec;
 /** Says what this machine offers and which engine would run, before anything depends on it. */
 @Command(
         name = "doctor",
-        description = "Prints the JDK, the processor, the numeric libraries and the engine that would be used.",
+        description =
+                "Prints the JDK, the processor, the numeric libraries, what CUDA finds and the engine that would be used.",
         mixinStandardHelpOptions = true)
 final class DoctorCommand implements Runnable {
     @Spec
@@ -50,6 +53,7 @@ final class DoctorCommand implements Runnable {
                 FloatVector.SPECIES_PREFERRED.vectorBitSize() + " bits (" + FloatVector.SPECIES_PREFERRED.length()
                         + " floats)");
         line("OpenBLAS", blas());
+        CudaReport.lines().forEach((name, value) -> line("CUDA", name + ": " + value));
         for (BackendProvider provider : Backends.providers()) {
             line(
                     "engine",

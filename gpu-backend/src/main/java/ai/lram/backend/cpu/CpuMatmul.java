@@ -5,7 +5,6 @@ import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.load;
 import static ai.lram.backend.cpu.VectorMath.store;
 
-import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
@@ -141,7 +140,6 @@ final class CpuMatmul implements MatmulOps {
         Check.f32("pack", "w", w, (long) n * k);
         MemorySegment from = w.segment();
         MemorySegment to = out.data().segment();
-        requireFinite(w);
         for (int j = 0; j < n; j++) {
             float scale = 0;
             if (out.scale() != null) {
@@ -167,17 +165,6 @@ final class CpuMatmul implements MatmulOps {
 
     private static float at(MemorySegment s, long i) {
         return s.getAtIndex(ValueLayout.JAVA_FLOAT, i);
-    }
-
-    private static void requireFinite(Tensor w) {
-        for (long i = 0; i < w.size(); i++) {
-            if (!Float.isFinite(at(w.segment(), i))) {
-                throw new NonFiniteException(
-                        "pack: weight " + i + " of " + w + " is " + at(w.segment(), i),
-                        "a weight is a number",
-                        "look for the update that diverged, or load another checkpoint");
-            }
-        }
     }
 
     @Override

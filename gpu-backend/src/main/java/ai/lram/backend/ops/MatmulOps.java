@@ -10,7 +10,7 @@ public interface MatmulOps {
 
     /**
      * Lays w (N, K) fp32 out in {@code out}, rounded where its type is narrow: to the nearest bf16, ties to even; or to int8 with scale[n] =
-     * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite.
+     * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells.
      */
     void pack(Stream s, Tensor w, PackedWeight out);
 

@@ -48,4 +48,15 @@ public abstract class EmbeddingContract extends KernelContract {
         assertRefused(() -> ops().lookupBackward(fx.stream, ids, odd, table), table);
         assertRefused(() -> ops().lookupBackward(fx.stream, ids, null, table), table);
     }
+
+    @Test
+    void idsOutsideTheTableAreRefused() {
+        Tensor table = fx.zeros(3, 4);
+        Tensor y = fx.poisoned(2, 4);
+        for (int bad : new int[] {-1, 3, Integer.MAX_VALUE}) {
+            Tensor ids = fx.ofInts(new int[] {0, bad}, 2);
+            assertRefused(() -> ops().lookup(fx.stream, ids, table, y), y);
+            assertRefused(() -> ops().lookupBackward(fx.stream, ids, y, table), table);
+        }
+    }
 }

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import ai.lram.backend.DType;
-import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.Activation;
@@ -165,14 +164,12 @@ public abstract class MatmulContract extends KernelContract {
     }
 
     @Test
-    void aRowOfZerosStaysZeroInInt8AndANumberThatIsNoneIsRefused() {
+    void aRowOfZerosStaysZeroInInt8AndSizesThatDoNotFitAreRefused() {
         PackedWeight packed = PackedWeight.allocate(fx.arena, DType.I8, 2, 3);
         ops().pack(fx.stream, fx.of(new float[] {0, 0, 0, 1, -2, 127}, 2, 3), packed);
         Tensor y = fx.poisoned(1, 2);
         ops().linearPacked(fx.stream, fx.of(new float[] {1, 1, 1}, 1, 3), packed, null, Activation.NONE, y);
         assertArrayEquals(new float[] {0, 126}, fx.read(y));
-        Tensor broken = fx.of(new float[] {0, Float.NaN, 0, 1, 2, 3}, 2, 3);
-        assertThrows(NonFiniteException.class, () -> ops().pack(fx.stream, broken, packed));
         Tensor other = fx.of(new float[4], 2, 2);
         assertThrows(ShapeMismatchException.class, () -> ops().pack(fx.stream, other, packed));
         assertThrows(ShapeMismatchException.class, () -> new PackedWeight(2, other, null));

@@ -1,6 +1,7 @@
 package ai.lram.agent.autodiff;
 
 import ai.lram.backend.Backend;
+import ai.lram.backend.Replay;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -17,6 +18,8 @@ public final class Plan implements AutoCloseable {
     private final Tape.Step[] steps;
     private final TensorArena arena;
     private final Tensor slab;
+    private boolean warm;
+    private Replay replay;
 
     Plan(Backend backend, List<Tape.Step> steps, TensorArena arena, Tensor slab) {
         this.ops = backend.ops();
@@ -26,8 +29,23 @@ public final class Plan implements AutoCloseable {
         this.slab = slab;
     }
 
-    /** Queues every recorded kernel in order. */
+    /**
+     * Queues every recorded kernel in order. The first run queues them one by one, so that the engine prepares what it needs for these
+     * shapes; from the second on they are one recording of the stream, on a device a single graph launch.
+     */
     public void run() {
+        if (!warm) {
+            warm = true;
+            launch();
+            return;
+        }
+        if (replay == null) {
+            replay = stream.record(this::launch);
+        }
+        replay.run();
+    }
+
+    private void launch() {
         for (Tape.Step step : steps) {
             step.launch().run(ops, stream);
         }
@@ -55,6 +73,9 @@ public final class Plan implements AutoCloseable {
 
     @Override
     public void close() {
+        if (replay != null) {
+            replay.close();
+        }
         arena.close();
     }
 }

@@ -193,7 +193,11 @@ public final class LramPolicy implements Policy {
     private final MemorySegment hostImage;
     private boolean closed;
 
-    /** Takes the model, allocated on its backend, into use; closing the policy does not close the model. */
+    /**
+     * Takes the model, allocated on its backend, into use; closing the policy does not close the model.
+     *
+     * @throws ai.lram.backend.NonFiniteException if a weight is NaN or infinite
+     */
     public LramPolicy(Lram model, ModelCard card, Options options) {
         this.model = model;
         this.card = card;
@@ -258,6 +262,7 @@ public final class LramPolicy implements Policy {
     }
 
     private PackedWeight pack(Tensor w) {
+        backend.requireFinite(stream, "a weight of the model", w);
         PackedWeight packed = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
         ops.matmul().pack(stream, w, packed);
         return packed;

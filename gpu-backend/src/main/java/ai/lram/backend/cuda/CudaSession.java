@@ -1,0 +1,298 @@
+package ai.lram.backend.cuda;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.UnsupportedKernelException;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.SessionOps;
+
+/** Launches {@code session.cu}, and the sLSTM step of {@code slstm.cu}. */
+final class CudaSession implements SessionOps {
+    private static final int COLUMNS = 64;
+    private static final int PARTS = Engine.THREADS / COLUMNS;
+    private static final int GROUP = 4;
+
+    private final Engine engine;
+    private final Rows rows;
+    private final int mostShared;
+    private final Kernel mlstmStep;
+    private final Kernel mlstmCommit;
+    private final Kernel convStep;
+    private final Kernel slstmStep;
+
+    CudaSession(Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
+        this.engine = engine;
+        this.rows = rows;
+        mostShared = engine.device().sharedBytes() - 1024; // the kernel's own reductions take some
+        mlstmStep = session.kernel("mlstm_step", mostShared);
+        mlstmCommit = session.kernel("mlstm_commit", mostShared);
+        convStep = session.kernel("conv_step");
+        slstmStep = slstm.kernel("slstm_step");
+    }
+
+    /** @return rows of the batch */
+    private static int rows(String kernel, Tensor slots, Tensor counts) {
+        if (!(slots != null)) {
+            throw Check.mismatch(kernel + ": slots are missing", "null was passed", "pass the slots of the batch");
+        }
+        int n = Math.toIntExact(slots.size());
+        Check.size(kernel, "slots", slots, DType.I32, n);
+        Check.size(kernel, "counts", counts, DType.I32, n);
+        return n;
+    }
+
+    @Override
+    public void mlstmStep(
+            Stream s,
+            MlstmSpec spec,
+            FoldSchedule schedule,
+            int layer,
+            MlstmSlots state,
+            Tensor slots,
+            Tensor counts,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor i,
+            Tensor f,
+            Tensor h) {
+        String kernel = "session.mlstmStep";
+        if (!(state.matC().rank() == 4 && state.ringK().rank() == 4 && q != null && q.rank() == 4)) {
+            throw Check.mismatch(
+                    kernel + ": matC, ringK or q has the wrong rank",
+                    "sizes are read from matC (P, NH, DHQK, DHHV), ringK (P, NH, R, DHQK) and q (B, L, NH, DHQK)",
+                    "give these tensors all four dimensions");
+        }
+        int pool = state.matC().dim(0);
+        int heads = state.matC().dim(1);
+        int dimQk = state.matC().dim(2);
+        int dimHv = state.matC().dim(3);
+        int ring = state.ringK().dim(2);
+        int tokens = q.dim(1);
+        long cells = (long) pool * heads;
+        Check.f32(kernel, "matC", state.matC(), cells * dimQk * dimHv);
+        Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
+        Check.f32(kernel, "scaM", state.scaM(), cells);
+        Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
+        Check.f32(kernel, "ringV", state.ringV(), cells * ring * dimHv);
+        Check.f32(kernel, "ringI", state.ringI(), cells * ring);
+        Check.f32(kernel, "ringF", state.ringF(), cells * ring);
+        Check.size(kernel, "ringLength", state.ringLength(), DType.I32, cells);
+        Check.size(kernel, "folded", state.folded(), DType.I32, cells);
+        if (!(ring >= schedule.capacity() && ring >= tokens)) {
+            throw Check.mismatch(
+                    kernel + ": the ring holds " + ring + " tokens",
+                    schedule + " needs " + schedule.capacity() + " and a step may bring " + tokens,
+                    "allocate the ring with schedule.capacity() tokens");
+        }
+        int batch = rows(kernel, slots, counts);
+        long gates = (long) batch * tokens * heads;
+        Check.f32(kernel, "q", q, gates * dimQk);
+        Check.f32(kernel, "k", k, gates * dimQk);
+        Check.f32(kernel, "v", v, gates * dimHv);
+        Check.f32(kernel, "i", i, gates);
+        Check.f32(kernel, "f", f, gates);
+        Check.f32(kernel, "h", h, gates * dimHv);
+        int shared = shared(kernel, ring, tokens, dimQk);
+        if (batch == 0) {
+            return;
+        }
+        rows.check(slots, counts, batch, pool, tokens);
+        for (Kernel step : new Kernel[] {mlstmStep, mlstmCommit}) {
+            engine.launch(step)
+                    .put(slots)
+                    .put(counts)
+                    .put(state.matC())
+                    .put(state.vecN())
+                    .put(state.scaM())
+                    .put(state.ringK())
+                    .put(state.ringV())
+                    .put(state.ringI())
+                    .put(state.ringF())
+                    .put(state.ringLength())
+                    .put(state.folded())
+                    .put(q)
+                    .put(k)
+                    .put(v)
+                    .put(i)
+                    .put(f)
+                    .put(h)
+                    .put(batch)
+                    .put(tokens)
+                    .put(heads)
+                    .put(dimQk)
+                    .put(dimHv)
+                    .put(ring)
+                    .put(schedule.first())
+                    .put(schedule.period())
+                    .put(schedule.stagger())
+                    .put(layer)
+                    .put((float) (1 / Math.sqrt(dimQk)))
+                    .put(spec.eps())
+                    .put(spec.inputGate() == MlstmSpec.InputGate.SIGMOID)
+                    .put(spec.normalize())
+                    .faults()
+                    .run(
+                            (long) batch * heads,
+                            step == mlstmStep ? (dimHv + COLUMNS - 1) / COLUMNS : 1,
+                            1,
+                            Engine.THREADS,
+                            shared);
+        }
+    }
+
+    /** As {@code mlstmStepSharedBytes} in the source. */
+    private int shared(String kernel, int ring, int tokens, int dimQk) {
+        long bytes = 8L * (3L * (ring + tokens) + dimQk)
+                + 4L * (ring + (long) tokens * (ring + tokens + dimQk + 1) + (long) PARTS * GROUP * COLUMNS);
+        if (bytes > mostShared) {
+            throw new UnsupportedKernelException(
+                    kernel + " on CUDA: a ring of " + ring + " tokens, " + tokens + " new ones, keys of " + dimQk,
+                    "they need " + bytes + " bytes of shared memory, a block of this device has " + mostShared,
+                    "use a fold schedule with a smaller capacity");
+        }
+        return (int) bytes;
+    }
+
+    @Override
+    public void causalConv1dStep(
+            Stream s, Tensor slots, Tensor counts, Tensor x, Tensor w, Tensor bias, Tensor history, Tensor y) {
+        String kernel = "session.causalConv1dStep";
+        if (!(w != null && w.rank() == 2 && history != null && history.rank() == 3 && x != null && x.rank() == 3)) {
+            throw Check.mismatch(
+                    kernel + ": w, history or x has the wrong rank",
+                    "sizes are read from w (C, K), history (P, K-1, C) and x (B, L, C)",
+                    "give these tensors all their dimensions");
+        }
+        int channels = w.dim(0);
+        int taps = w.dim(1);
+        int tokens = x.dim(1);
+        int pool = history.dim(0);
+        Check.f32(kernel, "w", w, w.size());
+        Check.f32(kernel, "history", history, (long) pool * (taps - 1) * channels);
+        int batch = rows(kernel, slots, counts);
+        Check.f32(kernel, "x", x, (long) batch * tokens * channels);
+        Check.f32(kernel, "y", y, (long) batch * tokens * channels);
+        Check.optional(kernel, "bias", bias, channels);
+        if (batch == 0) {
+            return;
+        }
+        rows.check(slots, counts, batch, pool, tokens);
+        long n = (long) batch * channels;
+        engine.launch(convStep)
+                .put(slots)
+                .put(counts)
+                .put(x)
+                .put(w)
+                .put(bias)
+                .put(history)
+                .put(y)
+                .put(n)
+                .put(tokens)
+                .put(channels)
+                .put(taps)
+                .faults()
+                .run(engine.blocks(n));
+    }
+
+    @Override
+    public void slstmStep(
+            Stream s,
+            int heads,
+            Tensor slots,
+            Tensor counts,
+            Tensor xi,
+            Tensor xf,
+            Tensor xz,
+            Tensor xo,
+            Tensor r,
+            Tensor bias,
+            Tensor state,
+            Tensor y) {
+        String kernel = "session.slstmStep";
+        if (!(state != null
+                && state.rank() == 3
+                && xi != null
+                && xi.rank() == 3
+                && heads >= 1
+                && state.dim(2) % heads == 0)) {
+            throw Check.mismatch(
+                    kernel + ": state or xi has the wrong rank, or H is no multiple of the heads",
+                    "sizes are read from state (P, 4, H) and xi (B, L, H)",
+                    "give these tensors all three dimensions");
+        }
+        int pool = state.dim(0);
+        int width = state.dim(2);
+        int tokens = xi.dim(1);
+        Check.f32(kernel, "state", state, 4L * pool * width);
+        Check.f32(kernel, "r", r, 4L * width * (width / heads));
+        Check.f32(kernel, "bias", bias, 4L * width);
+        int batch = rows(kernel, slots, counts);
+        long n = (long) batch * tokens * width;
+        Check.f32(kernel, "xi", xi, n);
+        Check.f32(kernel, "xf", xf, n);
+        Check.f32(kernel, "xz", xz, n);
+        Check.f32(kernel, "xo", xo, n);
+        Check.f32(kernel, "y", y, n);
+        CudaSlstm.requireHead(kernel, width / heads);
+        if (batch == 0) {
+            return;
+        }
+        rows.check(slots, counts, batch, pool, tokens);
+        engine.launch(slstmStep)
+                .put(slots)
+                .put(counts)
+                .put(xi)
+                .put(xf)
+                .put(xz)
+                .put(xo)
+                .put(r)
+                .put(bias)
+                .put(state)
+                .put(y)
+                .put(batch)
+                .put(tokens)
+                .put(heads)
+                .put(width / heads)
+                .faults()
+                .run((long) batch * heads, 1, 1, Engine.THREADS, CudaSlstm.sharedBytes(width / heads));
+    }
+
+    @Override
+    public void mlstmReset(Stream s, MlstmSlots state, int slot) {
+        String kernel = "session.mlstmReset";
+        int pool = state.matC().dim(0);
+        if (!(slot >= 0 && slot < pool)) {
+            throw Check.mismatch(
+                    kernel + ": slot " + slot, "the pool has slots 0.." + (pool - 1), "name a slot of the pool");
+        }
+        Tensor[] all = {
+            state.matC(),
+            state.vecN(),
+            state.scaM(),
+            state.ringK(),
+            state.ringV(),
+            state.ringI(),
+            state.ringF(),
+            state.ringLength(),
+            state.folded()
+        };
+        for (Tensor t : all) {
+            Check.size(kernel, "a part of the state", t, t.dtype(), t.size());
+        }
+        engine.enter(kernel);
+        try {
+            for (Tensor t : all) {
+                long bytes = t.bytes() / pool;
+                engine.check(
+                        engine.driver().fillBytes(t.address() + bytes * slot, (byte) 0, bytes, engine.stream()),
+                        kernel);
+            }
+        } finally {
+            engine.leave();
+        }
+    }
+}
