@@ -15,6 +15,8 @@
 #define __host__
 #define __forceinline__ inline
 #define __int_as_float(x) emulator::floatOf(x)
+#define __uint_as_float(x) emulator::floatOf(static_cast<int>(x))
+#define __float_as_uint(x) emulator::bitsOf(x)
 #define __shared__ static
 #define LRAM_KERNEL(name, Record)                                                                          \
     static void name##Body(const Record& p);                                                               \
@@ -41,6 +43,12 @@ static inline float floatOf(int bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+static inline unsigned bitsOf(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
 }
 
 enum State { READY, AT_BARRIER, AT_WARP, DONE };

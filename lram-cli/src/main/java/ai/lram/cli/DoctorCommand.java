@@ -6,7 +6,6 @@ import ai.lram.backend.BackendProvider;
 import ai.lram.backend.Backends;
 import ai.lram.backend.cpu.BlasCore;
 import ai.lram.backend.cuda.CudaReport;
-import java.io.IOException;
 import ai.lram.bench.Host;
 import java.io.PrintWriter;
 import java.lang.management.ManagementFactory;

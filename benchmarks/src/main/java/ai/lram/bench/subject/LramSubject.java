@@ -9,6 +9,7 @@ import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
 import java.util.List;
 import java.util.Random;
@@ -24,9 +25,10 @@ public final class LramSubject extends PolicySubject {
      *
      * @param name in case names and options
      * @param bytes of a weight
+     * @param tolerance how far the logits may be from those of the fp32 weights, of the largest
      * @param policy makes the policy
      */
-    public record Weights(String name, double bytes, Maker policy) {}
+    public record Weights(String name, double bytes, double tolerance, Maker policy) {}
 
     /** Makes a policy of a model whose weights are fp32. */
     @FunctionalInterface
@@ -35,7 +37,18 @@ public final class LramSubject extends PolicySubject {
     }
 
     /** Every storage the policy supports. */
-    public static final List<Weights> WEIGHTS = List.of(new Weights("fp32", 4, LramPolicy::new));
+    public static final List<Weights> WEIGHTS = List.of(
+            new Weights("fp32", 4, TOLERANCE, LramPolicy::new),
+            new Weights(
+                    "bf16",
+                    2,
+                    0.05,
+                    (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.BF16))),
+            new Weights(
+                    "int8",
+                    1,
+                    0.1,
+                    (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 
     private final Backend backend;
     private final Lram model;
@@ -101,7 +114,7 @@ public final class LramSubject extends PolicySubject {
         long d = b.headDim();
         FoldSchedule schedule = FoldSchedule.forHead(b.headDim(), b.headDim());
         long state = 4L * b.blocks() * b.heads() * (d * d + 2 * d * schedule.capacity() + d);
-        long packed = weights.bytes() < 4 ? (long) (weights.bytes() * parameters) : 0;
+        long packed = (long) (weights.bytes() * parameters);
         return 4 * parameters + packed + sessions * state;
     }
 
@@ -109,7 +122,7 @@ public final class LramSubject extends PolicySubject {
     public double check() {
         int first = FoldSchedule.forHead(headDim(), headDim()).first();
         int steps = first / Lram.TOKENS + BEYOND_FOLDS;
-        return compare(trainingPass(steps), lram::logits, lram.logitsPerRow(), what);
+        return compare(trainingPass(steps), lram::logits, lram.logitsPerRow(), what, weights.tolerance());
     }
 
     private int headDim() {

@@ -19,7 +19,7 @@ import java.util.function.Supplier;
 /** A policy with made-up inputs. */
 abstract class PolicySubject implements Subject {
     /** Differences beyond this share of the largest logit are no rounding. */
-    private static final double TOLERANCE = 1e-4;
+    static final double TOLERANCE = 1e-4;
 
     final TaskCard task;
     final Policy policy;
@@ -119,8 +119,12 @@ abstract class PolicySubject implements Subject {
         return out;
     }
 
-    /** Compares logits of consecutive steps of session 0, and says by how much they differ. */
-    final double compare(float[][] expected, Supplier<float[]> logits, int count, String what) {
+    /**
+     * Compares logits of consecutive steps of session 0, and says by how much they differ.
+     *
+     * @param tolerance of the largest logit
+     */
+    final double compare(float[][] expected, Supplier<float[]> logits, int count, String what, double tolerance) {
         double largest = 0;
         for (float[] row : expected) {
             for (int i = 0; i < count; i++) {
@@ -138,7 +142,7 @@ abstract class PolicySubject implements Subject {
                 double d = Math.abs(got[i] - expected[t][i]) / largest;
                 off = Double.isNaN(d) ? Double.POSITIVE_INFINITY : Math.max(off, d);
             }
-            if (off > TOLERANCE) {
+            if (off > tolerance) {
                 throw new WrongAnswerException(
                         what + " gives wrong answers",
                         "step " + t + " differs from the training pass by " + off + " of the largest logit",

@@ -106,7 +106,8 @@ public final class TransformerSubject extends PolicySubject {
             float[] all = model.parameters().read(pass.logits().tensor());
             expected = rows(all, CHECKED, transformer.logitsPerRow());
         }
-        return compare(expected, transformer::logits, transformer.logitsPerRow(), "the decision transformer");
+        return compare(
+                expected, transformer::logits, transformer.logitsPerRow(), "the decision transformer", TOLERANCE);
     }
 
     @Override

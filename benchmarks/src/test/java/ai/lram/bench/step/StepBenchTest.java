@@ -11,6 +11,7 @@ import ai.lram.agent.policy.LramPolicy;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
@@ -72,6 +73,7 @@ class StepBenchTest {
             LramSubject.Weights forgetful = new LramSubject.Weights(
                     "no rewards",
                     4,
+                    1e-4,
                     (model, card, options) -> new LramPolicy(
                             model,
                             card,
@@ -80,7 +82,8 @@ class StepBenchTest {
                                     options.maxBatch(),
                                     ActionCodec.Decoding.EXPECTATION,
                                     options.schedule(),
-                                    true)));
+                                    true,
+                                    DType.F32)));
             try (Subject wrong = LramSubject.open(backend, SMALL, forgetful, CARD, 1)) {
                 WrongAnswerException e = assertThrows(WrongAnswerException.class, wrong::check);
                 assertTrue(e.getMessage().contains("no rewards gives wrong answers"), e.getMessage());

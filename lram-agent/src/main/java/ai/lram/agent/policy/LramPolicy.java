@@ -16,6 +16,7 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.agent.xlstm.XlstmStack;
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
+import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -262,7 +263,13 @@ public final class LramPolicy implements Policy {
     }
 
     private PackedWeight pack(Tensor w) {
-        backend.requireFinite(stream, "a weight of the model", w);
+        try {
+            backend.requireFinite(stream, "a weight of the model", w);
+        } catch (NonFiniteException e) {
+            arena.close();
+            host.close();
+            throw e;
+        }
         PackedWeight packed = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
         ops.matmul().pack(stream, w, packed);
         return packed;

@@ -20,6 +20,7 @@ import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
+import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.ops.FoldSchedule;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -455,6 +456,19 @@ class LramPolicyTest {
                     "%s weights, mixed %s: logits within %.1e of the largest%n", weights, mixed, worst / scale);
             assertTrue(worst > 0, "the weights are the full ones");
             assertTrue(worst <= closeness * scale, () -> "logits differ by more than " + closeness + " of the largest");
+        }
+    }
+
+    @Test
+    void aModelThatHoldsNoNumbersIsRefused() {
+        try (Lram model = model(32, false, false)) {
+            float[] head = model.parameters().read(model.head.value());
+            head[3] = Float.NaN;
+            model.parameters().write(model.head.value(), head);
+            for (DType type : List.of(DType.F32, DType.BF16, DType.I8)) {
+                LramPolicy.Options options = LramPolicy.Options.of(1, 1).withWeights(type);
+                assertThrows(NonFiniteException.class, () -> new LramPolicy(model, CARD, options));
+            }
         }
     }
 
