@@ -70,19 +70,23 @@ class TensorCoresTest {
                 driver, nvrtc, new ScriptedCublasLt(), Device.read(driver, 0), folder, new CubinCache(null, 0));
     }
 
-    @ParameterizedTest(name = "S={0} d={1} chunk={2} state={3}: forward {4}, backward {5}")
+    @ParameterizedTest(name = "{0} S={1} d={2} chunk={3} state={4}: forward {5}, backward {6}")
     @CsvSource({
-        "150,256,0,false,mlstm_forward,mlstm_gates",
-        "96,64,0,false,mlstm_forward,mlstm_backward",
-        "161,64,0,false,mlstm_gates,mlstm_gates",
-        "64,33,0,false,mlstm_gates,mlstm_gates",
-        "64,64,20,false,mlstm_gates,mlstm_gates",
-        "64,64,0,true,mlstm_gates,mlstm_gates"
+        "fast,150,256,0,false,mlstm_forward,mlstm_gates",
+        "fast,96,64,0,false,mlstm_forward,mlstm_backward",
+        "auto,96,64,0,false,mlstm_forward,mlstm_gates",
+        "fast,161,64,0,false,mlstm_gates,mlstm_gates",
+        "fast,64,33,0,false,mlstm_gates,mlstm_gates",
+        "fast,64,64,20,false,mlstm_gates,mlstm_gates",
+        "fast,64,64,0,true,mlstm_gates,mlstm_gates"
     })
-    void takeTheCallsThatFitThem(int tokens, int dim, int chunk, boolean state, String forward, String backward) {
+    @SuppressWarnings("try")
+    void takeTheCallsThatFitThem(
+            String wanted, int tokens, int dim, int chunk, boolean state, String forward, String backward) {
         MlstmDims d = new MlstmDims(1, tokens, 2, dim, dim);
         MlstmSpec spec = MlstmSpec.exponential().withChunk(chunk);
-        try (CudaBackend engine = open(headers);
+        try (Setting set = Setting.of(TensorCores.PROPERTY, wanted);
+                CudaBackend engine = open(headers);
                 TensorArena arena = engine.arena("test")) {
             MlstmOps ops = engine.ops().mlstm();
             Tensor x = arena.f32(1, tokens, 2, dim);
