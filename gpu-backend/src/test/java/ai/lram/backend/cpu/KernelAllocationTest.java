@@ -1,10 +1,12 @@
 package ai.lram.backend.cpu;
 
 import ai.lram.backend.BackendOptions;
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.PackedWeight;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
@@ -48,7 +50,24 @@ class KernelAllocationTest {
             Tensor y = fx.zeros(m, 67);
             assertAllocatesLittle(
                     "linear of " + m + " rows",
-                    () -> fx.ops.matmul().linear(fx.stream, x, w, bias, Activation.GELU, y));
+                    () -> fx.ops.matmul().linear(fx.stream, x, w, bias, Activation.NONE, y));
+        }
+    }
+
+    @Test
+    void linearOverPackedWeightsAllocatesLittle() {
+        Tensor w = rows(67, 70);
+        Tensor bias = fx.zeros(67);
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
+            PackedWeight packed = PackedWeight.allocate(fx.arena, type, 67, 70);
+            fx.ops.matmul().pack(fx.stream, w, packed);
+            for (int m : new int[] {1, 3, 24}) {
+                Tensor x = rows(m, 70);
+                Tensor y = fx.zeros(m, 67);
+                assertAllocatesLittle(
+                        "linear of " + m + " rows over " + type,
+                        () -> fx.ops.matmul().linearPacked(fx.stream, x, packed, bias, Activation.NONE, y));
+            }
         }
     }
 
