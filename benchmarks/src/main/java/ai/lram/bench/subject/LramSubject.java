@@ -114,7 +114,7 @@ public final class LramSubject extends PolicySubject {
         long d = b.headDim();
         FoldSchedule schedule = FoldSchedule.forHead(b.headDim(), b.headDim());
         long state = 4L * b.blocks() * b.heads() * (d * d + 2 * d * schedule.capacity() + d);
-        long packed = (long) (weights.bytes() * parameters);
+        long packed = weights.bytes() < 4 ? (long) (weights.bytes() * parameters) : 0;
         return 4 * parameters + packed + sessions * state;
     }
 

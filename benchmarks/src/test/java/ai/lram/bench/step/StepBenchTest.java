@@ -142,12 +142,11 @@ class StepBenchTest {
 
     @Test
     void sizesHaveThePromisedParameters() {
-        // In fp32 the model and its packed copy take 4 bytes a parameter each.
         for (String name : List.of("1M", "2M")) {
-            long parameters = LramSubject.bytes(ModelSize.of(name), LramSubject.WEIGHTS.getFirst(), CARD, 0) / 8;
+            long parameters = LramSubject.bytes(ModelSize.of(name), LramSubject.WEIGHTS.getFirst(), CARD, 0) / 4;
             assertTrue(parameters <= 2_000_000, name + " has " + parameters + " parameters");
         }
-        long published = LramSubject.bytes(ModelSize.of("16M"), LramSubject.WEIGHTS.getFirst(), CARD, 0) / 8;
+        long published = LramSubject.bytes(ModelSize.of("16M"), LramSubject.WEIGHTS.getFirst(), CARD, 0) / 4;
         assertTrue(published > 12_000_000 && published < 16_000_000, "without images and with one head: " + published);
     }
 }

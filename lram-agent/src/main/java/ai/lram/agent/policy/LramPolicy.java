@@ -96,11 +96,14 @@ public final class LramPolicy implements Policy {
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
 
+    /** A large weight matrix as the step reads it: the model's own, or a copy in a narrow type. */
+    private record Matrix(Tensor full, PackedWeight narrow) {}
+
     /** Tensors of a block's parameters, taken once: Parameter.value() of a row view makes a new object. */
     private record Weights(
             Tensor norm,
-            PackedWeight upU,
-            PackedWeight upZ,
+            Matrix upU,
+            Matrix upZ,
             Tensor q,
             Tensor k,
             Tensor v,
@@ -112,7 +115,7 @@ public final class LramPolicy implements Policy {
             Tensor forgetGateBias,
             Tensor outNorm,
             Tensor skip,
-            PackedWeight down) {}
+            Matrix down) {}
 
     private record SlstmWeights(
             Tensor norm,
@@ -126,9 +129,9 @@ public final class LramPolicy implements Policy {
             Tensor bias,
             Tensor groupNorm,
             Tensor ffnNorm,
-            PackedWeight ffnGate,
-            PackedWeight ffnUp,
-            PackedWeight ffnDown) {}
+            Matrix ffnGate,
+            Matrix ffnUp,
+            Matrix ffnDown) {}
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
@@ -186,7 +189,7 @@ public final class LramPolicy implements Policy {
     private final SlotBindings bindings;
     private final float[] logits;
     private final int headRows;
-    private final PackedWeight head;
+    private final Matrix head;
     private final Tensor headBias;
     private final Plan imagePlan;
     private final Value imageInput;
@@ -262,7 +265,7 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private PackedWeight pack(Tensor w) {
+    private Matrix pack(Tensor w) {
         try {
             backend.requireFinite(stream, "a weight of the model", w);
         } catch (NonFiniteException e) {
@@ -270,13 +273,20 @@ public final class LramPolicy implements Policy {
             host.close();
             throw e;
         }
-        PackedWeight packed = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
-        ops.matmul().pack(stream, w, packed);
-        return packed;
+        if (options.weights() == DType.F32) {
+            return new Matrix(w, null);
+        }
+        PackedWeight narrow = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
+        ops.matmul().pack(stream, w, narrow);
+        return new Matrix(null, narrow);
     }
 
-    private void product(Tensor x, PackedWeight w, Tensor bias, Tensor y) {
-        ops.matmul().linearPacked(stream, x, w, bias, Activation.NONE, y);
+    private void product(Tensor x, Matrix w, Tensor bias, Tensor y) {
+        if (w.narrow() == null) {
+            ops.matmul().linear(stream, x, w.full(), bias, Activation.NONE, y);
+        } else {
+            ops.matmul().linearPacked(stream, x, w.narrow(), bias, Activation.NONE, y);
+        }
     }
 
     private Layer layer(Block block, XlstmConfig c) {
