@@ -11,7 +11,7 @@
 //           -DLRAM_GROUPS: tokens / 16, at most 10 in bf16 and 6 in fp32 for a window, 8 and 6 for chunks. Shared memory
 //           by backwardSharedBytes(): 225 KiB for a window of 10 groups, 180 KiB for chunks of 8, which only sm_90 has; 6
 //           groups of a window fit sm_80 (163 KiB), 5 fit sm_86 and sm_89 (99 KiB).
-// Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 (driver 580) only.
+// Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 and an H200 (driver 580).
 // Cost:     window, a token and head: 2 (4 DHQK + 3 DHHV) + 20 bytes, if the second reading of q, k and dh comes from
 //           L2; S (3 DHQK + 2 DHHV) FLOP. Chunks of L: L in place of S, and 6 DHQK DHHV FLOP for the states.
 // Measured: bf16, H100 80GB HBM3, copy 3.01 TB/s: B128 S150 NH4 d256 0.256 ms (floor 0.092), d640 0.53 ms (0.229),

@@ -210,7 +210,7 @@ struct GateGradients {
             p.df[at] = static_cast<float>(rest * sigmoidOf(-gateF));
         }
         if (initialM != nullptr && t == 0) {
-            *initialM = p.exact ? static_cast<float>(rest) : 0.f;
+            *initialM = p.exact && !p.sigmoid ? static_cast<float>(rest) : 0.f;  // the sigmoid gate has none
         }
     }
 };

@@ -2,7 +2,7 @@
 //
 // Order: mlstm_backward_rows, the state kernels of mlstm_states.cu in reverse, mlstm_backward_chunk (mlstm_backward.cu).
 // Contract, compiling: as mlstm_backward.cu; -DLRAM_FP32 for fp32.
-// Tried:    nvcc 13.0.88 to sm_80 and sm_90a.
+// Tried:    nvcc 13.0.88 to sm_80 and sm_90a; run on an H200 (driver 580).
 // Cost:     h and dh read once.
 #include "mlstm_backward.cuh"
 

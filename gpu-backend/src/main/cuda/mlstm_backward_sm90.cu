@@ -3,7 +3,7 @@
 //
 // Contract, order: as mlstm_backward_chunk. Formulas and sums: backwardBlock there.
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_backward_sm90.cu; on another target the body
-//           is empty. Shared memory by backwardChunkSharedBytes(): 213 KiB.
+//           traps. Shared memory by backwardChunkSharedBytes(): 213 KiB.
 #include "mlstm_backward.cuh"
 #include "mlstm_wgmma.cuh"
 

@@ -8,7 +8,7 @@
 //           NVRTC: --std=c++17 --gpu-architecture=sm_90a -I<cuda>/include, mlstm_common.cuh passed as a header.
 //           -DLRAM_FP32 builds the fp32 kernels (3xTF32 products), else bf16.
 //           -DLRAM_WARPS, -DLRAM_GROUPS, -DLRAM_STAGES choose the tiling; shared memory by forwardSharedBytes().
-// Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 (driver 580) only.
+// Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 and an H200 (driver 580).
 // Cost:     one fresh chunk, a token and head: 2 (2 DHQK + 2 DHHV) + 12 bytes in bf16; S (DHQK + DHHV) FLOP.
 // Measured: bf16, H100 80GB HBM3, copy 3.01 TB/s: B128 S150 NH4 d256 0.074 ms (floor 0.053), d640 0.172 ms (0.131),
 //           both floors by bytes. 65,536 tokens, S8192 NH8 256/512, chunk 128, with states: H200 2.52 ms.

@@ -6,7 +6,7 @@
 //        backward: mlstm_backward_rows, mlstm_chunk_states, mlstm_scan_states in reverse, then mlstm_backward_chunk.
 // Contract, compiling: as mlstm_forward.cu; -DLRAM_FP32 for fp32. Shared memory of mlstm_chunk_states by
 // chunkStatesSharedBytes().
-// Tried:    nvcc 13.0.88 to sm_80 and sm_90a.
+// Tried:    nvcc 13.0.88 to sm_80 and sm_90a; run on an H200 (driver 580).
 // Cost:     2 DHQK DHHV FLOP a token and head; a state is written, read and written again a chunk.
 #include "mlstm_states.cuh"
 
@@ -71,7 +71,7 @@ __device__ __forceinline__ void chunkGatesBlock(const MlstmGates& p) {
 __device__ __forceinline__ void scanGatesWarp(const MlstmGates& p) {
     const int pair = blockIdx.x;
     const int lane = threadIdx.x;
-    double before = p.initialM != nullptr ? p.initialM[pair] : 0.;
+    double before = p.initialM != nullptr && !p.sigmoid ? p.initialM[pair] : 0.;
     for (int first = 0; first < p.chunks; first += 32) {
         const long long index = static_cast<long long>(pair) * p.chunks + first + lane;
         const bool valid = first + lane < p.chunks;

@@ -1,8 +1,7 @@
 // What a chunk adds to the state by warpgroup products: mlstm_chunk_states (mlstm_states.cu) for bf16, chunks of up to 128
 // tokens, sm_90a only.
 //
-// Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_states_sm90.cu; on another target the body is
-//           empty. Shared memory by chunkStatesSm90SharedBytes().
+// Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_states_sm90.cu; on another target the body traps. Shared memory by chunkStatesSm90SharedBytes().
 #include "mlstm_states.cuh"
 #include "mlstm_wgmma.cuh"
 
@@ -56,7 +55,7 @@ __device__ __forceinline__ void chunkStatesSm90(const MlstmStates& p, unsigned c
     }
     awaitCopies<0>();
     __syncthreads();
-    // Two columns and half the tokens a thread: n before the rows are weighted.
+    // Two columns and a quarter of the tokens a thread: n before the rows are weighted.
     float n[2] = {0.f, 0.f};
     const int column = 2 * (threadIdx.x & 63);
     const int quarter = threadIdx.x / 64;

@@ -898,8 +898,8 @@ static StateGradients throughTime(const Case& x, const Numbers& q, const Numbers
         }
         std::copy(dc.begin(), dc.end(), out.c.begin() + pair * cells);
         std::copy(dn.begin(), dn.end(), out.n.begin() + static_cast<size_t>(pair) * x.dimQk);
-        for (size_t j = 0; j < cells; j++) out.m[pair] += dc[j] * c[0][j];
-        for (int d = 0; d < x.dimQk; d++) out.m[pair] += dn[d] * n[0][d];
+        for (size_t j = 0; j < cells && !x.sigmoid; j++) out.m[pair] += dc[j] * c[0][j];
+        for (int d = 0; d < x.dimQk && !x.sigmoid; d++) out.m[pair] += dn[d] * n[0][d];
         most[4] = *std::max_element(dcTerms.begin(), dcTerms.end());
         most[5] = *std::max_element(dnTerms.begin(), dnTerms.end());
         std::lock_guard<std::mutex> guard(lock);

@@ -34,11 +34,13 @@ final class PackedRows {
     private static final long FAR = 256 * 1024;
 
     private static final long LINE = 64;
-    private static final VectorSpecies<Byte> BYTES = VectorSpecies.of(byte.class, VectorShape.forBitSize(8 * LANES));
+    /** As many bytes as there are lanes of floats; a vector is 64 bits at least. */
+    private static final VectorSpecies<Byte> BYTES =
+            VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, 8 * LANES)));
+
     private static final IntVector HIGH_HALF = IntVector.broadcast(I, 0xffff0000);
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
-    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
     private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
 
     private PackedRows() {}
@@ -175,13 +177,13 @@ final class PackedRows {
     }
 
     /**
-     * Reads a word of every line from byte {@code from} to {@code to}, many at once. The product that follows asks for its lines one after the other
+     * Reads a byte of every line from byte {@code from} to {@code to}, many at once. The product that follows asks for its lines one after the other
      * and would wait for each.
      */
     private static long touch(MemorySegment w, long from, long to) {
         long a = 0;
         for (long i = from; i < to; i += LINE) {
-            a += w.get(LONG, i);
+            a += w.get(ValueLayout.JAVA_BYTE, i);
         }
         return a;
     }
@@ -198,7 +200,18 @@ final class PackedRows {
         return pairs.and(HIGH_HALF).reinterpretAsFloats();
     }
 
+    private static FloatVector fewBytes(MemorySegment w, long at) {
+        FloatVector v = FloatVector.zero(F);
+        for (int i = 0; i < LANES; i++) {
+            v = v.withLane(i, w.get(ValueLayout.JAVA_BYTE, at + i));
+        }
+        return v;
+    }
+
     private static FloatVector bytes(MemorySegment w, long at) {
+        if (LANES < 8) {
+            return fewBytes(w, at);
+        }
         return (FloatVector) ByteVector.fromMemorySegment(BYTES, w, at, ByteOrder.LITTLE_ENDIAN)
                 .castShape(F, 0);
     }

@@ -25,7 +25,7 @@ import org.slf4j.LoggerFactory;
  */
 @SuppressWarnings("restricted")
 final class Engine implements AutoCloseable {
-    /** Threads of a block, the same for all our kernels ({@code LRAM_THREADS} in the sources). */
+    /** Threads of a block of all plain kernels ({@code LRAM_THREADS} in the sources). */
     static final int THREADS = 256;
 
     /** Bytes of device memory for cuBLASLt, and as many for partial sums of our kernels. */

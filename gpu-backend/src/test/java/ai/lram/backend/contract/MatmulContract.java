@@ -113,6 +113,7 @@ public abstract class MatmulContract extends KernelContract {
         "3,33,12",
         "3,512,80",
         "3,1024,512",
+        "3,257,1100",
         "4,64,13",
         "5,47,7",
         "6,100,31",

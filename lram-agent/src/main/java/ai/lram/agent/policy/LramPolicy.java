@@ -1,5 +1,6 @@
 package ai.lram.agent.policy;
 
+import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.autodiff.Value;
@@ -16,7 +17,6 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.agent.xlstm.XlstmStack;
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
-import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -198,7 +198,8 @@ public final class LramPolicy implements Policy {
     private boolean closed;
 
     /**
-     * Takes the model, allocated on its backend, into use; closing the policy does not close the model.
+     * Takes the model, allocated on its backend, into use; closing the policy does not close the model, which must not change meanwhile: with
+     * narrow weights the policy holds copies of its large matrices.
      *
      * @throws ai.lram.backend.NonFiniteException if a weight is NaN or infinite
      */
@@ -209,14 +210,19 @@ public final class LramPolicy implements Policy {
         backend = model.parameters().backend();
         ops = backend.ops();
         stream = backend.stream();
-        arena = backend.arena("policy");
         LramConfig config = model.config();
+        for (TaskCard t : card.tasks()) {
+            requireFits(t, config);
+        }
+        for (Parameter p : model.parameters().all()) {
+            backend.requireFinite(stream, p.name(), p.value());
+        }
+        arena = backend.arena("policy");
         XlstmConfig b = config.backbone();
         schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
         ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
         int actions = 1;
         for (TaskCard t : card.tasks()) {
-            requireFits(t, config);
             actions = Math.max(actions, t.actionSize());
         }
         headRows = actions * config.vocabulary();
@@ -266,13 +272,6 @@ public final class LramPolicy implements Policy {
     }
 
     private Matrix pack(Tensor w) {
-        try {
-            backend.requireFinite(stream, "a weight of the model", w);
-        } catch (NonFiniteException e) {
-            arena.close();
-            host.close();
-            throw e;
-        }
         if (options.weights() == DType.F32) {
             return new Matrix(w, null);
         }
