@@ -53,7 +53,7 @@ class BenchCommandTest {
                 "step",
                 "--quick",
                 "--size",
-                "1M",
+                "1M,1M",
                 "--context",
                 "5,20",
                 "--threads",

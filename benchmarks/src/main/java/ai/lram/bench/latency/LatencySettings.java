@@ -63,7 +63,7 @@ public record LatencySettings(
 
     public LatencySettings {
         targets = List.copyOf(targets);
-        transports = List.copyOf(transports);
+        transports = transports.stream().distinct().toList();
         contexts = List.copyOf(new TreeSet<>(contexts));
         sessions = List.copyOf(new TreeSet<>(sessions));
         if (targets.isEmpty() || transports.isEmpty() || contexts.isEmpty() || sessions.isEmpty()) {

@@ -36,8 +36,8 @@ public record StepSettings(
     public static final List<Integer> CONTEXTS = List.of(50, 500, 1600, 8192, 25_600);
 
     public StepSettings {
-        sizes = List.copyOf(sizes);
-        weights = List.copyOf(weights);
+        sizes = sizes.stream().distinct().toList();
+        weights = weights.stream().distinct().toList();
         contexts = List.copyOf(new TreeSet<>(contexts));
         threads = List.copyOf(new TreeSet<>(threads));
         if (sizes.isEmpty() || weights.isEmpty() || contexts.isEmpty() || threads.isEmpty()) {

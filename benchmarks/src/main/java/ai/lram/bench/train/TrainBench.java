@@ -76,7 +76,7 @@ public final class TrainBench implements Benchmark {
         private static final int MOST_THREADS = 256;
 
         public Settings {
-            sizes = List.copyOf(sizes);
+            sizes = sizes.stream().distinct().toList();
             threads = List.copyOf(new TreeSet<>(threads));
             if (sizes.isEmpty() || threads.isEmpty()) {
                 throw new BenchException(

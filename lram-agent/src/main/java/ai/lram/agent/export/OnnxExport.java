@@ -76,16 +76,23 @@ public final class OnnxExport {
             file.writeTo(temporary);
             DurableFiles.publish(temporary, target);
         } catch (IOException e) {
-            try {
-                Files.deleteIfExists(temporary);
-            } catch (IOException left) {
-                e.addSuppressed(left);
-            }
+            remove(temporary, e);
             throw new ExportException(
                     "cannot write " + target,
                     e.toString(),
                     "check that the folder exists, is writable and has room",
                     e);
+        } catch (RuntimeException | Error e) {
+            remove(temporary, e);
+            throw e;
+        }
+    }
+
+    private static void remove(Path temporary, Throwable cause) {
+        try {
+            Files.deleteIfExists(temporary);
+        } catch (IOException left) {
+            cause.addSuppressed(left);
         }
     }
 }

@@ -46,8 +46,8 @@ final class TfRecordFile implements AutoCloseable {
                     "TFRecord file " + file + " is missing", "no such file", "copy the data set completely");
         }
         try {
-            FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
-            return new TfRecordFile(file, channel, channel.size());
+            long size = Files.size(file);
+            return new TfRecordFile(file, FileChannel.open(file, StandardOpenOption.READ), size);
         } catch (IOException e) {
             throw unreadable(file, e);
         }
