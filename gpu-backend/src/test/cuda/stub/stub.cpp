@@ -102,6 +102,15 @@ size_t elfLength(const unsigned char* image) {
     return table + static_cast<size_t>(entry) * count;
 }
 
+// One word of the shell.
+std::string quoted(const std::string& name) {
+    std::string word = "'";
+    for (char c : name) {
+        word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    }
+    return word + "'";
+}
+
 }  // namespace
 
 extern "C" {
@@ -422,9 +431,9 @@ int nvrtcCompileProgram(void* program, int count, const char* const* options) {
     for (size_t i = 0; i < p->headers.size(); i++) {
         writeFile(at + p->headerNames[i], p->headers[i].data(), p->headers[i].size());
     }
-    std::string command = std::string(getenv("LRAM_COMPILER")) +
+    std::string command = quoted(getenv("LRAM_COMPILER")) +
                           " -std=c++17 -O1 -march=native -ffp-contract=fast -fPIC -shared -fvisibility=hidden -include " +
-                          getenv("LRAM_EMULATOR") + " -x c++ " + at + p->name + " -o " + at + "image.so";
+                          quoted(getenv("LRAM_EMULATOR")) + " -x c++ " + quoted(at + p->name) + " -o " + quoted(at + "image.so");
     bool architecture = false;
     for (int i = 0; i < count; i++) {
         std::string option = options[i];
@@ -437,7 +446,7 @@ int nvrtcCompileProgram(void* program, int count, const char* const* options) {
     int status = system(command.c_str());
     p->log = readFile(at + "log");
     p->image = readFile(at + "image.so");
-    system((std::string("rm -r ") + folder).c_str());
+    system(("rm -r " + quoted(folder)).c_str());
     return architecture ? (status == 0 ? 0 : 6) : 5;
 }
 
