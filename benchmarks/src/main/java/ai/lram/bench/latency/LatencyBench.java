@@ -109,17 +109,18 @@ public final class LatencyBench implements Benchmark {
                         .orElseGet(() -> Source.drawn(target.task(), seed));
                 loops.add(new PacedLoop(robot, source, PacedLoop.Clock.SYSTEM));
             }
-            int behind = 0;
+            double warmUp = settings.warmUpSeconds() * (warm ? 1 : FIRST);
+            inParallel(loops, (loop, i) -> {
+                loop.hurry(0, System.nanoTime() + (long) (1e9 * warmUp));
+                loop.restart();
+            });
+            warm = true;
             for (int context : settings.contexts()) {
                 String name = target.name() + "-ctx" + context + "-" + sessions + "s-" + transport;
                 run.progress(name);
-                int ahead = Math.max(0, context - behind);
-                double warmUp = settings.warmUpSeconds() * (warm ? 1 : FIRST);
-                inParallel(loops, (loop, i) -> loop.hurry(ahead, System.nanoTime() + (long) (1e9 * warmUp)));
-                warm = true;
+                inParallel(loops, (loop, i) -> loop.advanceTo(context));
                 LoopLog log = paced(loops);
                 report(run, name, log, split);
-                behind = context + (int) log.total().count() / sessions;
             }
         } finally {
             robots.forEach(Robot::close);

@@ -32,11 +32,31 @@ final class PacedLoop {
     private final Robot robot;
     private final Source source;
     private final Clock clock;
+    private long taken;
 
     PacedLoop(Robot robot, Source source, Clock clock) {
         this.robot = robot;
         this.source = source;
         this.clock = clock;
+    }
+
+    /** Starts an episode whose next step is its number 0. */
+    void restart() {
+        source.restart();
+        taken = 0;
+    }
+
+    /**
+     * Goes on, unmeasured and as fast as it goes, until exactly {@code steps} steps have been taken since {@link #restart}; begins anew where there were
+     * more. An environment's own episodes may end on the way.
+     */
+    void advanceTo(long steps) {
+        if (taken > steps) {
+            restart();
+        }
+        while (taken < steps) {
+            step();
+        }
     }
 
     /** Takes steps as fast as they go, unmeasured. */
@@ -49,6 +69,7 @@ final class PacedLoop {
     private Robot.Reply step() {
         Robot.Reply reply = robot.act(source.observation(), source.image(), source.reward(), source.reset());
         source.act(reply.action());
+        taken++;
         return reply;
     }
 
@@ -73,6 +94,7 @@ final class PacedLoop {
             Robot.Reply reply = robot.act(source.observation(), source.image(), source.reward(), source.reset());
             log.answered(dueNs, sentNs, clock.nowNs(), reply.timing());
             source.act(reply.action());
+            taken++;
         }
     }
 }

@@ -22,6 +22,9 @@ interface Source {
     /** Executes an action and goes on to the next observation. */
     void act(float[] action);
 
+    /** Breaks the episode off; the next observation starts one. */
+    void restart();
+
     /** Made-up observations of a task's shape; actions change nothing. */
     static Source drawn(TaskCard task, long seed) {
         Inputs inputs = new Inputs(task, seed);
@@ -51,6 +54,11 @@ interface Source {
             @Override
             public void act(float[] action) {
                 at++;
+            }
+
+            @Override
+            public void restart() {
+                at = 0;
             }
         };
     }
@@ -93,8 +101,14 @@ interface Source {
                 env.step(action, observation);
                 fresh = env.done();
                 if (fresh) {
-                    env.reset(++episode, observation);
+                    restart();
                 }
+            }
+
+            @Override
+            public void restart() {
+                fresh = true;
+                env.reset(++episode, observation);
             }
         };
     }

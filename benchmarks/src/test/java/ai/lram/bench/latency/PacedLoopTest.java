@@ -7,7 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import ai.lram.bench.latency.LoopLog.Part;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.runtime.protocol.StepTiming;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.function.LongUnaryOperator;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /** Time is moved by hand: a step takes what a script says. */
@@ -113,5 +116,37 @@ class PacedLoopTest {
         assertEquals(7, robot.step);
         new PacedLoop(robot, source, clock).hurry(0, clock.now + 5 * MS);
         assertEquals(12, robot.step);
+    }
+
+    @Test
+    void aContextBeginsExactlyThatManyStepsAfterAReset() {
+        List<Boolean> resets = new ArrayList<>();
+        Robot robot = new Robot() {
+            @Override
+            public Reply act(float[] observation, byte[] image, float reward, boolean reset) {
+                resets.add(reset);
+                return new Reply(new float[] {0}, new StepTiming(0, 0, 0, 0));
+            }
+
+            @Override
+            public void close() {}
+        };
+        PacedLoop loop = new PacedLoop(robot, Source.drawn(Shapes.vector("t", 3, 1, 100), 1), clock);
+        loop.hurry(9, 0);
+        loop.restart();
+        loop.advanceTo(5);
+        assertEquals(14, resets.size(), "5 steps of the new episode");
+        assertEquals(List.of(0, 9), starts(resets));
+        loop.run(clock.now, PERIOD, 3, Long.MAX_VALUE, new LoopLog(3, PERIOD));
+        loop.advanceTo(10);
+        assertEquals(19, resets.size(), "8 were taken, 2 were missing");
+        assertEquals(List.of(0, 9), starts(resets), "the episode goes on");
+        loop.advanceTo(4);
+        assertEquals(23, resets.size());
+        assertEquals(List.of(0, 9, 19), starts(resets), "there is no way back but to begin anew");
+    }
+
+    private static List<Integer> starts(List<Boolean> resets) {
+        return IntStream.range(0, resets.size()).filter(resets::get).boxed().toList();
     }
 }
