@@ -20,6 +20,8 @@ public final class RecordingListener implements SessionListener {
     public record Closed(CloseReason reason, String message) {}
 
     private final LinkedBlockingQueue<Object> events = new LinkedBlockingQueue<>();
+    /** Apart: a report may come from the recorder, and overtake the reply of the step that ended the episode. */
+    private final LinkedBlockingQueue<Object> reports = new LinkedBlockingQueue<>();
 
     @Override
     public void refused(OpenRefusal reason, String message) {
@@ -38,7 +40,7 @@ public final class RecordingListener implements SessionListener {
 
     @Override
     public void episodeEnded(EpisodeReport report) {
-        events.add(report);
+        reports.add(report);
     }
 
     @Override
@@ -46,10 +48,10 @@ public final class RecordingListener implements SessionListener {
         events.add(new Closed(reason, message));
     }
 
-    /** The next event, which must be of that type. */
+    /** The next event, which must be of that type; the next report where a report is asked for. */
     public <T> T next(Class<T> type) {
         try {
-            Object event = events.poll(PATIENCE_S, TimeUnit.SECONDS);
+            Object event = (type == EpisodeReport.class ? reports : events).poll(PATIENCE_S, TimeUnit.SECONDS);
             if (!type.isInstance(event)) {
                 throw new AssertionError("expected " + type.getSimpleName() + ", got " + event);
             }
@@ -65,6 +67,6 @@ public final class RecordingListener implements SessionListener {
     }
 
     public boolean silent() {
-        return events.isEmpty();
+        return events.isEmpty() && reports.isEmpty();
     }
 }
