@@ -53,7 +53,7 @@ class BenchCommandTest {
                 "step",
                 "--quick",
                 "--size",
-                "1M,1M",
+                "1M",
                 "--context",
                 "5,20",
                 "--threads",
@@ -101,6 +101,8 @@ class BenchCommandTest {
                 "408M",
                 "--context",
                 "1000000",
+                "--weights",
+                "fp32",
                 "--sessions",
                 "1");
         lram.bad("batch 0", "bench", "train", "--batch", "0");

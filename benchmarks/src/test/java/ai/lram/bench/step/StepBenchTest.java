@@ -138,6 +138,9 @@ class StepBenchTest {
             assertTrue(e.getMessage().contains("; why: ") && e.getMessage().contains("; fix: "), e.getMessage());
         }
         assertEquals(List.of(5, 30), settings(List.of(1)).contexts(), "ascending");
+        StepSettings twice =
+                new StepSettings(List.of(SMALL, SMALL), LramSubject.WEIGHTS, List.of(1), List.of(1), 1, 1, true, 0);
+        assertEquals(List.of(SMALL), twice.sizes(), "a size named twice is measured once");
     }
 
     @Test
