@@ -25,7 +25,7 @@ struct Pack {
     float* scale;  // int8 alone
     int rows;
     int inputs;
-    int type;  // 0 fp32, 1 bf16, 2 int8
+    int type;  // 1 bf16, 2 int8
 };
 
 struct PackedRows {
@@ -146,9 +146,6 @@ __device__ __forceinline__ unsigned short narrow(float x) {
 }
 
 __device__ __forceinline__ float element(const void* w, int type, long long i) {
-    if (type == 0) {
-        return static_cast<const float*>(w)[i];
-    }
     if (type == 1) {
         return __uint_as_float(static_cast<unsigned>(static_cast<const unsigned short*>(w)[i]) << 16);
     }
@@ -178,9 +175,7 @@ LRAM_KERNEL(pack, Pack) {
     }
     for (int j = lane(); j < p.inputs; j += 32) {
         const float x = p.w[from + j];
-        if (p.type == 0) {
-            static_cast<float*>(p.data)[from + j] = x;
-        } else if (p.type == 1) {
+        if (p.type == 1) {
             static_cast<unsigned short*>(p.data)[from + j] = narrow(x);
         } else {
             static_cast<signed char*>(p.data)[from + j] =

@@ -152,7 +152,6 @@ final class CpuMatmul implements MatmulOps {
             for (int d = 0; d < k; d++) {
                 float v = at(from, (long) j * k + d);
                 switch (out.data().dtype()) {
-                    case F32 -> to.setAtIndex(ValueLayout.JAVA_FLOAT, PackedRows.place(j, d, k, LANES), v);
                     case BF16 ->
                         to.setAtIndex(ValueLayout.JAVA_SHORT, PackedRows.placeBf16(j, d, k), PackedRows.bf16(v));
                     default ->

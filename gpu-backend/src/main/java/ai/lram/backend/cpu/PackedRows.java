@@ -18,7 +18,7 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * {@link FewRows} over packed weights in fp32, bf16 or int8, three rows of x at a time: the tokens of one control step. Allocates nothing.
+ * {@link FewRows} over packed weights in bf16 or int8, three rows of x at a time: the tokens of one control step. Allocates nothing.
  *
  * <p>Four weight rows lie interleaved, a vector of each in turn, then what is left of each: a product reads its weights as one stream from first to
  * last, which is what the processor's prefetching follows best. A vector of bf16 weights is 2 LANES of them: lane j of its ints holds element j in the
@@ -87,7 +87,7 @@ final class PackedRows {
         @Override
         public void run(int from, int to) {
             float[] sums = Staging.own().tile;
-            boolean far = w.byteSize() >= FAR && type != DType.F32;
+            boolean far = w.byteSize() >= FAR;
             long bytes = (long) TILE * k * type.bytes();
             long read = 0;
             for (int block = from; block < to; block++) {
@@ -102,7 +102,6 @@ final class PackedRows {
                             read += touch(w, ahead, ahead + bytes);
                         }
                         switch (type) {
-                            case F32 -> f32(at, row, rows, sums, j * LANES);
                             case BF16 -> bf16(at, row, rows, sums, j * LANES);
                             default -> int8(at, row, rows, sums, j * LANES);
                         }
@@ -117,16 +116,6 @@ final class PackedRows {
                 }
             }
             touched = read;
-        }
-
-        private void f32(long at, int row, int rows, float[] sums, int to) {
-            if (rows == ROWS) {
-                f32Tile3(w, at, x, (long) row * k, k, sums, to);
-            } else {
-                for (int i = 0; i < rows; i++) {
-                    f32Tile1(w, at, x, (long) (row + i) * k, k, sums, to + i * FewRows.BLOCK * LANES);
-                }
-            }
         }
 
         private void bf16(long at, int row, int rows, float[] sums, int to) {
@@ -169,7 +158,6 @@ final class PackedRows {
 
         private float weight(long at) {
             return switch (type) {
-                case F32 -> w.get(FLOAT, 4 * at);
                 case BF16 -> Float.intBitsToFloat(w.get(SHORT, 2 * at) << 16);
                 default -> w.get(ValueLayout.JAVA_BYTE, at);
             };
@@ -214,82 +202,6 @@ final class PackedRows {
         }
         return (FloatVector) ByteVector.fromMemorySegment(BYTES, w, at, ByteOrder.LITTLE_ENDIAN)
                 .castShape(F, 0);
-    }
-
-    private static void f32Tile3(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        long x1 = xAt + k;
-        long x2 = xAt + 2L * k;
-        FloatVector s00 = FloatVector.zero(F);
-        FloatVector s01 = FloatVector.zero(F);
-        FloatVector s02 = FloatVector.zero(F);
-        FloatVector s03 = FloatVector.zero(F);
-        FloatVector s10 = FloatVector.zero(F);
-        FloatVector s11 = FloatVector.zero(F);
-        FloatVector s12 = FloatVector.zero(F);
-        FloatVector s13 = FloatVector.zero(F);
-        FloatVector s20 = FloatVector.zero(F);
-        FloatVector s21 = FloatVector.zero(F);
-        FloatVector s22 = FloatVector.zero(F);
-        FloatVector s23 = FloatVector.zero(F);
-        long next = wAt;
-        for (int d = 0; d <= k - LANES; d += LANES) {
-            FloatVector p0 = load(x, xAt + d);
-            FloatVector p1 = load(x, x1 + d);
-            FloatVector p2 = load(x, x2 + d);
-            FloatVector v = load(w, next);
-            s00 = v.fma(p0, s00);
-            s10 = v.fma(p1, s10);
-            s20 = v.fma(p2, s20);
-            v = load(w, next + LANES);
-            s01 = v.fma(p0, s01);
-            s11 = v.fma(p1, s11);
-            s21 = v.fma(p2, s21);
-            v = load(w, next + 2 * LANES);
-            s02 = v.fma(p0, s02);
-            s12 = v.fma(p1, s12);
-            s22 = v.fma(p2, s22);
-            v = load(w, next + 3 * LANES);
-            s03 = v.fma(p0, s03);
-            s13 = v.fma(p1, s13);
-            s23 = v.fma(p2, s23);
-            next += 4 * LANES;
-        }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
-        s10.intoArray(sums, at + 8 * LANES);
-        s11.intoArray(sums, at + 9 * LANES);
-        s12.intoArray(sums, at + 10 * LANES);
-        s13.intoArray(sums, at + 11 * LANES);
-        s20.intoArray(sums, at + 16 * LANES);
-        s21.intoArray(sums, at + 17 * LANES);
-        s22.intoArray(sums, at + 18 * LANES);
-        s23.intoArray(sums, at + 19 * LANES);
-    }
-
-    private static void f32Tile1(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        FloatVector s00 = FloatVector.zero(F);
-        FloatVector s01 = FloatVector.zero(F);
-        FloatVector s02 = FloatVector.zero(F);
-        FloatVector s03 = FloatVector.zero(F);
-        long next = wAt;
-        for (int d = 0; d <= k - LANES; d += LANES) {
-            FloatVector p0 = load(x, xAt + d);
-            FloatVector v = load(w, next);
-            s00 = v.fma(p0, s00);
-            v = load(w, next + LANES);
-            s01 = v.fma(p0, s01);
-            v = load(w, next + 2 * LANES);
-            s02 = v.fma(p0, s02);
-            v = load(w, next + 3 * LANES);
-            s03 = v.fma(p0, s03);
-            next += 4 * LANES;
-        }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
     }
 
     /** Two of the four rows of a tile: more does not compile into registers. */

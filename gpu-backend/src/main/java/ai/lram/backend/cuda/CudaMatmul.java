@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.cuda.Products.Shape;
@@ -95,11 +96,7 @@ final class CudaMatmul implements MatmulOps {
     }
 
     private static int type(PackedWeight w) {
-        return switch (w.data().dtype()) {
-            case F32 -> 0;
-            case BF16 -> 1;
-            default -> 2;
-        };
+        return w.data().dtype() == DType.BF16 ? 1 : 2;
     }
 
     @Override

@@ -9,7 +9,7 @@ public interface MatmulOps {
     void linear(Stream s, Tensor x, Tensor w, Tensor bias, Activation act, Tensor y);
 
     /**
-     * Lays w (N, K) fp32 out in {@code out}, rounded where its type is narrow: to the nearest bf16, ties to even; or to int8 with scale[n] =
+     * Lays w (N, K) fp32 out in {@code out}, rounded: to the nearest bf16, ties to even; or to int8 with scale[n] =
      * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells.
      */
     void pack(Stream s, Tensor w, PackedWeight out);

@@ -58,7 +58,7 @@ class KernelAllocationTest {
     void linearOverPackedWeightsAllocatesLittle() {
         Tensor w = rows(67, 70);
         Tensor bias = fx.zeros(67);
-        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
+        for (DType type : new DType[] {DType.BF16, DType.I8}) {
             PackedWeight packed = PackedWeight.allocate(fx.arena, type, 67, 70);
             fx.ops.matmul().pack(fx.stream, w, packed);
             for (int m : new int[] {1, 3, 24}) {
