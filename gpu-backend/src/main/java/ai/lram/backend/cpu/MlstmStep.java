@@ -129,6 +129,10 @@ final class MlstmStep implements Workers.Range {
             held = 0;
         }
         long first = ((long) row * tokens + tokens - n) * heads + head;
+        long state = 4L * dimQk * dimHv;
+        if (hasC) {
+            ReadAhead.touch(matC, cell * state, (cell + 1) * state);
+        }
         append(cell, held, n, first);
         weigh(w, cell, held, n, first, hasC || folding > 0);
         long cAt = 4L * cell * dimQk * dimHv;

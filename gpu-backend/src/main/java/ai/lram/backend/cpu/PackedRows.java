@@ -30,10 +30,10 @@ final class PackedRows {
 
     private static final int TILE = PackedWeight.TILE;
     private static final int PAIRS = 2 * LANES;
-    /** Bytes of a weight from which on it is taken to come from beyond the second-level cache. */
-    private static final long FAR = 256 * 1024;
+    /** Bytes of a vector. */
+    private static final int VECTOR = 4 * LANES;
 
-    private static final long LINE = 64;
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     /** As many bytes as there are lanes of floats; a vector is 64 bits at least. */
     private static final VectorSpecies<Byte> BYTES =
             VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, 8 * LANES)));
@@ -81,28 +81,35 @@ final class PackedRows {
         MemorySegment scale;
         MemorySegment bias;
         MemorySegment y;
-        /** Keeps the compiler from leaving out reads whose only use is that they happened. */
-        long touched;
 
         @Override
         public void run(int from, int to) {
-            float[] sums = Staging.own().tile;
-            boolean far = w.byteSize() >= FAR;
-            long bytes = (long) TILE * k * type.bytes();
-            long read = 0;
+            Staging staging = Staging.own();
+            float[] sums = staging.tile;
+            float[] triples = staging.packedA(m / ROWS * ROWS * k);
+            int bytes = type.bytes();
+            if (type == DType.BF16) {
+                for (int row = 0; row <= m - ROWS; row += ROWS) {
+                    triple(x, (long) row * k, k, triples, row * k);
+                }
+            }
+            boolean far = w.byteSize() >= ReadAhead.FAR;
+            long end = Math.min(w.byteSize(), (long) to * FewRows.BLOCK * k * bytes);
+            long ahead = far ? (long) from * FewRows.BLOCK * k * bytes : Long.MAX_VALUE;
             for (int block = from; block < to; block++) {
                 int column = block * FewRows.BLOCK;
                 int columns = Math.min(FewRows.BLOCK, n - column);
+                if ((long) column * k * bytes >= ahead) {
+                    long next = Math.min(end, ahead + ReadAhead.CHUNK);
+                    ReadAhead.touch(w, ahead, next);
+                    ahead = next;
+                }
                 for (int row = 0; row < m; row += ROWS) {
                     int rows = Math.min(ROWS, m - row);
                     for (int j = 0; j < columns; j += TILE) {
                         long at = (long) (column + j) * k;
-                        long ahead = (at + (long) TILE * k) * type.bytes();
-                        if (far && row == 0 && ahead + bytes <= w.byteSize()) {
-                            read += touch(w, ahead, ahead + bytes);
-                        }
                         switch (type) {
-                            case BF16 -> bf16(at, row, rows, sums, j * LANES);
+                            case BF16 -> bf16(at, row, rows, triples, sums, j * LANES);
                             default -> int8(at, row, rows, sums, j * LANES);
                         }
                     }
@@ -115,13 +122,11 @@ final class PackedRows {
                     }
                 }
             }
-            touched = read;
         }
 
-        private void bf16(long at, int row, int rows, float[] sums, int to) {
+        private void bf16(long at, int row, int rows, float[] triples, float[] sums, int to) {
             if (rows == ROWS) {
-                bf16Tile3(w, at, x, (long) row * k, k, sums, to);
-                bf16Tile3(w, at + 2 * PAIRS, x, (long) row * k, k, sums, to + 2 * LANES);
+                bf16Tile3(w, at, triples, row * k, k, sums, to);
             } else {
                 for (int i = 0; i < rows; i++) {
                     int own = to + i * FewRows.BLOCK * LANES;
@@ -164,18 +169,6 @@ final class PackedRows {
         }
     }
 
-    /**
-     * Reads a byte of every line from byte {@code from} to {@code to}, many at once. The product that follows asks for its lines one after the other
-     * and would wait for each.
-     */
-    private static long touch(MemorySegment w, long from, long to) {
-        long a = 0;
-        for (long i = from; i < to; i += LINE) {
-            a += w.get(ValueLayout.JAVA_BYTE, i);
-        }
-        return a;
-    }
-
     private static IntVector pairs(MemorySegment w, long at) {
         return IntVector.fromMemorySegment(I, w, 2 * at, ByteOrder.LITTLE_ENDIAN);
     }
@@ -204,50 +197,92 @@ final class PackedRows {
                 .castShape(F, 0);
     }
 
-    /** Two of the four rows of a tile: more does not compile into registers. */
-    private static void bf16Tile3(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        long x1 = xAt + k;
-        long x2 = xAt + 2L * k;
+    /** Three rows of x as {@link #bf16Tile3} reads them: of each group of 2 LANES elements the first halves of the rows, then the second. */
+    private static void triple(MemorySegment x, long xAt, int k, float[] out, int to) {
+        int at = to;
+        for (int d = 0; d <= k - PAIRS; d += PAIRS) {
+            for (long row = xAt + d; row < xAt + d + 3L * k; row += k) {
+                load(x, row).intoArray(out, at);
+                load(x, row + LANES).intoArray(out, at + 3 * LANES);
+                at += LANES;
+            }
+            at += 3 * LANES;
+        }
+    }
+
+    private static void bf16Tile3(MemorySegment w, long wAt, float[] x, int xAt, int k, float[] sums, int at) {
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
         FloatVector s10 = FloatVector.zero(F);
         FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
         FloatVector s20 = FloatVector.zero(F);
         FloatVector s21 = FloatVector.zero(F);
-        long next = wAt;
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        long next = 2 * wAt;
+        int from = xAt;
         for (int d = 0; d <= k - PAIRS; d += PAIRS) {
-            IntVector a = pairs(w, next);
-            IntVector b = pairs(w, next + PAIRS);
-            next += 4 * PAIRS;
-            FloatVector ap = low(a);
-            FloatVector bp = low(b);
-            FloatVector p0 = load(x, xAt + d);
-            s00 = ap.fma(p0, s00);
-            s01 = bp.fma(p0, s01);
-            FloatVector p1 = load(x, x1 + d);
-            s10 = ap.fma(p1, s10);
-            s11 = bp.fma(p1, s11);
-            FloatVector p2 = load(x, x2 + d);
-            s20 = ap.fma(p2, s20);
-            s21 = bp.fma(p2, s21);
-            FloatVector aq = high(a);
-            FloatVector bq = high(b);
-            FloatVector q0 = load(x, xAt + d + LANES);
-            s00 = aq.fma(q0, s00);
-            s01 = bq.fma(q0, s01);
-            FloatVector q1 = load(x, x1 + d + LANES);
-            s10 = aq.fma(q1, s10);
-            s11 = bq.fma(q1, s11);
-            FloatVector q2 = load(x, x2 + d + LANES);
-            s20 = aq.fma(q2, s20);
-            s21 = bq.fma(q2, s21);
+            FloatVector p0 = FloatVector.fromArray(F, x, from);
+            FloatVector p1 = FloatVector.fromArray(F, x, from + LANES);
+            FloatVector p2 = FloatVector.fromArray(F, x, from + 2 * LANES);
+            FloatVector q0 = FloatVector.fromArray(F, x, from + 3 * LANES);
+            FloatVector q1 = FloatVector.fromArray(F, x, from + 4 * LANES);
+            FloatVector q2 = FloatVector.fromArray(F, x, from + 5 * LANES);
+            from += 3 * PAIRS;
+            IntVector pair = IntVector.fromMemorySegment(I, w, next, LE);
+            FloatVector v = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            s00 = v.fma(p0, s00);
+            s10 = v.fma(p1, s10);
+            s20 = v.fma(p2, s20);
+            v = pair.and(HIGH_HALF).reinterpretAsFloats();
+            s00 = v.fma(q0, s00);
+            s10 = v.fma(q1, s10);
+            s20 = v.fma(q2, s20);
+            pair = IntVector.fromMemorySegment(I, w, next + VECTOR, LE);
+            v = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            s01 = v.fma(p0, s01);
+            s11 = v.fma(p1, s11);
+            s21 = v.fma(p2, s21);
+            v = pair.and(HIGH_HALF).reinterpretAsFloats();
+            s01 = v.fma(q0, s01);
+            s11 = v.fma(q1, s11);
+            s21 = v.fma(q2, s21);
+            pair = IntVector.fromMemorySegment(I, w, next + 2 * VECTOR, LE);
+            v = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            s02 = v.fma(p0, s02);
+            s12 = v.fma(p1, s12);
+            s22 = v.fma(p2, s22);
+            v = pair.and(HIGH_HALF).reinterpretAsFloats();
+            s02 = v.fma(q0, s02);
+            s12 = v.fma(q1, s12);
+            s22 = v.fma(q2, s22);
+            pair = IntVector.fromMemorySegment(I, w, next + 3 * VECTOR, LE);
+            v = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+            s03 = v.fma(p0, s03);
+            s13 = v.fma(p1, s13);
+            s23 = v.fma(p2, s23);
+            v = pair.and(HIGH_HALF).reinterpretAsFloats();
+            s03 = v.fma(q0, s03);
+            s13 = v.fma(q1, s13);
+            s23 = v.fma(q2, s23);
+            next += 4 * VECTOR;
         }
         s00.intoArray(sums, at);
         s01.intoArray(sums, at + LANES);
+        s02.intoArray(sums, at + 2 * LANES);
+        s03.intoArray(sums, at + 3 * LANES);
         s10.intoArray(sums, at + 8 * LANES);
         s11.intoArray(sums, at + 9 * LANES);
+        s12.intoArray(sums, at + 10 * LANES);
+        s13.intoArray(sums, at + 11 * LANES);
         s20.intoArray(sums, at + 16 * LANES);
         s21.intoArray(sums, at + 17 * LANES);
+        s22.intoArray(sums, at + 18 * LANES);
+        s23.intoArray(sums, at + 19 * LANES);
     }
 
     /** Two of the four rows of a tile: more does not compile into registers. */
