@@ -344,7 +344,7 @@ final class CpuElementwise implements ElementwiseOps {
         }
     }
 
-    private static void skipGateBlock(
+    static void skipGateBlock(
             MemorySegment h,
             MemorySegment skip,
             int j,

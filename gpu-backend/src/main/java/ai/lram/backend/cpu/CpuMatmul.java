@@ -108,7 +108,9 @@ final class CpuMatmul implements MatmulOps {
         int m = other("linear", "x", x, k);
         Check.optional("linear", "bias", bias, n);
         Check.f32("linear", "y", y, (long) m * n);
-        if (m <= FEW_ROWS) {
+        if (m <= FEW_ROWS && k == 1) {
+            FewRows.outer(m, n, x.segment(), w.segment(), of(bias), y.segment());
+        } else if (m <= FEW_ROWS) {
             boolean mine = taken.compareAndSet(false, true);
             try {
                 FewRows.Product product = mine ? few : new FewRows.Product();
@@ -155,7 +157,7 @@ final class CpuMatmul implements MatmulOps {
                     case BF16 ->
                         to.setAtIndex(ValueLayout.JAVA_SHORT, PackedRows.placeBf16(j, d, k), PackedRows.bf16(v));
                     default ->
-                        to.set(ValueLayout.JAVA_BYTE, PackedRows.place(j, d, k, LANES), (byte)
+                        to.set(ValueLayout.JAVA_BYTE, PackedRows.place(j, d, k), (byte)
                                 Math.clamp(Math.rint(scale == 0 ? 0 : v / scale), -127, 127));
                 }
             }
@@ -185,7 +187,7 @@ final class CpuMatmul implements MatmulOps {
             product.scale = of(w.scale());
             product.bias = of(bias);
             product.y = y.segment();
-            run(product, blocks(n), mine && (long) m * n * k > SPLIT);
+            run(product, product.tiles(), mine && (long) m * n * k > SPLIT);
         } finally {
             if (mine) {
                 taken.set(false);

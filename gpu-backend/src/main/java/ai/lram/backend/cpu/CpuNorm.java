@@ -107,7 +107,7 @@ final class CpuNorm implements NormOps {
                 rows, grain(width), (from, to) -> forwardRows(spec, width, x, weight, bias, y, mean, rstd, from, to));
     }
 
-    private static void forwardRows(
+    static void forwardRows(
             NormSpec spec,
             int width,
             MemorySegment x,
@@ -139,6 +139,13 @@ final class CpuNorm implements NormOps {
                 }
             }
         }
+    }
+
+    /** One group of a row: element {@code at} on of x, weights from {@code wAt} on. */
+    static void group(NormSpec spec, MemorySegment x, long at, int n, MemorySegment weight, long wAt, MemorySegment y) {
+        float m = spec.centred() ? sum(x, at, n) / n : 0f;
+        float scale = (float) (1 / Math.sqrt(squares(x, at, n, m) / (double) n + spec.eps()));
+        write(x, at, n, m, scale, spec.residualScale() ? 1f : 0f, weight, wAt, y);
     }
 
     // One accumulator each: with more of them the compiler boxes vectors in some profiles, and the sums are short.

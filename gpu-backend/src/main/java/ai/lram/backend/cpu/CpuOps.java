@@ -32,7 +32,7 @@ final class CpuOps implements Ops {
         optimizer = new CpuOptimizer(workers);
         embedding = new CpuEmbedding(workers);
         norm = new CpuNorm(workers);
-        session = new CpuSession(workers);
+        session = new CpuSession(this, workers);
         mlstm = new CpuMlstm(workers);
         slstm = new CpuSlstm(workers);
         conv = new CpuConv(workers);

@@ -3,10 +3,16 @@ package ai.lram.backend.cpu;
 import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.ComposedSteps;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepWeight;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
@@ -22,8 +28,11 @@ final class CpuSession implements SessionOps {
     private final MlstmStep mlstm = new MlstmStep();
     private final SlstmStep slstm = new SlstmStep();
     private final ConvStep conv = new ConvStep();
+    private final MlstmBlockStep block = new MlstmBlockStep();
+    private final Ops ops;
 
-    CpuSession(Workers workers) {
+    CpuSession(Ops ops, Workers workers) {
+        this.ops = ops;
         this.workers = workers;
     }
 
@@ -208,6 +217,121 @@ final class CpuSession implements SessionOps {
             if (mine) {
                 taken.set(false);
             }
+        }
+    }
+
+    @Override
+    public void mlstmBlock(
+            Stream s,
+            MlstmBlockWeights weights,
+            MlstmBlockState state,
+            Tensor slots,
+            Tensor counts,
+            MlstmBlockMemory memory,
+            Tensor x) {
+        if (!MlstmBlockStep.supports(weights)) {
+            ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
+            return;
+        }
+        String kernel = "session.mlstmBlock";
+        Check.that(
+                x != null && x.rank() == 3 && state.history().rank() == 3,
+                "session.mlstmBlock: x or the history has the wrong rank",
+                "sizes are read from x (B, L, D) and history (P, K-1, I)",
+                "give these tensors all three dimensions");
+        int tokens = x.dim(1);
+        int pool = state.history().dim(0);
+        int rows = checkRows(kernel, slots, counts, tokens, pool);
+        checkBlock(kernel, weights, state, memory, x, (long) rows * tokens, pool, tokens);
+        boolean mine = taken.compareAndSet(false, true);
+        try {
+            MlstmBlockStep step = mine ? block : new MlstmBlockStep();
+            step.with(weights, state, slots, counts, memory, x, rows, tokens);
+            if (mine && (long) weights.width() * weights.inner() > PARALLEL / 4) {
+                workers.phases(step);
+            } else {
+                Workers.alone(step);
+            }
+        } finally {
+            if (mine) {
+                taken.set(false);
+            }
+        }
+    }
+
+    private static void checkBlock(
+            String kernel,
+            MlstmBlockWeights w,
+            MlstmBlockState state,
+            MlstmBlockMemory m,
+            Tensor x,
+            long tokens,
+            int pool,
+            int perRow) {
+        int width = w.width();
+        int inner = w.inner();
+        int heads = w.heads();
+        int head = inner / heads;
+        MlstmSlots slots = state.slots();
+        int ring = slots.ringK().rank() == 4 ? slots.ringK().dim(2) : 0;
+        if (ring < state.schedule().capacity() || ring < perRow) {
+            Check.that(
+                    false,
+                    kernel + ": the ring holds " + ring + " tokens",
+                    state.schedule() + " needs " + state.schedule().capacity() + " and a step may bring " + perRow,
+                    "allocate the ring (P, NH, R, DH) with schedule.capacity() tokens");
+        }
+        long cells = (long) pool * heads;
+        Check.f32(kernel, "matC", slots.matC(), cells * head * head);
+        Check.f32(kernel, "vecN", slots.vecN(), cells * head);
+        Check.f32(kernel, "scaM", slots.scaM(), cells);
+        Check.f32(kernel, "ringK", slots.ringK(), cells * ring * head);
+        Check.f32(kernel, "ringV", slots.ringV(), cells * ring * head);
+        Check.f32(kernel, "ringI", slots.ringI(), cells * ring);
+        Check.f32(kernel, "ringF", slots.ringF(), cells * ring);
+        Check.size(kernel, "ringLength", slots.ringLength(), DType.I32, cells);
+        Check.size(kernel, "folded", slots.folded(), DType.I32, cells);
+        int taps = w.conv().dim(1);
+        Check.f32(kernel, "history", state.history(), (long) pool * (taps - 1) * inner);
+        Check.f32(kernel, "normWeight", w.normWeight(), width);
+        checkMatrix(kernel, "upU", w.upU(), inner, width);
+        checkMatrix(kernel, "upZ", w.upZ(), inner, width);
+        Check.f32(kernel, "conv", w.conv(), (long) inner * taps);
+        Check.optional(kernel, "convBias", w.convBias(), inner);
+        Check.f32(kernel, "q", w.q(), (long) inner * HeadwiseLanes.BLOCK);
+        Check.f32(kernel, "k", w.k(), (long) inner * HeadwiseLanes.BLOCK);
+        Check.f32(kernel, "v", w.v(), (long) inner * HeadwiseLanes.BLOCK);
+        Check.f32(kernel, "inputGate", w.inputGate(), 3L * heads * inner);
+        Check.f32(kernel, "inputGateBias", w.inputGateBias(), heads);
+        Check.f32(kernel, "forgetGate", w.forgetGate(), 3L * heads * inner);
+        Check.f32(kernel, "forgetGateBias", w.forgetGateBias(), heads);
+        Check.f32(kernel, "headNormWeight", w.headNormWeight(), inner);
+        Check.f32(kernel, "skip", w.skip(), inner);
+        Check.f32(kernel, "x", x, tokens * width);
+        Check.f32(kernel, "memory.u", m.u(), tokens * inner);
+        Check.f32(kernel, "memory.z", m.z(), tokens * inner);
+        Check.f32(kernel, "memory.conv", m.conv(), tokens * inner);
+        Check.f32(kernel, "memory.c", m.c(), tokens * inner);
+        Check.f32(kernel, "memory.q", m.q(), tokens * inner);
+        Check.f32(kernel, "memory.k", m.k(), tokens * inner);
+        Check.f32(kernel, "memory.v", m.v(), tokens * inner);
+        Check.f32(kernel, "memory.inputGate", m.inputGate(), tokens * heads);
+        Check.f32(kernel, "memory.forgetGate", m.forgetGate(), tokens * heads);
+        Check.f32(kernel, "memory.h", m.h(), tokens * inner);
+        Check.f32(kernel, "memory.mixed", m.mixed(), tokens * inner);
+        Check.f32(kernel, "memory.y", m.y(), tokens * width);
+    }
+
+    private static void checkMatrix(String kernel, String name, StepWeight w, int rows, int columns) {
+        if (w.rows() != rows || w.columns() != columns) {
+            Check.that(
+                    false,
+                    kernel + ": " + name + " is (" + w.rows() + ", " + w.columns() + ")",
+                    "the block's other weights ask for (" + rows + ", " + columns + ")",
+                    "pass the weights of one block");
+        }
+        if (w.full() != null) {
+            Check.f32(kernel, name, w.full(), (long) rows * columns);
         }
     }
 

@@ -7,6 +7,7 @@ import static ai.lram.backend.cpu.VectorMath.store;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShuffle;
@@ -23,6 +24,8 @@ final class FewRows {
     private static final int GROUP = 6;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
     private FewRows() {}
 
@@ -64,9 +67,17 @@ final class FewRows {
             int to) {
         float[] sums = Staging.own().tile;
         int groups = (m + GROUP - 1) / GROUP;
+        boolean far = 4L * n * k >= ReadAhead.FAR;
+        long end = 4 * (wAt + (long) Math.min(n, to * BLOCK) * k);
+        long ahead = 4 * (wAt + (long) from * BLOCK * k);
         for (int block = from; block < to; block++) {
             int column = block * BLOCK;
             int columns = Math.min(BLOCK, n - column);
+            if (far && 4 * (wAt + (long) column * k) >= ahead) {
+                long next = Math.min(end, ahead + ReadAhead.CHUNK);
+                ReadAhead.touch(w, ahead, next);
+                ahead = next;
+            }
             int row = 0;
             for (int g = 0; g < groups; g++) {
                 int rows = (m - row + groups - g - 1) / (groups - g);
@@ -121,10 +132,17 @@ final class FewRows {
             long yAt,
             long ldy) {
         int tail = k % LANES;
+        VectorMask<Float> rest = VectorMath.first(tail);
         for (int i = 0; i < rows; i++) {
+            if (tail != 0) {
+                FloatVector last = FloatVector.fromMemorySegment(F, x, 4 * (xAt + i * ldx + k - tail), LE, rest);
+                for (int j = 0; j < columns; j++) {
+                    addTail(w, wAt + (long) (j + 1) * k - tail, rest, last, sums, (i * BLOCK + j) * LANES);
+                }
+            }
             fold(columns, sums, i * BLOCK * LANES, y, yAt + i * ldy);
-            if (tail != 0 || bias != null) {
-                finishRow(columns, w, wAt, x, xAt + i * ldx, k, tail, bias, biasAt, y, yAt + i * ldy);
+            if (bias != null) {
+                addBias(columns, bias, biasAt, y, yAt + i * ldy);
             }
         }
     }
@@ -140,25 +158,32 @@ final class FewRows {
         }
     }
 
-    private static void finishRow(
-            int columns,
-            MemorySegment w,
-            long wAt,
-            MemorySegment x,
-            long xAt,
-            int k,
-            int tail,
-            MemorySegment bias,
-            long biasAt,
-            MemorySegment y,
-            long yAt) {
+    private static void addTail(
+            MemorySegment w, long wAt, VectorMask<Float> rest, FloatVector x, float[] sums, int at) {
+        FloatVector.fromMemorySegment(F, w, 4 * wAt, LE, rest)
+                .fma(x, FloatVector.fromArray(F, sums, at))
+                .intoArray(sums, at);
+    }
+
+    private static void addBias(int columns, MemorySegment bias, long biasAt, MemorySegment y, long yAt) {
         for (int j = 0; j < columns; j++) {
-            float rest = 0;
-            for (int d = k - tail; d < k; d++) {
-                rest = Math.fma(w.get(FLOAT, (wAt + (long) j * k + d) * 4), x.get(FLOAT, (xAt + d) * 4), rest);
+            y.set(FLOAT, (yAt + j) * 4, y.get(FLOAT, (yAt + j) * 4) + bias.get(FLOAT, (biasAt + j) * 4));
+        }
+    }
+
+    /** y (m, n) = x (m) w (n)^T + bias (or null): weights of one column. */
+    static void outer(int m, int n, MemorySegment x, MemorySegment w, MemorySegment bias, MemorySegment y) {
+        for (int i = 0; i < m; i++) {
+            FloatVector v = FloatVector.broadcast(F, x.get(FLOAT, 4L * i));
+            int j = 0;
+            for (; j <= n - LANES; j += LANES) {
+                FloatVector start = bias == null ? VectorMath.ZERO : load(bias, j);
+                store(load(w, j).fma(v, start), y, (long) i * n + j);
             }
-            float v = y.get(FLOAT, (yAt + j) * 4) + rest;
-            y.set(FLOAT, (yAt + j) * 4, bias == null ? v : v + bias.get(FLOAT, (biasAt + j) * 4));
+            for (; j < n; j++) {
+                float start = bias == null ? 0 : bias.get(FLOAT, 4L * j);
+                y.set(FLOAT, 4 * ((long) i * n + j), Math.fma(w.get(FLOAT, 4L * j), x.get(FLOAT, 4L * i), start));
+            }
         }
     }
 

@@ -30,7 +30,9 @@ final class HeadwiseLanes {
     /** Elements below which a call stays on its thread. */
     private static final long INLINE = 32_768;
 
-    private static final int GROUPS = 4;
+    /** Blocks of one vector. */
+    static final int GROUPS = 4;
+
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private static final VectorShuffle<Float> ROTATE_1 = rotate(1);
@@ -103,6 +105,16 @@ final class HeadwiseLanes {
                 pieces,
                 grain,
                 (from, to) -> rows(groups, x, w, transposed, bias, accumulate, y, from * ROWS, Math.min(m, to * ROWS)));
+    }
+
+    /** Groups {@code first} to {@code last} of {@code m} rows without bias; both are multiples of {@link #GROUPS}. */
+    static void someGroups(int groups, int m, MemorySegment x, MemorySegment w, MemorySegment y, int first, int last) {
+        MemorySegment turned = Staging.own().block0;
+        int width = groups * BLOCK;
+        for (int g = first; g < last; g += GROUPS) {
+            turn(w, (long) g * BLOCK * BLOCK, turned);
+            fourBlocks(turned, x, ZERO, y, (long) g * BLOCK, width, m);
+        }
     }
 
     private static void rows(

@@ -131,6 +131,55 @@ final class MlstmGates {
         return sum;
     }
 
+    /**
+     * What columns {@code from} to {@code to} (a multiple of LANES) of q, k and v add to the gates of {@code m} rows: sums[at + (r * NH + h) * 2] for
+     * the input gate, the next for the forget gate.
+     */
+    static void partial(
+            MemorySegment q,
+            MemorySegment k,
+            MemorySegment v,
+            MemorySegment wi,
+            MemorySegment wf,
+            int m,
+            int width,
+            int heads,
+            int from,
+            int to,
+            float[] sums,
+            int at) {
+        for (int r = 0; r < m; r++) {
+            long row = 4L * r * width;
+            for (int h = 0; h < heads; h++) {
+                long weights = 12L * h * width;
+                int out = at + (r * heads + h) * 2;
+                sums[out] = three(q, k, v, row, wi, weights, 4L * width, 4L * from, 4L * to);
+                sums[out + 1] = three(q, k, v, row, wf, weights, 4L * width, 4L * from, 4L * to);
+            }
+        }
+    }
+
+    private static float three(
+            MemorySegment q,
+            MemorySegment k,
+            MemorySegment v,
+            long row,
+            MemorySegment w,
+            long weights,
+            long part,
+            long from,
+            long to) {
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = a;
+        FloatVector c = a;
+        for (long o = from; o < to; o += 4L * LANES) {
+            a = load(w, weights + o).fma(load(q, row + o), a);
+            b = load(w, weights + part + o).fma(load(k, row + o), b);
+            c = load(w, weights + 2 * part + o).fma(load(v, row + o), c);
+        }
+        return VectorMath.sum(a.add(b).add(c));
+    }
+
     /** dx[m,:] += sum over heads of di[m,h] wi[h,part,:] + df[m,h] wf[h,part,:]. */
     static void backwardInput(
             Tensor wi, Tensor wf, Tensor di, Tensor df, Tensor dx, int width, int heads, int part, int from, int to) {

@@ -24,7 +24,7 @@ final class MlstmStep implements Workers.Range {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     /** Value columns one pass over the matrix state covers. */
-    private static final int BLOCK = 4 * LANES;
+    static final int BLOCK = 4 * LANES;
 
     private boolean exponential;
     private boolean normalize;
@@ -118,26 +118,48 @@ final class MlstmStep implements Workers.Range {
     }
 
     private void one(StepScratch w, int row, int head, int n) {
+        prepare(w, row, head, n);
+        columns(w, row, head, n, 0, dimHv);
+        commit(w, row, head, n);
+    }
+
+    /** Everything of the step of one (row, head) that does not depend on the value column: what it leaves in {@code w} serves {@link #columns}. */
+    void prepare(StepScratch w, int row, int head, int n) {
         int cell = slots.getInt(row) * heads + head;
         int held = ringLength.getInt(cell);
         boolean hasC = folded.getInt(cell) != 0;
         int limit = hasC ? schedule.period() : schedule.firstOf(layer * heads + head);
-        int folding = held > 0 && held + n > limit ? held : 0;
-        float keep = 0;
-        if (folding > 0) {
-            keep = prepareFold(w, cell, folding, hasC);
+        w.folding = held > 0 && held + n > limit ? held : 0;
+        w.keep = 0;
+        if (w.folding > 0) {
+            w.keep = prepareFold(w, cell, w.folding, hasC);
             held = 0;
         }
-        long first = ((long) row * tokens + tokens - n) * heads + head;
-        long state = 4L * dimQk * dimHv;
-        if (hasC) {
-            ReadAhead.touch(matC, cell * state, (cell + 1) * state);
-        }
+        w.held = held;
+        w.hasState = hasC || w.folding > 0;
+        long first = first(row, head, n);
         append(cell, held, n, first);
-        weigh(w, cell, held, n, first, hasC || folding > 0);
+        weigh(w, cell, held, n, first, w.hasState);
+    }
+
+    /** Row of the first new token in q, k, v and h. */
+    private long first(int row, int head, int n) {
+        return ((long) row * tokens + tokens - n) * heads + head;
+    }
+
+    /** Value columns {@code from} to {@code to} of the answers; from is a multiple of {@link #BLOCK}. */
+    void columns(StepScratch w, int row, int head, int n, int from, int to) {
+        int cell = slots.getInt(row) * heads + head;
+        int folding = w.folding;
+        int held = w.held;
+        float keep = w.keep;
+        long first = first(row, head, n);
         long cAt = 4L * cell * dimQk * dimHv;
         long vAt = 4L * cell * ring * dimHv;
-        for (int col = 0; col < dimHv; ) {
+        if (w.hasState && (folding == 0 || keep != 0)) {
+            ReadAhead.touchRows(matC, cAt + 4L * from, dimQk, 4L * dimHv, 4L * (to - from));
+        }
+        for (int col = from; col < to; ) {
             boolean wide = col + BLOCK <= dimHv;
             int width = wide ? BLOCK : Math.min(LANES, dimHv - col);
             long c = cAt + 4L * col;
@@ -167,12 +189,16 @@ final class MlstmStep implements Workers.Range {
                         ringAt + 4L * (held + t) * dimHv,
                         4L * width);
             }
-            int rows = hasC || folding > 0 ? dimQk : 0;
-            answer(w, c, ringAt, rows, held, n, first, col, wide, width);
+            answer(w, c, ringAt, w.hasState ? dimQk : 0, held, n, first, col, wide, width);
             col += width;
         }
-        ringLength.setInt(cell, held + n);
-        if (folding > 0) {
+    }
+
+    /** Counts the new tokens and the fold once all columns are done. */
+    void commit(StepScratch w, int row, int head, int n) {
+        int cell = slots.getInt(row) * heads + head;
+        ringLength.setInt(cell, w.held + n);
+        if (w.folding > 0) {
             folded.setInt(cell, 1);
         }
     }
@@ -425,20 +451,19 @@ final class MlstmStep implements Workers.Range {
             MemorySegment values,
             long va,
             int held) {
-        for (int d = 0; d < rows; d++) {
-            long o = at + d * pitch;
-            if (keep == 0) {
-                clear(c, o);
-            } else {
-                scale(c, o, keep);
+        float factor = keep;
+        if (keep == 0) {
+            for (int d = 0; d < rows; d++) {
+                clear(c, at + d * pitch);
             }
+            factor = 1;
         }
         int d = 0;
         for (; d + 2 <= rows; d += 2) {
-            foldRows(c, at + d * pitch, at + (d + 1) * pitch, keys, d, d + 1, rows, values, va, pitch, held);
+            foldRows(c, at + d * pitch, at + (d + 1) * pitch, factor, keys, d, d + 1, rows, values, va, pitch, held);
         }
         if (d < rows) {
-            foldRow(c, at + d * pitch, keys, d, rows, values, va, pitch, held);
+            foldRow(c, at + d * pitch, factor, keys, d, rows, values, va, pitch, held);
         }
     }
 
@@ -448,19 +473,12 @@ final class MlstmStep implements Workers.Range {
         }
     }
 
-    private static void scale(MemorySegment c, long o, float keep) {
-        FloatVector g = FloatVector.broadcast(F, keep);
-        for (int part = 0; part < 4; part++) {
-            long p = o + 4L * LANES * part;
-            FloatVector.fromMemorySegment(F, c, p, LE).mul(g).intoMemorySegment(c, p, LE);
-        }
-    }
-
     /** Two rows of a block at once: every value is loaded once for both. */
     private static void foldRows(
             MemorySegment c,
             long oa,
             long ob,
+            float keep,
             float[] keys,
             int ka,
             int kb,
@@ -469,14 +487,21 @@ final class MlstmStep implements Workers.Range {
             long va,
             long pitch,
             int held) {
-        FloatVector a0 = FloatVector.fromMemorySegment(F, c, oa, LE);
-        FloatVector a1 = FloatVector.fromMemorySegment(F, c, oa + 4L * LANES, LE);
-        FloatVector a2 = FloatVector.fromMemorySegment(F, c, oa + 8L * LANES, LE);
-        FloatVector a3 = FloatVector.fromMemorySegment(F, c, oa + 12L * LANES, LE);
-        FloatVector b0 = FloatVector.fromMemorySegment(F, c, ob, LE);
-        FloatVector b1 = FloatVector.fromMemorySegment(F, c, ob + 4L * LANES, LE);
-        FloatVector b2 = FloatVector.fromMemorySegment(F, c, ob + 8L * LANES, LE);
-        FloatVector b3 = FloatVector.fromMemorySegment(F, c, ob + 12L * LANES, LE);
+        FloatVector g = FloatVector.broadcast(F, keep);
+        FloatVector a0 = FloatVector.fromMemorySegment(F, c, oa, LE).mul(g);
+        FloatVector a1 =
+                FloatVector.fromMemorySegment(F, c, oa + 4L * LANES, LE).mul(g);
+        FloatVector a2 =
+                FloatVector.fromMemorySegment(F, c, oa + 8L * LANES, LE).mul(g);
+        FloatVector a3 =
+                FloatVector.fromMemorySegment(F, c, oa + 12L * LANES, LE).mul(g);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, c, ob, LE).mul(g);
+        FloatVector b1 =
+                FloatVector.fromMemorySegment(F, c, ob + 4L * LANES, LE).mul(g);
+        FloatVector b2 =
+                FloatVector.fromMemorySegment(F, c, ob + 8L * LANES, LE).mul(g);
+        FloatVector b3 =
+                FloatVector.fromMemorySegment(F, c, ob + 12L * LANES, LE).mul(g);
         long u = va;
         for (int s = 0; s < held; s++) {
             FloatVector x = FloatVector.broadcast(F, keys[s * rows + ka]);
@@ -508,6 +533,7 @@ final class MlstmStep implements Workers.Range {
     private static void foldRow(
             MemorySegment c,
             long o,
+            float keep,
             float[] keys,
             int k,
             int rows,
@@ -517,7 +543,7 @@ final class MlstmStep implements Workers.Range {
             int held) {
         for (int part = 0; part < 4; part++) {
             long p = o + 4L * LANES * part;
-            FloatVector sum = FloatVector.fromMemorySegment(F, c, p, LE);
+            FloatVector sum = FloatVector.fromMemorySegment(F, c, p, LE).mul(keep);
             for (int s = 0; s < held; s++) {
                 sum = FloatVector.fromMemorySegment(F, values, va + s * pitch + 4L * LANES * part, LE)
                         .fma(FloatVector.broadcast(F, keys[s * rows + k]), sum);

@@ -3,16 +3,15 @@ package ai.lram.backend.cpu;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.I;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.load;
 
 import ai.lram.backend.DType;
-import ai.lram.backend.ops.PackedWeight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -20,20 +19,21 @@ import jdk.incubator.vector.VectorSpecies;
 /**
  * {@link FewRows} over packed weights in bf16 or int8, three rows of x at a time: the tokens of one control step. Allocates nothing.
  *
- * <p>Four weight rows lie interleaved, a vector of each in turn, then what is left of each: a product reads its weights as one stream from first to
- * last, which is what the processor's prefetching follows best. A vector of bf16 weights is 2 LANES of them: lane j of its ints holds element j in the
- * low half and element LANES + j in the high half, so that a shift and a mask widen both halves and x is read as it lies.
+ * <p>A lane is a weight row: {@link #TILE} rows lie together, column after column, so that a product reads its weights as one stream, every element of x
+ * meets a whole vector, and no sum goes across lanes. In bf16 two columns share a vector of ints, the even one in the low halves.
  */
 final class PackedRows {
     /** Rows of x that share one reading of a weight. */
     private static final int ROWS = 3;
 
-    private static final int TILE = PackedWeight.TILE;
-    private static final int PAIRS = 2 * LANES;
+    /** Weight rows of a tile: four vectors of sums for each row of x. */
+    static final int TILE = 4 * LANES;
+
     /** Bytes of a vector. */
     private static final int VECTOR = 4 * LANES;
 
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
+
     /** As many bytes as there are lanes of floats; a vector is 64 bits at least. */
     private static final VectorSpecies<Byte> BYTES =
             VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, 8 * LANES)));
@@ -45,23 +45,18 @@ final class PackedRows {
 
     private PackedRows() {}
 
-    /** Where element d of row j of weights (n, k) lies, {@code width} elements of a row together. */
-    static long place(int j, int d, int k, int width) {
-        long tile = (long) (j / TILE) * TILE * k;
-        int row = j % TILE;
-        int whole = k / width * width;
-        return d < whole
-                ? tile + (long) (d / width) * TILE * width + row * width + d % width
-                : tile + (long) whole * TILE + row * (k - whole) + d - whole;
+    /** Where column d of row j of weights with k columns lies, in elements. */
+    static long place(int j, int d, int k) {
+        return (long) (j / TILE) * TILE * k + (long) d * TILE + j % TILE;
     }
 
-    /** The same for bf16, whose pairs are an element of each half of a group. */
+    /** The same for bf16, where columns come in pairs; the last of an odd number comes alone. */
     static long placeBf16(int j, int d, int k) {
-        if (d >= k / PAIRS * PAIRS) {
-            return place(j, d, k, PAIRS);
+        if (d == k - 1 && k % 2 == 1) {
+            return place(j, d, k);
         }
-        int in = d % PAIRS;
-        return place(j, d - in, k, PAIRS) + (in < LANES ? 2 * in : 2 * (in - LANES) + 1);
+        int row = j % TILE;
+        return place(j - row, d - d % 2, k) + row / LANES * 2 * LANES + row % LANES * 2 + d % 2;
     }
 
     /** The nearest bf16, ties to even. */
@@ -70,7 +65,7 @@ final class PackedRows {
         return (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
     }
 
-    /** One product: y (m, n) = x (m, k) w^T + bias; {@link #run} does blocks of {@link FewRows#BLOCK} weight rows. */
+    /** One product: y (m, n) = x (m, k) w^T + bias; {@link #run} does tiles of {@link #TILE} weight rows. */
     static final class Product implements Workers.Range {
         int m;
         int n;
@@ -82,103 +77,94 @@ final class PackedRows {
         MemorySegment bias;
         MemorySegment y;
 
+        int tiles() {
+            return (n + TILE - 1) / TILE;
+        }
+
         @Override
         public void run(int from, int to) {
+            multiply(x, from, to);
+        }
+
+        /** Tiles {@code from} to {@code to} for rows x that lie as {@link #x} does. */
+        void multiply(MemorySegment x, int from, int to) {
             Staging staging = Staging.own();
             float[] sums = staging.tile;
-            float[] triples = staging.packedA(m / ROWS * ROWS * k);
-            int bytes = type.bytes();
-            if (type == DType.BF16) {
-                for (int row = 0; row <= m - ROWS; row += ROWS) {
-                    triple(x, (long) row * k, k, triples, row * k);
-                }
-            }
+            float[] rows = staging.packedA(m * k);
+            MemorySegment.copy(x, FLOAT, 0, rows, 0, m * k);
+            long bytes = (long) TILE * k * type.bytes();
             boolean far = w.byteSize() >= ReadAhead.FAR;
-            long end = Math.min(w.byteSize(), (long) to * FewRows.BLOCK * k * bytes);
-            long ahead = far ? (long) from * FewRows.BLOCK * k * bytes : Long.MAX_VALUE;
-            for (int block = from; block < to; block++) {
-                int column = block * FewRows.BLOCK;
-                int columns = Math.min(FewRows.BLOCK, n - column);
-                if ((long) column * k * bytes >= ahead) {
-                    long next = Math.min(end, ahead + ReadAhead.CHUNK);
-                    ReadAhead.touch(w, ahead, next);
-                    ahead = next;
+            long read = from * bytes;
+            for (int tile = from; tile < to; tile++) {
+                long at = tile * bytes;
+                if (far && at >= read) {
+                    read = Math.min(to * bytes, at + Math.max(bytes, ReadAhead.CHUNK / bytes * bytes));
+                    ReadAhead.touch(w, at, read);
                 }
-                for (int row = 0; row < m; row += ROWS) {
-                    int rows = Math.min(ROWS, m - row);
-                    for (int j = 0; j < columns; j += TILE) {
-                        long at = (long) (column + j) * k;
-                        switch (type) {
-                            case BF16 -> bf16(at, row, rows, triples, sums, j * LANES);
-                            default -> int8(at, row, rows, sums, j * LANES);
-                        }
+                int row = 0;
+                for (; row <= m - ROWS; row += ROWS) {
+                    if (type == DType.BF16) {
+                        bf16Three(w, at, rows, row * k, k, sums);
+                    } else {
+                        int8Three(w, at, rows, row * k, k, sums);
                     }
-                    int width = type == DType.BF16 ? PAIRS : LANES;
-                    for (int i = 0; i < rows; i++) {
-                        FewRows.fold(columns, sums, i * FewRows.BLOCK * LANES, y, (long) (row + i) * n + column);
-                        if (k % width != 0 || bias != null || scale != null) {
-                            finish(column, columns, row + i, k / width * width, width);
-                        }
+                    for (int i = 0; i < ROWS; i++) {
+                        finish(tile, row + i, rows, sums, i * TILE);
                     }
                 }
-            }
-        }
-
-        private void bf16(long at, int row, int rows, float[] triples, float[] sums, int to) {
-            if (rows == ROWS) {
-                bf16Tile3(w, at, triples, row * k, k, sums, to);
-            } else {
-                for (int i = 0; i < rows; i++) {
-                    int own = to + i * FewRows.BLOCK * LANES;
-                    bf16Tile1(w, at, x, (long) (row + i) * k, k, sums, own);
-                    bf16Tile1(w, at + 2 * PAIRS, x, (long) (row + i) * k, k, sums, own + 2 * LANES);
+                for (; row < m; row++) {
+                    if (type == DType.BF16) {
+                        bf16One(w, at, rows, row * k, k, sums);
+                    } else {
+                        int8One(w, at, rows, row * k, k, sums);
+                    }
+                    finish(tile, row, rows, sums, 0);
                 }
             }
         }
 
-        private void int8(long at, int row, int rows, float[] sums, int to) {
-            if (rows == ROWS) {
-                int8Tile3(w, at, x, (long) row * k, k, sums, to);
-            } else {
-                for (int i = 0; i < rows; i++) {
-                    int8Tile1(w, at, x, (long) (row + i) * k, k, sums, to + i * FewRows.BLOCK * LANES);
+        /** The last column of an odd number in bf16, scale, bias; and out. */
+        private void finish(int tile, int row, float[] rows, float[] sums, int at) {
+            if (type == DType.BF16 && k % 2 == 1) {
+                long last = 2 * place(tile * TILE, k - 1, k);
+                float x = rows[row * k + k - 1];
+                for (int j = 0; j < TILE; j++) {
+                    float v = Float.intBitsToFloat(w.get(SHORT, last + 2L * j) << 16);
+                    sums[at + j] = Math.fma(v, x, sums[at + j]);
+                }
+            }
+            int first = tile * TILE;
+            for (int j = 0; j < TILE && first + j < n; j += LANES) {
+                if (first + j + LANES <= n) {
+                    whole(row, first + j, sums, at + j);
+                } else {
+                    part(row, first + j, sums, at + j);
                 }
             }
         }
 
-        /** The last k - done terms, scale and bias. */
-        private void finish(int column, int columns, int row, int done, int width) {
-            for (int j = column; j < column + columns; j++) {
-                long to = ((long) row * n + j) * 4;
-                float sum = y.get(FLOAT, to);
-                for (int d = done; d < k; d++) {
-                    sum = Math.fma(weight(place(j, d, k, width)), x.get(FLOAT, ((long) row * k + d) * 4), sum);
-                }
-                if (scale != null) {
-                    sum *= scale.get(FLOAT, 4L * j);
-                }
-                y.set(FLOAT, to, bias == null ? sum : sum + bias.get(FLOAT, 4L * j));
+        private void whole(int row, int column, float[] sums, int at) {
+            FloatVector v = FloatVector.fromArray(F, sums, at);
+            if (scale != null) {
+                v = v.mul(FloatVector.fromMemorySegment(F, scale, 4L * column, LE));
             }
+            if (bias != null) {
+                v = v.add(FloatVector.fromMemorySegment(F, bias, 4L * column, LE));
+            }
+            v.intoMemorySegment(y, 4 * ((long) row * n + column), LE);
         }
 
-        private float weight(long at) {
-            return switch (type) {
-                case BF16 -> Float.intBitsToFloat(w.get(SHORT, 2 * at) << 16);
-                default -> w.get(ValueLayout.JAVA_BYTE, at);
-            };
+        private void part(int row, int column, float[] sums, int at) {
+            VectorMask<Float> mask = VectorMath.first(n - column);
+            FloatVector v = FloatVector.fromArray(F, sums, at);
+            if (scale != null) {
+                v = v.mul(FloatVector.fromMemorySegment(F, scale, 4L * column, LE, mask));
+            }
+            if (bias != null) {
+                v = v.add(FloatVector.fromMemorySegment(F, bias, 4L * column, LE, mask));
+            }
+            v.intoMemorySegment(y, 4 * ((long) row * n + column), LE, mask);
         }
-    }
-
-    private static IntVector pairs(MemorySegment w, long at) {
-        return IntVector.fromMemorySegment(I, w, 2 * at, ByteOrder.LITTLE_ENDIAN);
-    }
-
-    private static FloatVector low(IntVector pairs) {
-        return pairs.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-    }
-
-    private static FloatVector high(IntVector pairs) {
-        return pairs.and(HIGH_HALF).reinterpretAsFloats();
     }
 
     private static FloatVector fewBytes(MemorySegment w, long at) {
@@ -193,24 +179,12 @@ final class PackedRows {
         if (LANES < 8) {
             return fewBytes(w, at);
         }
-        return (FloatVector) ByteVector.fromMemorySegment(BYTES, w, at, ByteOrder.LITTLE_ENDIAN)
-                .castShape(F, 0);
+        return (FloatVector) ByteVector.fromMemorySegment(BYTES, w, at, LE).castShape(F, 0);
     }
 
-    /** Three rows of x as {@link #bf16Tile3} reads them: of each group of 2 LANES elements the first halves of the rows, then the second. */
-    private static void triple(MemorySegment x, long xAt, int k, float[] out, int to) {
-        int at = to;
-        for (int d = 0; d <= k - PAIRS; d += PAIRS) {
-            for (long row = xAt + d; row < xAt + d + 3L * k; row += k) {
-                load(x, row).intoArray(out, at);
-                load(x, row + LANES).intoArray(out, at + 3 * LANES);
-                at += LANES;
-            }
-            at += 3 * LANES;
-        }
-    }
+    // Vector calls are spelled out: with helpers the compiler stops inlining half-way and boxes every vector.
 
-    private static void bf16Tile3(MemorySegment w, long wAt, float[] x, int xAt, int k, float[] sums, int at) {
+    private static void bf16Three(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
         FloatVector s02 = FloatVector.zero(F);
@@ -223,16 +197,14 @@ final class PackedRows {
         FloatVector s21 = FloatVector.zero(F);
         FloatVector s22 = FloatVector.zero(F);
         FloatVector s23 = FloatVector.zero(F);
-        long next = 2 * wAt;
-        int from = xAt;
-        for (int d = 0; d <= k - PAIRS; d += PAIRS) {
-            FloatVector p0 = FloatVector.fromArray(F, x, from);
-            FloatVector p1 = FloatVector.fromArray(F, x, from + LANES);
-            FloatVector p2 = FloatVector.fromArray(F, x, from + 2 * LANES);
-            FloatVector q0 = FloatVector.fromArray(F, x, from + 3 * LANES);
-            FloatVector q1 = FloatVector.fromArray(F, x, from + 4 * LANES);
-            FloatVector q2 = FloatVector.fromArray(F, x, from + 5 * LANES);
-            from += 3 * PAIRS;
+        long next = at;
+        for (int d = xAt; d < xAt + k - 1; d += 2) {
+            FloatVector p0 = FloatVector.broadcast(F, x[d]);
+            FloatVector p1 = FloatVector.broadcast(F, x[d + k]);
+            FloatVector p2 = FloatVector.broadcast(F, x[d + 2 * k]);
+            FloatVector q0 = FloatVector.broadcast(F, x[d + 1]);
+            FloatVector q1 = FloatVector.broadcast(F, x[d + k + 1]);
+            FloatVector q2 = FloatVector.broadcast(F, x[d + 2 * k + 1]);
             IntVector pair = IntVector.fromMemorySegment(I, w, next, LE);
             FloatVector v = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
             s00 = v.fma(p0, s00);
@@ -271,47 +243,50 @@ final class PackedRows {
             s23 = v.fma(q2, s23);
             next += 4 * VECTOR;
         }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
-        s10.intoArray(sums, at + 8 * LANES);
-        s11.intoArray(sums, at + 9 * LANES);
-        s12.intoArray(sums, at + 10 * LANES);
-        s13.intoArray(sums, at + 11 * LANES);
-        s20.intoArray(sums, at + 16 * LANES);
-        s21.intoArray(sums, at + 17 * LANES);
-        s22.intoArray(sums, at + 18 * LANES);
-        s23.intoArray(sums, at + 19 * LANES);
+        s00.intoArray(sums, 0);
+        s01.intoArray(sums, LANES);
+        s02.intoArray(sums, 2 * LANES);
+        s03.intoArray(sums, 3 * LANES);
+        s10.intoArray(sums, 4 * LANES);
+        s11.intoArray(sums, 5 * LANES);
+        s12.intoArray(sums, 6 * LANES);
+        s13.intoArray(sums, 7 * LANES);
+        s20.intoArray(sums, 8 * LANES);
+        s21.intoArray(sums, 9 * LANES);
+        s22.intoArray(sums, 10 * LANES);
+        s23.intoArray(sums, 11 * LANES);
     }
 
-    /** Two of the four rows of a tile: more does not compile into registers. */
-    private static void bf16Tile1(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        FloatVector s00 = FloatVector.zero(F);
-        FloatVector s01 = FloatVector.zero(F);
-        long next = wAt;
-        for (int d = 0; d <= k - PAIRS; d += PAIRS) {
-            IntVector a = pairs(w, next);
-            IntVector b = pairs(w, next + PAIRS);
-            next += 4 * PAIRS;
-            FloatVector ap = low(a);
-            FloatVector bp = low(b);
-            FloatVector p0 = load(x, xAt + d);
-            s00 = ap.fma(p0, s00);
-            s01 = bp.fma(p0, s01);
-            FloatVector aq = high(a);
-            FloatVector bq = high(b);
-            FloatVector q0 = load(x, xAt + d + LANES);
-            s00 = aq.fma(q0, s00);
-            s01 = bq.fma(q0, s01);
+    private static void bf16One(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
+        long next = at;
+        for (int d = xAt; d < xAt + k - 1; d += 2) {
+            FloatVector p = FloatVector.broadcast(F, x[d]);
+            FloatVector q = FloatVector.broadcast(F, x[d + 1]);
+            IntVector pair = IntVector.fromMemorySegment(I, w, next, LE);
+            s0 = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(p, s0);
+            s0 = pair.and(HIGH_HALF).reinterpretAsFloats().fma(q, s0);
+            pair = IntVector.fromMemorySegment(I, w, next + VECTOR, LE);
+            s1 = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(p, s1);
+            s1 = pair.and(HIGH_HALF).reinterpretAsFloats().fma(q, s1);
+            pair = IntVector.fromMemorySegment(I, w, next + 2 * VECTOR, LE);
+            s2 = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(p, s2);
+            s2 = pair.and(HIGH_HALF).reinterpretAsFloats().fma(q, s2);
+            pair = IntVector.fromMemorySegment(I, w, next + 3 * VECTOR, LE);
+            s3 = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(p, s3);
+            s3 = pair.and(HIGH_HALF).reinterpretAsFloats().fma(q, s3);
+            next += 4 * VECTOR;
         }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
+        s0.intoArray(sums, 0);
+        s1.intoArray(sums, LANES);
+        s2.intoArray(sums, 2 * LANES);
+        s3.intoArray(sums, 3 * LANES);
     }
 
-    private static void int8Tile3(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        long x1 = xAt + k;
-        long x2 = xAt + 2L * k;
+    private static void int8Three(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
         FloatVector s00 = FloatVector.zero(F);
         FloatVector s01 = FloatVector.zero(F);
         FloatVector s02 = FloatVector.zero(F);
@@ -324,11 +299,11 @@ final class PackedRows {
         FloatVector s21 = FloatVector.zero(F);
         FloatVector s22 = FloatVector.zero(F);
         FloatVector s23 = FloatVector.zero(F);
-        long next = wAt;
-        for (int d = 0; d <= k - LANES; d += LANES) {
-            FloatVector p0 = load(x, xAt + d);
-            FloatVector p1 = load(x, x1 + d);
-            FloatVector p2 = load(x, x2 + d);
+        long next = at;
+        for (int d = xAt; d < xAt + k; d++) {
+            FloatVector p0 = FloatVector.broadcast(F, x[d]);
+            FloatVector p1 = FloatVector.broadcast(F, x[d + k]);
+            FloatVector p2 = FloatVector.broadcast(F, x[d + 2 * k]);
             FloatVector v = bytes(w, next);
             s00 = v.fma(p0, s00);
             s10 = v.fma(p1, s10);
@@ -345,43 +320,39 @@ final class PackedRows {
             s03 = v.fma(p0, s03);
             s13 = v.fma(p1, s13);
             s23 = v.fma(p2, s23);
-            next += 4 * LANES;
+            next += TILE;
         }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
-        s10.intoArray(sums, at + 8 * LANES);
-        s11.intoArray(sums, at + 9 * LANES);
-        s12.intoArray(sums, at + 10 * LANES);
-        s13.intoArray(sums, at + 11 * LANES);
-        s20.intoArray(sums, at + 16 * LANES);
-        s21.intoArray(sums, at + 17 * LANES);
-        s22.intoArray(sums, at + 18 * LANES);
-        s23.intoArray(sums, at + 19 * LANES);
+        s00.intoArray(sums, 0);
+        s01.intoArray(sums, LANES);
+        s02.intoArray(sums, 2 * LANES);
+        s03.intoArray(sums, 3 * LANES);
+        s10.intoArray(sums, 4 * LANES);
+        s11.intoArray(sums, 5 * LANES);
+        s12.intoArray(sums, 6 * LANES);
+        s13.intoArray(sums, 7 * LANES);
+        s20.intoArray(sums, 8 * LANES);
+        s21.intoArray(sums, 9 * LANES);
+        s22.intoArray(sums, 10 * LANES);
+        s23.intoArray(sums, 11 * LANES);
     }
 
-    private static void int8Tile1(MemorySegment w, long wAt, MemorySegment x, long xAt, int k, float[] sums, int at) {
-        FloatVector s00 = FloatVector.zero(F);
-        FloatVector s01 = FloatVector.zero(F);
-        FloatVector s02 = FloatVector.zero(F);
-        FloatVector s03 = FloatVector.zero(F);
-        long next = wAt;
-        for (int d = 0; d <= k - LANES; d += LANES) {
-            FloatVector p0 = load(x, xAt + d);
-            FloatVector v = bytes(w, next);
-            s00 = v.fma(p0, s00);
-            v = bytes(w, next + LANES);
-            s01 = v.fma(p0, s01);
-            v = bytes(w, next + 2 * LANES);
-            s02 = v.fma(p0, s02);
-            v = bytes(w, next + 3 * LANES);
-            s03 = v.fma(p0, s03);
-            next += 4 * LANES;
+    private static void int8One(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
+        long next = at;
+        for (int d = xAt; d < xAt + k; d++) {
+            FloatVector p = FloatVector.broadcast(F, x[d]);
+            s0 = bytes(w, next).fma(p, s0);
+            s1 = bytes(w, next + LANES).fma(p, s1);
+            s2 = bytes(w, next + 2 * LANES).fma(p, s2);
+            s3 = bytes(w, next + 3 * LANES).fma(p, s3);
+            next += TILE;
         }
-        s00.intoArray(sums, at);
-        s01.intoArray(sums, at + LANES);
-        s02.intoArray(sums, at + 2 * LANES);
-        s03.intoArray(sums, at + 3 * LANES);
+        s0.intoArray(sums, 0);
+        s1.intoArray(sums, LANES);
+        s2.intoArray(sums, 2 * LANES);
+        s3.intoArray(sums, 3 * LANES);
     }
 }

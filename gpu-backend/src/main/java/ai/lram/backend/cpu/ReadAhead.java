@@ -43,5 +43,32 @@ final class ReadAhead {
         }
     }
 
+    /** Reads {@code rows} pieces of {@code bytes}, {@code pitch} apart, the first at byte {@code at}. */
+    static void touchRows(MemorySegment m, long at, int rows, long pitch, long bytes) {
+        if (bytes == pitch) {
+            touch(m, at, at + rows * pitch);
+            return;
+        }
+        if (bytes % (4 * LINE) != 0) {
+            return;
+        }
+        IntVector a = IntVector.zero(I);
+        IntVector b = a;
+        IntVector c = a;
+        IntVector d = a;
+        for (long column = at; column < at + bytes; column += 4 * LINE) {
+            long end = column + rows * pitch;
+            for (long o = column; o < end; o += pitch) {
+                a = a.or(IntVector.fromMemorySegment(I, m, o, LE));
+                b = b.or(IntVector.fromMemorySegment(I, m, o + LINE, LE));
+                c = c.or(IntVector.fromMemorySegment(I, m, o + 2 * LINE, LE));
+                d = d.or(IntVector.fromMemorySegment(I, m, o + 3 * LINE, LE));
+            }
+        }
+        if (a.or(b).or(c.or(d)).lane(0) == UNLIKELY) {
+            touched++;
+        }
+    }
+
     private static final int UNLIKELY = 0x5eedbeef;
 }

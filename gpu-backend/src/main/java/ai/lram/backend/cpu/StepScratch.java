@@ -3,7 +3,7 @@ package ai.lram.backend.cpu;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
-/** Work arrays of the calling thread for session kernels; they grow to the largest size asked for and are then reused. */
+/** Work arrays for session kernels, of a thread or of a cell; they grow to the largest size asked for and are then reused. */
 final class StepScratch {
     private static final ThreadLocal<StepScratch> OF_THREAD = ThreadLocal.withInitial(StepScratch::new);
 
@@ -34,7 +34,20 @@ final class StepScratch {
     /** Native memory for one head's sLSTM cell. */
     MemorySegment cell = MemorySegment.NULL;
 
-    private StepScratch() {}
+    /** Tokens that the running step of a cell folds, tokens then left in the ring, the old state's factor, whether there is a state to read. */
+    int folding;
+
+    int held;
+    float keep;
+    boolean hasState;
+
+    /** The normalised input of a block, and of which call. */
+    MemorySegment normed = MemorySegment.NULL;
+
+    long normedOf;
+    MlstmBlockStep normedBy;
+
+    StepScratch() {}
 
     static StepScratch get() {
         return OF_THREAD.get();
@@ -44,6 +57,15 @@ final class StepScratch {
         if (cell.byteSize() < 4 * floats) {
             cell = Arena.ofAuto().allocate(4 * floats, 64);
         }
+    }
+
+    /** At least {@code floats} of {@link #normed}. */
+    MemorySegment normed(long floats) {
+        if (normed.byteSize() < 4 * floats) {
+            normed = Arena.ofAuto().allocate(4 * floats, 64);
+            normedOf = 0;
+        }
+        return normed;
     }
 
     void reserve(int tokens, int ring, int dimQk, int raw) {

@@ -2,6 +2,7 @@ package ai.lram.backend.cpu;
 
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 
@@ -27,6 +28,24 @@ final class Workers implements AutoCloseable {
         void run(int from, int to);
     }
 
+    /**
+     * A loop after loop: phase p + 1 begins when every unit of phase p is done. Units are handed out one by one; a unit may read what earlier
+     * phases wrote and write only what it owns.
+     */
+    interface Phased {
+        /** At most {@link #MOST_PHASES}. */
+        int phases();
+
+        int units(int phase);
+
+        void run(int phase, int unit);
+    }
+
+    static final int MOST_PHASES = 8;
+
+    /** Counters lie two cache lines apart: neighbouring lines are fetched in pairs. */
+    private static final int APART = 32;
+
     private final Thread[] helpers;
     private final AtomicBoolean busy = new AtomicBoolean();
     private final AtomicInteger next = new AtomicInteger();
@@ -35,6 +54,10 @@ final class Workers implements AutoCloseable {
 
     private volatile boolean closed;
     private volatile Throwable failure;
+    /** Units handed out and done of every phase. */
+    private final AtomicIntegerArray counters = new AtomicIntegerArray((2 * MOST_PHASES + 1) * APART);
+
+    private Phased phased;
     private Range body;
     private int limit;
     private int grain;
@@ -66,38 +89,114 @@ final class Workers implements AutoCloseable {
             this.body = body;
             this.limit = n;
             this.grain = grain;
-            failure = null;
             next.set(0);
-            gate.set(((gate.get() >>> GENERATION) + 1) << GENERATION | OPEN);
-            for (Thread t : helpers) {
-                if (t.getState() == Thread.State.NEW) {
-                    t.start();
-                } else {
-                    LockSupport.unpark(t);
-                }
-            }
-            work();
-            gate.getAndAdd(-OPEN);
-            for (int spins = 0; (gate.get() & ACTIVE) != 0; spins++) {
-                if (spins < SPINS_BEFORE_YIELD) {
-                    Thread.onSpinWait();
-                } else {
-                    Thread.yield();
-                }
-            }
-            if (failure instanceof RuntimeException e) {
-                throw e;
-            }
-            if (failure instanceof Error e) {
-                throw e;
-            }
+            share();
         } finally {
             this.body = null;
             busy.set(false);
         }
     }
 
+    /** Runs all phases of {@code job} on all workers and returns when they are done. */
+    void phases(Phased job) {
+        if (helpers.length == 0 || !busy.compareAndSet(false, true)) {
+            alone(job);
+            return;
+        }
+        try {
+            phased = job;
+            for (int p = 0; p < job.phases(); p++) {
+                counters.setPlain(handedOut(p), 0);
+                counters.setPlain(done(p), 0);
+            }
+            share();
+        } finally {
+            phased = null;
+            busy.set(false);
+        }
+    }
+
+    /** All phases of {@code job} on the calling thread. */
+    static void alone(Phased job) {
+        for (int p = 0; p < job.phases(); p++) {
+            for (int u = 0; u < job.units(p); u++) {
+                job.run(p, u);
+            }
+        }
+    }
+
+    private static int handedOut(int phase) {
+        return (2 * phase + 1) * APART;
+    }
+
+    private static int done(int phase) {
+        return (2 * phase + 2) * APART;
+    }
+
+    /** Opens the job to the helpers, works on it, and waits for those that came. */
+    private void share() {
+        failure = null;
+        gate.set(((gate.get() >>> GENERATION) + 1) << GENERATION | OPEN);
+        for (Thread t : helpers) {
+            if (t.getState() == Thread.State.NEW) {
+                t.start();
+            } else {
+                LockSupport.unpark(t);
+            }
+        }
+        work();
+        gate.getAndAdd(-OPEN);
+        for (int spins = 0; (gate.get() & ACTIVE) != 0; spins++) {
+            pause(spins);
+        }
+        if (failure instanceof RuntimeException e) {
+            throw e;
+        }
+        if (failure instanceof Error e) {
+            throw e;
+        }
+    }
+
+    private static void pause(int spins) {
+        if (spins < SPINS_BEFORE_YIELD) {
+            Thread.onSpinWait();
+        } else {
+            Thread.yield();
+        }
+    }
+
     private void work() {
+        if (phased != null) {
+            workOnPhases(phased);
+        } else {
+            workOnRange();
+        }
+    }
+
+    private void workOnPhases(Phased job) {
+        try {
+            int phases = job.phases();
+            for (int p = 0; p < phases; p++) {
+                int units = job.units(p);
+                int mine = 0;
+                for (int u = counters.getAndAdd(handedOut(p), 1); u < units; u = counters.getAndAdd(handedOut(p), 1)) {
+                    job.run(p, u);
+                    mine++;
+                }
+                counters.getAndAdd(done(p), mine);
+                for (int spins = 0; counters.get(done(p)) < units; spins++) {
+                    if (failure != null) {
+                        return;
+                    }
+                    pause(spins);
+                }
+            }
+        } catch (RuntimeException | Error e) {
+            failure = e;
+        }
+    }
+
+    private void workOnRange() {
         Range b = body;
         int n = limit;
         int g = grain;

@@ -45,7 +45,7 @@ final class CudaOps implements Ops {
         mlstm = new CudaMlstm(engine, matmulModule);
         slstm = new CudaSlstm(engine, slstmModule);
         attention = new CudaAttention(engine, rows);
-        session = new CudaSession(engine, rows, sessionModule, slstmModule);
+        session = new CudaSession(this, engine, rows, sessionModule, slstmModule);
         loss = new CudaLoss(engine);
         optimizer = new CudaOptimizer(engine);
     }

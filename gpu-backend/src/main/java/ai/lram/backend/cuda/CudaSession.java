@@ -4,9 +4,14 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
+import ai.lram.backend.ops.ComposedSteps;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
 
 /** Launches {@code session.cu}, and the sLSTM step of {@code slstm.cu}. */
@@ -15,6 +20,7 @@ final class CudaSession implements SessionOps {
     private static final int PARTS = Engine.THREADS / COLUMNS;
     private static final int GROUP = 4;
 
+    private final Ops ops;
     private final Engine engine;
     private final Rows rows;
     private final int mostShared;
@@ -23,7 +29,8 @@ final class CudaSession implements SessionOps {
     private final Kernel convStep;
     private final Kernel slstmStep;
 
-    CudaSession(Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
+    CudaSession(Ops ops, Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
+        this.ops = ops;
         this.engine = engine;
         this.rows = rows;
         mostShared = engine.device().sharedBytes() - 1024; // the kernel's own reductions take some
@@ -259,6 +266,18 @@ final class CudaSession implements SessionOps {
                 .put(width / heads)
                 .faults()
                 .run((long) batch * heads, 1, 1, Engine.THREADS, CudaSlstm.sharedBytes(width / heads));
+    }
+
+    @Override
+    public void mlstmBlock(
+            Stream s,
+            MlstmBlockWeights weights,
+            MlstmBlockState state,
+            Tensor slots,
+            Tensor counts,
+            MlstmBlockMemory memory,
+            Tensor x) {
+        ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
     }
 
     @Override

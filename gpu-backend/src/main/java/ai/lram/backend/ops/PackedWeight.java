@@ -16,7 +16,7 @@ import ai.lram.backend.TensorArena;
  */
 public record PackedWeight(int rows, Tensor data, Tensor scale) {
     /** Rows that are stored together. */
-    public static final int TILE = 4;
+    public static final int TILE = 64;
 
     public PackedWeight {
         boolean bf16 = data.dtype() == DType.BF16 && scale == null;

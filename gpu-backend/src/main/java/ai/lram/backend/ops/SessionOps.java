@@ -53,6 +53,19 @@ public interface SessionOps {
             Tensor state,
             Tensor y);
 
+    /**
+     * One mLSTM block over the new tokens: x (B, L, D) += block(x), states and the convolution's history advanced. Equal to
+     * {@link ComposedSteps#mlstmBlock} but for rounding. Rows of x before the last counts[b] must be finite and hold anything afterwards.
+     */
+    void mlstmBlock(
+            Stream s,
+            MlstmBlockWeights weights,
+            MlstmBlockState state,
+            Tensor slots,
+            Tensor counts,
+            MlstmBlockMemory memory,
+            Tensor x);
+
     /** Empties one slot of an mLSTM layer: zero state, empty ring, not folded. */
     void mlstmReset(Stream s, MlstmSlots state, int slot);
 }

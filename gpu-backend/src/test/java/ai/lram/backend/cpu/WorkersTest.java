@@ -118,4 +118,85 @@ class WorkersTest {
             assertEquals(2 * 200 * 50, sum.get());
         }
     }
+
+    /** Every unit of a phase adds to what the phase before left in all places. */
+    private static final class Sums implements Workers.Phased {
+        final int[] sizes;
+        final int[][] values;
+
+        Sums(int... sizes) {
+            this.sizes = sizes;
+            values = new int[sizes.length][];
+            for (int p = 0; p < sizes.length; p++) {
+                values[p] = new int[sizes[p]];
+            }
+        }
+
+        @Override
+        public int phases() {
+            return sizes.length;
+        }
+
+        @Override
+        public int units(int phase) {
+            return sizes[phase];
+        }
+
+        @Override
+        public void run(int phase, int unit) {
+            int before = phase == 0 ? 1 : Arrays.stream(values[phase - 1]).sum();
+            values[phase][unit] += before;
+        }
+    }
+
+    @ParameterizedTest(name = "threads={0}")
+    @CsvSource({"1", "2", "3"})
+    void aPhaseBeginsWhenTheOneBeforeIsDone(int threads) {
+        try (Workers w = new Workers(threads)) {
+            for (int round = 0; round < 300; round++) {
+                Sums job = new Sums(5, 1, 7, 0, 3);
+                w.phases(job);
+                assertEquals(5, Arrays.stream(job.values[0]).sum());
+                assertEquals(5, Arrays.stream(job.values[1]).sum());
+                assertEquals(35, Arrays.stream(job.values[2]).sum());
+                assertEquals(0, Arrays.stream(job.values[4]).sum());
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "threads={0}")
+    @CsvSource({"1", "2", "3"})
+    void anExceptionInAPhaseReachesTheCallerAndNoLaterPhaseRuns(int threads) {
+        try (Workers w = new Workers(threads)) {
+            for (int round = 0; round < 100; round++) {
+                AtomicInteger later = new AtomicInteger();
+                IllegalStateException thrown = new IllegalStateException("provoked");
+                Workers.Phased job = new Workers.Phased() {
+                    @Override
+                    public int phases() {
+                        return 2;
+                    }
+
+                    @Override
+                    public int units(int phase) {
+                        return 6;
+                    }
+
+                    @Override
+                    public void run(int phase, int unit) {
+                        if (phase == 1) {
+                            later.incrementAndGet();
+                        } else if (unit == 4) {
+                            throw thrown;
+                        }
+                    }
+                };
+                assertSame(thrown, assertThrows(IllegalStateException.class, () -> w.phases(job)));
+                assertEquals(0, later.get());
+                Sums next = new Sums(4, 4);
+                w.phases(next);
+                assertEquals(16, Arrays.stream(next.values[1]).sum());
+            }
+        }
+    }
 }

@@ -22,10 +22,14 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -92,30 +96,9 @@ public final class LramPolicy implements Policy {
 
     private sealed interface Layer permits MlstmLayer, SlstmLayer {}
 
-    private record MlstmLayer(MlstmBlock block, Weights w, MlstmSlots slots, Tensor history) implements Layer {}
+    private record MlstmLayer(MlstmBlockWeights w, MlstmBlockState state) implements Layer {}
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
-
-    /** A large weight matrix as the step reads it: the model's own, or a copy in a narrow type. */
-    private record Matrix(Tensor full, PackedWeight narrow) {}
-
-    /** Tensors of a block's parameters, taken once: Parameter.value() of a row view makes a new object. */
-    private record Weights(
-            Tensor norm,
-            Matrix upU,
-            Matrix upZ,
-            Tensor q,
-            Tensor k,
-            Tensor v,
-            Tensor conv,
-            Tensor convBias,
-            Tensor inputGate,
-            Tensor inputGateBias,
-            Tensor forgetGate,
-            Tensor forgetGateBias,
-            Tensor outNorm,
-            Tensor skip,
-            Matrix down) {}
 
     private record SlstmWeights(
             Tensor norm,
@@ -129,9 +112,9 @@ public final class LramPolicy implements Policy {
             Tensor bias,
             Tensor groupNorm,
             Tensor ffnNorm,
-            Matrix ffnGate,
-            Matrix ffnUp,
-            Matrix ffnDown) {}
+            StepWeight ffnGate,
+            StepWeight ffnUp,
+            StepWeight ffnDown) {}
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
@@ -146,18 +129,7 @@ public final class LramPolicy implements Policy {
             Tensor x,
             Tensor x1,
             Tensor y,
-            Tensor u,
-            Tensor z,
-            Tensor c,
-            Tensor conv,
-            Tensor q,
-            Tensor qHeads,
-            Tensor k,
-            Tensor v,
-            Tensor h,
-            Tensor hn,
-            Tensor gateI,
-            Tensor gateF,
+            MlstmBlockMemory block,
             Tensor d1,
             Tensor d2,
             Tensor d3,
@@ -189,7 +161,7 @@ public final class LramPolicy implements Policy {
     private final SlotBindings bindings;
     private final float[] logits;
     private final int headRows;
-    private final Matrix head;
+    private final StepWeight head;
     private final Tensor headBias;
     private final Plan imagePlan;
     private final Value imageInput;
@@ -271,21 +243,17 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private Matrix pack(Tensor w) {
+    private StepWeight pack(Tensor w) {
         if (options.weights() == DType.F32) {
-            return new Matrix(w, null);
+            return StepWeight.of(w);
         }
         PackedWeight narrow = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
         ops.matmul().pack(stream, w, narrow);
-        return new Matrix(null, narrow);
+        return StepWeight.of(narrow);
     }
 
-    private void product(Tensor x, Matrix w, Tensor bias, Tensor y) {
-        if (w.narrow() == null) {
-            ops.matmul().linear(stream, x, w.full(), bias, Activation.NONE, y);
-        } else {
-            ops.matmul().linearPacked(stream, x, w.narrow(), bias, Activation.NONE, y);
-        }
+    private void product(Tensor x, StepWeight w, Tensor bias, Tensor y) {
+        w.linear(ops.matmul(), stream, x, bias, y);
     }
 
     private Layer layer(Block block, XlstmConfig c) {
@@ -305,23 +273,27 @@ public final class LramPolicy implements Policy {
                         arena.f32(p, c.heads(), r),
                         arena.i32(p, c.heads()),
                         arena.i32(p, c.heads()));
-                Weights w = new Weights(
+                MlstmBlockWeights w = new MlstmBlockWeights(
+                        XlstmStack.NORM,
                         m.norm.value(),
                         pack(m.up.rows(0, inner).value()),
                         pack(m.up.rows(inner, inner).value()),
+                        m.conv.value().reshape(inner, XlstmConfig.CONV),
+                        m.convBias.value(),
                         m.q.value(),
                         m.k.value(),
                         m.v.value(),
-                        m.conv.value().reshape(inner, XlstmConfig.CONV),
-                        m.convBias.value(),
                         m.inputGate.value(),
                         m.inputGateBias.value(),
                         m.forgetGate.value(),
                         m.forgetGateBias.value(),
+                        m.spec(),
+                        m.headNorm(),
                         m.outNorm.value(),
                         m.skip.value(),
                         pack(m.down.value()));
-                return new MlstmLayer(m, w, s, arena.f32(p, XlstmConfig.CONV - 1, inner));
+                Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
+                return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, layers.size()));
             }
             case SlstmBlock b -> {
                 int f = b.feedForward();
@@ -362,16 +334,11 @@ public final class LramPolicy implements Policy {
         for (int i = 0; i < width.length; i++) {
             width[i] = arena.f32(max, L, d);
         }
-        Tensor[] wide = new Tensor[9];
-        for (int i = 0; i < wide.length; i++) {
-            wide[i] = arena.f32(max, L, inner);
-        }
+        MlstmBlockMemory block = MlstmBlockMemory.allocate(arena, max, L, d, inner, b.heads());
         Tensor[] four = new Tensor[4];
         for (int i = 0; i < four.length; i++) {
             four[i] = arena.f32(max, L, sd);
         }
-        Tensor gateI = arena.f32(max, L, b.heads());
-        Tensor gateF = arena.f32(max, L, b.heads());
         Tensor f1 = arena.f32(max, L, ffn);
         Tensor f2 = arena.f32(max, L, ffn);
         Tensor last = arena.f32(max, d);
@@ -397,18 +364,7 @@ public final class LramPolicy implements Policy {
                     width[3].slice(0, n),
                     width[4].slice(0, n),
                     width[5].slice(0, n),
-                    wide[0].slice(0, n),
-                    wide[1].slice(0, n),
-                    wide[2].slice(0, n),
-                    wide[3].slice(0, n),
-                    wide[4].view(0, n, L, b.heads(), b.headDim()),
-                    wide[4].slice(0, n).reshape(n, L, b.heads(), b.headDim()),
-                    wide[5].view(0, n, L, b.heads(), b.headDim()),
-                    wide[6].view(0, n, L, b.heads(), b.headDim()),
-                    wide[7].view(0, n, L, b.heads(), b.headDim()),
-                    wide[8].slice(0, n),
-                    gateI.slice(0, n),
-                    gateF.slice(0, n),
+                    block.rows(n),
                     four[0].slice(0, n),
                     four[1].slice(0, n),
                     four[2].slice(0, n),
@@ -449,8 +405,8 @@ public final class LramPolicy implements Policy {
         for (Layer layer : layerArray) {
             switch (layer) {
                 case MlstmLayer m -> {
-                    ops.session().mlstmReset(stream, m.slots(), slot);
-                    ops.elementwise().fill(stream, 0f, m.history().slice(slot, 1));
+                    ops.session().mlstmReset(stream, m.state().slots(), slot);
+                    ops.elementwise().fill(stream, 0f, m.state().history().slice(slot, 1));
                 }
                 case SlstmLayer s -> {
                     ops.elementwise().fill(stream, 0f, s.state().slice(slot, 1));
@@ -474,7 +430,8 @@ public final class LramPolicy implements Policy {
         tokens(f, n);
         for (int i = 0; i < layerArray.length; i++) {
             switch (layerArray[i]) {
-                case MlstmLayer m -> mlstm(f, m, i);
+                case MlstmLayer m ->
+                    ops.session().mlstmBlock(stream, m.w(), m.state(), f.slots, f.counts, f.block, f.x);
                 case SlstmLayer s -> slstm(f, s);
             }
         }
@@ -584,49 +541,6 @@ public final class LramPolicy implements Policy {
                         null);
     }
 
-    private void mlstm(Frame f, MlstmLayer m, int index) {
-        Weights w = m.w();
-        ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
-        product(f.x1, w.upU, null, f.u);
-        product(f.x1, w.upZ, null, f.z);
-        ops.session().causalConv1dStep(stream, f.slots, f.counts, f.u, w.conv, w.convBias, m.history(), f.conv);
-        ops.elementwise().activation(stream, Activation.SILU, f.conv, f.c);
-        ops.matmul().headwise(stream, f.c, w.q, null, f.q);
-        ops.matmul().headwise(stream, f.c, w.k, null, f.k);
-        ops.matmul().headwise(stream, f.u, w.v, null, f.v);
-        ops.mlstm()
-                .gates(
-                        stream,
-                        f.q,
-                        f.k,
-                        f.v,
-                        w.inputGate,
-                        w.inputGateBias,
-                        w.forgetGate,
-                        w.forgetGateBias,
-                        f.gateI,
-                        f.gateF);
-        ops.session()
-                .mlstmStep(
-                        stream,
-                        m.block().spec(),
-                        schedule,
-                        index,
-                        m.slots(),
-                        f.slots,
-                        f.counts,
-                        f.qHeads,
-                        f.k,
-                        f.v,
-                        f.gateI,
-                        f.gateF,
-                        f.h);
-        normHeads(m.block().headNorm(), f.h, w.outNorm, f.hn);
-        ops.elementwise().skipGate(stream, f.hn, w.skip, f.c, f.z, f.h);
-        product(f.h, w.down, null, f.y);
-        ops.elementwise().axpy(stream, 1f, f.y, f.x);
-    }
-
     private void normHeads(NormSpec spec, Tensor x, Tensor weight, Tensor y) {
         ops.norm().forward(stream, spec, x, weight, null, y, null, null);
     }
@@ -676,7 +590,7 @@ public final class LramPolicy implements Policy {
         for (Layer layer : layerArray) {
             switch (layer) {
                 case MlstmLayer m -> {
-                    MlstmSlots s = m.slots();
+                    MlstmSlots s = m.state().slots();
                     all.addAll(List.of(
                             s.matC(),
                             s.vecN(),
@@ -687,7 +601,7 @@ public final class LramPolicy implements Policy {
                             s.ringF(),
                             s.ringLength(),
                             s.folded(),
-                            m.history()));
+                            m.state().history()));
                 }
                 case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
             }

@@ -1,0 +1,46 @@
+package ai.lram.backend.ops;
+
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+
+/**
+ * A large weight matrix (N, K) as the control step reads it: the model's own fp32 tensor, or a copy in a narrow type.
+ *
+ * @param full fp32 (N, K); null if there is a packed one
+ * @param packed null if the model's own is read
+ */
+public record StepWeight(Tensor full, PackedWeight packed) {
+    public StepWeight {
+        if ((full == null) == (packed == null)) {
+            throw new IllegalArgumentException(
+                    "a step weight is either a tensor or a packed weight, got full=" + full + " packed=" + packed);
+        }
+    }
+
+    public static StepWeight of(Tensor full) {
+        return new StepWeight(full, null);
+    }
+
+    public static StepWeight of(PackedWeight packed) {
+        return new StepWeight(null, packed);
+    }
+
+    /** N. */
+    public int rows() {
+        return full != null ? full.dim(0) : packed.rows();
+    }
+
+    /** K. */
+    public int columns() {
+        return full != null ? full.dim(1) : packed.columns();
+    }
+
+    /** y[M,N] = x[M,K] w^T + bias[N]; bias may be null. */
+    public void linear(MatmulOps ops, Stream s, Tensor x, Tensor bias, Tensor y) {
+        if (full != null) {
+            ops.linear(s, x, full, bias, Activation.NONE, y);
+        } else {
+            ops.linearPacked(s, x, packed, bias, Activation.NONE, y);
+        }
+    }
+}

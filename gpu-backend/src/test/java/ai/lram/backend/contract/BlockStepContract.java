@@ -1,0 +1,143 @@
+package ai.lram.backend.contract;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepWeight;
+import java.util.Arrays;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** A whole mLSTM block of the control step answers like the kernels it is put together from. */
+public abstract class BlockStepContract extends KernelContract {
+    private static final int L = 3;
+    private static final int TAPS = 4;
+
+    private Tensor drawn(double scale, int... shape) {
+        return fx.of(fx.normal(Math.toIntExact(Tensor.sizeOf(shape)), scale), shape);
+    }
+
+    private StepWeight weight(DType type, int n, int k) {
+        Tensor full = drawn(1 / Math.sqrt(k), n, k);
+        if (type == DType.F32) {
+            return StepWeight.of(full);
+        }
+        PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
+        fx.ops.matmul().pack(fx.stream, full, packed);
+        return StepWeight.of(packed);
+    }
+
+    private MlstmBlockWeights weights(DType type, int width, int inner, int heads, int group) {
+        int groups = inner / group;
+        return new MlstmBlockWeights(
+                new NormSpec(1, 1e-5f, true, true),
+                drawn(0.2, width),
+                weight(type, inner, width),
+                weight(type, inner, width),
+                drawn(0.5, inner, TAPS),
+                drawn(0.1, inner),
+                drawn(0.5, groups, group, group),
+                drawn(0.5, groups, group, group),
+                drawn(0.5, groups, group, group),
+                drawn(0.05, heads, 3 * inner),
+                drawn(1, heads),
+                drawn(0.05, heads, 3 * inner),
+                fx.of(fill(heads, 3), heads),
+                MlstmSpec.exponential(),
+                new NormSpec(heads, 1e-5f, true, true),
+                drawn(0.2, inner),
+                drawn(1, inner),
+                weight(type, width, inner));
+    }
+
+    private static float[] fill(int n, float v) {
+        float[] a = new float[n];
+        Arrays.fill(a, v);
+        return a;
+    }
+
+    private MlstmBlockState state(int slots, int inner, int heads, FoldSchedule schedule) {
+        int d = inner / heads;
+        int r = schedule.capacity();
+        MlstmSlots s = new MlstmSlots(
+                fx.zeros(slots, heads, d, d),
+                fx.zeros(slots, heads, d),
+                fx.zeros(slots, heads),
+                fx.zeros(slots, heads, r, d),
+                fx.zeros(slots, heads, r, d),
+                fx.zeros(slots, heads, r),
+                fx.zeros(slots, heads, r),
+                fx.ofInts(new int[slots * heads], slots, heads),
+                fx.ofInts(new int[slots * heads], slots, heads));
+        return new MlstmBlockState(s, fx.zeros(slots, TAPS - 1, inner), schedule, 1);
+    }
+
+    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} group={5} steps={6}")
+    @CsvSource({
+        "F32,1,64,128,2,4,40",
+        "BF16,1,64,256,2,4,30",
+        "I8,3,48,256,4,4,30",
+        "F32,5,80,384,3,4,25",
+        "BF16,2,512,1024,4,4,6",
+        "F32,2,24,40,2,5,20",
+        "BF16,2,32,48,3,4,20"
+    })
+    void aBlockAnswersLikeItsParts(DType type, int batch, int width, int inner, int heads, int group, int steps) {
+        int pool = batch + 2;
+        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        MlstmBlockWeights w = weights(type, width, inner, heads, group);
+        MlstmBlockState fused = state(pool, inner, heads, schedule);
+        MlstmBlockState parts = state(pool, inner, heads, schedule);
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
+        boolean[] begun = new boolean[pool];
+        for (int step = 0; step < steps; step++) {
+            int[] slots = new int[batch];
+            int[] counts = new int[batch];
+            int first = fx.random.nextInt(pool);
+            for (int b = 0; b < batch; b++) {
+                slots[b] = (first + b) % pool;
+                counts[b] = begun[slots[b]] ? fx.random.nextInt(8) == 0 ? fx.random.nextInt(L + 1) : L : L - 1;
+                begun[slots[b]] |= counts[b] > 0;
+            }
+            float[] x = fx.normal(batch * L * width, 1);
+            Tensor got = fx.of(x, batch, L, width);
+            Tensor want = fx.of(x, batch, L, width);
+            Tensor ids = fx.ofInts(slots, batch);
+            Tensor news = fx.ofInts(counts, batch);
+            fx.ops.session().mlstmBlock(fx.stream, w, fused, ids, news, memory, got);
+            ComposedSteps.mlstmBlock(fx.ops, fx.stream, w, parts, ids, news, memory, want);
+            compare("x of step " + step, counts, width, fx.read(got), fx.read(want));
+        }
+        float[] c = fx.read(fused.slots().matC());
+        double[] reference = Fixture.doubles(fx.read(parts.slots().matC()));
+        assertTrue(Fixture.error(c, reference) < 1e-4, "matrix states differ, seed " + fx.seed);
+        assertArrayEquals(
+                fx.readInts(parts.slots().ringLength()),
+                fx.readInts(fused.slots().ringLength()));
+        assertArrayEquals(
+                fx.readInts(parts.slots().folded()), fx.readInts(fused.slots().folded()));
+    }
+
+    private void compare(String name, int[] counts, int width, float[] got, float[] want) {
+        for (int b = 0; b < counts.length; b++) {
+            int from = (b * L + L - counts[b]) * width;
+            int to = (b + 1) * L * width;
+            if (from < to) {
+                double error = Fixture.error(
+                        Arrays.copyOfRange(got, from, to), Fixture.doubles(Arrays.copyOfRange(want, from, to)));
+                assertTrue(error < 2e-5, name + ", row " + b + ": error " + error + ", seed " + fx.seed);
+            }
+        }
+    }
+}
