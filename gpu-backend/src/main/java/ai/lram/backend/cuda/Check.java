@@ -39,6 +39,12 @@ final class Check {
         }
     }
 
+    /** An F32 tensor of at least {@code size} elements. */
+    static void f32AtLeast(String kernel, String name, Tensor t, long size) {
+        atLeast(kernel, name, t, size);
+        f32(kernel, name, t, t.size());
+    }
+
     /** At least {@code size} floats. */
     static void atLeast(String kernel, String name, Tensor t, long size) {
         if (!(t != null && !t.isHost() && t.bytes() >= 4 * size)) {
