@@ -2,7 +2,7 @@
 //
 // Contract: ai.lram.backend.ops.MixedOps. Bound by memory. One warp a row (and head), which it keeps in registers:
 // everything is read once and written once. Warps walk down the rows with the same columns, so that the sums for the
-// weights stay in registers too; each warp leaves its own, and finish_sums adds them.
+// weights stay in registers too; finish_sums adds what blocks or warps leave.
 //
 // Compile:  as elementwise.cu. norm_N takes rows of up to 128 N elements, head_N heads of up to 256 N.
 #include "lram_bf16.cuh"
@@ -32,11 +32,12 @@ struct MixedNormBackward {
     const float* stream;  // gradient that goes past the norm; may be null
     float* dx;
     bf16* narrow;  // dx once more; may be null
-    float* partials;  // [warps][2 width]: of weight, of bias
+    float* partials;  // [blocks][width, or 2 width]: of weight, of bias
     int rows;
     int width;
     int centred;
     int residual;
+    int biased;
 };
 
 template <int N>
@@ -94,6 +95,23 @@ __device__ __forceinline__ void normForward(const MixedNorm& p) {
             p.mean[row] = mean;
             p.rstd[row] = rstd;
         }
+    }
+}
+
+// to[first + j] = the sum over the block's warps of column j of 128.
+__device__ __forceinline__ void addWarps(const float* x, int first, int width, float* to) {
+    __shared__ float4 parts[LRAM_WARPS][32];
+    __syncthreads();
+    parts[warp()][lane()] = packFloats(x);
+    __syncthreads();
+    const int column = first + static_cast<int>(threadIdx.x);
+    if (threadIdx.x < 128 && column < width) {
+        float sum = 0.f;
+#pragma unroll
+        for (int w = 0; w < LRAM_WARPS; w++) {
+            sum += reinterpret_cast<const float*>(parts[w])[threadIdx.x];
+        }
+        to[column] = sum;
     }
 }
 
@@ -158,13 +176,13 @@ __device__ __forceinline__ void normBackward(const MixedNormBackward& p) {
             }
         }
     }
-    float* sums = p.partials + static_cast<long long>(first) * 2 * p.width;
+    const int columns = p.biased ? 2 * p.width : p.width;
+    float* sums = p.partials + static_cast<long long>(blockIdx.x) * columns;
 #pragma unroll
     for (int c = 0; c < N; c++) {
-        const int at = 4 * (lane() + 32 * c);
-        if (at < p.width) {
-            store(sums + at, packFloats(dw[c]));
-            store(sums + p.width + at, packFloats(db[c]));
+        addWarps(dw[c], 128 * c, p.width, sums);
+        if (p.biased) {
+            addWarps(db[c], 128 * c, p.width, sums + p.width);
         }
     }
 }

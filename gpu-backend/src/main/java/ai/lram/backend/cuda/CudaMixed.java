@@ -111,7 +111,7 @@ final class CudaMixed implements MixedOps {
 
     private static UnsupportedKernelException unsupported(String kernel, String why) {
         return new UnsupportedKernelException(
-                "mixed." + kernel + " on CUDA", why, "train in fp32, or change the model's width or heads");
+                kernel + " on CUDA", why, "train in fp32, or change the model's width or heads");
     }
 
     @Override
@@ -366,17 +366,13 @@ final class CudaMixed implements MixedOps {
                 .put(width)
                 .put(spec.centred())
                 .put(spec.residualScale())
+                .put(dbias != null)
                 .run(blocks);
-        Engine.Launch launch =
-                engine.launch(finishSums).put(engine.partials()).put(dweight).put(dbias);
-        for (int i = 2; i < MOST_PARTS; i++) {
-            launch.put(0L);
+        if (dbias == null) {
+            finish(blocks, dweight);
+        } else {
+            finish(blocks, dweight, dbias);
         }
-        launch.put(width).put(width);
-        for (int i = 2; i < MOST_PARTS; i++) {
-            launch.put(0);
-        }
-        launch.put(blocks * WARPS).put(2 * width).run((2 * width + 31) / 32);
     }
 
     /** Sizes of the middle of a block. */

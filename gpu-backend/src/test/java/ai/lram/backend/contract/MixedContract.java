@@ -94,9 +94,9 @@ public abstract class MixedContract extends KernelContract {
         assertArrayEquals(fx.read(y), got);
         assertTrue(Float.isNaN(got[0]));
         for (int i = 1; i < n; i++) {
-            float want = i == 1 || i == 2 || i == 5
+            float want = n > 10 && (i == 1 || i == 2 || i == 5)
                     ? x[i]
-                    : i == 6 ? Float.POSITIVE_INFINITY : rounded(new float[] {x[i]})[0];
+                    : n > 10 && i == 6 ? Float.POSITIVE_INFINITY : rounded(new float[] {x[i]})[0];
             assertEquals(want, got[i], "element " + i + " of " + x[i]);
         }
     }
@@ -319,7 +319,7 @@ public abstract class MixedContract extends KernelContract {
         "1,1,8,1,false",
         "2,9,32,4,false",
         "3,2,64,2,true",
-        "2,37,260,1,true",
+        "2,37,264,1,true",
         "1,5,1024,4,false",
         "2,3,24,3,true",
         "40,4,16,2,false"

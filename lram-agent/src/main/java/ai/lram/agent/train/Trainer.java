@@ -354,6 +354,11 @@ public final class Trainer implements AutoCloseable {
         return p;
     }
 
+    /** Device time of every kernel of the training plan; the gradients it leaves belong to no batch. */
+    public List<Plan.KernelTime> kernelTimes(int replays) {
+        return training.plan.kernelTimes(replays);
+    }
+
     /** State to resume from, belonging to the parameters at this moment. */
     public TrainingSnapshot snapshot() {
         Map<String, float[]> tensors = new HashMap<>();

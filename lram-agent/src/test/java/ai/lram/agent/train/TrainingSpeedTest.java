@@ -7,7 +7,11 @@ import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.autodiff.Value;
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.testing.Stores;
+import ai.lram.agent.testing.TrainConfigs;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.agent.xlstm.XlstmStack;
 import ai.lram.backend.Backend;
@@ -20,10 +24,17 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
+import ai.lram.dataset.store.TrajectoryStore;
+import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Random;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -49,6 +60,65 @@ class TrainingSpeedTest {
                     tokens,
                     precision);
         }
+    }
+
+    /** The whole model with its data: batches drawn, sent, trained on, results read. */
+    @ParameterizedTest(name = "trainer-{0}")
+    @CsvSource({"16M,128,50"})
+    void wholeUpdates(String size, int batch, int steps, @TempDir Path folder) {
+        int[] lengths = new int[64];
+        Arrays.fill(lengths, 200);
+        TrainConfig config = TrainConfigs.of(LramConfig.published(size, false).backbone(), batch, steps, false, 40);
+        try (Backend backend = Backends.open("cuda", BackendOptions.defaults());
+                TrajectoryStore store = Stores.linear(folder.resolve("s"), true, lengths)) {
+            int[][] episodes = {store.episodesOf("linear")};
+            ModelCard card = Trainer.card(store, "test", config, episodes, Map.of());
+            Lram model = new Lram(Trainer.modelConfig(card, config));
+            try (Trainer trainer =
+                    new Trainer(store, card, model, backend, config, episodes, new int[][] {{}}, Precision.BF16)) {
+                List<Double> speed = new ArrayList<>();
+                List<Double> loss = new ArrayList<>();
+                trainer.run(
+                        m -> {
+                            speed.add(m.tokensPerSecond());
+                            loss.add(m.loss());
+                        },
+                        () -> false);
+                List<Double> late = new ArrayList<>(speed.subList(10, speed.size()));
+                Collections.sort(late);
+                System.out.printf(
+                        Locale.ROOT,
+                        "trainer-%s: %.0f tokens/s (median of %d updates, %.0f to %.0f), loss %.4f -> %.4f%n",
+                        size.toLowerCase(Locale.ROOT),
+                        late.get(late.size() / 2),
+                        late.size(),
+                        late.getFirst(),
+                        late.getLast(),
+                        loss.getFirst(),
+                        loss.getLast());
+                print("trainer-" + size.toLowerCase(Locale.ROOT), trainer.kernelTimes(10));
+                assertTrue(loss.getLast() < loss.getFirst(), loss.toString());
+            } finally {
+                model.close();
+            }
+        }
+    }
+
+    private static double print(String name, List<Plan.KernelTime> kernels) {
+        double sum = 0;
+        for (Plan.KernelTime k : kernels) {
+            sum += k.seconds();
+            System.out.printf(
+                    Locale.ROOT,
+                    "%s   %-20s %4d calls %9.3f ms %8.1f us each %7.2f TB/s of values%n",
+                    name,
+                    k.kernel(),
+                    k.calls(),
+                    1e3 * k.seconds(),
+                    1e6 * k.seconds() / k.calls(),
+                    k.valueBytes() / k.seconds() / 1e12);
+        }
+        return sum;
     }
 
     static void measure(Backend backend, String name, XlstmConfig config, int batch, int tokens, Precision precision) {
@@ -135,19 +205,7 @@ class TrainingSpeedTest {
                         last,
                         norm);
                 System.out.println(name + " GPU memory: " + used());
-                double sum = 0;
-                for (Plan.KernelTime k : plan.kernelTimes(10)) {
-                    sum += k.seconds();
-                    System.out.printf(
-                            Locale.ROOT,
-                            "%s   %-20s %4d calls %9.3f ms %8.1f us each %7.2f TB/s of values%n",
-                            name,
-                            k.kernel(),
-                            k.calls(),
-                            1e3 * k.seconds(),
-                            1e6 * k.seconds() / k.calls(),
-                            k.valueBytes() / k.seconds() / 1e12);
-                }
+                double sum = print(name, plan.kernelTimes(10));
                 double zero = time(stream, optimizer::zeroGrad);
                 double squares = time(stream, optimizer::queueNorm);
                 double adam = time(stream, optimizer::queueStep);
