@@ -12,6 +12,8 @@
 #ifndef LRAM_EMULATED
 #define LRAM_KERNEL(name, Record) \
     extern "C" __global__ void __launch_bounds__(LRAM_THREADS) name(const __grid_constant__ Record p)
+#define LRAM_KERNEL_OF(name, Record, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Record p)
 #define LRAM_DYNAMIC_SHARED(Type, name)                             \
     extern __shared__ __align__(16) unsigned char lramShared[]; \
     Type* const name = reinterpret_cast<Type*>(lramShared)
@@ -96,6 +98,25 @@ __device__ __forceinline__ double warpScan(double x) {
     }
     return x;
 }
+
+// The upper half of a float: storage only, all arithmetic is fp32 or wider.
+struct Bf16 {
+    unsigned short bits;
+};
+
+// The nearest bf16, ties to even; NaN stays NaN.
+__device__ __forceinline__ unsigned short narrow(float x) {
+    const unsigned bits = __float_as_uint(x);
+    return x == x ? static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16) : 0x7fc0;
+}
+
+__device__ __forceinline__ float widened(float x) { return x; }
+
+__device__ __forceinline__ float widened(Bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+
+__device__ __forceinline__ void store(float& to, float x) { to = x; }
+
+__device__ __forceinline__ void store(Bf16& to, float x) { to.bits = narrow(x); }
 
 __device__ __forceinline__ double logSigmoidOf(double x) { return fmin(x, 0.0) - log1p(exp(-fabs(x))); }
 

@@ -139,15 +139,9 @@ struct GatesTerm {
     }
 };
 
-// The nearest bf16, ties to even.
-__device__ __forceinline__ unsigned short narrow(float x) {
-    const unsigned bits = __float_as_uint(x);
-    return static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 __device__ __forceinline__ float element(const void* w, int type, long long i) {
     if (type == 1) {
-        return __uint_as_float(static_cast<unsigned>(static_cast<const unsigned short*>(w)[i]) << 16);
+        return widened(static_cast<const Bf16*>(w)[i]);
     }
     return static_cast<const signed char*>(w)[i];
 }

@@ -4,11 +4,12 @@
 //
 // Contract: ai.lram.backend.ops.MlstmOps.backward. Layouts q, k, dq, dk (B, S, NH, DHQK), v, dh, dv (B, S, NH, DHHV),
 // gates fp32. exact: through the normaliser; the stabiliser's path through eps (relative size eps / denominator) is
-// left out. Where a gradient of the last state is given, df holds what goes straight to that state, exact or not.
+// left out. Where a gradient of the last state is given, df holds what goes straight to that state;
+// mlstm_without_last (mlstm_backward_rows.cu) takes it out again.
 //
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_backward.cu   (or compute_80, sm_80)
 //           NVRTC as mlstm_forward.cu. -DLRAM_FP32 builds the fp32 kernels.
-//           -DLRAM_GROUPS: tokens / 16, at most 10 in bf16 and 6 in fp32 for a window, 8 and 6 for chunks. Shared memory
+//           -DLRAM_WINDOW_ONLY and -DLRAM_STATE_ONLY leave one kernel out. -DLRAM_GROUPS: tokens / 16, at most 10 in bf16 and 6 in fp32 for a window, 8 and 6 for chunks. Shared memory
 //           by backwardSharedBytes(): 225 KiB for a window of 10 groups, 180 KiB for chunks of 8, which only sm_90 has; 6
 //           groups of a window fit sm_80 (163 KiB), 5 fit sm_86 and sm_89 (99 KiB).
 // Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 and an H200 (driver 580).
@@ -404,6 +405,9 @@ __device__ __forceinline__ void backwardBlock(const MlstmBackward& p, unsigned c
         for (int t = 0; t < count; t++) {
             atLast += carriedColumns[t];
         }
+        if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
+            p.straight[pair] = static_cast<float>(atLast);
+        }
         gradients.add(carriedColumns, carriedRows, count);
         gradients.write(p, totals, atLast, scan.i[0], scan.f[0], token, count,
                         chunk == 0 && p.initialM != nullptr ? p.initialM + pair : nullptr);
@@ -430,13 +434,17 @@ __global__ void __launch_bounds__(32 * GROUPS, 1) mlstmBackwardKernel(const __gr
 #endif
 #endif
 #define LRAM_CHUNK_GROUPS (LRAM_GROUPS < 8 ? LRAM_GROUPS : 8)
+#ifndef LRAM_STATE_ONLY
 extern "C" __global__ void __launch_bounds__(32 * LRAM_GROUPS, 1)
         mlstm_backward(const __grid_constant__ lram::MlstmBackward p) {
     lram::backwardBlock<LRAM_TYPE, LRAM_GROUPS, false>(p, lram::sharedBytes);
 }
+#endif
 
+#ifndef LRAM_WINDOW_ONLY
 extern "C" __global__ void __launch_bounds__(32 * LRAM_CHUNK_GROUPS, 1)
         mlstm_backward_chunk(const __grid_constant__ lram::MlstmBackward p) {
     lram::backwardBlock<LRAM_TYPE, LRAM_CHUNK_GROUPS, true>(p, lram::sharedBytes);
 }
+#endif
 #endif

@@ -39,6 +39,7 @@ struct MlstmBackward {
     const float* decays;    // (B NH, chunks): weight of the state before a chunk in the state after it
     float* rows;      // 4 x (B NH, S): 1 / denominator, gradient of q.n; both times the weight of the carried state
     float* initialM;  // (B NH): gradient of the initial state's stabiliser; null when not wanted
+    float* straight;  // (B NH): receives last state . its gradient, as it stands in df; may be null
 };
 
 __device__ __forceinline__ float sigmoidOf(float x) { return 1.f / (1.f + expf(-x)); }

@@ -1,6 +1,7 @@
 // mLSTM backward, per token: what the gradients of the states and of the chunks need before they can start.
 //
-// Order: mlstm_backward_rows, the state kernels of mlstm_states.cu in reverse, mlstm_backward_chunk (mlstm_backward.cu).
+// Order: mlstm_backward_rows, the state kernels of mlstm_states.cu in reverse, mlstm_backward_chunk (mlstm_backward.cu),
+// mlstm_without_last where gradients are not exact and that of the last state is given.
 // Contract, compiling: as mlstm_backward.cu; -DLRAM_FP32 for fp32.
 // Tried:    nvcc 13.0.88 to sm_80 and sm_90a; run on an H200 (driver 580).
 // Cost:     h and dh read once.
@@ -71,6 +72,16 @@ __device__ __forceinline__ void backwardRowsBlock(const MlstmBackward& p) {
     }
 }
 
+// df without what goes straight to the last state, for gradients that are not exact. Grid (S NH / ROWS_THREADS, B).
+__device__ __forceinline__ void withoutLast(const MlstmBackward& p) {
+    const long long row = static_cast<long long>(blockIdx.x) * ROWS_THREADS + threadIdx.x;
+    const long long rows = static_cast<long long>(p.tokens) * p.heads;
+    if (row < rows) {
+        const long long at = blockIdx.y * rows + row;
+        p.df[at] -= p.straight[static_cast<long long>(blockIdx.y) * p.heads + row % p.heads] * sigmoidOf(-p.gateF[at]);
+    }
+}
+
 template <typename T>
 __global__ void __launch_bounds__(ROWS_THREADS) mlstmBackwardRowsKernel(const __grid_constant__ MlstmBackward p) {
     backwardRowsBlock<T>(p);
@@ -87,5 +98,10 @@ __global__ void __launch_bounds__(ROWS_THREADS) mlstmBackwardRowsKernel(const __
 extern "C" __global__ void __launch_bounds__(lram::ROWS_THREADS)
         mlstm_backward_rows(const __grid_constant__ lram::MlstmBackward p) {
     lram::backwardRowsBlock<LRAM_TYPE>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(lram::ROWS_THREADS)
+        mlstm_without_last(const __grid_constant__ lram::MlstmBackward p) {
+    lram::withoutLast(p);
 }
 #endif

@@ -359,6 +359,9 @@ __device__ __forceinline__ void backwardChunkSm90(const MlstmBackward& p, unsign
     for (int t = 0; t < count; t++) {
         atLast += carriedColumns[t];
     }
+    if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
+        p.straight[pair] = static_cast<float>(atLast);
+    }
     gradients.add(carriedColumns, carriedRows, count);
     gradients.write(p, totals, atLast, scan.i[0], scan.f[0], token, count,
                     chunk == 0 && p.initialM != nullptr ? p.initialM + pair : nullptr);

@@ -1,5 +1,6 @@
-// The mLSTM cell in fp32 for every case of its contract: any length, chunk and head size, initial and last states, all
-// gates, exact gradients. Chunkwise; plain tiles of 32 x 32, no tensor cores.
+// The mLSTM cell in fp32 arithmetic for every case of its contract: any length, chunk and head size, initial and last
+// states, all gates, exact gradients. Chunkwise; plain tiles of 32 x 32, no tensor cores. With LRAM_BF16 q, k, v, h and
+// their gradients are stored in bf16, converted where a tile is loaded or a result is stored; all else is the same.
 //
 // Contract: ai.lram.backend.ops.MlstmOps.forward and backward. Scores, denominators and the gates' gradients are summed in
 // fp64, because a denominator may cancel to a small part of its terms and h and all gradients then carry its relative
@@ -14,7 +15,7 @@
 //   dq = scale (W k + inter (dh C^T / div + dden n))    dk = scale W^T q + write (G v + g)    dv = (P / div)^T dh + write k G
 //   where G, g are the gradients of the state after the chunk; gates from row and column sums of P D.
 //
-// Compile:  as elementwise.cu. Dynamic shared memory of mlstm_key_gradients: keyGradientsSharedBytes().
+// Compile:  as elementwise.cu; -DLRAM_BF16 for bf16 operands. Dynamic shared memory of mlstm_key_gradients: keyGradientsSharedBytes().
 #include "lram_common.cuh"
 
 namespace lram {
@@ -26,16 +27,22 @@ constexpr int ROWS = TILE / LRAM_WARPS;  // rows of a tile that a thread owns, L
 
 __host__ __device__ constexpr int keyGradientsSharedBytes() { return (2 * TILE * PANEL + 2 * TILE * (TILE + 1)) * 4; }
 
+#ifdef LRAM_BF16
+using Operand = Bf16;
+#else
+using Operand = float;
+#endif
+
 struct Cell {
-    const float* q;
-    const float* k;
-    const float* v;
+    const Operand* q;
+    const Operand* k;
+    const Operand* v;
     const float* i;
     const float* f;
     const float* initialC;  // null for the fresh state
     const float* initialN;
     const float* initialM;
-    float* h;
+    Operand* h;
     float* lastC;  // null when not wanted
     float* lastN;
     float* lastM;
@@ -70,12 +77,12 @@ struct Cell {
 
 struct CellBackward {
     Cell c;
-    const float* dh;
+    const Operand* dh;
     const float* dLastC;  // null for zero
     const float* dLastN;
-    float* dq;
-    float* dk;
-    float* dv;
+    Operand* dq;
+    Operand* dk;
+    Operand* dv;
     float* di;
     float* df;
     float* dInitialC;  // null when not wanted
@@ -151,19 +158,20 @@ __device__ __forceinline__ const float* normaliserGradientAfter(const CellBackwa
 using Tile = float[TILE + 1];
 
 // tile[r][c] = from[(row + r) stride + column + c], zero outside of rows x columns.
-__device__ __forceinline__ void load(Tile* tile, const float* from, long long stride, int row, int rows, int column,
+template <typename T>
+__device__ __forceinline__ void load(Tile* tile, const T* from, long long stride, int row, int rows, int column,
                                      int columns) {
 #pragma unroll
     for (int j = 0; j < ROWS; j++) {
         int r = warp() + LRAM_WARPS * j;
         bool valid = row + r < rows && column + lane() < columns;
-        tile[r][lane()] = valid ? from[(row + r) * stride + column + lane()] : 0.f;
+        tile[r][lane()] = valid ? widened(from[(row + r) * stride + column + lane()]) : 0.f;
     }
 }
 
 // acc[j] += a[rowA + own row j] . b[rowB + lane], over `depth` columns. All threads of the block.
-__device__ __forceinline__ void addDots(double (&acc)[ROWS], Tile* ta, Tile* tb, const float* a, long long strideA,
-                                        int rowA, int rowsA, const float* b, long long strideB, int rowB, int rowsB,
+__device__ __forceinline__ void addDots(double (&acc)[ROWS], Tile* ta, Tile* tb, const Operand* a, long long strideA,
+                                        int rowA, int rowsA, const Operand* b, long long strideB, int rowB, int rowsB,
                                         int depth) {
     for (int d = 0; d < depth; d += TILE) {
         __syncthreads();
@@ -182,7 +190,7 @@ __device__ __forceinline__ void addDots(double (&acc)[ROWS], Tile* ta, Tile* tb,
 }
 
 // acc[j] += sum over x of a[rowA + own row j][x] b[x][columnB + lane].
-__device__ __forceinline__ void addProduct(float (&acc)[ROWS], Tile* ta, Tile* tb, const float* a, long long strideA,
+__device__ __forceinline__ void addProduct(float (&acc)[ROWS], Tile* ta, Tile* tb, const Operand* a, long long strideA,
                                            int rowA, int rowsA, const float* b, long long strideB, int columnB,
                                            int columnsB, int depth) {
     for (int d = 0; d < depth; d += TILE) {
@@ -202,7 +210,7 @@ __device__ __forceinline__ void addProduct(float (&acc)[ROWS], Tile* ta, Tile* t
 }
 
 // acc[j] += sum over x of a[rowA + own row j][x] b[rowB + lane][x].
-__device__ __forceinline__ void addTransposed(float (&acc)[ROWS], Tile* ta, Tile* tb, const float* a, long long strideA,
+__device__ __forceinline__ void addTransposed(float (&acc)[ROWS], Tile* ta, Tile* tb, const Operand* a, long long strideA,
                                               int rowA, int rowsA, const float* b, long long strideB, int rowB,
                                               int rowsB, int depth) {
     for (int d = 0; d < depth; d += TILE) {
@@ -375,9 +383,9 @@ LRAM_KERNEL(mlstm_output, Cell) {
     }
     const long long strideQk = static_cast<long long>(p.heads) * p.dimQk;
     const long long strideHv = static_cast<long long>(p.heads) * p.dimHv;
-    const float* q = p.q + x.token * p.dimQk;
-    const float* k = p.k + x.token * p.dimQk;
-    const float* v = p.v + x.token * p.dimHv;
+    const Operand* q = p.q + x.token * p.dimQk;
+    const Operand* k = p.k + x.token * p.dimQk;
+    const Operand* v = p.v + x.token * p.dimHv;
     const float* state = stateBefore(p, x);
     const float* normaliser = normaliserBefore(p, x);
     double den[ROWS] = {0, 0, 0, 0};
@@ -407,7 +415,7 @@ LRAM_KERNEL(mlstm_output, Cell) {
         if (state != nullptr && valid) {
             double dot = 0;
             for (int d = lane(); d < p.dimQk; d += 32) {
-                dot += static_cast<double>(q[t * strideQk + d]) * normaliser[d];
+                dot += static_cast<double>(widened(q[t * strideQk + d])) * normaliser[d];
             }
             den[j] += inter[j] * dot;
         }
@@ -449,7 +457,7 @@ LRAM_KERNEL(mlstm_output, Cell) {
         for (int j = 0; j < ROWS; j++) {
             int t = t0 + warp() + LRAM_WARPS * j;
             if (t < x.count && e0 + lane() < p.dimHv) {
-                p.h[x.token * p.dimHv + t * strideHv + e0 + lane()] = out[j] * inverse[j];
+                store(p.h[x.token * p.dimHv + t * strideHv + e0 + lane()], out[j] * inverse[j]);
             }
         }
     }
@@ -471,7 +479,7 @@ LRAM_KERNEL(mlstm_token_gradients, CellBackward) {
     if (c.normalize) {
         double along = 0;
         for (int e = lane(); e < c.dimHv; e += 32) {
-            along += static_cast<double>(p.dh[row + e]) * c.h[row + e];
+            along += static_cast<double>(widened(p.dh[row + e])) * widened(c.h[row + e]);
         }
         along = warpSum(along);
         float den = c.den[index];
@@ -576,10 +584,10 @@ LRAM_KERNEL(mlstm_query_gradients, CellBackward) {
     }
     const long long strideQk = static_cast<long long>(c.heads) * c.dimQk;
     const long long strideHv = static_cast<long long>(c.heads) * c.dimHv;
-    const float* q = c.q + x.token * c.dimQk;
-    const float* k = c.k + x.token * c.dimQk;
-    const float* v = c.v + x.token * c.dimHv;
-    const float* dh = p.dh + x.token * c.dimHv;
+    const Operand* q = c.q + x.token * c.dimQk;
+    const Operand* k = c.k + x.token * c.dimQk;
+    const Operand* v = c.v + x.token * c.dimHv;
+    const Operand* dh = p.dh + x.token * c.dimHv;
     const float* state = stateBefore(c, x);
     const float* normaliser = normaliserBefore(c, x);
     double sums[ROWS] = {0, 0, 0, 0};
@@ -640,10 +648,10 @@ LRAM_KERNEL(mlstm_query_gradients, CellBackward) {
             if (t < x.count && d < c.dimQk) {
                 if (state != nullptr) {
                     float carried = c.inter[x.index + t] * fmaf(through[j], inverse[j], dden[j] * normaliser[d]);
-                    sums[j] += static_cast<double>(c.scale) * q[t * strideQk + d] * carried;
+                    sums[j] += static_cast<double>(c.scale) * widened(q[t * strideQk + d]) * carried;
                     out[j] += carried;
                 }
-                p.dq[x.token * c.dimQk + t * strideQk + d] = c.scale * out[j];
+                store(p.dq[x.token * c.dimQk + t * strideQk + d], c.scale * out[j]);
             }
         }
     }
@@ -673,10 +681,10 @@ LRAM_KERNEL(mlstm_key_gradients, CellBackward) {
     Tile* tb = ta + TILE;
     const long long strideQk = static_cast<long long>(c.heads) * c.dimQk;
     const long long strideHv = static_cast<long long>(c.heads) * c.dimHv;
-    const float* q = c.q + x.token * c.dimQk;
-    const float* k = c.k + x.token * c.dimQk;
-    const float* v = c.v + x.token * c.dimHv;
-    const float* dh = p.dh + x.token * c.dimHv;
+    const Operand* q = c.q + x.token * c.dimQk;
+    const Operand* k = c.k + x.token * c.dimQk;
+    const Operand* v = c.v + x.token * c.dimHv;
+    const Operand* dh = p.dh + x.token * c.dimHv;
     const float* after = gradientAfter(p, x);
     const float* afterN = normaliserGradientAfter(p, x);
     double sums[ROWS] = {0, 0, 0, 0};
@@ -742,7 +750,7 @@ LRAM_KERNEL(mlstm_key_gradients, CellBackward) {
         for (int j = 0; j < ROWS; j++) {
             int s = s0 + warp() + LRAM_WARPS * j;
             if (s < x.count && e0 + lane() < c.dimHv) {
-                p.dv[x.token * c.dimHv + s * strideHv + e0 + lane()] = out[j];
+                store(p.dv[x.token * c.dimHv + s * strideHv + e0 + lane()], out[j]);
             }
         }
     }
@@ -776,10 +784,10 @@ LRAM_KERNEL(mlstm_key_gradients, CellBackward) {
                 out[j] *= c.scale;
                 if (after != nullptr) {
                     float tail = write[j] * (through[j] + (afterN == nullptr ? 0.f : afterN[d]));
-                    tails[j] += static_cast<double>(k[s * strideQk + d]) * tail;
+                    tails[j] += static_cast<double>(widened(k[s * strideQk + d])) * tail;
                     out[j] += tail;
                 }
-                p.dk[x.token * c.dimQk + s * strideQk + d] = out[j];
+                store(p.dk[x.token * c.dimQk + s * strideQk + d], out[j]);
             }
         }
     }

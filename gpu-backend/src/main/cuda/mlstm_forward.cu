@@ -7,7 +7,8 @@
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_forward.cu   (or compute_80, sm_80)
 //           NVRTC: --std=c++17 --gpu-architecture=sm_90a -I<cuda>/include, mlstm_common.cuh passed as a header.
 //           -DLRAM_FP32 builds the fp32 kernels (3xTF32 products), else bf16.
-//           -DLRAM_WARPS, -DLRAM_GROUPS, -DLRAM_STAGES choose the tiling; shared memory by forwardSharedBytes().
+//           -DLRAM_WARPS, -DLRAM_GROUPS, -DLRAM_STAGES, -DLRAM_BLOCKS (least blocks to a multiprocessor) choose the
+//           tiling; shared memory by forwardSharedBytes(). -DLRAM_WINDOW_ONLY and -DLRAM_STATE_ONLY leave one kernel out.
 // Tried:    nvcc 13.0.88 and NVRTC 13.0 to sm_80 and sm_90a; run on an H100 and an H200 (driver 580).
 // Cost:     one fresh chunk, a token and head: 2 (2 DHQK + 2 DHHV) + 12 bytes in bf16; S (DHQK + DHHV) FLOP.
 // Measured: bf16, H100 80GB HBM3, copy 3.01 TB/s: B128 S150 NH4 d256 0.074 ms (floor 0.053), d640 0.172 ms (0.131),
@@ -332,14 +333,20 @@ __global__ void __launch_bounds__(32 * WARPS, BLOCKS) mlstmForwardKernel(const _
 #ifndef LRAM_STAGES
 #define LRAM_STAGES 3
 #endif
-extern "C" __global__ void __launch_bounds__(32 * LRAM_WARPS)
+#ifndef LRAM_BLOCKS
+#define LRAM_BLOCKS 1
+#endif
+#ifndef LRAM_STATE_ONLY
+extern "C" __global__ void __launch_bounds__(32 * LRAM_WARPS, LRAM_BLOCKS)
         mlstm_forward(const __grid_constant__ lram::MlstmForward p) {
     lram::forwardBlock<LRAM_TYPE, LRAM_WARPS, LRAM_GROUPS, LRAM_STAGES, false>(p, lram::sharedBytes);
 }
+#endif
 
-extern "C" __global__ void __launch_bounds__(32 * LRAM_WARPS)
+#ifndef LRAM_WINDOW_ONLY
+extern "C" __global__ void __launch_bounds__(32 * LRAM_WARPS, LRAM_BLOCKS)
         mlstm_forward_state(const __grid_constant__ lram::MlstmForward p) {
     lram::forwardBlock<LRAM_TYPE, LRAM_WARPS, LRAM_GROUPS, LRAM_STAGES, true>(p, lram::sharedBytes);
 }
-
+#endif
 #endif

@@ -111,7 +111,7 @@ __host__ __device__ constexpr int chunkStatesSharedBytes(int chunk) {
 }
 
 // What one chunk adds: sum_t w_t rows_t columns_t^T, 2 WIDTH x 2 WIDTH of it a block, WIDTH / 2 x WIDTH a warp. It goes into
-// the slot the chunk leads to. Grid (DHQK tiles, DHHV tiles, B NH chunks).
+// the slot the chunk leads to. Grid (B NH chunks x DHHV tiles x DHQK tiles), the last fastest.
 template <typename T>
 __device__ __forceinline__ void chunkStatesBlock(const MlstmStates& p, unsigned char* shared) {
     using U = Unit<T>;
@@ -119,7 +119,11 @@ __device__ __forceinline__ void chunkStatesBlock(const MlstmStates& p, unsigned 
     constexpr int TILE = STATE_TOKENS * ROW;  // one slice of rows or columns
     constexpr int GROUPS = U::WIDTH / 32;     // of 16 rows a warp
     constexpr int TILES = U::WIDTH / 8;
-    const Place place(blockIdx.z, p.heads, p.chunks);
+    const int tilesQk = (p.dimQk + 2 * U::WIDTH - 1) / (2 * U::WIDTH);
+    const int tilesHv = (p.dimHv + 2 * U::WIDTH - 1) / (2 * U::WIDTH);
+    const int tileQk = blockIdx.x % tilesQk;
+    const int tileHv = blockIdx.x / tilesQk % tilesHv;
+    const Place place(blockIdx.x / (tilesQk * tilesHv), p.heads, p.chunks);
     const int pair = place.pair;
     const int chunk = place.chunk;
     const int slot = p.reverse ? chunk - 1 : chunk + 1;
@@ -129,8 +133,8 @@ __device__ __forceinline__ void chunkStatesBlock(const MlstmStates& p, unsigned 
     }
     const int from = chunk * p.chunk;
     const int count = min(p.chunk, p.tokens - from);
-    const int rowFrom = blockIdx.x * 2 * U::WIDTH;
-    const int columnFrom = blockIdx.y * 2 * U::WIDTH;
+    const int rowFrom = tileQk * 2 * U::WIDTH;
+    const int columnFrom = tileHv * 2 * U::WIDTH;
     const int warp = threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
     const int warpRow = (warp & 3) * (U::WIDTH / 2);
@@ -242,7 +246,7 @@ __device__ __forceinline__ void chunkStatesBlock(const MlstmStates& p, unsigned 
                     }
                 }
             }
-            if (blockIdx.y == 0 && warpColumn == 0 && (lane & 3) == 0) {
+            if (tileHv == 0 && warpColumn == 0 && (lane & 3) == 0) {
                 toN[at] = sum * factor;
             }
         }

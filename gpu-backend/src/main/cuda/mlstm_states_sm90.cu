@@ -12,13 +12,17 @@ constexpr int SM90_TOKENS = 128;
 __host__ __device__ constexpr int chunkStatesSm90SharedBytes() { return 4 * SM90_TOKENS * ROW + 2 * SM90_TOKENS * 4; }
 
 // 128 x 128 of what one chunk adds a block, a warpgroup 64 rows of it. The whole chunk is in shared memory at once, its rows
-// are weighted there; other blocks of the multiprocessor compute meanwhile. Grid (DHQK tiles, DHHV tiles, B NH chunks).
+// are weighted there; other blocks of the multiprocessor compute meanwhile. Grid as that of mlstm_chunk_states.
 __device__ __forceinline__ void chunkStatesSm90(const MlstmStates& p, unsigned char* shared) {
     using T = __nv_bfloat16;
     using U = Unit<T>;
     constexpr int THREADS = 256;
     constexpr int TILE = SM90_TOKENS * ROW;
-    const Place place(blockIdx.z, p.heads, p.chunks);
+    const int tilesQk = (p.dimQk + 2 * U::WIDTH - 1) / (2 * U::WIDTH);
+    const int tilesHv = (p.dimHv + 2 * U::WIDTH - 1) / (2 * U::WIDTH);
+    const int tileQk = blockIdx.x % tilesQk;
+    const int tileHv = blockIdx.x / tilesQk % tilesHv;
+    const Place place(blockIdx.x / (tilesQk * tilesHv), p.heads, p.chunks);
     const int pair = place.pair;
     const int chunk = place.chunk;
     const int slot = p.reverse ? chunk - 1 : chunk + 1;
@@ -28,8 +32,8 @@ __device__ __forceinline__ void chunkStatesSm90(const MlstmStates& p, unsigned c
     }
     const int from = chunk * p.chunk;
     const int count = min(p.chunk, p.tokens - from);
-    const int rowFrom = blockIdx.x * 2 * U::WIDTH;
-    const int columnFrom = blockIdx.y * 2 * U::WIDTH;
+    const int rowFrom = tileQk * 2 * U::WIDTH;
+    const int columnFrom = tileHv * 2 * U::WIDTH;
     const int warp = threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
     const int half = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
@@ -59,7 +63,7 @@ __device__ __forceinline__ void chunkStatesSm90(const MlstmStates& p, unsigned c
     float n[2] = {0.f, 0.f};
     const int column = 2 * (threadIdx.x & 63);
     const int quarter = threadIdx.x / 64;
-    if (blockIdx.y == 0) {
+    if (tileHv == 0) {
 #pragma unroll 4
         for (int t = quarter * 32; t < quarter * 32 + 32; t++) {
             const float2 x = U::loadPair(tiles + column / 64 * TILE, t, column % 64 / 8, column % 8 / 2);
@@ -126,7 +130,7 @@ __device__ __forceinline__ void chunkStatesSm90(const MlstmStates& p, unsigned c
                          p.dimHv - columnFrom - y * U::WIDTH, lane);
         }
     }
-    if (blockIdx.y == 0) {
+    if (tileHv == 0) {
         float* sums = reinterpret_cast<float*>(shared + 2 * TILE);
         sums[quarter * 128 + column] = n[0];
         sums[quarter * 128 + column + 1] = n[1];

@@ -131,7 +131,7 @@ static cudaError_t launchChunkStates(const MlstmStates& p, cudaStream_t stream) 
         if (error != cudaSuccess) {
             return error;
         }
-        mlstm_chunk_states_sm90<<<dim3((p.dimQk + 127) / 128, (p.dimHv + 127) / 128, p.pairs * p.chunks), 256, bytes,
+        mlstm_chunk_states_sm90<<<(p.dimQk + 127) / 128 * ((p.dimHv + 127) / 128) * p.pairs * p.chunks, 256, bytes,
                                   stream>>>(p);
         return cudaGetLastError();
     }
@@ -142,8 +142,8 @@ static cudaError_t launchChunkStates(const MlstmStates& p, cudaStream_t stream) 
         return error;
     }
     constexpr int tile = 2 * lram::Unit<T>::WIDTH;
-    kernel<<<dim3((p.dimQk + tile - 1) / tile, (p.dimHv + tile - 1) / tile, p.pairs * p.chunks), 32 * lram::STATE_WARPS,
-             bytes, stream>>>(p);
+    kernel<<<(p.dimQk + tile - 1) / tile * ((p.dimHv + tile - 1) / tile) * p.pairs * p.chunks, 32 * lram::STATE_WARPS, bytes,
+             stream>>>(p);
     return cudaGetLastError();
 }
 

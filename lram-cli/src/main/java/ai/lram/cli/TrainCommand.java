@@ -1,5 +1,6 @@
 package ai.lram.cli;
 
+import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.train.TrainConfig;
 import ai.lram.agent.train.TrainingMetrics;
 import ai.lram.cli.config.InputException;
@@ -70,6 +71,13 @@ final class TrainCommand implements Runnable {
             description = "Worker threads, 0 for all processors (default: ${DEFAULT-VALUE}).")
     private int threads;
 
+    @Option(
+            names = "--precision",
+            paramLabel = "NAME",
+            description = "bf16 (mixed: parameters and moments stay fp32; CUDA only) or fp32"
+                    + " (default: bf16 on CUDA, fp32 on the CPU).")
+    private String precision;
+
     @Override
     public void run() {
         new Work().run();
@@ -92,7 +100,8 @@ final class TrainCommand implements Runnable {
                     threads,
                     name == null
                             ? String.valueOf(out.toAbsolutePath().normalize().getFileName())
-                            : name);
+                            : name,
+                    precision());
             PrintWriter text = spec.commandLine().getOut();
             PrintWriter err = spec.commandLine().getErr();
             TrainingRun.Result result;
@@ -106,6 +115,18 @@ final class TrainCommand implements Runnable {
                 }
                 report(text, result);
             }
+        }
+
+        private Optional<Precision> precision() {
+            if (precision == null) {
+                return Optional.empty();
+            }
+            for (Precision p : Precision.values()) {
+                if (p.name().equalsIgnoreCase(precision)) {
+                    return Optional.of(p);
+                }
+            }
+            throw new InputException("--precision " + precision, "there are bf16 and fp32", "give one of these");
         }
 
         private Optional<TrainConfig> settings() {

@@ -39,6 +39,12 @@ final class Check {
         }
     }
 
+    /** An F32 tensor of at least {@code size} elements. */
+    static void f32AtLeast(String kernel, String name, Tensor t, long size) {
+        atLeast(kernel, name, t, size);
+        f32(kernel, name, t, t.size());
+    }
+
     /** At least {@code size} floats. */
     static void atLeast(String kernel, String name, Tensor t, long size) {
         if (!(t != null && !t.isHost() && t.bytes() >= 4 * size)) {
@@ -65,5 +71,15 @@ final class Check {
                     "pass tensors whose sizes belong together");
         }
         return (int) (t.size() / known);
+    }
+
+    static void bf16(String kernel, String name, Tensor t, long size) {
+        size(kernel, name, t, DType.BF16, size);
+    }
+
+    /** A BF16 tensor of any size. @return its size */
+    static long bf16(String kernel, String name, Tensor t) {
+        bf16(kernel, name, t, t == null ? 1 : t.size());
+        return t.size();
     }
 }

@@ -374,6 +374,16 @@ final class Engine implements AutoCloseable {
         return (int) Math.max(1, Math.min((n + THREADS - 1) / THREADS, 32L * device.multiprocessors()));
     }
 
+    /** Queues zeros for a tensor. */
+    void clear(Tensor t) {
+        enter("clearing memory");
+        try {
+            check(driver.fillBytes(t.address(), (byte) 0, t.bytes(), stream), "clearing memory");
+        } finally {
+            leave();
+        }
+    }
+
     /** The argument record of one launch, laid out as a C compiler would. Holds the engine's lock from begin to run. */
     final class Launch {
         private final MemorySegment arguments = Arena.ofAuto().allocate(ARGUMENT_BYTES, 64);

@@ -1,5 +1,6 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 
@@ -16,6 +17,10 @@ import ai.lram.backend.Tensor;
  *
  * Sigmoid gate: i is replaced by logsigmoid(i), m stays 0, and the denominator is max(|q n'|, 1) + eps, or absent where the spec
  * does not normalise. Cumulative gate sums are formed in fp64 or as rebased segment sums; results are finite for gates of +-80.
+ *
+ * <p>Types. The operands q, k, v, h, dh, dq, dk, dv of one call share a type: F32, or BF16 where the engine {@link #takes} it. Gates, their
+ * gradients, states and their gradients, {@code saved} and {@code scratch} are F32 always. With BF16 operands sums are fp32; what is multiplied
+ * (weighted keys, weights of pairs of tokens, the states between chunks) may be rounded to bf16.
  *
  * @see "Beck et al. 2024, xLSTM, arXiv:2405.04517, Sec. 2.3 and App. A; Beck et al. 2025, Tiled Flash Linear Attention, arXiv:2503.14376"
  */
@@ -44,16 +49,38 @@ public interface MlstmOps {
             Tensor dwf,
             Tensor dbf);
 
-    /** Floats {@link #forward} leaves in {@code saved} for {@link #backward}. */
+    /** Whether operands may have that type: F32 for every engine. */
+    default boolean takes(DType operands) {
+        return operands == DType.F32;
+    }
+
+    /** Floats {@link #forward} leaves in {@code saved} for {@link #backward}, for F32 operands, with or without states. */
     long savedFloats(MlstmDims dims, MlstmSpec spec);
 
-    /** Floats of scratch for {@link #forward} and {@link #backward}. */
+    /** Floats of scratch for {@link #forward} and {@link #backward}, for F32 operands, with or without states. */
     long scratchFloats(MlstmDims dims, MlstmSpec spec);
+
+    /**
+     * Floats {@link #forward} leaves in {@code saved} for {@link #backward}.
+     *
+     * @param operands type of q, k, v, h and their gradients
+     * @param states whether an initial or last state, or the gradient of one, takes part in either call: a single chunk without one may
+     *     need much less
+     */
+    default long savedFloats(MlstmDims dims, MlstmSpec spec, DType operands, boolean states) {
+        return savedFloats(dims, spec);
+    }
+
+    /** Floats of scratch for {@link #forward} and {@link #backward}; parameters as those of {@link #savedFloats}. */
+    default long scratchFloats(MlstmDims dims, MlstmSpec spec, DType operands, boolean states) {
+        return scratchFloats(dims, spec);
+    }
 
     /**
      * @param initial state before the first token, or null for the fresh state
      * @param last receives the state after the last token; may be null; must not be {@code initial}
-     * @param saved {@link #savedFloats} floats, or null where no backward pass follows
+     * @param saved {@link #savedFloats} floats, or null where no backward pass follows; the same number of them says to {@link #backward}
+     *     how they were left
      */
     void forward(
             Stream s,

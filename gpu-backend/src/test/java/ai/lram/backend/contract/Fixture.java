@@ -46,6 +46,28 @@ public final class Fixture implements AutoCloseable {
         return t;
     }
 
+    /** Of F32 or BF16; bf16 is rounded to the nearest, ties to even. */
+    public Tensor of(DType type, float[] values, int... shape) {
+        if (type == DType.F32) {
+            return of(values, shape);
+        }
+        Tensor t = arena.allocate(DType.BF16, shape);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment m = host.allocate(Math.max(4, t.bytes()), 64).asSlice(0, t.bytes());
+            for (int i = 0; i < values.length; i++) {
+                m.setAtIndex(ValueLayout.JAVA_SHORT, i, bf16(values[i]));
+            }
+            backend.upload(stream, t, m);
+            stream.synchronize();
+        }
+        return t;
+    }
+
+    private static short bf16(float x) {
+        int bits = Float.floatToRawIntBits(x);
+        return Float.isNaN(x) ? 0x7fc0 : (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
+    }
+
     public Tensor ofInts(int[] values, int... shape) {
         Tensor t = arena.allocate(DType.I32, shape);
         try (Arena host = Arena.ofConfined()) {
@@ -63,9 +85,14 @@ public final class Fixture implements AutoCloseable {
 
     /** Filled with NaN: an element that a kernel forgets to write shows. */
     public Tensor poisoned(int... shape) {
+        return poisoned(DType.F32, shape);
+    }
+
+    /** The same of F32 or BF16. */
+    public Tensor poisoned(DType type, int... shape) {
         float[] a = new float[Math.toIntExact(Tensor.sizeOf(shape))];
         Arrays.fill(a, Float.NaN);
-        return of(a, shape);
+        return of(type, a, shape);
     }
 
     /** N(0,1) scaled. */
@@ -77,13 +104,20 @@ public final class Fixture implements AutoCloseable {
         return a;
     }
 
+    /** Of F32 or BF16. */
     public float[] read(Tensor t) {
         float[] a = new float[Math.toIntExact(t.size())];
         try (Arena host = Arena.ofConfined()) {
             MemorySegment m = host.allocate(Math.max(4, t.bytes()), 64).asSlice(0, t.bytes());
             backend.download(stream, t, m);
             stream.synchronize();
-            MemorySegment.copy(m, ValueLayout.JAVA_FLOAT, 0, a, 0, a.length);
+            if (t.dtype() == DType.BF16) {
+                for (int i = 0; i < a.length; i++) {
+                    a[i] = Float.intBitsToFloat(m.getAtIndex(ValueLayout.JAVA_SHORT, i) << 16);
+                }
+            } else {
+                MemorySegment.copy(m, ValueLayout.JAVA_FLOAT, 0, a, 0, a.length);
+            }
         }
         return a;
     }

@@ -1,5 +1,6 @@
 package ai.lram.backend.contract;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSpec;
@@ -10,6 +11,7 @@ public final class MlstmRun {
     public final Fixture fx;
     public final MlstmDims dims;
     public final MlstmSpec spec;
+    public final DType operands;
     public final Tensor q;
     public final Tensor k;
     public final Tensor v;
@@ -28,24 +30,41 @@ public final class MlstmRun {
     public MlstmState dLast;
     public MlstmState dInitial;
 
+    /** In F32, with room for states. */
     public MlstmRun(Fixture fx, MlstmDims dims, MlstmSpec spec, float[] q, float[] k, float[] v, float[] i, float[] f) {
+        this(fx, dims, spec, DType.F32, true, q, k, v, i, f);
+    }
+
+    /** @param states whether a state or the gradient of one takes part */
+    public MlstmRun(
+            Fixture fx,
+            MlstmDims dims,
+            MlstmSpec spec,
+            DType operands,
+            boolean states,
+            float[] q,
+            float[] k,
+            float[] v,
+            float[] i,
+            float[] f) {
         this.fx = fx;
         this.dims = dims;
         this.spec = spec;
+        this.operands = operands;
         int b = dims.batch();
         int s = dims.tokens();
         int nh = dims.heads();
-        this.q = fx.of(q, b, s, nh, dims.dimQk());
-        this.k = fx.of(k, b, s, nh, dims.dimQk());
-        this.v = fx.of(v, b, s, nh, dims.dimHv());
+        this.q = fx.of(operands, q, b, s, nh, dims.dimQk());
+        this.k = fx.of(operands, k, b, s, nh, dims.dimQk());
+        this.v = fx.of(operands, v, b, s, nh, dims.dimHv());
         this.i = fx.of(i, b, s, nh);
         this.f = fx.of(f, b, s, nh);
-        h = fx.poisoned(b, s, nh, dims.dimHv());
-        saved = fx.poisoned(Math.toIntExact(fx.ops.mlstm().savedFloats(dims, spec)));
-        scratch = fx.poisoned(Math.toIntExact(fx.ops.mlstm().scratchFloats(dims, spec)));
-        dq = fx.poisoned(b, s, nh, dims.dimQk());
-        dk = fx.poisoned(b, s, nh, dims.dimQk());
-        dv = fx.poisoned(b, s, nh, dims.dimHv());
+        h = fx.poisoned(operands, b, s, nh, dims.dimHv());
+        saved = fx.poisoned(Math.toIntExact(fx.ops.mlstm().savedFloats(dims, spec, operands, states)));
+        scratch = fx.poisoned(Math.toIntExact(fx.ops.mlstm().scratchFloats(dims, spec, operands, states)));
+        dq = fx.poisoned(operands, b, s, nh, dims.dimQk());
+        dk = fx.poisoned(operands, b, s, nh, dims.dimQk());
+        dv = fx.poisoned(operands, b, s, nh, dims.dimHv());
         di = fx.poisoned(b, s, nh);
         df = fx.poisoned(b, s, nh);
     }
@@ -70,7 +89,15 @@ public final class MlstmRun {
     }
 
     public void backward(float[] dh) {
-        Tensor g = fx.of(dh, dims.batch(), dims.tokens(), dims.heads(), dims.dimHv());
+        backward(gradient(dh));
+    }
+
+    /** dh as the kernels take it. */
+    public Tensor gradient(float[] dh) {
+        return fx.of(operands, dh, dims.batch(), dims.tokens(), dims.heads(), dims.dimHv());
+    }
+
+    public void backward(Tensor g) {
         fx.ops
                 .mlstm()
                 .backward(

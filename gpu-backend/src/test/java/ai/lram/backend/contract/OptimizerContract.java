@@ -88,6 +88,27 @@ public abstract class OptimizerContract extends KernelContract {
         assertArrayEquals(new float[] {0.9f}, fx.read(p), 1e-6f);
     }
 
+    @ParameterizedTest
+    @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY})
+    void aSumThatIsNotFiniteChangesNothing(float sum) {
+        float[] before = fx.normal(20, 1);
+        Tensor p = fx.of(before, 20);
+        Tensor m = fx.of(before, 20);
+        Tensor v = fx.of(before, 20);
+        ops().adamW(
+                        fx.stream,
+                        fx.of(new float[] {0.1f, 0.9f, 0.9f, 1e-8f, 0.1f, 1, 1, 0}, 8),
+                        fx.of(new float[] {sum}, 1),
+                        true,
+                        p,
+                        fx.of(fx.normal(20, 1), 20),
+                        m,
+                        v);
+        assertArrayEquals(before, fx.read(p));
+        assertArrayEquals(before, fx.read(m));
+        assertArrayEquals(before, fx.read(v));
+    }
+
     @Test
     void nanStaysInItsElement() {
         Tensor p = fx.of(new float[20], 20);

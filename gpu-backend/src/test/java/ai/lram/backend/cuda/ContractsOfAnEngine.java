@@ -8,6 +8,7 @@ import ai.lram.backend.contract.ElementwiseContract;
 import ai.lram.backend.contract.EmbeddingContract;
 import ai.lram.backend.contract.LossContract;
 import ai.lram.backend.contract.MatmulContract;
+import ai.lram.backend.contract.MixedContract;
 import ai.lram.backend.contract.MlstmContract;
 import ai.lram.backend.contract.NormContract;
 import ai.lram.backend.contract.OptimizerContract;
@@ -85,6 +86,14 @@ abstract class ContractsOfAnEngine {
 
     @Nested
     class Matmul extends MatmulContract {
+        @Override
+        protected Backend openBackend() {
+            return unclosed();
+        }
+    }
+
+    @Nested
+    class Mixed extends MixedContract {
         @Override
         protected Backend openBackend() {
             return unclosed();

@@ -17,6 +17,7 @@ public final class Parameter {
     private Tensor grad;
     private Tensor firstMoment;
     private Tensor secondMoment;
+    private Tensor narrow;
 
     Parameter(String name, boolean decay, Init init, int... shape) {
         this(name, decay, init, null, 0, shape);
@@ -71,6 +72,10 @@ public final class Parameter {
         secondMoment = newSecond;
     }
 
+    void bindNarrow(Tensor newNarrow) {
+        narrow = newNarrow;
+    }
+
     public Tensor value() {
         if (value == null && whole != null) {
             value = whole.value().slice(firstRow, shape[0]);
@@ -96,11 +101,19 @@ public final class Parameter {
         return require(secondMoment);
     }
 
+    /** The value in BF16, kept up to date by whatever writes the value; present in mixed precision only. */
+    public Tensor narrow() {
+        if (narrow == null && whole != null) {
+            narrow = whole.narrow().slice(firstRow, shape[0]);
+        }
+        return require(narrow);
+    }
+
     private Tensor require(Tensor t) {
         if (t == null) {
-            throw new IllegalStateException(
-                    "parameter " + name + " has no such memory; why: its set was not allocated, or not for training;"
-                            + " fix: call ParameterSet.allocate first");
+            throw new IllegalStateException("parameter " + name
+                    + " has no such memory; why: its set was not allocated, or not for training, or not in that precision;"
+                    + " fix: call ParameterSet.allocate first");
         }
         return t;
     }

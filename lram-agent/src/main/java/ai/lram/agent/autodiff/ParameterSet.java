@@ -1,6 +1,7 @@
 package ai.lram.agent.autodiff;
 
 import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import java.lang.foreign.Arena;
@@ -30,6 +31,7 @@ public final class ParameterSet implements AutoCloseable {
     private Tensor grads;
     private Tensor first;
     private Tensor second;
+    private Tensor narrow;
     private int decayedFloats;
 
     /** Declares a parameter; before {@link #allocate} only. */
@@ -100,6 +102,26 @@ public final class ParameterSet implements AutoCloseable {
         }
     }
 
+    /** The same, with a copy of all values in BF16 where {@code precision} asks for it. */
+    public void allocate(Backend onBackend, boolean training, Precision precision) {
+        allocate(onBackend, training);
+        keepIn(precision);
+    }
+
+    /** Makes the BF16 copy of all values that {@code precision} needs, unless it is there. */
+    public void keepIn(Precision precision) {
+        if (precision == Precision.FP32 || narrow != null) {
+            return;
+        }
+        int n = Math.toIntExact(values.size());
+        narrow = arena.allocate(DType.BF16, n);
+        for (Parameter p : byName.values()) {
+            long at = (p.value().address() - values.address()) / Float.BYTES;
+            p.bindNarrow(narrow.view(at, p.shape()));
+        }
+        backend.ops().mixed().narrow(backend.stream(), values, narrow);
+    }
+
     /** Draws first values. A parameter's numbers depend on the seed and its name only. */
     public void initialize(long seed) {
         RandomGeneratorFactory<RandomGenerator> factory = RandomGeneratorFactory.of("L64X128MixRandom");
@@ -119,13 +141,22 @@ public final class ParameterSet implements AutoCloseable {
         return h;
     }
 
-    /** Copies floats into a tensor of this set's engine. */
+    /** Copies floats into a tensor of this set's engine; into its BF16 copy too, where it is the value of parameters. */
     public void write(Tensor t, float[] a) {
         try (Arena host = Arena.ofConfined()) {
             MemorySegment m = host.allocate(4L * a.length, 64);
             MemorySegment.copy(a, 0, m, ValueLayout.JAVA_FLOAT, 0, a.length);
             backend.upload(backend.stream(), t, m);
+            refresh(t);
             backend.stream().synchronize();
+        }
+    }
+
+    private void refresh(Tensor written) {
+        long from = (written.address() - values.address()) / Float.BYTES;
+        if (narrow != null && from >= 0 && from + written.size() <= values.size()) {
+            int n = Math.toIntExact(written.size());
+            backend.ops().mixed().narrow(backend.stream(), values.view(from, n), narrow.view(from, n));
         }
     }
 
@@ -148,6 +179,11 @@ public final class ParameterSet implements AutoCloseable {
     /** All values, decayed parameters first; padding is zero. */
     public Tensor values() {
         return values;
+    }
+
+    /** All values in BF16, laid out alike; null in fp32. */
+    public Tensor narrow() {
+        return narrow;
     }
 
     public Tensor grads() {

@@ -13,6 +13,7 @@ import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.train.ActionLoss;
 import ai.lram.agent.train.BatchStream;
+import ai.lram.agent.train.Exchange;
 import ai.lram.agent.train.LearningRate;
 import ai.lram.agent.train.Optimizer;
 import ai.lram.agent.train.TrainingDivergedException;
@@ -21,8 +22,6 @@ import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
 import ai.lram.backend.ops.Activation;
 import ai.lram.dataset.store.TrajectoryStore;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.function.DoubleConsumer;
 
 /**
@@ -185,16 +184,16 @@ public final class BehaviourCloning implements AutoCloseable {
         tape.backward(logits, loss.gradient());
         try (Plan plan = tape.plan("behaviour cloning");
                 Optimizer optimizer = new Optimizer(parameters, BETA1, BETA2, config.weightDecay(), CLIP_NORM, false);
-                Arena host = Arena.ofConfined()) {
-            MemorySegment staging = host.allocate(4L * Math.max(entries, b * shape.stateDim()), 64);
+                Exchange exchange = new Exchange(backend)) {
             for (long update = 0; update < config.updates(); update++) {
                 stream.next();
-                ActionLoss.floats(backend, states, stream.states, staging);
-                loss.upload(backend, stream, staging);
+                exchange.send(states, stream.states);
+                loss.send(exchange, stream);
                 optimizer.zeroGrad();
                 plan.run();
+                loss.fetch(exchange);
                 double norm = optimizer.gradientNorm();
-                double now = loss.result(parameters).loss();
+                double now = loss.result(exchange).loss();
                 if (!Double.isFinite(norm) || !Double.isFinite(now)) {
                     throw new TrainingDivergedException(update, now, norm);
                 }

@@ -1,16 +1,12 @@
 package ai.lram.agent.train;
 
-import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.autodiff.Value;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.LramConfig;
-import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /**
  * The loss over action tokens: cross-entropy against a soft or one-hot bin for continuous tasks, one-hot ids for discrete ones, both
@@ -113,40 +109,35 @@ public final class ActionLoss {
         return gradient;
     }
 
-    /** Sends a batch's targets; {@code staging} holds at least four bytes per entry. */
-    public void upload(Backend backend, BatchStream from, MemorySegment staging) {
-        floats(backend, positions, from.positions, staging);
-        floats(backend, continuousMask, from.continuousMask, staging);
-        floats(backend, discreteMask, from.discreteMask, staging);
-        MemorySegment.copy(from.targets, 0, staging, ValueLayout.JAVA_INT, 0, from.targets.length);
-        send(backend, targets, 4L * from.targets.length, staging);
+    /** Queues a batch's targets. */
+    public void send(Exchange exchange, BatchStream from) {
+        exchange.send(positions, from.positions);
+        exchange.send(continuousMask, from.continuousMask);
+        exchange.send(discreteMask, from.discreteMask);
+        exchange.send(targets, from.targets);
     }
 
-    /** Sends floats to an input and waits, so that the staging memory can be used again. */
-    public static void floats(Backend backend, Value v, float[] a, MemorySegment staging) {
-        MemorySegment.copy(a, 0, staging, ValueLayout.JAVA_FLOAT, 0, a.length);
-        send(backend, v, 4L * a.length, staging);
+    /** Queues the download of the last replay's result. */
+    public void fetch(Exchange exchange) {
+        if (continuousShare > 0) {
+            exchange.fetch(continuousStats);
+        }
+        if (continuousShare < 1) {
+            exchange.fetch(discreteStats);
+        }
     }
 
-    /** Sends the first bytes of the staging memory to an input and waits. */
-    static void send(Backend backend, Value v, long bytes, MemorySegment staging) {
-        backend.upload(backend.stream(), v.tensor(), staging.asSlice(0, bytes));
-        backend.stream().synchronize();
-    }
-
-    /** Of the last replay. */
-    public Result result(ParameterSet parameters) {
+    /** What was fetched, once the stream has been waited for. */
+    public Result result(Exchange exchange) {
         double loss = 0;
         double accuracy = 0;
         if (continuousShare > 0) {
-            float[] s = parameters.read(continuousStats.tensor());
-            loss += continuousShare * s[0];
-            accuracy += continuousShare * s[2];
+            loss += continuousShare * exchange.fetched(continuousStats, 0);
+            accuracy += continuousShare * exchange.fetched(continuousStats, 2);
         }
         if (continuousShare < 1) {
-            float[] s = parameters.read(discreteStats.tensor());
-            loss += (1 - continuousShare) * s[0];
-            accuracy += (1 - continuousShare) * s[2];
+            loss += (1 - continuousShare) * exchange.fetched(discreteStats, 0);
+            accuracy += (1 - continuousShare) * exchange.fetched(discreteStats, 2);
         }
         return new Result(loss, accuracy);
     }

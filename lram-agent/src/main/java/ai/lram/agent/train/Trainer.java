@@ -3,6 +3,7 @@ package ai.lram.agent.train;
 import ai.lram.agent.ConfigException;
 import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Plan;
+import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.autodiff.Profile;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.card.ModelCard;
@@ -12,19 +13,17 @@ import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.xlstm.CarriedState;
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
+import ai.lram.backend.Replay;
 import ai.lram.backend.Tensor;
 import ai.lram.dataset.store.TrajectoryStore;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.BooleanSupplier;
 
 /**
- * Trains a Large Recurrent Action Model on a trajectory store: cross-entropy over action tokens, AdamW, one recorded plan replayed per
- * update. Single thread, the backend's.
+ * Trains a Large Recurrent Action Model on a trajectory store: cross-entropy over action tokens, AdamW. An update, from zeroed gradients to
+ * the new parameters, is one recording; while a device replays it, the next batch is drawn and sent. Single thread, the backend's.
  *
  * <p>Two runs with the same configuration, data and engine give the same numbers, interrupted or not, as long as the update counter and not
  * the clock ends them.
@@ -43,8 +42,17 @@ public final class Trainer implements AutoCloseable {
     private final Graph evaluating;
     private final Optimizer optimizer;
     private final LearningRate schedule;
+    private final Precision precision;
     private double elapsedBefore;
     private long update;
+    /** The stream before the batch that waits on the device was drawn; null where none waits. */
+    private long[] beforeWaiting;
+
+    private int waitingSteps;
+    /** Replays the training step once it has run unrecorded, which lets the engine prepare. */
+    private Replay step;
+
+    private boolean stepped;
 
     /** A recorded pass with its inputs, for training or for validation. */
     private final class Graph implements AutoCloseable {
@@ -52,8 +60,7 @@ public final class Trainer implements AutoCloseable {
         final ActionLoss loss;
         final Plan plan;
         final CarriedState carried;
-        final Arena host = Arena.ofShared();
-        final MemorySegment staging;
+        final Exchange exchange = new Exchange(backend);
 
         Graph(boolean differentiate) {
             LramConfig c = model.config();
@@ -61,7 +68,7 @@ public final class Trainer implements AutoCloseable {
             int t = config.steps();
             int entries = b * t * c.actionDims();
             boolean images = card.tasks().getFirst().hasImage();
-            Tape tape = new Tape(backend, differentiate);
+            Tape tape = new Tape(backend, differentiate, precision);
             carried = config.carryState() ? new CarriedState(backend, c.backbone(), b) : null;
             pass = model.forward(tape, b, t, images, carried);
             loss = new ActionLoss(tape, c, card, pass.logits(), entries, config.binSigma(), differentiate);
@@ -69,14 +76,10 @@ public final class Trainer implements AutoCloseable {
                 tape.backward(pass.logits(), loss.gradient());
             }
             plan = tape.plan(differentiate ? "training" : "validation");
-            staging = host.allocate(
-                    Math.max(
-                            Math.max(4L * b * t * c.stateDim(), 4L * entries),
-                            images ? pass.states().size() : 1),
-                    64);
         }
 
-        void upload(BatchStream from) {
+        /** Queues a batch; the stream has been waited for since the last one. */
+        void send(BatchStream from) {
             if (carried != null) {
                 for (int row = 0; row < config.batch(); row++) {
                     if (from.fresh[row]) {
@@ -85,19 +88,13 @@ public final class Trainer implements AutoCloseable {
                 }
             }
             if (pass.states().dtype() == DType.U8) {
-                MemorySegment.copy(from.images, 0, staging, ValueLayout.JAVA_BYTE, 0, from.images.length);
-                ActionLoss.send(backend, pass.states(), from.images.length, staging);
+                exchange.send(pass.states(), from.images);
             } else {
-                ActionLoss.floats(backend, pass.states(), from.states, staging);
+                exchange.send(pass.states(), from.states);
             }
-            ActionLoss.floats(backend, pass.returnsToGo(), from.returns, staging);
-            ActionLoss.floats(backend, pass.rewards(), from.rewards, staging);
-            loss.upload(backend, from, staging);
-        }
-
-        /** Of the last replay. */
-        ActionLoss.Result result() {
-            return loss.result(model.parameters());
+            exchange.send(pass.returnsToGo(), from.returns);
+            exchange.send(pass.rewards(), from.rewards);
+            loss.send(exchange, from);
         }
 
         @Override
@@ -106,15 +103,11 @@ public final class Trainer implements AutoCloseable {
             if (carried != null) {
                 carried.close();
             }
-            host.close();
+            exchange.close();
         }
     }
 
-    /**
-     * @param trainEpisodes episodes per task, in the order of {@code card.tasks()}
-     * @param validationEpisodes likewise; may be empty arrays, then there is no validation
-     * @param model unallocated, or allocated for training on {@code backend} with the parameters to go on from
-     */
+    /** In fp32. */
     public Trainer(
             TrajectoryStore store,
             ModelCard card,
@@ -123,7 +116,27 @@ public final class Trainer implements AutoCloseable {
             TrainConfig config,
             int[][] trainEpisodes,
             int[][] validationEpisodes) {
+        this(store, card, model, backend, config, trainEpisodes, validationEpisodes, Precision.FP32);
+    }
+
+    /**
+     * @param trainEpisodes episodes per task, in the order of {@code card.tasks()}
+     * @param validationEpisodes likewise; may be empty arrays, then there is no validation
+     * @param model unallocated, or allocated for training on {@code backend} with the parameters to go on from
+     * @param precision of what passes between layers; parameters, gradients and moments are fp32 in both
+     * @throws ai.lram.backend.UnsupportedKernelException if the engine cannot train in that precision
+     */
+    public Trainer(
+            TrajectoryStore store,
+            ModelCard card,
+            Lram model,
+            Backend backend,
+            TrainConfig config,
+            int[][] trainEpisodes,
+            int[][] validationEpisodes,
+            Precision precision) {
         this.config = config;
+        this.precision = precision;
         this.backend = backend;
         this.model = model;
         this.card = card;
@@ -138,6 +151,7 @@ public final class Trainer implements AutoCloseable {
             model.allocate(backend, true);
             model.parameters().initialize(config.seed());
         }
+        model.parameters().keepIn(precision);
         stream = new BatchStream(
                 store,
                 card,
@@ -230,21 +244,26 @@ public final class Trainer implements AutoCloseable {
                 break;
             }
             long t0 = System.nanoTime();
-            stream.next();
-            training.upload(stream);
-            optimizer.zeroGrad();
-            training.plan.run();
-            double norm = optimizer.gradientNorm();
-            ActionLoss.Result result = training.result();
-            if (!Double.isFinite(norm) || !Double.isFinite(result.loss())) {
-                throw new TrainingDivergedException(update, result.loss(), norm);
+            if (beforeWaiting == null) {
+                draw();
+                backend.stream().synchronize();
             }
+            int validSteps = waitingSteps;
             double lr = schedule.at(byClock > byCount ? byClock * config.updates() : update);
             if (update < config.warmupUpdates()) {
                 lr = Math.min(lr, schedule.at(update));
             }
-            optimizer.step(lr);
+            optimizer.prepare(lr);
+            runStep();
+            optimizer.queueNormDownload();
+            training.loss.fetch(training.exchange);
+            draw();
             backend.stream().synchronize();
+            double norm = optimizer.downloadedNorm();
+            ActionLoss.Result result = training.loss.result(training.exchange);
+            if (!Double.isFinite(norm) || !Double.isFinite(result.loss())) {
+                throw new TrainingDivergedException(update, result.loss(), norm);
+            }
             update++;
             double seconds = (System.nanoTime() - t0) / 1e9;
             double validationLoss = Double.NaN;
@@ -259,7 +278,7 @@ public final class Trainer implements AutoCloseable {
                     result.accuracy(),
                     lr,
                     norm,
-                    Lram.TOKENS * stream.validSteps / seconds,
+                    Lram.TOKENS * validSteps / seconds,
                     elapsed,
                     Math.min(1, Math.max(byClock, (double) update / config.updates())),
                     validationLoss));
@@ -273,6 +292,33 @@ public final class Trainer implements AutoCloseable {
 
     private double lastElapsed;
 
+    /** Draws the next batch and queues it behind the step under way. */
+    private void draw() {
+        beforeWaiting = stream.state();
+        stream.next();
+        waitingSteps = stream.validSteps;
+        training.send(stream);
+    }
+
+    private void runStep() {
+        if (!stepped) {
+            stepped = true;
+            queueStep();
+            return;
+        }
+        if (step == null) {
+            step = backend.stream().record(this::queueStep);
+        }
+        step.run();
+    }
+
+    private void queueStep() {
+        optimizer.zeroGrad();
+        training.plan.queue();
+        optimizer.queueNorm();
+        optimizer.queueStep();
+    }
+
     /** Mean loss over the same validation batches every time. */
     public double validate() {
         if (evaluating == null) {
@@ -282,14 +328,16 @@ public final class Trainer implements AutoCloseable {
         double sum = 0;
         for (int i = 0; i < VALIDATION_BATCHES; i++) {
             validation.next();
-            evaluating.upload(validation);
+            evaluating.send(validation);
             if (i == 0 && evaluating.carried != null) {
                 for (int row = 0; row < config.batch(); row++) {
                     evaluating.carried.reset(row);
                 }
             }
             evaluating.plan.run();
-            sum += evaluating.result().loss();
+            evaluating.loss.fetch(evaluating.exchange);
+            backend.stream().synchronize();
+            sum += evaluating.loss.result(evaluating.exchange).loss();
         }
         return sum / VALIDATION_BATCHES;
     }
@@ -298,12 +346,17 @@ public final class Trainer implements AutoCloseable {
     public Profile profile(int replays) {
         Profile p = new Profile();
         for (int i = 0; i < replays; i++) {
-            stream.next();
-            training.upload(stream);
+            draw();
+            backend.stream().synchronize();
             optimizer.zeroGrad();
             training.plan.run(p);
         }
         return p;
+    }
+
+    /** Device time of every kernel of the training plan; the gradients it leaves belong to no batch. */
+    public List<Plan.KernelTime> kernelTimes(int replays) {
+        return training.plan.kernelTimes(replays);
     }
 
     /** State to resume from, belonging to the parameters at this moment. */
@@ -318,7 +371,8 @@ public final class Trainer implements AutoCloseable {
                 tensors.put("carried." + i, p.read(carried.get(i)));
             }
         }
-        return new TrainingSnapshot(update, lastElapsed, stream.state(), tensors);
+        return new TrainingSnapshot(
+                update, lastElapsed, beforeWaiting == null ? stream.state() : beforeWaiting, tensors);
     }
 
     /** Goes on from a snapshot of the same configuration; the parameters must be those saved with it. */
@@ -333,6 +387,7 @@ public final class Trainer implements AutoCloseable {
             }
         }
         stream.restore(s.streams());
+        beforeWaiting = null;
         update = s.update();
         optimizer.restoreSteps(update);
         elapsedBefore = s.elapsedSeconds();
@@ -352,6 +407,9 @@ public final class Trainer implements AutoCloseable {
 
     @Override
     public void close() {
+        if (step != null) {
+            step.close();
+        }
         training.close();
         if (evaluating != null) {
             evaluating.close();

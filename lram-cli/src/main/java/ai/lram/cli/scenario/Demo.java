@@ -135,7 +135,8 @@ public final class Demo {
                             false,
                             request.device(),
                             0,
-                            "demo"),
+                            "demo",
+                            Optional.empty()),
                     p,
                     stop);
         }

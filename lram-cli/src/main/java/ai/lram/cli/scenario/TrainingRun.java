@@ -1,5 +1,6 @@
 package ai.lram.cli.scenario;
 
+import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.checkpoint.Checkpoint;
 import ai.lram.agent.lram.Lram;
@@ -65,6 +66,7 @@ public final class TrainingRun {
      * @param device engine
      * @param threads worker threads, 0 for all processors
      * @param name of the model on its card
+     * @param precision of training; where not given bf16 on engines that have it, else fp32
      */
     public record Request(
             Path store,
@@ -74,7 +76,12 @@ public final class TrainingRun {
             boolean resume,
             String device,
             int threads,
-            String name) {}
+            String name,
+            Optional<Precision> precision) {
+        Precision precisionOn(Backend backend) {
+            return precision.orElse(backend.ops().mixed().supported() ? Precision.BF16 : Precision.FP32);
+        }
+    }
 
     /**
      * What came of it.
@@ -147,7 +154,8 @@ public final class TrainingRun {
                 card = Trainer.card(store, request.name(), config, training, Provenance.of(store, split, training));
                 lram = new Lram(Trainer.modelConfig(card, config));
             }
-            try (Trainer trainer = new Trainer(store, card, lram, backend, config, training, heldOut)) {
+            try (Trainer trainer =
+                    new Trainer(store, card, lram, backend, config, training, heldOut, request.precisionOn(backend))) {
                 long from = 0;
                 if (loaded != null) {
                     trainer.restore(loaded.training()

@@ -58,7 +58,15 @@ class TrainingRunTest {
 
     private static TrainingRun.Result run(Path out, boolean resume, BooleanSupplier stop) {
         TrainingRun.Request request = new TrainingRun.Request(
-                shared.resolve("store"), Optional.of(CONFIG), Optional.empty(), out, resume, "cpu", 1, "test");
+                shared.resolve("store"),
+                Optional.of(CONFIG),
+                Optional.empty(),
+                out,
+                resume,
+                "cpu",
+                1,
+                "test",
+                Optional.empty());
         return TrainingRun.run(request, Progress.none(), stop);
     }
 
@@ -115,7 +123,15 @@ class TrainingRunTest {
         ImportJob.importDataset(
                 temp.resolve("gen/pendulum"), temp.resolve("store"), ImportOptions.defaults(), ProgressListener.NONE);
         TrainingRun.Request request = new TrainingRun.Request(
-                temp.resolve("store"), Optional.empty(), Optional.empty(), temp.resolve("run"), true, "cpu", 1, "test");
+                temp.resolve("store"),
+                Optional.empty(),
+                Optional.empty(),
+                temp.resolve("run"),
+                true,
+                "cpu",
+                1,
+                "test",
+                Optional.empty());
         InputException e =
                 assertThrows(InputException.class, () -> TrainingRun.run(request, Progress.none(), () -> false));
         assertTrue(e.getMessage().contains("is not the store of this model"), e.getMessage());
