@@ -34,6 +34,7 @@ class ScriptedDriver implements Driver {
     String name = "Scripted GPU";
     int major = 9;
     int minor = 0;
+    int sharedBytes = 227 << 10;
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
 
@@ -141,7 +142,7 @@ class ScriptedDriver implements Driver {
             case Device.MAJOR -> major;
             case Device.MINOR -> minor;
             case Device.L2_BYTES -> 50 << 20;
-            case Device.SHARED_BYTES -> 227 << 10;
+            case Device.SHARED_BYTES -> sharedBytes;
             default -> throw new AssertionError("attribute " + attribute);
         };
         return answer("deviceAttribute");
