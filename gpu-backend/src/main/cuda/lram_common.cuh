@@ -12,6 +12,8 @@
 #ifndef LRAM_EMULATED
 #define LRAM_KERNEL(name, Record) \
     extern "C" __global__ void __launch_bounds__(LRAM_THREADS) name(const __grid_constant__ Record p)
+#define LRAM_KERNEL_OF(name, Record, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Record p)
 #define LRAM_DYNAMIC_SHARED(Type, name)                             \
     extern __shared__ __align__(16) unsigned char lramShared[]; \
     Type* const name = reinterpret_cast<Type*>(lramShared)

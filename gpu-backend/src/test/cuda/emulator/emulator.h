@@ -24,12 +24,32 @@
         name##Body(*static_cast<const Record*>(record));                                                   \
     }                                                                                                      \
     static void name##Body(const Record& p)
+#define LRAM_KERNEL_OF(name, Record, threads, blocks) LRAM_KERNEL(name, Record)
 #define LRAM_DYNAMIC_SHARED(Type, name) Type* const name = reinterpret_cast<Type*>(emulator::shared)
 
 struct EmulatedIndex {
     int x;
     int y;
     int z;
+};
+
+struct alignas(8) uint2 {
+    unsigned x;
+    unsigned y;
+};
+
+struct alignas(16) uint4 {
+    unsigned x;
+    unsigned y;
+    unsigned z;
+    unsigned w;
+};
+
+struct alignas(16) float4 {
+    float x;
+    float y;
+    float z;
+    float w;
 };
 
 static EmulatedIndex threadIdx;

@@ -6,6 +6,7 @@ import ai.lram.backend.ops.ElementwiseOps;
 import ai.lram.backend.ops.EmbeddingOps;
 import ai.lram.backend.ops.LossOps;
 import ai.lram.backend.ops.MatmulOps;
+import ai.lram.backend.ops.MixedOps;
 import ai.lram.backend.ops.MlstmOps;
 import ai.lram.backend.ops.NormOps;
 import ai.lram.backend.ops.Ops;
@@ -94,5 +95,10 @@ final class CpuOps implements Ops {
     @Override
     public OptimizerOps optimizer() {
         return optimizer;
+    }
+
+    @Override
+    public MixedOps mixed() {
+        return NoMixed.INSTANCE;
     }
 }

@@ -84,6 +84,9 @@ final class CpuOptimizer implements OptimizerOps {
         Check.f32("adamW", "grad", grad, param.size());
         Check.f32("adamW", "m", m, param.size());
         Check.f32("adamW", "v", v, param.size());
+        if (sumSquares != null && !Float.isFinite(sumSquares.segment().get(FLOAT, 0))) {
+            return;
+        }
         Step step = Step.of(hyper.segment(), sumSquares == null ? null : sumSquares.segment(), decay);
         update(workers, step, param.size(), param.segment(), grad.segment(), m.segment(), v.segment());
     }

@@ -72,4 +72,14 @@ final class Check {
         }
         return (int) (t.size() / known);
     }
+
+    static void bf16(String kernel, String name, Tensor t, long size) {
+        size(kernel, name, t, DType.BF16, size);
+    }
+
+    /** A BF16 tensor of any size. @return its size */
+    static long bf16(String kernel, String name, Tensor t) {
+        bf16(kernel, name, t, t == null ? 1 : t.size());
+        return t.size();
+    }
 }

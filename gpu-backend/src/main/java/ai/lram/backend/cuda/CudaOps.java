@@ -6,6 +6,7 @@ import ai.lram.backend.ops.ElementwiseOps;
 import ai.lram.backend.ops.EmbeddingOps;
 import ai.lram.backend.ops.LossOps;
 import ai.lram.backend.ops.MatmulOps;
+import ai.lram.backend.ops.MixedOps;
 import ai.lram.backend.ops.MlstmOps;
 import ai.lram.backend.ops.NormOps;
 import ai.lram.backend.ops.Ops;
@@ -28,6 +29,7 @@ final class CudaOps implements Ops {
     private final SessionOps session;
     private final LossOps loss;
     private final OptimizerOps optimizer;
+    private final MixedOps mixed;
 
     CudaOps(Engine engine, KernelModule pointwise) {
         KernelModule matmulModule = new KernelModule(engine, "matmul");
@@ -47,7 +49,9 @@ final class CudaOps implements Ops {
         attention = new CudaAttention(engine, rows);
         session = new CudaSession(engine, rows, sessionModule, slstmModule);
         loss = new CudaLoss(engine);
-        optimizer = new CudaOptimizer(engine);
+        CudaOptimizer steps = new CudaOptimizer(engine);
+        optimizer = steps;
+        mixed = new CudaMixed(engine, products, steps, sums, pointwise);
     }
 
     String precision() {
@@ -107,5 +111,10 @@ final class CudaOps implements Ops {
     @Override
     public OptimizerOps optimizer() {
         return optimizer;
+    }
+
+    @Override
+    public MixedOps mixed() {
+        return mixed;
     }
 }

@@ -33,12 +33,28 @@ final class CudaOptimizer implements OptimizerOps {
     @Override
     public void adamW(
             Stream s, Tensor hyper, Tensor sumSquares, boolean decay, Tensor param, Tensor grad, Tensor m, Tensor v) {
+        step(hyper, sumSquares, decay, param, grad, m, v, null);
+    }
+
+    /** @param copy receives the new parameters in BF16; may be null */
+    void step(
+            Tensor hyper,
+            Tensor sumSquares,
+            boolean decay,
+            Tensor param,
+            Tensor grad,
+            Tensor m,
+            Tensor v,
+            Tensor copy) {
         Check.f32("adamW", "hyper", hyper, 8);
         Check.optional("adamW", "sumSquares", sumSquares, 1);
         long n = Check.f32("adamW", "param", param);
         Check.f32("adamW", "grad", grad, n);
         Check.f32("adamW", "m", m, n);
         Check.f32("adamW", "v", v, n);
+        if (copy != null) {
+            Check.bf16("adamW", "copy", copy, n);
+        }
         if (n > 0) {
             engine.launch(adamW)
                     .put(hyper)
@@ -47,9 +63,10 @@ final class CudaOptimizer implements OptimizerOps {
                     .put(grad)
                     .put(m)
                     .put(v)
+                    .put(copy)
                     .put(n)
                     .put(decay)
-                    .run(engine.blocks(n));
+                    .run(engine.blocks((n + 3) / 4));
         }
     }
 }

@@ -41,6 +41,7 @@ final class Products {
     static final String PROPERTY = "lram.cuda.matmul";
 
     private static final int CUDA_R_32F = 0;
+    private static final int CUDA_R_16BF = 14;
     private static final int TRANS_A = 3;
     private static final int TRANS_B = 4;
     private static final int EPILOGUE = 7;
@@ -59,10 +60,26 @@ final class Products {
     /** The best alignment the library knows of. */
     private static final long ALIGNED = 256;
 
+    /** Element types of a product's operands and of its result. */
+    enum Types {
+        F32(CUDA_R_32F, CUDA_R_32F),
+        BF16(CUDA_R_16BF, CUDA_R_16BF),
+        BF16_TO_F32(CUDA_R_16BF, CUDA_R_32F);
+
+        private final int operands;
+        private final int result;
+
+        Types(int operands, int result) {
+            this.operands = operands;
+            this.result = result;
+        }
+    }
+
     /**
      * A column-major product D (m, n) = op(A) op(B) [+ D] [+ bias over the rows of D], batched.
      *
      * @param relu max(., 0) of the result
+     * @param types of the elements
      */
     record Shape(
             int m,
@@ -78,18 +95,23 @@ final class Products {
             long strideB,
             long strideD,
             boolean bias,
-            boolean relu) {
+            boolean relu,
+            Types types) {
         static Shape plain(int m, int n, int k, boolean transA, boolean transB, int lda, int ldb, int ldd) {
-            return new Shape(m, n, k, transA, transB, lda, ldb, ldd, 1, 0, 0, 0, false, false);
+            return new Shape(m, n, k, transA, transB, lda, ldb, ldd, 1, 0, 0, 0, false, false, Types.F32);
         }
 
         Shape with(boolean hasBias, boolean hasRelu) {
             return new Shape(
-                    m, n, k, transA, transB, lda, ldb, ldd, batch, strideA, strideB, strideD, hasBias, hasRelu);
+                    m, n, k, transA, transB, lda, ldb, ldd, batch, strideA, strideB, strideD, hasBias, hasRelu, types);
         }
 
         Shape batched(int count, long a, long b, long d) {
-            return new Shape(m, n, k, transA, transB, lda, ldb, ldd, count, a, b, d, bias, relu);
+            return new Shape(m, n, k, transA, transB, lda, ldb, ldd, count, a, b, d, bias, relu, types);
+        }
+
+        Shape of(Types t) {
+            return new Shape(m, n, k, transA, transB, lda, ldb, ldd, batch, strideA, strideB, strideD, bias, relu, t);
         }
     }
 
@@ -136,9 +158,15 @@ final class Products {
 
     /** Queues the product. {@code bias} is ignored unless the shape has one. */
     void multiply(String what, Shape s, long a, long b, long bias, boolean accumulate, long d) {
+        multiply(what, s, a, b, bias, accumulate ? d : 0, d);
+    }
+
+    /** Queues the product, {@code c} (0 for none) added to it: laid out like D, may be D. */
+    void multiply(String what, Shape s, long a, long b, long bias, long c, long d) {
         engine.enter(what);
         try {
-            Key key = new Key(s, alignment(a), alignment(b), alignment(d));
+            Key key = new Key(
+                    s, alignment(a), alignment(b), Math.min(alignment(d), c == 0 ? (int) ALIGNED : alignment(c)));
             Plan plan = plans.get(key);
             if (plan == null) {
                 if (plans.size() >= MOST_PLANS) {
@@ -159,8 +187,8 @@ final class Products {
                             plan.a,
                             b,
                             plan.b,
-                            accumulate ? one : zero,
-                            d,
+                            c == 0 ? zero : one,
+                            c == 0 ? d : c,
                             plan.d,
                             d,
                             plan.d,
@@ -177,7 +205,10 @@ final class Products {
     private Plan plan(String what, Key key, long bias) {
         Shape s = key.shape;
         long[] out = new long[1];
-        Status.checkCublas(cublas.createProduct(out, precision.computeType, CUDA_R_32F), what);
+        Status.checkCublas(
+                cublas.createProduct(
+                        out, s.types == Types.F32 ? precision.computeType : Precision.FP32.computeType, CUDA_R_32F),
+                what);
         long product = out[0];
         long a = 0;
         long b = 0;
@@ -195,9 +226,25 @@ final class Products {
             if (s.bias) {
                 setBias(product, bias, what); // the choice of an algorithm may depend on its alignment
             }
-            a = layout(arena, s.transA ? s.k : s.m, s.transA ? s.m : s.k, s.lda, s.batch, s.strideA, what);
-            b = layout(arena, s.transB ? s.n : s.k, s.transB ? s.k : s.n, s.ldb, s.batch, s.strideB, what);
-            d = layout(arena, s.m, s.n, s.ldd, s.batch, s.strideD, what);
+            a = layout(
+                    arena,
+                    s.types.operands,
+                    s.transA ? s.k : s.m,
+                    s.transA ? s.m : s.k,
+                    s.lda,
+                    s.batch,
+                    s.strideA,
+                    what);
+            b = layout(
+                    arena,
+                    s.types.operands,
+                    s.transB ? s.n : s.k,
+                    s.transB ? s.k : s.n,
+                    s.ldb,
+                    s.batch,
+                    s.strideB,
+                    what);
+            d = layout(arena, s.types.result, s.m, s.n, s.ldd, s.batch, s.strideD, what);
             Plan plan = new Plan(product, a, b, d, algorithm(arena, key, product, a, b, d, what));
             done = true;
             return plan;
@@ -223,9 +270,9 @@ final class Products {
                 cublas.setProduct(product, attribute, arena.allocateFrom(ValueLayout.JAVA_INT, value)), what);
     }
 
-    private long layout(Arena arena, int rows, int columns, int ld, int batch, long stride, String what) {
+    private long layout(Arena arena, int type, int rows, int columns, int ld, int batch, long stride, String what) {
         long[] out = new long[1];
-        Status.checkCublas(cublas.createLayout(out, CUDA_R_32F, rows, columns, ld), what);
+        Status.checkCublas(cublas.createLayout(out, type, rows, columns, ld), what);
         if (batch > 1) {
             Status.checkCublas(
                     cublas.setLayout(out[0], BATCH_COUNT, arena.allocateFrom(ValueLayout.JAVA_INT, batch)), what);

@@ -23,4 +23,6 @@ public interface Ops {
     LossOps loss();
 
     OptimizerOps optimizer();
+
+    MixedOps mixed();
 }

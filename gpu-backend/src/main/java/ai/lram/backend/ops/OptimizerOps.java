@@ -14,7 +14,8 @@ public interface OptimizerOps {
     /**
      * In place, per element: g' = g * clip with clip = min(1, maxNorm / (sqrt(sumSquares[0]) + 1e-6)), or 1 where sumSquares is null
      * or maxNorm is 0; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; p -= lr * weightDecay * p where {@code decay};
-     * p -= lr * (m / bc1) / (sqrt(v / bc2) + eps). Decoupled decay first, as in torch's AdamW.
+     * p -= lr * (m / bc1) / (sqrt(v / bc2) + eps). Decoupled decay first, as in torch's AdamW. Where sumSquares[0] is not finite nothing
+     * changes, so that a step that went wrong can be recorded with its update and still be discarded.
      */
     void adamW(Stream s, Tensor hyper, Tensor sumSquares, boolean decay, Tensor param, Tensor grad, Tensor m, Tensor v);
 }

@@ -17,6 +17,7 @@ public final class Parameter {
     private Tensor grad;
     private Tensor firstMoment;
     private Tensor secondMoment;
+    private Tensor narrow;
 
     Parameter(String name, boolean decay, Init init, int... shape) {
         this(name, decay, init, null, 0, shape);
@@ -64,7 +65,8 @@ public final class Parameter {
         return new Parameter(name + "[" + start + ":" + (start + count) + "]", decay, init, this, start, s);
     }
 
-    void bind(Tensor newValue, Tensor newGrad, Tensor newFirst, Tensor newSecond) {
+    void bind(Tensor newValue, Tensor newGrad, Tensor newFirst, Tensor newSecond, Tensor newNarrow) {
+        narrow = newNarrow;
         value = newValue;
         grad = newGrad;
         firstMoment = newFirst;
@@ -96,10 +98,18 @@ public final class Parameter {
         return require(secondMoment);
     }
 
+    /** The value in BF16, kept up to date by whatever writes the value; present in mixed precision only. */
+    public Tensor narrow() {
+        if (narrow == null && whole != null) {
+            narrow = whole.narrow().slice(firstRow, shape[0]);
+        }
+        return require(narrow);
+    }
+
     private Tensor require(Tensor t) {
         if (t == null) {
             throw new IllegalStateException(
-                    "parameter " + name + " has no such memory; why: its set was not allocated, or not for training;"
+                    "parameter " + name + " has no such memory; why: its set was not allocated, or not for training, or not in that precision;"
                             + " fix: call ParameterSet.allocate first");
         }
         return t;

@@ -1,6 +1,7 @@
 package ai.lram.agent.autodiff;
 
 import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import java.lang.foreign.Arena;
@@ -30,6 +31,7 @@ public final class ParameterSet implements AutoCloseable {
     private Tensor grads;
     private Tensor first;
     private Tensor second;
+    private Tensor narrow;
     private int decayedFloats;
 
     /** Declares a parameter; before {@link #allocate} only. */
@@ -65,6 +67,11 @@ public final class ParameterSet implements AutoCloseable {
 
     /** Places all parameters in memory of {@code onBackend}; gradients and moments too where {@code training}. */
     public void allocate(Backend onBackend, boolean training) {
+        allocate(onBackend, training, Precision.FP32);
+    }
+
+    /** The same, with a copy of all values in BF16 where {@code precision} asks for it. */
+    public void allocate(Backend onBackend, boolean training, Precision precision) {
         backend = onBackend;
         arena = onBackend.arena("parameters");
         List<Parameter> order = new ArrayList<>();
@@ -90,13 +97,17 @@ public final class ParameterSet implements AutoCloseable {
             first = arena.f32(n);
             second = arena.f32(n);
         }
+        if (precision == Precision.BF16) {
+            narrow = arena.allocate(DType.BF16, n);
+        }
         for (int i = 0; i < order.size(); i++) {
             Parameter p = order.get(i);
             p.bind(
                     values.view(at[i], p.shape()),
                     training ? grads.view(at[i], p.shape()) : null,
                     training ? first.view(at[i], p.shape()) : null,
-                    training ? second.view(at[i], p.shape()) : null);
+                    training ? second.view(at[i], p.shape()) : null,
+                    narrow == null ? null : narrow.view(at[i], p.shape()));
         }
     }
 
@@ -119,13 +130,22 @@ public final class ParameterSet implements AutoCloseable {
         return h;
     }
 
-    /** Copies floats into a tensor of this set's engine. */
+    /** Copies floats into a tensor of this set's engine; into its BF16 copy too, where it is the value of parameters. */
     public void write(Tensor t, float[] a) {
         try (Arena host = Arena.ofConfined()) {
             MemorySegment m = host.allocate(4L * a.length, 64);
             MemorySegment.copy(a, 0, m, ValueLayout.JAVA_FLOAT, 0, a.length);
             backend.upload(backend.stream(), t, m);
+            refresh(t);
             backend.stream().synchronize();
+        }
+    }
+
+    private void refresh(Tensor written) {
+        long from = (written.address() - values.address()) / Float.BYTES;
+        if (narrow != null && from >= 0 && from + written.size() <= values.size()) {
+            int n = Math.toIntExact(written.size());
+            backend.ops().mixed().narrow(backend.stream(), values.view(from, n), narrow.view(from, n));
         }
     }
 
@@ -148,6 +168,11 @@ public final class ParameterSet implements AutoCloseable {
     /** All values, decayed parameters first; padding is zero. */
     public Tensor values() {
         return values;
+    }
+
+    /** All values in BF16, laid out alike; null in fp32. */
+    public Tensor narrow() {
+        return narrow;
     }
 
     public Tensor grads() {

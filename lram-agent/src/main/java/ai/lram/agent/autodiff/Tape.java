@@ -5,6 +5,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
+import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSpec;
@@ -59,18 +60,37 @@ public final class Tape {
 
     private final Backend backend;
     private final boolean differentiate;
+    private final Precision precision;
     private final List<Step> steps = new ArrayList<>();
     private final List<Value> values = new ArrayList<>();
     private final Deque<Runnable> backwards = new ArrayDeque<>();
     private final Map<Value, Value> grads = new HashMap<>();
+    /** Values already cast, by the value they were cast from. */
+    private final Map<Value, Value> casts = new HashMap<>();
     /** Gradients that belong to more than one value, or to the caller: no kernel may add to them in place. */
     private final Set<Value> shared = new HashSet<>();
 
     private boolean planned;
 
     public Tape(Backend backend, boolean differentiate) {
+        this(backend, differentiate, Precision.FP32);
+    }
+
+    /** @throws UnsupportedKernelException if the engine has no kernels for that precision */
+    public Tape(Backend backend, boolean differentiate, Precision precision) {
         this.backend = backend;
         this.differentiate = differentiate;
+        this.precision = precision;
+        if (precision == Precision.BF16 && !backend.ops().mixed().supported()) {
+            throw new UnsupportedKernelException(
+                    "a bf16 tape on " + backend.name(),
+                    "this engine has no kernels of mixed precision",
+                    "use fp32 (--precision fp32), or choose device=cuda");
+        }
+    }
+
+    public Precision precision() {
+        return precision;
     }
 
     public Backend backend() {
@@ -102,7 +122,7 @@ public final class Tape {
         return v;
     }
 
-    private Value value(String name, DType dtype, boolean needsGrad, int... shape) {
+    Value value(String name, DType dtype, boolean needsGrad, int... shape) {
         if (planned) {
             throw new IllegalStateException("recording after the plan was made");
         }
@@ -112,10 +132,14 @@ public final class Tape {
     }
 
     private Value result(String name, int... shape) {
-        return value(name, DType.F32, differentiate, shape);
+        return result(name, DType.F32, shape);
     }
 
-    private Value scratch(String name, long floats) {
+    Value result(String name, DType dtype, int... shape) {
+        return value(name, dtype, differentiate, shape);
+    }
+
+    Value scratch(String name, long floats) {
         return value(name, DType.F32, false, Math.toIntExact(Math.max(1, floats)));
     }
 
@@ -127,13 +151,13 @@ public final class Tape {
         steps.add(new Step(kernel, Arrays.stream(uses).filter(v -> v != null).toArray(Value[]::new), launch));
     }
 
-    private void onBackward(Runnable r) {
+    void onBackward(Runnable r) {
         if (differentiate) {
             backwards.push(r);
         }
     }
 
-    private static Tensor t(Value v) {
+    static Tensor t(Value v) {
         return v == null ? null : v.tensor();
     }
 
@@ -153,19 +177,83 @@ public final class Tape {
     }
 
     /** Where a gradient kernel of {@code v} writes: the first contribution becomes the gradient, later ones are added. */
-    private Value contribution(Value v) {
-        return value("d " + v.name(), DType.F32, false, v.shape());
+    Value contribution(Value v) {
+        return value("d " + v.name(), v.dtype(), false, v.shape());
     }
 
-    private void contribute(Value v, Value g) {
+    void contribute(Value v, Value g) {
         Value old = grads.get(v);
         if (old == null) {
             grads.put(v, g);
             return;
         }
         Value sum = contribution(v);
-        record("add", (o, s) -> o.elementwise().add(s, old.tensor(), g.tensor(), sum.tensor()), old, g, sum);
+        if (v.dtype() == DType.BF16) {
+            record("add", (o, s) -> o.mixed().add(s, old.tensor(), g.tensor(), sum.tensor()), old, g, sum);
+        } else {
+            record("add", (o, s) -> o.elementwise().add(s, old.tensor(), g.tensor(), sum.tensor()), old, g, sum);
+        }
         grads.put(v, sum);
+    }
+
+    /** Takes the place of what has been contributed, which it contains. */
+    void replaceGradient(Value v, Value g) {
+        grads.put(v, g);
+    }
+
+    /** A gradient that belongs to more than one value: no kernel may add to it in place. */
+    void share(Value g) {
+        shared.add(g);
+    }
+
+    // ---- precision -------------------------------------------------------------------------------------------------
+
+    /** The value as F32, cast if it is BF16. */
+    Value f32(Value v) {
+        return v == null || v.dtype() != DType.BF16 ? v : casts.computeIfAbsent(v, x -> cast(x, DType.F32));
+    }
+
+    /** The value as BF16, cast if it is F32. */
+    Value bf16(Value v) {
+        return v.dtype() == DType.BF16 ? v : casts.computeIfAbsent(v, x -> cast(x, DType.BF16));
+    }
+
+    private Value cast(Value x, DType to) {
+        Value y = value(x.name(), to, x.needsGrad(), x.shape());
+        recordCast(x, y);
+        onBackward(() -> {
+            Value dy = grads.get(y);
+            if (dy != null && x.needsGrad()) {
+                Value dx = contribution(x);
+                recordCast(dy, dx);
+                contribute(x, dx);
+            }
+        });
+        return y;
+    }
+
+    private void recordCast(Value x, Value y) {
+        if (x.dtype() == DType.F32) {
+            record("narrow", (o, s) -> o.mixed().narrow(s, x.tensor(), y.tensor()), x, y);
+        } else {
+            record("widen", (o, s) -> o.mixed().widen(s, x.tensor(), y.tensor()), x, y);
+        }
+    }
+
+    /** A gradient as BF16 operand of products. */
+    Value narrowed(Value g) {
+        return g.dtype() == DType.BF16
+                ? g
+                : casts.computeIfAbsent(g, x -> {
+                    Value y = value(x.name(), DType.BF16, false, x.shape());
+                    recordCast(x, y);
+                    return y;
+                });
+    }
+
+    /** {@code narrow} holds what {@code g} holds: {@link #narrowed} need not cast. */
+    void narrowedBy(Value g, Value narrow) {
+        casts.put(g, narrow);
     }
 
     /** The gradient of {@code v} as memory of its own that a kernel may add to. */
@@ -204,8 +292,15 @@ public final class Tape {
         return s;
     }
 
-    /** x w^T + bias over the last dimension; bias may be null. */
-    public Value linear(Value x, Parameter w, Parameter bias) {
+    /**
+     * x w^T + bias over the last dimension; bias may be null. On a bf16 tape the result is BF16 without a bias, F32 with one, where both
+     * dimensions of w are multiples of 8; else F32 as the rest.
+     */
+    public Value linear(Value input, Parameter w, Parameter bias) {
+        if (precision == Precision.BF16 && MixedTape.linearFits(input, w)) {
+            return new MixedTape(this).linear(input, w, bias, null);
+        }
+        Value x = f32(input);
         int n = w.dim(0);
         Value y = result(w.name(), withLast(x, n));
         record(
@@ -237,7 +332,8 @@ public final class Tape {
     }
 
     /** Block-diagonal product over the last dimension; w (G, DO, DI). */
-    public Value headwise(Value x, Parameter w, Parameter bias) {
+    public Value headwise(Value input, Parameter w, Parameter bias) {
+        Value x = f32(input);
         Value y = result(w.name(), withLast(x, w.dim(0) * w.dim(1)));
         record("headwise", (o, s) -> o.matmul().headwise(s, x.tensor(), w.value(), val(bias), y.tensor()), x, y);
         onBackward(() -> {
@@ -263,8 +359,19 @@ public final class Tape {
         return y;
     }
 
-    /** Layer, RMS or multi-head norm over the last dimension; bias may be null. */
-    public Value norm(NormSpec spec, Value x, Parameter weight, Parameter bias) {
+    /**
+     * Layer, RMS or multi-head norm over the last dimension; bias may be null. On a bf16 tape the result is BF16 where the norm has one
+     * group and no bias.
+     */
+    public Value norm(NormSpec spec, Value input, Parameter weight, Parameter bias) {
+        if (precision == Precision.BF16
+                && bias == null
+                && spec.groups() == 1
+                && input.dtype() == DType.F32
+                && backend.ops().mixed().normFits(input.dim(-1))) {
+            return new MixedTape(this).norm(spec, input, weight);
+        }
+        Value x = f32(input);
         Value y = result(weight.name(), x.shape());
         int rows = Math.toIntExact(x.size() / x.dim(-1));
         Value mean = spec.centred() ? value("mean", DType.F32, false, rows, spec.groups()) : null;
@@ -313,7 +420,8 @@ public final class Tape {
      * Causal depthwise convolution along tokens. x (B, S, C), w (C, K); {@code history} (B, K-1, C) may be null; where it is given, the
      * last K-1 inputs are copied into {@code nextHistory} (may be the same memory) after use.
      */
-    public Value causalConv1d(Value x, Parameter w, Parameter bias, Value history, Value nextHistory) {
+    public Value causalConv1d(Value input, Parameter w, Parameter bias, Value history, Value nextHistory) {
+        Value x = f32(input);
         int k = w.dim(w.shape().length - 1);
         Value y = result(w.name(), x.shape());
         Supplier<Tensor> kernel = new Once<>(() -> kernelOf(w.value(), k));
@@ -408,7 +516,8 @@ public final class Tape {
                 history);
     }
 
-    public Value activation(Activation act, Value x) {
+    public Value activation(Activation act, Value input) {
+        Value x = f32(input);
         Value y = result(act.name().toLowerCase(java.util.Locale.ROOT), x.shape());
         record("activation", (o, s) -> o.elementwise().activation(s, act, x.tensor(), y.tensor()), x, y);
         onBackward(() -> {
@@ -427,7 +536,9 @@ public final class Tape {
         return y;
     }
 
-    public Value add(Value a, Value b) {
+    public Value add(Value first, Value second) {
+        Value a = f32(first);
+        Value b = f32(second);
         Value y = result("sum", a.shape());
         record("add", (o, s) -> o.elementwise().add(s, a.tensor(), b.tensor(), y.tensor()), a, b, y);
         onBackward(() -> {
@@ -446,7 +557,9 @@ public final class Tape {
     }
 
     /** act(g) * u. */
-    public Value gate(Activation act, Value g, Value u) {
+    public Value gate(Activation act, Value gate, Value input) {
+        Value g = f32(gate);
+        Value u = f32(input);
         Value y = result("gate", g.shape());
         record("gate", (o, s) -> o.elementwise().gate(s, act, g.tensor(), u.tensor(), y.tensor()), g, u, y);
         onBackward(() -> {
@@ -472,7 +585,10 @@ public final class Tape {
     }
 
     /** (h + skip * c) * silu(z). */
-    public Value skipGate(Value h, Parameter skip, Value c, Value z) {
+    public Value skipGate(Value cell, Parameter skip, Value conv, Value gate) {
+        Value h = f32(cell);
+        Value c = f32(conv);
+        Value z = f32(gate);
         Value y = result("skip gate", h.shape());
         record(
                 "skip gate",
@@ -521,7 +637,11 @@ public final class Tape {
     public record Gates(Value i, Value f) {}
 
     /** Gate pre-activations from the concatenation of q, k and v, all (B, S, I); weights (NH, 3I). */
-    public Gates mlstmGates(Value q, Value k, Value v, Parameter wi, Parameter bi, Parameter wf, Parameter bf) {
+    public Gates mlstmGates(
+            Value query, Value key, Value value, Parameter wi, Parameter bi, Parameter wf, Parameter bf) {
+        Value q = f32(query);
+        Value k = f32(key);
+        Value v = f32(value);
         if (q == k || k == v || q == v) {
             throw new IllegalArgumentException(
                     "q, k and v must be three values: their gradients are written by one kernel");
@@ -592,14 +712,22 @@ public final class Tape {
      * The mLSTM cell over B sequences of S tokens. q, k (B, S, NH*DHQK), v (B, S, NH*DHHV). Where {@code carried} is given, its state is the
      * initial one and is replaced by the last one at the end of the replay.
      */
-    public Value mlstm(MlstmSpec spec, int heads, Value q, Value k, Value v, Gates gates, CarriedMlstm carried) {
+    public Value mlstm(
+            MlstmSpec spec, int heads, Value query, Value key, Value value, Gates gates, CarriedMlstm carried) {
+        boolean narrow = query.dtype() == DType.BF16 && backend.ops().mlstm().takes(DType.BF16);
+        Value q = narrow ? query : f32(query);
+        Value k = narrow ? key : f32(key);
+        Value v = narrow ? value : f32(value);
         int b = q.dim(0);
         int tokens = q.dim(1);
         MlstmDims dims = new MlstmDims(b, tokens, heads, q.dim(2) / heads, v.dim(2) / heads);
         Ops ops = backend.ops();
-        Value h = result("mlstm h", v.shape());
-        Value saved = differentiate ? scratch("mlstm saved", ops.mlstm().savedFloats(dims, spec)) : null;
-        long scratchFloats = ops.mlstm().scratchFloats(dims, spec);
+        Value h = result("mlstm h", v.dtype(), v.shape());
+        boolean states = carried != null;
+        Value saved = differentiate
+                ? scratch("mlstm saved", ops.mlstm().savedFloats(dims, spec, v.dtype(), states))
+                : null;
+        long scratchFloats = ops.mlstm().scratchFloats(dims, spec, v.dtype(), states);
         Value work = scratch("mlstm scratch", scratchFloats);
         MlstmState initial = carried == null ? null : carried.state();
         Value lastC = carried == null
@@ -721,7 +849,12 @@ public final class Tape {
     public record CarriedMlstm(MlstmState state) {}
 
     /** The sLSTM scan; gate inputs (B, S, H) in order i, f, z, o. {@code carried} (4, B, H) as in {@link #mlstm}, may be null. */
-    public Value slstm(int heads, Value xi, Value xf, Value xz, Value xo, Parameter r, Parameter bias, Tensor carried) {
+    public Value slstm(
+            int heads, Value i, Value f, Value z, Value out, Parameter r, Parameter bias, Tensor carried) {
+        Value xi = f32(i);
+        Value xf = f32(f);
+        Value xz = f32(z);
+        Value xo = f32(out);
         int b = xi.dim(0);
         int tokens = xi.dim(1);
         int headDim = xi.dim(2) / heads;
@@ -880,7 +1013,8 @@ public final class Tape {
     }
 
     /** The same numbers under another shape: a copy, so that liveness stays simple; use it off the hot path. */
-    public Value reshape(Value x, int... shape) {
+    public Value reshape(Value input, int... shape) {
+        Value x = f32(input);
         Value y = result(x.name(), shape);
         int n = Math.toIntExact(x.size());
         record("copy", (o, s) -> o.elementwise().copyRows(s, 1, n, x.tensor(), 0, n, y.tensor(), 0, n, false), x, y);
@@ -902,12 +1036,13 @@ public final class Tape {
     /** Interleaves k values of shape (B, T, D) to (B, k*T, D): token j of step t is row k*t + j. */
     public Value interleave(Value... parts) {
         int k = parts.length;
+        Value[] inputs = Arrays.stream(parts).map(this::f32).toArray(Value[]::new);
         int b = parts[0].dim(0);
         int tSteps = parts[0].dim(1);
         int d = parts[0].dim(2);
         Value y = result("tokens", b, k * tSteps, d);
         for (int j = 0; j < k; j++) {
-            Value x = parts[j];
+            Value x = inputs[j];
             long offset = (long) j * d;
             record(
                     "interleave",
@@ -922,7 +1057,7 @@ public final class Tape {
                 return;
             }
             for (int j = 0; j < k; j++) {
-                Value x = parts[j];
+                Value x = inputs[j];
                 if (x.needsGrad()) {
                     Value dx = contribution(x);
                     long offset = (long) j * d;
@@ -954,24 +1089,42 @@ public final class Tape {
         int b = x.dim(0);
         int tSteps = x.dim(1) / k;
         int d = x.dim(2);
-        Value y = result("token " + j, b, tSteps, d);
-        long offset = (long) j * d;
+        if (x.dtype() == DType.BF16 && d % 2 != 0) {
+            return everyToken(f32(x), k, j);
+        }
+        Value y = result("token " + j, x.dtype(), b, tSteps, d);
+        // A copy does not look at its elements: two of BF16 are one of F32.
+        int cols = x.dtype() == DType.BF16 ? d / 2 : d;
+        long offset = (long) j * cols;
+        Supplier<Tensor> from = asFloats(x);
+        Supplier<Tensor> to = asFloats(y);
         record(
                 "every token",
                 (o, s) -> o.elementwise()
-                        .copyRows(s, b * tSteps, d, x.tensor(), offset, (long) k * d, y.tensor(), 0, d, false),
+                        .copyRows(s, b * tSteps, cols, from.get(), offset, (long) k * cols, to.get(), 0, cols, false),
                 x,
                 y);
         onBackward(() -> {
             Value dy = grads.get(y);
             if (dy != null && x.needsGrad()) {
                 Value dx = contribution(x);
-                record("fill", (o, s) -> o.elementwise().fill(s, 0f, dx.tensor()), dx);
+                Supplier<Tensor> all = asFloats(dx);
+                Supplier<Tensor> picked = asFloats(dy);
+                record("fill", (o, s) -> o.elementwise().fill(s, 0f, all.get()), dx);
                 record(
                         "every token dx",
                         (o, s) -> o.elementwise()
                                 .copyRows(
-                                        s, b * tSteps, d, dy.tensor(), 0, d, dx.tensor(), offset, (long) k * d, false),
+                                        s,
+                                        b * tSteps,
+                                        cols,
+                                        picked.get(),
+                                        0,
+                                        cols,
+                                        all.get(),
+                                        offset,
+                                        (long) k * cols,
+                                        false),
                         dy,
                         dx);
                 contribute(x, dx);
@@ -980,8 +1133,17 @@ public final class Tape {
         return y;
     }
 
+    private static Supplier<Tensor> asFloats(Value v) {
+        return new Once<>(() -> v.dtype() == DType.BF16
+                ? v.tensor().carve(DType.F32, 0, Math.toIntExact(v.size() / 2))
+                : v.tensor());
+    }
+
     /** Softmax attention, causal; q, k, v (B, S, NH*D). */
-    public Value causalAttention(int heads, Value q, Value k, Value v) {
+    public Value causalAttention(int heads, Value query, Value key, Value value) {
+        Value q = f32(query);
+        Value k = f32(key);
+        Value v = f32(value);
         int b = q.dim(0);
         int tokens = q.dim(1);
         int d = q.dim(2) / heads;
@@ -1051,6 +1213,27 @@ public final class Tape {
         Value y = value("pixels", DType.F32, false, x.shape());
         record("from bytes", (o, s) -> o.elementwise().fromBytes(s, x.tensor(), factor, y.tensor()), x, y);
         return y;
+    }
+
+    /**
+     * The whole mLSTM block of the original architecture, fused, or null where this tape or its engine records it kernel by kernel.
+     *
+     * @param x (B, S, D) F32, the residual stream
+     */
+    public Value mlstmBlock(MlstmBlockParameters p, Value x, Value history, CarriedMlstm carried) {
+        int inner = p.down().dim(1);
+        boolean fits = precision == Precision.BF16
+                && x.dtype() == DType.F32
+                && MixedTape.fits(p.up())
+                && MixedTape.fits(p.down())
+                && backend.ops().mixed().normFits(x.dim(-1))
+                && backend.ops().mixed().blockFits(inner, p.heads());
+        return fits ? new MixedTape(this).block(p, x, history, carried) : null;
+    }
+
+    /** Kernels that come after all others of a replay. */
+    void atEnd(Runnable recording) {
+        deferred.add(recording);
     }
 
     /** A value without gradient for a kernel recorded by the caller. */

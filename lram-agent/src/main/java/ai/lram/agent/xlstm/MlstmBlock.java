@@ -1,6 +1,7 @@
 package ai.lram.agent.xlstm;
 
 import ai.lram.agent.autodiff.Init;
+import ai.lram.agent.autodiff.MlstmBlockParameters;
 import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Tape;
@@ -76,6 +77,14 @@ public final class MlstmBlock implements Block {
     @Override
     public Value forward(Tape tape, Value x, CarriedState.Layer carried) {
         int inner = down.dim(1);
+        Value fused = tape.mlstmBlock(
+                parameters(),
+                x,
+                carried == null ? null : carried.history(tape),
+                carried == null ? null : carried.mlstm());
+        if (fused != null) {
+            return fused;
+        }
         Value x1 = tape.norm(XlstmStack.NORM, x, norm, null);
         Value u = tape.linear(x1, up.rows(0, inner), null);
         Value z = tape.linear(x1, up.rows(inner, inner), null);
@@ -88,5 +97,27 @@ public final class MlstmBlock implements Block {
         Value h = tape.mlstm(spec, heads, qs, ks, vs, gates, carried == null ? null : carried.mlstm());
         Value hn = tape.norm(headNorm, h, outNorm, null);
         return tape.add(x, tape.linear(tape.skipGate(hn, skip, c, z), down, null));
+    }
+
+    private MlstmBlockParameters parameters() {
+        return new MlstmBlockParameters(
+                norm,
+                up,
+                conv,
+                convBias,
+                q,
+                k,
+                v,
+                inputGate,
+                inputGateBias,
+                forgetGate,
+                forgetGateBias,
+                outNorm,
+                skip,
+                down,
+                XlstmStack.NORM,
+                headNorm,
+                spec,
+                heads);
     }
 }
