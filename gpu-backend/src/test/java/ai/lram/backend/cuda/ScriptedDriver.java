@@ -215,6 +215,12 @@ class ScriptedDriver implements Driver {
     }
 
     @Override
+    public int copyOnDevice(long to, long from, long bytes, long stream) {
+        at(to, bytes).copyFrom(at(from, bytes));
+        return answer("copyOnDevice");
+    }
+
+    @Override
     public int fillBytes(long device, byte value, long bytes, long stream) {
         at(device, bytes).fill(value);
         return answer("fillBytes");
