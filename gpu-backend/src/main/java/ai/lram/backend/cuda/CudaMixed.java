@@ -56,8 +56,7 @@ final class CudaMixed implements MixedOps {
     private final Kernel gateSums;
     private final Kernel carryHistory;
 
-    CudaMixed(
-            Engine engine, Products products, CudaOptimizer optimizer, ColumnSums sums, KernelModule elementwise) {
+    CudaMixed(Engine engine, Products products, CudaOptimizer optimizer, ColumnSums sums, KernelModule elementwise) {
         this.sums = sums;
         this.engine = engine;
         this.products = products;

@@ -16,7 +16,8 @@ import java.util.stream.Stream;
 
 /** Compiles CUDA sources for the host with g++: the image of a module is a shared library. */
 final class EmulatedNvrtc extends ScriptedNvrtc {
-    private static final Path HEADER = Path.of("src", "test", "cuda", "emulator", "emulator.h");
+    private static final Path HEADER =
+            Emulator.module().resolve(Path.of("src", "test", "cuda", "emulator", "emulator.h"));
     private static final long PATIENCE_MINUTES = 5;
 
     private final Path compiler;

@@ -11,9 +11,15 @@ import java.util.stream.Stream;
 /** A CUDA engine without a GPU: the real one over a driver that runs kernels on the host. */
 final class Emulator {
     /** Compiled kernels outlive a test run, as they do for users. */
-    private static final Path CACHE = Path.of("target", "emulated-kernels");
+    private static final Path CACHE = module().resolve(Path.of("target", "emulated-kernels"));
 
     private Emulator() {}
+
+    /** The folder of this module, from it or from one beside it. */
+    static Path module() {
+        Path here = Path.of("");
+        return Files.exists(here.resolve("src/test/cuda/emulator")) ? here : Path.of("..", "gpu-backend");
+    }
 
     static Optional<Path> compiler() {
         String path = System.getenv("PATH");

@@ -6,7 +6,7 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * cuBLASLt over host memory: fp32 products with the attributes the engine sets, in plain loops over doubles. It checks that what it is
+ * cuBLASLt over host memory: fp32 and bf16 products with the attributes the engine sets, in plain loops over doubles. It checks that what it is
  * handed is alive and consistent.
  */
 @SuppressWarnings("restricted")
@@ -17,6 +17,7 @@ class ScriptedCublasLt implements CublasLt {
     private static final int BIAS_POINTER = 8;
     private static final int BATCH_COUNT = 5;
     private static final int BATCH_STRIDE = 6;
+    private static final int BF16 = 14;
 
     long version = 130100;
 
@@ -41,6 +42,7 @@ class ScriptedCublasLt implements CublasLt {
     }
 
     private static final class Layout {
+        int elementType;
         long rows;
         long columns;
         long ld;
@@ -113,6 +115,7 @@ class ScriptedCublasLt implements CublasLt {
     @Override
     public int createLayout(long[] layout, int elementType, long rows, long columns, long leadingDimension) {
         Layout l = new Layout();
+        l.elementType = elementType;
         l.rows = rows;
         l.columns = columns;
         l.ld = leadingDimension;
@@ -170,6 +173,31 @@ class ScriptedCublasLt implements CublasLt {
         return live.containsKey(handle) && live.containsKey(preference) ? heuristicStatus : 7;
     }
 
+    private static float get(Layout layout, long address, long index) {
+        return layout.elementType == BF16 ? getBf16(address, index) : get(address, index);
+    }
+
+    private static float getBf16(long address, long index) {
+        short bits = MemorySegment.ofAddress(address)
+                .reinterpret(2 * (index + 1))
+                .get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * index);
+        return Float.intBitsToFloat(bits << 16);
+    }
+
+    private static void set(Layout layout, long address, long index, float value) {
+        if (layout.elementType == BF16) {
+            int bits = Float.floatToRawIntBits(value);
+            MemorySegment.ofAddress(address)
+                    .reinterpret(2 * (index + 1))
+                    .set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * index, (short)
+                            ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16));
+        } else {
+            MemorySegment.ofAddress(address)
+                    .reinterpret(4 * (index + 1))
+                    .set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * index, value);
+        }
+    }
+
     private static float get(long address, long index) {
         return MemorySegment.ofAddress(address)
                 .reinterpret(4 * (index + 1))
@@ -215,21 +243,19 @@ class ScriptedCublasLt implements CublasLt {
                 for (long i = 0; i < ld.rows; i++) {
                     double sum = 0;
                     for (long k = 0; k < depth; k++) {
-                        double x = get(a, n * la.stride + (p.transA == 0 ? i + k * la.ld : k + i * la.ld));
-                        double y = get(b, n * lb.stride + (p.transB == 0 ? k + j * lb.ld : j + k * lb.ld));
+                        double x = get(la, a, n * la.stride + (p.transA == 0 ? i + k * la.ld : k + i * la.ld));
+                        double y = get(lb, b, n * lb.stride + (p.transB == 0 ? k + j * lb.ld : j + k * lb.ld));
                         sum += x * y;
                     }
                     long at = n * ld.stride + i + j * ld.ld;
-                    double value = scale * sum + (keep == 0 ? 0 : keep * get(d, at));
+                    double value = scale * sum + (keep == 0 ? 0 : keep * get(ld, c, at));
                     if ((p.epilogue & 4) != 0) {
                         value += get(p.bias, i);
                     }
                     if ((p.epilogue & 2) != 0) {
                         value = value < 0 ? 0 : value;
                     }
-                    MemorySegment.ofAddress(d)
-                            .reinterpret(4 * (at + 1))
-                            .set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * at, (float) value);
+                    set(ld, d, at, (float) value);
                 }
             }
         }

@@ -1,7 +1,6 @@
 package ai.lram.agent.autodiff;
 
 import ai.lram.backend.DType;
-import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.MixedOps.BlockWeights;
 import ai.lram.backend.ops.NormSpec;
 
@@ -173,8 +172,8 @@ final class MixedTape {
         Value q = tape.result("q", DType.BF16, shape);
         Value k = tape.result("k", DType.BF16, shape);
         Value v = tape.result("v", DType.BF16, shape);
-        Tape.Gates gates = new Tape.Gates(
-                tape.result("i", DType.F32, gateShape), tape.result("f", DType.F32, gateShape));
+        Tape.Gates gates =
+                new Tape.Gates(tape.result("i", DType.F32, gateShape), tape.result("f", DType.F32, gateShape));
         Value i = gates.i();
         Value f = gates.f();
         tape.record(

@@ -65,12 +65,15 @@ public final class Parameter {
         return new Parameter(name + "[" + start + ":" + (start + count) + "]", decay, init, this, start, s);
     }
 
-    void bind(Tensor newValue, Tensor newGrad, Tensor newFirst, Tensor newSecond, Tensor newNarrow) {
-        narrow = newNarrow;
+    void bind(Tensor newValue, Tensor newGrad, Tensor newFirst, Tensor newSecond) {
         value = newValue;
         grad = newGrad;
         firstMoment = newFirst;
         secondMoment = newSecond;
+    }
+
+    void bindNarrow(Tensor newNarrow) {
+        narrow = newNarrow;
     }
 
     public Tensor value() {
@@ -108,9 +111,9 @@ public final class Parameter {
 
     private Tensor require(Tensor t) {
         if (t == null) {
-            throw new IllegalStateException(
-                    "parameter " + name + " has no such memory; why: its set was not allocated, or not for training, or not in that precision;"
-                            + " fix: call ParameterSet.allocate first");
+            throw new IllegalStateException("parameter " + name
+                    + " has no such memory; why: its set was not allocated, or not for training, or not in that precision;"
+                    + " fix: call ParameterSet.allocate first");
         }
         return t;
     }

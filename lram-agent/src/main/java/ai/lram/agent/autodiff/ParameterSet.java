@@ -67,11 +67,6 @@ public final class ParameterSet implements AutoCloseable {
 
     /** Places all parameters in memory of {@code onBackend}; gradients and moments too where {@code training}. */
     public void allocate(Backend onBackend, boolean training) {
-        allocate(onBackend, training, Precision.FP32);
-    }
-
-    /** The same, with a copy of all values in BF16 where {@code precision} asks for it. */
-    public void allocate(Backend onBackend, boolean training, Precision precision) {
         backend = onBackend;
         arena = onBackend.arena("parameters");
         List<Parameter> order = new ArrayList<>();
@@ -97,18 +92,34 @@ public final class ParameterSet implements AutoCloseable {
             first = arena.f32(n);
             second = arena.f32(n);
         }
-        if (precision == Precision.BF16) {
-            narrow = arena.allocate(DType.BF16, n);
-        }
         for (int i = 0; i < order.size(); i++) {
             Parameter p = order.get(i);
             p.bind(
                     values.view(at[i], p.shape()),
                     training ? grads.view(at[i], p.shape()) : null,
                     training ? first.view(at[i], p.shape()) : null,
-                    training ? second.view(at[i], p.shape()) : null,
-                    narrow == null ? null : narrow.view(at[i], p.shape()));
+                    training ? second.view(at[i], p.shape()) : null);
         }
+    }
+
+    /** The same, with a copy of all values in BF16 where {@code precision} asks for it. */
+    public void allocate(Backend onBackend, boolean training, Precision precision) {
+        allocate(onBackend, training);
+        keepIn(precision);
+    }
+
+    /** Makes the BF16 copy of all values that {@code precision} needs, unless it is there. */
+    public void keepIn(Precision precision) {
+        if (precision == Precision.FP32 || narrow != null) {
+            return;
+        }
+        int n = Math.toIntExact(values.size());
+        narrow = arena.allocate(DType.BF16, n);
+        for (Parameter p : byName.values()) {
+            long at = (p.value().address() - values.address()) / Float.BYTES;
+            p.bindNarrow(narrow.view(at, p.shape()));
+        }
+        backend.ops().mixed().narrow(backend.stream(), values, narrow);
     }
 
     /** Draws first values. A parameter's numbers depend on the seed and its name only. */

@@ -6,7 +6,12 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Ops;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * A recording with every value placed in one slab: replayed with {@link #run}, it allocates nothing and its addresses are stable. Single
@@ -36,16 +41,17 @@ public final class Plan implements AutoCloseable {
     public void run() {
         if (!warm) {
             warm = true;
-            launch();
+            queue();
             return;
         }
         if (replay == null) {
-            replay = stream.record(this::launch);
+            replay = stream.record(this::queue);
         }
         replay.run();
     }
 
-    private void launch() {
+    /** Queues every recorded kernel in order, one by one: for a recording that holds more than this plan. */
+    public void queue() {
         for (Tape.Step step : steps) {
             step.launch().run(ops, stream);
         }
@@ -60,6 +66,46 @@ public final class Plan implements AutoCloseable {
             profile.add(step.kernel(), System.nanoTime() - t);
         }
     }
+
+    /**
+     * Device time of every kernel name, from replays of recordings that hold nothing else: without the cost of launching, and without what
+     * kernels gain from each other through the caches.
+     */
+    public List<KernelTime> kernelTimes(int replays) {
+        Map<String, List<Tape.Step>> byKernel = new LinkedHashMap<>();
+        for (Tape.Step step : steps) {
+            byKernel.computeIfAbsent(step.kernel(), k -> new ArrayList<>()).add(step);
+        }
+        List<KernelTime> out = new ArrayList<>();
+        byKernel.forEach((kernel, own) -> {
+            try (Replay only =
+                    stream.record(() -> own.forEach(step -> step.launch().run(ops, stream)))) {
+                only.run();
+                stream.synchronize();
+                long t = System.nanoTime();
+                for (int i = 0; i < replays; i++) {
+                    only.run();
+                }
+                stream.synchronize();
+                double seconds = (System.nanoTime() - t) / 1e9 / replays;
+                long bytes = own.stream()
+                        .flatMap(step -> Arrays.stream(step.uses()))
+                        .mapToLong(v -> v.size() * v.dtype().bytes())
+                        .sum();
+                out.add(new KernelTime(kernel, own.size(), seconds, bytes));
+            }
+        });
+        out.sort(Comparator.comparingDouble(k -> -k.seconds()));
+        return out;
+    }
+
+    /**
+     * @param kernel its name on the tape
+     * @param calls in one replay of the plan
+     * @param seconds of all of them
+     * @param valueBytes of the values they name, each counted once a call
+     */
+    public record KernelTime(String kernel, int calls, double seconds, long valueBytes) {}
 
     /** Bytes of all values that live in the slab. */
     public long slabBytes() {

@@ -209,7 +209,7 @@ public final class Tape {
     // ---- precision -------------------------------------------------------------------------------------------------
 
     /** The value as F32, cast if it is BF16. */
-    Value f32(Value v) {
+    public Value f32(Value v) {
         return v == null || v.dtype() != DType.BF16 ? v : casts.computeIfAbsent(v, x -> cast(x, DType.F32));
     }
 
@@ -724,9 +724,8 @@ public final class Tape {
         Ops ops = backend.ops();
         Value h = result("mlstm h", v.dtype(), v.shape());
         boolean states = carried != null;
-        Value saved = differentiate
-                ? scratch("mlstm saved", ops.mlstm().savedFloats(dims, spec, v.dtype(), states))
-                : null;
+        Value saved =
+                differentiate ? scratch("mlstm saved", ops.mlstm().savedFloats(dims, spec, v.dtype(), states)) : null;
         long scratchFloats = ops.mlstm().scratchFloats(dims, spec, v.dtype(), states);
         Value work = scratch("mlstm scratch", scratchFloats);
         MlstmState initial = carried == null ? null : carried.state();
@@ -849,8 +848,7 @@ public final class Tape {
     public record CarriedMlstm(MlstmState state) {}
 
     /** The sLSTM scan; gate inputs (B, S, H) in order i, f, z, o. {@code carried} (4, B, H) as in {@link #mlstm}, may be null. */
-    public Value slstm(
-            int heads, Value i, Value f, Value z, Value out, Parameter r, Parameter bias, Tensor carried) {
+    public Value slstm(int heads, Value i, Value f, Value z, Value out, Parameter r, Parameter bias, Tensor carried) {
         Value xi = f32(i);
         Value xf = f32(f);
         Value xz = f32(z);
@@ -1134,9 +1132,8 @@ public final class Tape {
     }
 
     private static Supplier<Tensor> asFloats(Value v) {
-        return new Once<>(() -> v.dtype() == DType.BF16
-                ? v.tensor().carve(DType.F32, 0, Math.toIntExact(v.size() / 2))
-                : v.tensor());
+        return new Once<>(() ->
+                v.dtype() == DType.BF16 ? v.tensor().carve(DType.F32, 0, Math.toIntExact(v.size() / 2)) : v.tensor());
     }
 
     /** Softmax attention, causal; q, k, v (B, S, NH*D). */

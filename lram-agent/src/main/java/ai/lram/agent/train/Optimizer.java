@@ -66,16 +66,37 @@ public final class Optimizer implements AutoCloseable {
 
     /** Global norm of the gradients; waits for the device. */
     public double gradientNorm() {
+        queueNorm();
+        queueNormDownload();
+        backend.stream().synchronize();
+        return downloadedNorm();
+    }
+
+    /** Queues the sum of squares of all gradients. */
+    public void queueNorm() {
         Stream s = backend.stream();
         backend.ops().elementwise().fill(s, 0f, sumSquares);
         backend.ops().optimizer().sumSquares(s, set.grads(), sumSquares);
-        backend.download(s, sumSquares, hostSum);
-        s.synchronize();
+    }
+
+    /** Queues the download of the last {@link #queueNorm}. */
+    public void queueNormDownload() {
+        backend.download(backend.stream(), sumSquares, hostSum);
+    }
+
+    /** The norm whose download was queued, once the stream has been waited for. */
+    public double downloadedNorm() {
         return Math.sqrt(hostSum.get(ValueLayout.JAVA_FLOAT, 0));
     }
 
     /** One update with the gradients as they are; {@link #gradientNorm} must have been called for them. */
     public void step(double learningRate) {
+        prepare(learningRate);
+        queueStep();
+    }
+
+    /** Counts an update and sends its numbers to the device. The stream must have been waited for since the last one. */
+    public void prepare(double learningRate) {
         steps++;
         float[] h = {
             (float) learningRate,
@@ -89,8 +110,15 @@ public final class Optimizer implements AutoCloseable {
             (float) clipNorm
         };
         MemorySegment.copy(h, 0, hostHyper, ValueLayout.JAVA_FLOAT, 0, h.length);
+        backend.upload(backend.stream(), hyper, hostHyper);
+    }
+
+    /**
+     * Queues the update with the numbers of the last {@link #prepare} and the norm of the last {@link #queueNorm}: the same kernels every
+     * time, so that they can be part of a recording. Nothing changes where the norm is not finite.
+     */
+    public void queueStep() {
         Stream s = backend.stream();
-        backend.upload(s, hyper, hostHyper);
         Ops o = backend.ops();
         if (skipUntouched) {
             for (Parameter p : set.all()) {
@@ -126,17 +154,27 @@ public final class Optimizer implements AutoCloseable {
     }
 
     private void update(Ops o, Stream s, boolean decay, int from, int count) {
-        if (count > 0) {
-            o.optimizer()
+        if (count == 0) {
+            return;
+        }
+        Tensor value = set.values().slice(from, count);
+        Tensor grad = set.grads().slice(from, count);
+        Tensor first = set.firstMoments().slice(from, count);
+        Tensor second = set.secondMoments().slice(from, count);
+        if (set.narrow() == null) {
+            o.optimizer().adamW(s, hyper, sumSquares, decay, value, grad, first, second);
+        } else {
+            o.mixed()
                     .adamW(
                             s,
                             hyper,
                             sumSquares,
                             decay,
-                            set.values().slice(from, count),
-                            set.grads().slice(from, count),
-                            set.firstMoments().slice(from, count),
-                            set.secondMoments().slice(from, count));
+                            value,
+                            grad,
+                            first,
+                            second,
+                            set.narrow().slice(from, count));
         }
     }
 
