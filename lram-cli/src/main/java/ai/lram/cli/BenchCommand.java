@@ -453,8 +453,7 @@ final class BenchCommand implements Runnable {
 
         private final class Work {
             void run() {
-                Measuring.run(
-                        spec, List.of(new GpuBench(GpuBench.usual(), output.quick)), output.json, output.report);
+                Measuring.run(spec, List.of(new GpuBench(GpuBench.usual(), output.quick)), output.json, output.report);
             }
         }
     }

@@ -57,12 +57,18 @@ public final class GpuBench implements Benchmark {
         requireGpu();
         try (Backend engine = Backends.open(ENGINE, BackendOptions.defaults())) {
             run.progress("copy and product");
-            DeviceCeilings ceilings = DeviceCeilings.measure(engine, quick);
+            DeviceCeilings ceilings =
+                    DeviceCeilings.measure(engine, DeviceCeilings.COPY_ELEMENTS, DeviceCeilings.SIZE, quick);
+            run.result(
+                    Result.of(NAME, "copy", ceilings.bytesPerSecond() / 1e12, "TB/s", Better.HIGHER, ceilings.samples())
+                            .withNote("2 GiB on the device, bytes read and written"));
             run.result(Result.of(
-                            NAME, "copy", ceilings.bytesPerSecond() / 1e12, "TB/s", Better.HIGHER, ceilings.samples())
-                    .withNote("2 GiB on the device, bytes read and written"));
-            run.result(Result.of(
-                            NAME, "matmul-bf16", ceilings.flopPerSecond() / 1e12, "TFLOP/s", Better.HIGHER, ceilings.samples())
+                            NAME,
+                            "matmul-bf16",
+                            ceilings.flopPerSecond() / 1e12,
+                            "TFLOP/s",
+                            Better.HIGHER,
+                            ceilings.samples())
                     .withNote("8192 x 8192 x 8192, random numbers, fp32 sums"));
             GpuRun gpu = new GpuRun(run, engine, ceilings, quick);
             for (GpuCase c : cases) {
@@ -90,7 +96,9 @@ public final class GpuBench implements Benchmark {
                 : provider.get().whyUnavailable().orElse(null);
         if (why != null) {
             throw new BenchException(
-                    "the GPU benchmark needs an NVIDIA GPU", why, "run it on a machine with one; lram doctor tells what it lacks");
+                    "the GPU benchmark needs an NVIDIA GPU",
+                    why,
+                    "run it on a machine with one; lram doctor tells what it lacks");
         }
     }
 }

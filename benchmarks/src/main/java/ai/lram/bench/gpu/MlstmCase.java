@@ -17,8 +17,7 @@ import java.util.List;
  * @param publishedBothMs the same forward and backward
  * @param publishedBytes its peak in that
  */
-record MlstmCase(
-        String size, MlstmDims dims, double publishedForwardMs, double publishedBothMs, double publishedBytes)
+record MlstmCase(String size, MlstmDims dims, double publishedForwardMs, double publishedBothMs, double publishedBytes)
         implements GpuCase {
     /** Where the published numbers come from. */
     static final String PUBLISHED =
@@ -95,7 +94,8 @@ record MlstmCase(
                     first.bytes(),
                     first.bytesOfInputsAndOutputs(),
                     publishedBytes,
-                    PEER + "; ours: inputs, outputs, what forward leaves for backward, scratch; floor: inputs and outputs");
+                    PEER
+                            + "; ours: inputs, outputs, what forward leaves for backward, scratch; floor: inputs and outputs");
         } finally {
             sets.forEach(MlstmProblem::close);
         }
@@ -113,9 +113,7 @@ record MlstmCase(
     Work forwardWork() {
         double wide = dims.dimQk() + dims.dimHv();
         double states = window() ? 0 : 4.0 * dims.dimQk() * dims.dimHv();
-        return new Work(
-                tokens() * (2 * 2 * wide + 8),
-                tokens() * ((window() ? dims.tokens() : CHUNK) * wide + states));
+        return new Work(tokens() * (2 * 2 * wide + 8), tokens() * ((window() ? dims.tokens() : CHUNK) * wide + states));
     }
 
     /** q, k, v, dh, gates and denominators read, dq, dk, dv and the gates' gradients written; five triangles, four products with states. */

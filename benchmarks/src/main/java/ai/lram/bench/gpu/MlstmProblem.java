@@ -83,7 +83,25 @@ final class MlstmProblem implements AutoCloseable {
         engine.ops()
                 .mlstm()
                 .backward(
-                        engine.stream(), dims, spec, q, k, v, i, f, null, h, saved, dh, null, dq, dk, dv, di, df, null,
+                        engine.stream(),
+                        dims,
+                        spec,
+                        q,
+                        k,
+                        v,
+                        i,
+                        f,
+                        null,
+                        h,
+                        saved,
+                        dh,
+                        null,
+                        dq,
+                        dk,
+                        dv,
+                        di,
+                        df,
+                        null,
                         scratch);
     }
 

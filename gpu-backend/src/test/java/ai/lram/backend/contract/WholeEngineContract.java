@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
+import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -77,8 +78,7 @@ public abstract class WholeEngineContract {
             }
             assertArrayEquals(new float[] {1, 2, 3}, fx.read(to));
             assertThrows(ShapeMismatchException.class, () -> backend.copy(fx.stream, fx.zeros(4), from));
-            assertThrows(
-                    ShapeMismatchException.class, () -> backend.copy(fx.stream, fx.ofInts(new int[3], 3), from));
+            assertThrows(ShapeMismatchException.class, () -> backend.copy(fx.stream, fx.ofInts(new int[3], 3), from));
         }
     }
 
