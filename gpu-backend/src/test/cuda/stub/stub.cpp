@@ -236,6 +236,14 @@ int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void* stream) {
     return 0;
 }
 
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void* stream) {
+    if (stream == nullptr || checked(from, bytes) != 0 || checked(to, bytes) != 0) {
+        return stream == nullptr ? INVALID : sticky;
+    }
+    queue([=] { memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes); });
+    return 0;
+}
+
 int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void* stream) {
     if (stream == nullptr || checked(to, bytes) != 0) {
         return stream == nullptr ? INVALID : sticky;

@@ -9,7 +9,7 @@ package ai.lram.bench;
  * @param unit of value, floor, peer, low and high
  * @param better which direction is the better one
  * @param floor what no implementation on this machine can beat: a lower bound of a time, an upper one of a rate; NaN if unknown
- * @param peer the same measured of an alternative in the same run; NaN if none was
+ * @param peer the same of an alternative, measured in the same run unless the note says where; NaN if none was
  * @param samples measurements behind the number; at least 1
  * @param low lowest value among repetitions within the run; NaN if there was one
  * @param high highest value among them; NaN likewise

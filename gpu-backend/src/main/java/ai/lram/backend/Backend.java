@@ -24,6 +24,9 @@ public interface Backend extends AutoCloseable {
     /** Copies a tensor into host memory, in stream order; readable after {@link Stream#synchronize()}. */
     void download(Stream stream, Tensor src, MemorySegment dst);
 
+    /** Copies a tensor into another of its type and size, in stream order; may be recorded. */
+    void copy(Stream stream, Tensor dst, Tensor src);
+
     /** Waits for the stream and throws {@link NonFiniteException} naming {@code what} if the F32 tensor holds NaN or infinity. */
     void requireFinite(Stream stream, String what, Tensor x);
 

@@ -1,8 +1,10 @@
 package ai.lram.cli;
 
+import ai.lram.bench.Benchmark;
 import ai.lram.bench.Comparison;
 import ai.lram.bench.ResultLines;
 import ai.lram.bench.data.DataBench;
+import ai.lram.bench.gpu.GpuBench;
 import ai.lram.bench.latency.BridgeBench;
 import ai.lram.bench.latency.Domain;
 import ai.lram.bench.latency.LatencyBench;
@@ -43,6 +45,7 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Bridge.class,
             BenchCommand.Data.class,
             BenchCommand.Train.class,
+            BenchCommand.Gpu.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
         })
@@ -66,7 +69,7 @@ final class BenchCommand implements Runnable {
             }
             throw new InputException(
                     "there is no benchmark " + others.getFirst(),
-                    "there are " + Suite.names() + ", all, list and compare",
+                    "there are " + Suite.names() + ", " + GpuBench.NAME + ", all, list and compare",
                     "name one of them");
         }
     }
@@ -107,12 +110,12 @@ final class BenchCommand implements Runnable {
 
         private final class Work {
             void run() {
-                Outputs.table(
-                        spec.commandLine().getOut(),
-                        List.of("benchmark", "measures"),
-                        Suite.all(true).stream()
-                                .map(b -> List.of(b.name(), b.measures()))
-                                .toList());
+                List<List<String>> rows = new ArrayList<>();
+                for (Benchmark b : Suite.all(true)) {
+                    rows.add(List.of(b.name(), b.measures()));
+                }
+                rows.add(List.of(GpuBench.NAME, GpuBench.purpose() + "; not in all: not every machine has one"));
+                Outputs.table(spec.commandLine().getOut(), List.of("benchmark", "measures"), rows);
             }
         }
     }
@@ -427,6 +430,30 @@ final class BenchCommand implements Runnable {
                         updates == null ? d.updates() : updates,
                         output.quick);
                 Measuring.run(spec, List.of(new TrainBench(settings)), output.json, output.report);
+            }
+        }
+    }
+
+    /** A GPU. */
+    @Command(
+            name = "gpu",
+            description = "Measures kernels on an NVIDIA GPU, beside its copy, its product and published times.",
+            mixinStandardHelpOptions = true)
+    static final class Gpu implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                Measuring.run(spec, List.of(new GpuBench(GpuBench.usual(), output.quick)), output.json, output.report);
             }
         }
     }

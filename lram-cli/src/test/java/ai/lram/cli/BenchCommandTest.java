@@ -3,7 +3,9 @@ package ai.lram.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import ai.lram.backend.Backends;
 import ai.lram.bench.Better;
 import ai.lram.bench.Host;
 import ai.lram.bench.Result;
@@ -30,6 +32,7 @@ class BenchCommandTest {
             assertEquals(0, lram.run("bench", name, "--help"), name + " is a command");
             lram.good("bench", "list");
         }
+        assertTrue(lram.out.contains("\ngpu "), lram.out);
         lram.good("bench", "--help");
         assertTrue(lram.out.contains("compare") && lram.out.contains("all"), lram.out);
     }
@@ -42,6 +45,19 @@ class BenchCommandTest {
         assertTrue(lram.err.startsWith("say what to measure"), lram.err);
         assertEquals(2, lram.run("bench", "machine", "--quickly"));
         assertTrue(lram.err.contains("--quickly"), lram.err);
+    }
+
+    @Test
+    void withoutAGpuItsBenchmarkIsRefusedInOneSentence() throws IOException {
+        assumeTrue(
+                Backends.providers().stream()
+                        .noneMatch(p ->
+                                p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
+                "skipped: this machine has a GPU");
+        Path json = temp.resolve("gpu.jsonl");
+        lram.bad("the GPU benchmark needs an NVIDIA GPU", "bench", "gpu", "--json", json);
+        assertEquals(1, lram.err.lines().filter(l -> l.startsWith("lram: ")).count(), lram.err);
+        assertFalse(Files.exists(json));
     }
 
     @Test

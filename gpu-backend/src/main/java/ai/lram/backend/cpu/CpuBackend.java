@@ -61,6 +61,15 @@ public final class CpuBackend implements Backend {
         dst.copyFrom(src.segment());
     }
 
+    @Override
+    public void copy(Stream s, Tensor dst, Tensor src) {
+        if (dst.dtype() != src.dtype()) {
+            throw new ShapeMismatchException("copy of " + src + " into " + dst, "the types differ", "match both");
+        }
+        requireSize(dst, src.segment());
+        dst.segment().copyFrom(src.segment());
+    }
+
     private static void requireSize(Tensor t, MemorySegment m) {
         if (m.byteSize() != t.bytes()) {
             throw new ShapeMismatchException(

@@ -99,6 +99,20 @@ final class CudaBackend implements Backend {
         }
     }
 
+    @Override
+    public void copy(Stream s, Tensor dst, Tensor src) {
+        Check.size("copy", "dst", dst, src.dtype(), src.size());
+        Check.size("copy", "src", src, src.dtype(), src.size());
+        engine.enter("copy");
+        try {
+            engine.check(
+                    engine.driver().copyOnDevice(dst.address(), src.address(), src.bytes(), engine.stream()),
+                    "copying on the device");
+        } finally {
+            engine.leave();
+        }
+    }
+
     private static void requireCopy(Tensor t, MemorySegment m) {
         if (m.byteSize() != t.bytes() || !m.isNative() || t.isHost()) {
             throw new ShapeMismatchException(

@@ -35,7 +35,7 @@ final class CudaMlstm implements MlstmOps {
         }
 
         long savedFloats(MlstmDims dims, MlstmSpec spec, boolean states) {
-            MlstmChunks c = fast == null ? null : fast.kept(dims, spec, states);
+            MlstmChunks c = fast == null ? null : fast.cut(dims, spec, states);
             return c == null ? PlainMlstm.savedFloats(dims, spec) : c.savedFloats();
         }
 

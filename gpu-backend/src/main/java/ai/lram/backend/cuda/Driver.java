@@ -53,6 +53,8 @@ interface Driver {
 
     int copyToHost(long host, long device, long bytes, long stream);
 
+    int copyOnDevice(long to, long from, long bytes, long stream);
+
     int fillBytes(long device, byte value, long bytes, long stream);
 
     int createStream(long[] stream, int flags);

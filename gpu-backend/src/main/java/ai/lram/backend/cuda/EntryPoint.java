@@ -27,6 +27,7 @@ enum EntryPoint {
     MEM_HOST_GET_DEVICE_POINTER(Library.DRIVER, "cuMemHostGetDevicePointer", "cuMemHostGetDevicePointer_v2"),
     MEMCPY_HTOD_ASYNC(Library.DRIVER, "cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync_v2"),
     MEMCPY_DTOH_ASYNC(Library.DRIVER, "cuMemcpyDtoHAsync", "cuMemcpyDtoHAsync_v2"),
+    MEMCPY_DTOD_ASYNC(Library.DRIVER, "cuMemcpyDtoDAsync", "cuMemcpyDtoDAsync_v2"),
     MEMSET_D8_ASYNC(Library.DRIVER, "cuMemsetD8Async"),
     STREAM_CREATE(Library.DRIVER, "cuStreamCreate"),
     STREAM_SYNCHRONIZE(Library.DRIVER, "cuStreamSynchronize"),

@@ -136,6 +136,11 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
+    public int copyOnDevice(long to, long from, long bytes, long stream) {
+        return cudart.cuMemcpyDtoDAsync(to, from, bytes, stream(stream));
+    }
+
+    @Override
     public int fillBytes(long device, byte value, long bytes, long stream) {
         return cudart.cuMemsetD8Async(device, value, bytes, stream(stream));
     }

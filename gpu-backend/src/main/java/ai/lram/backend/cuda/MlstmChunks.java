@@ -20,12 +20,21 @@ import ai.lram.backend.ops.MlstmSpec;
 record MlstmChunks(MlstmDims dims, DType operands, int chunk, int chunks, boolean window) {
     private static final int ALIGNMENT = 256;
 
-    /** @param states whether a state or the gradient of one takes part */
+    /**
+     * @param states whether a state or the gradient of one takes part
+     * @return null where these kernels do not take the call
+     */
     static MlstmChunks of(TensorCoreLimits limits, MlstmDims dims, MlstmSpec spec, boolean states) {
+        if (!limits.take(dims)) {
+            return null;
+        }
         int tokens = dims.tokens();
         int wanted = spec.chunk() > 0 ? spec.chunk() : tokens;
         if (!states && tokens <= limits.window() && wanted >= tokens) {
             return new MlstmChunks(dims, limits.operands(), tokens, 1, true);
+        }
+        if (!limits.backward()) {
+            return null;
         }
         int chunk = Math.min(wanted, Math.min(limits.chunk(), tokens));
         return new MlstmChunks(dims, limits.operands(), chunk, (tokens + chunk - 1) / chunk, false);

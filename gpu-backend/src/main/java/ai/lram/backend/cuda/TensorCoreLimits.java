@@ -6,9 +6,9 @@ import ai.lram.backend.ops.MlstmDims;
 /**
  * What the mLSTM kernels on tensor cores can do on one device with operands of one type, from the shared memory they need.
  *
- * @param backward whether the backward kernels are used; if not, a forward pass that keeps something for one is a window
+ * @param backward whether all kernels are used, or only the windows' forward one
  * @param window most tokens of a window: one chunk from the fresh state
- * @param chunk most tokens of a chunk between states, and their number unless the caller says otherwise
+ * @param chunk most tokens of a chunk between states, and their number unless the caller says otherwise; 0 where there are none
  * @param windowGroups tokens / 16 that the window's backward kernel is built for; 0 where it is not used
  * @param chunkGroups the same of the chunks' backward kernel by mma.sync; 0 where it is not used
  * @param warpgroups products of warpgroups (wgmma) instead, for what chunks add and for their gradients
@@ -29,9 +29,7 @@ record TensorCoreLimits(
     /** Widest keys, so that the forward kernel's normaliser fits beside its tiles on every device. */
     static final int WIDEST_KEYS = 4096;
 
-    /** Tokens of a chunk whose gradients nobody asks for. */
-    private static final int FORWARD_CHUNK = 128;
-
+    private static final int LONGEST_WINDOW = 160;
     private static final int[] GROUPS = {10, 8, 6, 4};
     private static final int MOST_WINDOW_GROUPS_F32 = 6;
     private static final int MOST_CHUNK_GROUPS = 8;
@@ -117,18 +115,21 @@ record TensorCoreLimits(
     }
 
     /**
-     * @param backward whether the backward kernels shall be used
+     * @param backward whether more than the windows' forward kernel shall be used
      * @param warpgroups whether wgmma may be used where the device has it
      * @return null where the device is too old or too small
      */
     static TensorCoreLimits of(Device device, DType operands, boolean backward, boolean warpgroups) {
         int shared = device.sharedBytes();
         boolean bf16 = operands == DType.BF16;
-        TensorCoreLimits forwardOnly = new TensorCoreLimits(operands, false, 16 * 10, FORWARD_CHUNK, 0, 0, false);
+        TensorCoreLimits windows = new TensorCoreLimits(operands, false, LONGEST_WINDOW, 0, 0, 0, false);
         if (device.capability() < 80
-                || forwardOnly.windowTiling().sharedBytes(0, false) > shared
-                || forwardOnly.chunkTiling().sharedBytes(WIDEST_KEYS, true) > shared) {
+                || windows.windowTiling().sharedBytes(0, false) > shared
+                || windows.chunkTiling().sharedBytes(WIDEST_KEYS, true) > shared) {
             return null;
+        }
+        if (!backward) {
+            return windows;
         }
         // Hopper's own instructions, which no other architecture has.
         boolean wgmma = bf16
@@ -136,9 +137,6 @@ record TensorCoreLimits(
                 && device.capability() == 90
                 && warpgroupBackwardSharedBytes() <= shared
                 && warpgroupStatesSharedBytes() <= shared;
-        if (!backward) {
-            return new TensorCoreLimits(operands, false, forwardOnly.window, FORWARD_CHUNK, 0, 0, wgmma);
-        }
         int width = width(operands);
         int window = groups(bf16 ? GROUPS[0] : MOST_WINDOW_GROUPS_F32, width, false, shared);
         int chunk = wgmma

@@ -16,9 +16,8 @@ import java.util.List;
  */
 final class TensorCores {
     /**
-     * {@code auto} uses these kernels for bf16 operands in both directions, for fp32 forward, and there for several chunks only where no
-     * backward pass follows; {@code fast} for fp32 backward too, where gradients of the gates lose a digit (7e-6 of the largest, on a golden
-     * file whose tolerance is 2.4e-6); {@code general} never.
+     * {@code auto} uses these kernels for bf16 operands, and in fp32 for windows forward; {@code fast} for all of fp32 too, where gradients of
+     * the gates lose a digit (7e-6 of the largest, on a golden file whose tolerance is 2.4e-6); {@code general} never.
      */
     static final String PROPERTY = "lram.cuda.mlstm";
 
@@ -49,9 +48,22 @@ final class TensorCores {
         this.engine = engine;
         this.limits = limits;
         TensorCoreLimits.Tiling window = limits.windowTiling();
+        forwardWindow = forward(window, "LRAM_WINDOW_ONLY").kernel("mlstm_forward", window.sharedBytes(0, false));
+        if (!limits.backward()) {
+            forwardShortWindow = null;
+            forwardChunks = null;
+            chunkGates = null;
+            scanGates = null;
+            chunkStates = null;
+            scanStates = null;
+            backwardWindow = null;
+            backwardChunks = null;
+            backwardRows = null;
+            withoutLast = null;
+            return;
+        }
         TensorCoreLimits.Tiling chunk = limits.chunkTiling();
         boolean bf16 = limits.operands() == DType.BF16;
-        forwardWindow = forward(window, "LRAM_WINDOW_ONLY").kernel("mlstm_forward", window.sharedBytes(0, false));
         KernelModule chunks = bf16 ? forward(chunk) : forward(chunk, "LRAM_STATE_ONLY");
         forwardShortWindow = bf16 ? chunks.kernel("mlstm_forward", chunk.sharedBytes(0, false)) : null;
         forwardChunks = chunks.kernel("mlstm_forward_state", chunk.sharedBytes(TensorCoreLimits.WIDEST_KEYS, true));
@@ -63,13 +75,6 @@ final class TensorCores {
                 ? new KernelModule(engine, "mlstm_states_sm90")
                         .kernel("mlstm_chunk_states_sm90", TensorCoreLimits.warpgroupStatesSharedBytes())
                 : states.kernel("mlstm_chunk_states", TensorCoreLimits.statesSharedBytes(limits.chunk()));
-        if (!limits.backward()) {
-            backwardWindow = null;
-            backwardChunks = null;
-            backwardRows = null;
-            withoutLast = null;
-            return;
-        }
         int width = TensorCoreLimits.width(limits.operands());
         backwardWindow = module("mlstm_backward", "LRAM_WINDOW_ONLY", "LRAM_GROUPS=" + limits.windowGroups())
                 .kernel("mlstm_backward", TensorCoreLimits.backwardSharedBytes(limits.windowGroups(), width, false));
@@ -121,32 +126,23 @@ final class TensorCores {
         return limits == null ? null : new TensorCores(engine, limits);
     }
 
-    /** How a pass is cut that keeps what a backward pass needs; null where the plain kernels do it. */
-    MlstmChunks kept(MlstmDims dims, MlstmSpec spec, boolean states) {
-        if (!limits.take(dims)) {
-            return null;
-        }
-        MlstmChunks c = MlstmChunks.of(limits, dims, spec, states);
-        return c.window() || limits.backward() ? c : null;
+    /** How a call is cut; null where the plain kernels do it. */
+    MlstmChunks cut(MlstmDims dims, MlstmSpec spec, boolean states) {
+        return MlstmChunks.of(limits, dims, spec, states);
     }
 
-    /** For every pass of these sizes, whichever kernels take it. */
+    /** For whichever kernels take the call. */
     long scratchFloats(MlstmDims dims, MlstmSpec spec, boolean states) {
-        long plain = PlainMlstm.scratchFloats(dims, spec);
-        if (!limits.take(dims)) {
-            return plain;
-        }
-        MlstmChunks c = MlstmChunks.of(limits, dims, spec, states);
-        return !c.window() && limits.backward() ? c.scratchFloats() : Math.max(plain, c.scratchFloats());
+        MlstmChunks c = cut(dims, spec, states);
+        return c == null || c.window() ? PlainMlstm.scratchFloats(dims, spec) : c.scratchFloats();
     }
 
     /** The same cut for both directions: what {@code saved} has room for says which. */
     private MlstmChunks cut(MlstmCall x, boolean states) {
-        if (x.saved() == null) {
-            return limits.take(x.dims()) ? MlstmChunks.of(limits, x.dims(), x.spec(), states) : null;
-        }
-        MlstmChunks roomy = kept(x.dims(), x.spec(), true);
-        return roomy != null && x.saved().size() >= roomy.savedFloats() ? roomy : kept(x.dims(), x.spec(), states);
+        MlstmChunks roomy = cut(x.dims(), x.spec(), true);
+        return roomy != null && x.saved() != null && x.saved().size() >= roomy.savedFloats()
+                ? roomy
+                : cut(x.dims(), x.spec(), states);
     }
 
     /** Whether every address is a whole 16-byte vector. */

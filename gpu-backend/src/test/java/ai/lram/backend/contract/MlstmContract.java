@@ -47,30 +47,6 @@ public abstract class MlstmContract extends KernelContract {
         return new MlstmSpec(s.inputGate(), s.normalize(), s.eps(), exact, chunk);
     }
 
-    private ReferenceMlstm reference(MlstmRun run) {
-        MlstmDims d = run.dims;
-        ReferenceMlstm r = new ReferenceMlstm(
-                d.batch(),
-                d.tokens(),
-                d.heads(),
-                d.dimQk(),
-                d.dimHv(),
-                run.spec.inputGate() == InputGate.EXPONENTIAL,
-                run.spec.normalize(),
-                run.spec.eps());
-        r.q = Fixture.doubles(fx.read(run.q));
-        r.k = Fixture.doubles(fx.read(run.k));
-        r.v = Fixture.doubles(fx.read(run.v));
-        r.i = Fixture.doubles(fx.read(run.i));
-        r.f = Fixture.doubles(fx.read(run.f));
-        if (run.initial != null) {
-            r.c0 = Fixture.doubles(fx.read(run.initial.matC()));
-            r.n0 = Fixture.doubles(fx.read(run.initial.vecN()));
-            r.m0 = Fixture.doubles(fx.read(run.initial.scaM()));
-        }
-        return r;
-    }
-
     private MlstmRun random(MlstmDims d, MlstmSpec spec, double gateScale) {
         return random(d, spec, DType.F32, true, gateScale);
     }
@@ -129,7 +105,7 @@ public abstract class MlstmContract extends KernelContract {
         run.dInitial = run.poisonedState();
         run.dLast = randomState(run, false);
         run.forward(true);
-        ReferenceMlstm r = reference(run).step();
+        ReferenceMlstm r = run.reference().step();
         fx.assertClose("h", r.h, run.h, SEQUENCE);
         fx.assertClose("matC", r.c, run.last.matC(), SEQUENCE);
         fx.assertClose("vecN", r.n, run.last.vecN(), SEQUENCE);
@@ -211,7 +187,7 @@ public abstract class MlstmContract extends KernelContract {
             run.dLast = randomState(run, false);
         }
         run.forward(true);
-        ReferenceMlstm r = reference(run).step();
+        ReferenceMlstm r = run.reference().step();
         fx.assertClose("h", r.h, run.h, most);
         if (withLast) {
             fx.assertClose("matC", r.c, run.last.matC(), most);
@@ -321,7 +297,7 @@ public abstract class MlstmContract extends KernelContract {
     @ValueSource(strings = {"exp", "sig", "raw"})
     void referenceFormsAgreeWithEachOther(String kind) {
         MlstmRun run = random(new MlstmDims(2, 37, 2, 5, 4), spec(kind, true, 0), 2);
-        ReferenceMlstm r = reference(run).step();
+        ReferenceMlstm r = run.reference().step();
         double[] h = r.h;
         double[] c = r.c;
         assertArrayEquals(h, r.parallel().h, 1e-9);
@@ -336,7 +312,7 @@ public abstract class MlstmContract extends KernelContract {
     void referenceGradientsAreDerivatives(String kind) {
         MlstmRun run = random(new MlstmDims(1, 6, 2, 3, 2), spec(kind, true, 0), 1);
         run.initial = randomState(run, kind.equals("exp"));
-        ReferenceMlstm r = reference(run);
+        ReferenceMlstm r = run.reference();
         // A fixed draw: differences across the kinks of max and abs would be wrong, and a random draw may lie on one.
         Random fixed = new Random(7);
         for (double[] a : new double[][] {r.q, r.k, r.v, r.i, r.f, r.c0, r.n0}) {
@@ -469,8 +445,8 @@ public abstract class MlstmContract extends KernelContract {
     void thousandTokensStayWithinTolerance(String kind) {
         MlstmRun run = random(new MlstmDims(1, 1000, 2, 16, 16), spec(kind, true, 0), 1);
         run.forward(false);
-        fx.assertClose("h against the step form", reference(run).step().h, run.h, 1e-4);
-        fx.assertClose("h against the parallel form", reference(run).parallel().h, run.h, 1e-4);
+        fx.assertClose("h against the step form", run.reference().step().h, run.h, 1e-4);
+        fx.assertClose("h against the parallel form", run.reference().parallel().h, run.h, 1e-4);
     }
 
     @ParameterizedTest
@@ -487,7 +463,7 @@ public abstract class MlstmContract extends KernelContract {
         }
         MlstmRun wide = new MlstmRun(fx, d, run.spec, fx.read(run.q), fx.read(run.k), fx.read(run.v), i, f);
         wide.forward(false);
-        double[] want = reference(wide).step().h;
+        double[] want = wide.reference().step().h;
         double step = Fixture.error(fp32Step(wide), want);
         fx.assertClose("h", want, wide.h, Math.max(4 * step, 2e-6));
     }

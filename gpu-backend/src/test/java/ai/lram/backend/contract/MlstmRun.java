@@ -5,6 +5,7 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.MlstmState;
+import ai.lram.backend.reference.ReferenceMlstm;
 
 /** One mLSTM problem on an engine: inputs, poisoned outputs, forward and backward. */
 public final class MlstmRun {
@@ -67,6 +68,30 @@ public final class MlstmRun {
         dv = fx.poisoned(operands, b, s, nh, dims.dimHv());
         di = fx.poisoned(b, s, nh);
         df = fx.poisoned(b, s, nh);
+    }
+
+    /** The same problem in fp64, of the operands as they are stored. */
+    public ReferenceMlstm reference() {
+        ReferenceMlstm r = new ReferenceMlstm(
+                dims.batch(),
+                dims.tokens(),
+                dims.heads(),
+                dims.dimQk(),
+                dims.dimHv(),
+                spec.inputGate() == MlstmSpec.InputGate.EXPONENTIAL,
+                spec.normalize(),
+                spec.eps());
+        r.q = Fixture.doubles(fx.read(q));
+        r.k = Fixture.doubles(fx.read(k));
+        r.v = Fixture.doubles(fx.read(v));
+        r.i = Fixture.doubles(fx.read(i));
+        r.f = Fixture.doubles(fx.read(f));
+        if (initial != null) {
+            r.c0 = Fixture.doubles(fx.read(initial.matC()));
+            r.n0 = Fixture.doubles(fx.read(initial.vecN()));
+            r.m0 = Fixture.doubles(fx.read(initial.scaM()));
+        }
+        return r;
     }
 
     public MlstmState state(float[] c, float[] n, float[] m) {

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
+import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -64,6 +65,21 @@ public abstract class WholeEngineContract {
             }
         }
         return tests;
+    }
+
+    @Test
+    void copiesMayBeRecordedAndNeedEqualTypesAndSizes() {
+        try (Backend backend = openBackend(1);
+                Fixture fx = new Fixture(backend)) {
+            Tensor from = fx.of(new float[] {1, 2, 3}, 3);
+            Tensor to = fx.poisoned(3);
+            try (Replay replay = fx.stream.record(() -> backend.copy(fx.stream, to, from))) {
+                replay.run();
+            }
+            assertArrayEquals(new float[] {1, 2, 3}, fx.read(to));
+            assertThrows(ShapeMismatchException.class, () -> backend.copy(fx.stream, fx.zeros(4), from));
+            assertThrows(ShapeMismatchException.class, () -> backend.copy(fx.stream, fx.ofInts(new int[3], 3), from));
+        }
     }
 
     private void refusesWrongShapes(int index) {

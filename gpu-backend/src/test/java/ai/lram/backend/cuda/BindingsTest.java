@@ -119,6 +119,7 @@ class BindingsTest {
             "engine: cuda:0, Stub GPU, compute capability 9.0, 132 multiprocessors, 8.0 GiB, driver for CUDA 13.0",
             "product: 0.0 of the largest",
             "replays: 3 alike",
+            "copy: true",
             "fault: ShapeMismatchException: embedding: id 7 at row 1",
             "memory: DeviceOutOfMemoryException",
             "compiler: KernelLaunchException with the log: true",
@@ -218,6 +219,9 @@ class BindingsTest {
                 }
             }
             say("replays: " + alike + " alike");
+            Tensor copy = fx.poisoned(40, 6);
+            engine.copy(fx.stream, copy, y);
+            say("copy: " + Arrays.equals(got, fx.read(copy)));
         }
 
         private static void compilerLog() {

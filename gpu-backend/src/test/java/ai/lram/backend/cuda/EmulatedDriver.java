@@ -144,6 +144,14 @@ final class EmulatedDriver extends ScriptedDriver {
     }
 
     @Override
+    public int copyOnDevice(long to, long from, long bytes, long stream) {
+        queue(() -> MemorySegment.ofAddress(to)
+                .reinterpret(bytes)
+                .copyFrom(MemorySegment.ofAddress(from).reinterpret(bytes)));
+        return answer("copyOnDevice");
+    }
+
+    @Override
     public int fillBytes(long device, byte value, long bytes, long stream) {
         queue(() -> MemorySegment.ofAddress(device).reinterpret(bytes).fill(value));
         return answer("fillBytes");

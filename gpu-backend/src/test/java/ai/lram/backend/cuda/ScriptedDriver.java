@@ -34,6 +34,7 @@ class ScriptedDriver implements Driver {
     String name = "Scripted GPU";
     int major = 9;
     int minor = 0;
+    int sharedBytes = 227 << 10;
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
 
@@ -141,7 +142,7 @@ class ScriptedDriver implements Driver {
             case Device.MAJOR -> major;
             case Device.MINOR -> minor;
             case Device.L2_BYTES -> 50 << 20;
-            case Device.SHARED_BYTES -> 227 << 10;
+            case Device.SHARED_BYTES -> sharedBytes;
             default -> throw new AssertionError("attribute " + attribute);
         };
         return answer("deviceAttribute");
@@ -211,6 +212,12 @@ class ScriptedDriver implements Driver {
     public int copyToHost(long host, long device, long bytes, long stream) {
         at(host, bytes).copyFrom(at(device, bytes));
         return answer("copyToHost");
+    }
+
+    @Override
+    public int copyOnDevice(long to, long from, long bytes, long stream) {
+        at(to, bytes).copyFrom(at(from, bytes));
+        return answer("copyOnDevice");
     }
 
     @Override

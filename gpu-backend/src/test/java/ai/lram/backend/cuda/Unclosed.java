@@ -45,6 +45,11 @@ record Unclosed(Backend engine) implements Backend {
     }
 
     @Override
+    public void copy(Stream s, Tensor dst, Tensor src) {
+        engine.copy(s, dst, src);
+    }
+
+    @Override
     public void requireFinite(Stream s, String what, Tensor x) {
         engine.requireFinite(s, what, x);
     }

@@ -1,0 +1,121 @@
+package ai.lram.bench.gpu;
+
+import ai.lram.backend.Backend;
+import ai.lram.bench.Better;
+import ai.lram.bench.Result;
+import ai.lram.bench.Run;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/** Where cases report to, and what they measure with. */
+public final class GpuRun {
+    private static final double GIGA = 1e9;
+
+    private final Run run;
+    private final Backend engine;
+    private final DeviceCeilings ceilings;
+    private final boolean quick;
+    private final List<List<String>> rows = new ArrayList<>();
+
+    GpuRun(Run run, Backend engine, DeviceCeilings ceilings, boolean quick) {
+        this.run = run;
+        this.engine = engine;
+        this.ceilings = ceilings;
+        this.quick = quick;
+    }
+
+    /** Open as long as the run. */
+    public Backend engine() {
+        return engine;
+    }
+
+    /** Whether seconds matter more than the spread. */
+    public boolean quick() {
+        return quick;
+    }
+
+    /** Says what is being measured now. */
+    public void progress(String what) {
+        run.progress(what);
+    }
+
+    /**
+     * What cannot be avoided.
+     *
+     * @param bytes inputs and outputs once
+     * @param flop additions and multiplications
+     */
+    public record Work(double bytes, double flop) {
+        /** Both done. */
+        public Work and(Work other) {
+            return new Work(bytes + other.bytes, flop + other.flop);
+        }
+    }
+
+    /** Milliseconds that {@code work} takes at the least on this device. */
+    public double floorMs(Work work) {
+        return 1e3 * Math.max(work.bytes / ceilings.bytesPerSecond(), work.flop / ceilings.flopPerSecond());
+    }
+
+    /**
+     * Reports a time with what it means in bytes/s and FLOP/s.
+     *
+     * @param floorMs from {@link #floorMs}, of the parts where work has parts that follow each other
+     * @param publishedMs NaN if nobody has published one
+     */
+    public void time(String name, DeviceTimer.Times t, Work work, double floorMs, double publishedMs, String note) {
+        run.result(Result.of(GpuBench.NAME, name, t.medianMs(), "ms", Better.LOWER, t.samples())
+                .withFloor(floorMs)
+                .withPeer(publishedMs)
+                .withSpread(t.lowMs(), t.highMs())
+                .withNote(note));
+        double terabytes = work.bytes / t.medianMs() / GIGA;
+        double teraflop = work.flop / t.medianMs() / GIGA;
+        run.detail(Result.of(GpuBench.NAME, name + "-bandwidth", terabytes, "TB/s", Better.HIGHER, t.samples())
+                .withFloor(ceilings.bytesPerSecond() / 1e12));
+        run.detail(Result.of(GpuBench.NAME, name + "-flop", teraflop, "TFLOP/s", Better.HIGHER, t.samples())
+                .withFloor(ceilings.flopPerSecond() / 1e12));
+        rows.add(List.of(
+                name,
+                number("%.3f ms", t.medianMs()),
+                number("%.2f ms", publishedMs),
+                number("%.3f ms", floorMs),
+                number("%.2f", t.medianMs() / floorMs),
+                number("%.2f", terabytes),
+                number("%.0f", teraflop)));
+    }
+
+    /**
+     * Reports device memory.
+     *
+     * @param floorBytes what inputs and outputs alone take
+     * @param publishedBytes NaN if nobody has published it
+     */
+    public void memory(String name, double bytes, double floorBytes, double publishedBytes, String note) {
+        run.result(Result.of(GpuBench.NAME, name, bytes / GIGA, "GB", Better.LOWER, 1)
+                .withFloor(floorBytes / GIGA)
+                .withPeer(publishedBytes / GIGA)
+                .withNote(note));
+        rows.add(List.of(
+                name,
+                number("%.2f GB", bytes / GIGA),
+                number("%.2f GB", publishedBytes / GIGA),
+                number("%.2f GB", floorBytes / GIGA),
+                number("%.2f", bytes / floorBytes),
+                "",
+                ""));
+    }
+
+    private static String number(String format, double value) {
+        return Double.isFinite(value) ? String.format(Locale.ROOT, format, value) : "";
+    }
+
+    Run.Table table() {
+        return new Run.Table(
+                GpuBench.NAME,
+                "work on the device, bf16",
+                List.of("work", "ours", "published", "floor", "ratio", "TB/s", "TFLOP/s"),
+                rows);
+    }
+}

@@ -1,0 +1,196 @@
+package ai.lram.bench.gpu;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import ai.lram.backend.Backend;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
+import ai.lram.backend.Stream;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
+import ai.lram.backend.cuda.EmulatedCuda;
+import ai.lram.backend.ops.MlstmDims;
+import ai.lram.backend.ops.Ops;
+import ai.lram.bench.BenchException;
+import ai.lram.bench.Result;
+import ai.lram.bench.Run;
+import ai.lram.bench.WrongAnswerException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class GpuBenchTest {
+    /** Doubles every bf16 operand on its way to the device. */
+    private record Doubling(Backend engine) implements Backend {
+        private static final int EXPONENT = 0x80;
+
+        @Override
+        public String name() {
+            return engine.name();
+        }
+
+        @Override
+        public String describe() {
+            return engine.describe();
+        }
+
+        @Override
+        public Ops ops() {
+            return engine.ops();
+        }
+
+        @Override
+        public Stream stream() {
+            return engine.stream();
+        }
+
+        @Override
+        public TensorArena arena(String name) {
+            return engine.arena(name);
+        }
+
+        @Override
+        public void upload(Stream s, Tensor dst, MemorySegment src) {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment m = arena.allocate(src.byteSize(), 64).copyFrom(src);
+                for (long j = 0; dst.dtype() == DType.BF16 && j < dst.size(); j++) {
+                    m.setAtIndex(
+                            ValueLayout.JAVA_SHORT, j, (short) (m.getAtIndex(ValueLayout.JAVA_SHORT, j) + EXPONENT));
+                }
+                engine.upload(s, dst, m);
+                s.synchronize();
+            }
+        }
+
+        @Override
+        public void download(Stream s, Tensor src, MemorySegment dst) {
+            engine.download(s, src, dst);
+        }
+
+        @Override
+        public void copy(Stream s, Tensor dst, Tensor src) {
+            engine.copy(s, dst, src);
+        }
+
+        @Override
+        public void requireFinite(Stream s, String what, Tensor x) {
+            engine.requireFinite(s, what, x);
+        }
+
+        @Override
+        public void close() {
+            engine.close();
+        }
+    }
+
+    private static MlstmCase of(int tokens) {
+        return new MlstmCase("tiny", new MlstmDims(2, tokens, 2, 8, 16), 1, 2, 3e9);
+    }
+
+    @Test
+    void withoutAGpuNothingIsMeasured() {
+        assumeTrue(
+                Backends.providers().stream()
+                        .noneMatch(p ->
+                                p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
+                "skipped: this machine has a GPU");
+        Run run = new Run(what -> {});
+        BenchException e = assertThrows(BenchException.class, () -> new GpuBench(GpuBench.usual(), true).run(run));
+        assertTrue(e.getMessage().contains("; fix: "), e.getMessage());
+        assertTrue(run.results().isEmpty());
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {30, 700})
+    void aCaseIsCheckedAndReported(int tokens) {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
+            of(tokens).measure(gpu);
+            run.table(gpu.table());
+        }
+        List<String> names = run.results().stream().map(Result::caseName).toList();
+        assertEquals(
+                List.of(
+                        "mlstm-fw-tiny",
+                        "mlstm-fw-tiny-bandwidth",
+                        "mlstm-fw-tiny-flop",
+                        "mlstm-fwbw-tiny",
+                        "mlstm-fwbw-tiny-bandwidth",
+                        "mlstm-fwbw-tiny-flop",
+                        "mlstm-fwbw-tiny-memory"),
+                names);
+        for (Result r : run.results()) {
+            assertTrue(r.value() > 0 && r.floor() > 0 && r.ratio() > 0, r.toString());
+        }
+        Result both = run.results().get(3);
+        assertEquals(2, both.peer());
+        assertTrue(both.note().contains("H100"), both.note());
+        assertEquals(3, run.results().getLast().peer());
+        assertEquals(3, run.tables().getFirst().rows().size());
+    }
+
+    @Test
+    void aWrongAnswerIsNoResult() {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            Backend wrong = new Doubling(engine);
+            GpuRun gpu = new GpuRun(run, wrong, new DeviceCeilings(1e12, 1e15, 1), true);
+            WrongAnswerException e = assertThrows(WrongAnswerException.class, () -> of(30).measure(gpu));
+            assertTrue(e.getMessage().contains("mlstm-fwbw-tiny computes a wrong h"), e.getMessage());
+        }
+        assertTrue(run.results().isEmpty());
+    }
+
+    @Test
+    void ceilingsAreMeasuredAndChecked() {
+        try (Backend engine = EmulatedCuda.open()) {
+            DeviceCeilings c = DeviceCeilings.measure(engine, 70_000, 64, true);
+            assertTrue(c.bytesPerSecond() > 0 && c.flopPerSecond() > 0, c.toString());
+        }
+    }
+
+    /** The figures of the design: 158 MB and 5.9 GFLOP for 16M, 394 MB and 14.7 for 206M, forward. */
+    @Test
+    void workIsCounted() {
+        MlstmCase small = (MlstmCase) GpuBench.usual().get(0);
+        assertEquals(158e6, small.forwardWork().bytes(), 1e6);
+        assertEquals(5.9e9, small.forwardWork().flop(), 0.05e9);
+        MlstmCase large = (MlstmCase) GpuBench.usual().get(1);
+        assertEquals(394e6, large.forwardWork().bytes(), 1e6);
+        assertEquals(14.7e9, large.forwardWork().flop(), 0.1e9);
+        MlstmCase seven = (MlstmCase) GpuBench.usual().get(2);
+        assertEquals(
+                326e9, seven.forwardWork().flop(), 1e9, "triangles of 128 tokens, states and their product with q");
+        assertEquals(
+                List.of("mlstm-fwbw-lram16m", "mlstm-fwbw-lram206m", "mlstm-fwbw-7b-s8192", "mlstm-fwbw-7b-s65536"),
+                GpuBench.usual().stream().map(GpuCase::name).toList());
+    }
+
+    @Test
+    void noiseIsWhatItSaysItIs() {
+        try (Backend cpu = Backends.open("cpu", BackendOptions.threads(1));
+                TensorArena arena = cpu.arena("test");
+                Noise noise = new Noise(DType.F32, 3)) {
+            Tensor t = noise.fill(cpu, arena.f32(5_000_000));
+            double sum = 0;
+            double squares = 0;
+            for (int j = 0; j < 5_000_000; j += 7) {
+                assertEquals(noise.at(j), t.get(j));
+                sum += t.get(j);
+                squares += t.get(j) * t.get(j);
+            }
+            double n = 5_000_000 / 7.0;
+            assertEquals(0, sum / n, 0.01);
+            assertEquals(1, squares / n, 0.01);
+        }
+    }
+}
