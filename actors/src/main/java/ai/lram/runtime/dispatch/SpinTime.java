@@ -4,7 +4,7 @@ import com.typesafe.config.Config;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
-/** How long a thread of the control loop that has nothing to do spins before it sleeps. */
+/** How long a thread of the control loop that waits spins before it sleeps. */
 public final class SpinTime {
     private static final Duration USUAL = Duration.ofNanos(20_000);
     /** The robot's thread, the connection's, the session's and the policy's: all may be awake at once. */
@@ -15,8 +15,8 @@ public final class SpinTime {
     private SpinTime() {}
 
     /**
-     * 20 us where every thread an observation passes on its way has a processor of its own, else zero: on two processors a thread that spins
-     * keeps the next one from running.
+     * 20 us where every thread an observation passes on its way has a processor of its own, else zero: there a thread that spins keeps the
+     * next one from running.
      */
     public static Duration usual() {
         return usual(Runtime.getRuntime().availableProcessors());
