@@ -2,6 +2,7 @@ package ai.lram.cli;
 
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.backend.DType;
 import ai.lram.bridge.grpc.ControlServer;
 import ai.lram.bridge.grpc.Endpoint;
 import ai.lram.bridge.grpc.ServerSettings;
@@ -91,6 +92,13 @@ final class ServeCommand implements Runnable {
             description = "Worker threads of the policy, 0 for all processors (default: ${DEFAULT-VALUE}).")
     private int threads = 1;
 
+    @Option(
+            names = "--weights",
+            paramLabel = "W",
+            description =
+                    "How the large matrices are stored for the step: fp32, or bf16 or int8 (one scale a row), which are faster and not exact (default: ${DEFAULT-VALUE}).")
+    private String weights = "fp32";
+
     @Override
     public void run() {
         new Work().run();
@@ -100,6 +108,7 @@ final class ServeCommand implements Runnable {
     private final class Work {
         void run() {
             Common.requireThreads(threads);
+            DType stored = stored();
             Path folder = Models.resolve(model);
             List<TaskCard> tasks = Checkpoint.readCard(folder).tasks();
             Config settings = Settings.load(Optional.ofNullable(config), List.of("lram.runtime", "lram.bridge"));
@@ -112,13 +121,13 @@ final class ServeCommand implements Runnable {
             PrintWriter out = spec.commandLine().getOut();
             try (Interrupt interrupt = new Interrupt(asked::countDown);
                     LramRuntime runtime = LramRuntime.start(
-                            () -> Models.openWarm(folder, device, threads, slots, slots),
+                            () -> Models.openWarm(folder, device, threads, slots, slots, stored),
                             runtimeSettings,
                             recording,
                             LramRuntime.Environment.system());
                     ControlServer server = ControlServer.start(runtime, serverSettings)) {
                 out.println(ServerProcess.READY + server.endpoint());
-                out.println("model " + folder + ", tasks "
+                out.println("model " + folder + ", weights " + weights + ", tasks "
                         + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
                 out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
                 out.flush();
@@ -129,6 +138,17 @@ final class ServeCommand implements Runnable {
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
             }
+        }
+
+        private DType stored() {
+            return switch (weights) {
+                case "fp32" -> DType.F32;
+                case "bf16" -> DType.BF16;
+                case "int8" -> DType.I8;
+                default ->
+                    throw new InputException(
+                            "--weights " + weights, "there is no such choice", "use one of [fp32, bf16, int8]");
+            };
         }
 
         private ServerSettings listen(ServerSettings settings) {

@@ -387,6 +387,7 @@ class LauncherTest {
                 train.toString());
         assertFalse(train.contains("-XX:+UseZGC"), train.toString());
         assertFalse(train.contains("-XX:+UseSerialGC"), train.toString());
+        script(bin.resolve("nproc"), "exit 127\n");
         for (int processors : new int[] {2, 8}) {
             script(bin.resolve("getconf"), "echo " + processors + "\n");
             for (String realTime : List.of("serve", "drive", "bench")) {
@@ -395,6 +396,10 @@ class LauncherTest {
                 assertEquals(processors <= 2, flags.contains("-XX:+UseSerialGC"), realTime + ": " + flags);
             }
         }
+        script(bin.resolve("nproc"), "echo 2\n");
+        assertTrue(
+                arguments(lram("serve")).contains("-XX:+UseSerialGC"),
+                "two of eight processors are left to this process");
         assertTrue(arguments(lram("demo")).contains("-XX:+UseSerialGC"));
         for (String[] help : new String[][] {{}, {"--help"}, {"help", "serve"}, {"serve", "-h"}, {"--version"}}) {
             List<String> flags = arguments(lram(help));

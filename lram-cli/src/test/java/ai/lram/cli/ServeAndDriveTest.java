@@ -3,6 +3,10 @@ package ai.lram.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.agent.policy.Policy;
+import ai.lram.backend.DType;
+import ai.lram.cli.scenario.Models;
+import ai.lram.cli.scenario.Replay;
 import ai.lram.cli.scenario.ServerProcess;
 import ai.lram.dataset.store.TrajectoryStore;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -15,6 +19,8 @@ import java.util.List;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** A server process, and robots of this process that it controls. */
 class ServeAndDriveTest {
@@ -161,6 +167,43 @@ class ServeAndDriveTest {
         }
     }
 
+    @ParameterizedTest
+    @EnumSource(
+            value = DType.class,
+            names = {"BF16", "I8"})
+    void narrowWeightsAreServed(DType type) throws IOException {
+        Path store = shared.resolve("store");
+        Path json = temp.resolve("replay.json");
+        try (ServerProcess server = server("--weights", type == DType.I8 ? "int8" : "bf16")) {
+            lram.bad(
+                    "other --weights",
+                    "drive",
+                    "--replay",
+                    store,
+                    "--episode",
+                    "0",
+                    "--connect",
+                    server.endpoint(),
+                    "--rate",
+                    "200",
+                    "--model",
+                    shared.resolve("run"),
+                    "--json",
+                    json);
+        }
+        JsonNode replay = new ObjectMapper().readTree(json.toFile());
+        assertEquals(0, replay.get("clamped").intValue());
+        JsonNode served = replay.get("actions");
+        try (Policy policy = Models.open(shared.resolve("run"), "cpu", 1, 1, 1, type);
+                TrajectoryStore data = TrajectoryStore.open(store)) {
+            float[][] expected = Replay.offline(policy, policy.card().tasks().getFirst(), data, 0);
+            assertEquals(expected.length, served.size());
+            for (int t = 0; t < expected.length; t++) {
+                assertEquals(expected[t][0], served.get(t).get(0).floatValue(), "action of step " + t);
+            }
+        }
+    }
+
     @Test
     void badArgumentsEndWithTwo() throws IOException {
         Path run = shared.resolve("run");
@@ -171,6 +214,7 @@ class ServeAndDriveTest {
         }
         lram.bad("nowhere", "serve", "--model", temp.resolve("nowhere"));
         lram.bad("max-sessions", "serve", "--model", run, "--max-sessions", "0");
+        lram.bad("[fp32, bf16, int8]", "serve", "--model", run, "--weights", "int4");
         lram.bad("port", "serve", "--model", run, "--port", "70000");
         Path conf = Files.writeString(temp.resolve("bad.conf"), "lram.bridge.lisen = x");
         lram.bad("lisen", "serve", "--model", run, "--config", conf);

@@ -28,6 +28,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 
@@ -41,6 +42,10 @@ public final class DataBench implements Benchmark {
     private static final int REPETITIONS = 5;
     private static final int SHORT_EPISODE = 5;
     private static final int LONG_EPISODE = 500;
+    private static final int MEMORY_PROBES = 16;
+    private static final int WARM_UP = 10;
+    /** Data sets for memory, in multiples of the one for speed: both of more than one row group, so it must not grow. */
+    private static final List<Integer> MORE = List.of(4, 8);
 
     private final List<Integer> episodes;
     private final int windows;
@@ -88,7 +93,7 @@ public final class DataBench implements Benchmark {
 
     private void requireSpace(Path folder) throws IOException {
         long need = 3L * MadeData.ROW_BYTES * episodes.getLast() * SHORT_EPISODE
-                + 4L * MadeData.ROW_BYTES * importEpisodes * LONG_EPISODE;
+                + (4L + 2 * MORE.getLast()) * MadeData.ROW_BYTES * importEpisodes * LONG_EPISODE;
         long free = Files.getFileStore(folder).getUsableSpace();
         if (free < need) {
             throw new BenchException(
@@ -132,6 +137,8 @@ public final class DataBench implements Benchmark {
                 }
             }
             double[] rates = new double[REPETITIONS];
+            long before = LiveMemory.anonymousBytes();
+            long garbage = LiveMemory.allocatedBytes();
             for (int r = 0; r < REPETITIONS; r++) {
                 long begin = System.nanoTime();
                 for (int i = 0; i < windows; i++) {
@@ -139,6 +146,8 @@ public final class DataBench implements Benchmark {
                 }
                 rates[r] = windows / ((System.nanoTime() - begin) / 1e9);
             }
+            garbage = LiveMemory.allocatedBytes() - garbage;
+            long anonymous = LiveMemory.anonymousBytes() - before;
             Ceilings ceilings = run.shared(Ceilings.class, () -> new Ceilings(quick));
             long bytes = (long) count * LONG_EPISODE * MadeData.ROW_BYTES;
             double ceiling = Math.min(
@@ -148,8 +157,27 @@ public final class DataBench implements Benchmark {
                             .withFloor(ceiling / WINDOW_BYTES)
                             .withNote(
                                     WINDOW
-                                            + " rows of 60 floats drawn at random, copied into a batch, warm, one thread; floor: the copy alone"));
+                                            + " rows of 60 floats drawn at random, copied into a batch, warm, one thread; floor: the copy alone; goal: 500000"));
+            run.result(Result.of(
+                            NAME,
+                            "windows-garbage",
+                            garbage / (double) windows / REPETITIONS,
+                            "bytes/window",
+                            Better.LOWER,
+                            (long) windows * REPETITIONS)
+                    .withNote("heap the reading thread has allocated; goal: none"));
+            reportMemory(
+                    run,
+                    "windows-memory",
+                    anonymous,
+                    "memory of the process beyond the page cache that " + (long) windows * REPETITIONS
+                            + " windows have cost; goal: it does not grow with them");
         }
+    }
+
+    private static void reportMemory(Run run, String name, long bytes, String note) {
+        run.result(Result.of(NAME, name, Math.max(0, bytes) / (double) (1 << 20), "MiB", Better.LOWER, 1)
+                .withNote(note));
     }
 
     private static void read(TrajectoryStore store, WindowSampler sampler, Window drawn, MemorySegment into) {
@@ -202,37 +230,61 @@ public final class DataBench implements Benchmark {
 
     // ---- opening
 
+    /** Stores take turns, so that none is measured before its code is compiled and a disturbance meets all. */
     private void opening(Run run, Path folder) {
-        double smallest = Double.NaN;
+        List<Latencies> latencies = new ArrayList<>();
         for (int count : episodes) {
             run.progress("open " + count + " episodes");
-            Path store = folder.resolve("open-" + count);
-            MadeData.store(store, count, SHORT_EPISODE);
-            Latencies latencies = new Latencies(opens, REPETITIONS);
-            float[] row = new float[MadeData.OBSERVATIONS];
-            for (int i = -opens; i < opens; i++) {
-                long begin = System.nanoTime();
-                try (TrajectoryStore s = TrajectoryStore.open(store)) {
-                    s.readWindow(count - 1, 0, 1, Column.OBSERVATION, row, 0);
-                    if (i >= 0) {
-                        latencies.record(System.nanoTime() - begin);
-                    }
-                }
-                if (row[0] != MadeData.value(count - 1, 0, 0)) {
-                    throw new WrongAnswerException(
-                            "the first sample of a store is not what was stored",
-                            row[0] + " in place of " + MadeData.value(count - 1, 0, 0),
-                            "do not trust this build; run lram test");
+            MadeData.store(openedStore(folder, count), count, SHORT_EPISODE);
+            latencies.add(new Latencies(opens, REPETITIONS));
+        }
+        for (int i = -WARM_UP * opens; i < opens; i++) {
+            for (int s = 0; s < episodes.size(); s++) {
+                long ns = openNs(openedStore(folder, episodes.get(s)), episodes.get(s));
+                if (i >= 0) {
+                    latencies.get(s).record(ns);
                 }
             }
-            run.distribution(
-                    new Distribution(NAME, "open-" + count + "-episodes", latencies),
-                    smallest,
-                    Double.NaN,
-                    "open and read the first sample, files in the page cache; floor: the smallest store");
-            smallest = Double.isNaN(smallest) ? latencies.ms(50) : smallest;
-            remove(store);
         }
+        for (int s = 0; s < episodes.size(); s++) {
+            int count = episodes.get(s);
+            run.distribution(
+                    new Distribution(NAME, "open-" + count + "-episodes", latencies.get(s)),
+                    s == 0 ? Double.NaN : latencies.getFirst().ms(50),
+                    Double.NaN,
+                    "open and read the first sample, files in the page cache; floor: the smallest store; goal: at most 1.2 times that");
+            long before = LiveMemory.heapBytes();
+            try (TrajectoryStore store = TrajectoryStore.open(openedStore(folder, count))) {
+                reportMemory(
+                        run,
+                        "open-" + count + "-episodes-memory",
+                        LiveMemory.heapBytes() - before,
+                        "heap that an open store of " + store.episodeCount()
+                                + " episodes holds; goal: the same for any number");
+            }
+            remove(openedStore(folder, count));
+        }
+    }
+
+    private static Path openedStore(Path folder, int count) {
+        return folder.resolve("open-" + count);
+    }
+
+    private static long openNs(Path store, int count) {
+        float[] row = new float[MadeData.OBSERVATIONS];
+        long begin = System.nanoTime();
+        long ns;
+        try (TrajectoryStore s = TrajectoryStore.open(store)) {
+            s.readWindow(count - 1, 0, 1, Column.OBSERVATION, row, 0);
+            ns = System.nanoTime() - begin;
+        }
+        if (row[0] != MadeData.value(count - 1, 0, 0)) {
+            throw new WrongAnswerException(
+                    "the first sample of a store is not what was stored",
+                    row[0] + " in place of " + MadeData.value(count - 1, 0, 0),
+                    "do not trust this build; run lram test");
+        }
+        return ns;
     }
 
     // ---- import
@@ -240,6 +292,13 @@ public final class DataBench implements Benchmark {
     private void importing(Run run, Path folder) throws IOException {
         Path source = folder.resolve("lerobot");
         MadeData.leRobot(source, importEpisodes, LONG_EPISODE);
+        for (int times : MORE) {
+            run.progress("memory of an import");
+            Path large = folder.resolve("lerobot-large");
+            MadeData.leRobot(large, times * importEpisodes, LONG_EPISODE);
+            importMemory(run, large, times * importEpisodes, folder.resolve("memory"));
+            remove(large);
+        }
         long rows = (long) importEpisodes * LONG_EPISODE;
         double[] rates = new double[REPETITIONS];
         for (int r = 0; r < REPETITIONS; r++) {
@@ -261,7 +320,29 @@ public final class DataBench implements Benchmark {
                 best("import", rates, "rows/s", rows * REPETITIONS)
                         .withFloor(rows / writeSeconds(folder.resolve("plain"), rows * MadeData.ROW_BYTES))
                         .withNote(
-                                "Parquet (LeRobot v3) to a store, hashed, checked, synced; floor: writing and syncing as many plain bytes"));
+                                "Parquet (LeRobot v3) to a store, hashed, checked, synced; floor: writing and syncing as many plain bytes; goal: 300000"));
+    }
+
+    private static void importMemory(Run run, Path source, int episodes, Path store) {
+        reportMemory(
+                run,
+                "import-" + episodes + "-episodes-memory",
+                liveDuringImport(source, store),
+                "most heap that is alive while " + episodes + " episodes of " + LONG_EPISODE
+                        + " rows are imported; goal: bounded by a row group and an episode, whatever the data set's size");
+    }
+
+    private static long liveDuringImport(Path source, Path store) {
+        long before = LiveMemory.heapBytes();
+        long[] most = {0, 0};
+        ImportJob.importDataset(source, store, ImportOptions.defaults(), (done, total) -> {
+            if (done >= most[1]) {
+                most[0] = Math.max(most[0], LiveMemory.heapBytes() - before);
+                most[1] = done + Math.max(1, total / MEMORY_PROBES);
+            }
+        });
+        remove(store);
+        return most[0];
     }
 
     private static double writeSeconds(Path file, long bytes) throws IOException {

@@ -11,6 +11,7 @@ import java.net.StandardSocketOptions;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.AsynchronousCloseException;
+import java.nio.channels.Channel;
 import java.nio.channels.ClosedChannelException;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
@@ -112,9 +113,15 @@ final class BareSocket implements Robot {
 
     @Override
     public void close() {
+        try (Closing all = new Closing()) {
+            all.add(() -> close(listening));
+            all.add(() -> close(socket));
+        }
+    }
+
+    private static void close(Channel channel) {
         try {
-            socket.close();
-            listening.close();
+            channel.close();
         } catch (IOException e) {
             throw failed(e);
         }

@@ -58,7 +58,9 @@ public final class GrpcRobot implements Robot {
 
     @Override
     public void close() {
-        robot.close();
-        client.close();
+        try (Closing all = new Closing()) {
+            all.add(client::close);
+            all.add(robot::close);
+        }
     }
 }

@@ -97,12 +97,11 @@ public final class LatencyBench implements Benchmark {
 
     private void measure(
             Run run, Target target, Ways ways, Transport transport, int sessions, List<List<String>> split) {
-        List<Robot> robots = new ArrayList<>();
-        try {
+        try (Closing robots = new Closing()) {
             List<PacedLoop> loops = new ArrayList<>();
             for (int i = 0; i < sessions; i++) {
                 Robot robot = ways.robot(target.task(), transport);
-                robots.add(robot);
+                robots.add(robot::close);
                 long seed = 1 + i;
                 Source source = target.environment()
                         .map(id -> Source.live(id, seed))
@@ -122,8 +121,6 @@ public final class LatencyBench implements Benchmark {
                 LoopLog log = paced(loops);
                 report(run, name, log, split);
             }
-        } finally {
-            robots.forEach(Robot::close);
         }
     }
 

@@ -3,6 +3,7 @@ package ai.lram.bench.latency;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.WrongAnswerException;
+import ai.lram.bridge.grpc.ClientSettings;
 import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.protocol.ActionReply;
 import ai.lram.runtime.protocol.CloseReason;
@@ -23,7 +24,7 @@ import java.util.concurrent.locks.LockSupport;
 /** A robot in the runtime's own process, without a network between. */
 public final class LocalRobot implements Robot {
     /** As long as a robot at the other end of a connection spins before it sleeps. */
-    private static final long SPIN_NS = 20_000;
+    private static final long SPIN_NS = ClientSettings.defaults().spin().toNanos();
 
     private static final long PATIENCE_SECONDS = 30;
 

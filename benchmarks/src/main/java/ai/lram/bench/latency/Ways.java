@@ -10,16 +10,13 @@ import ai.lram.runtime.LramRuntime;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 
 /** The ways to a runtime; servers start when first needed. */
 final class Ways implements AutoCloseable {
     private final LramRuntime runtime;
-    private final List<ControlServer> servers = new ArrayList<>();
+    private final Closing open = new Closing();
     private Endpoint tcp;
     private Endpoint unix;
-    private Path folder;
 
     Ways(LramRuntime runtime) {
         this.runtime = runtime;
@@ -43,13 +40,14 @@ final class Ways implements AutoCloseable {
     private Endpoint serve(Endpoint at) {
         ControlServer server =
                 ControlServer.start(runtime, ServerSettings.load().at(at));
-        servers.add(server);
+        open.add(server::close);
         return server.endpoint();
     }
 
     private Path socket() {
         try {
-            folder = Files.createTempDirectory("lram-bench");
+            Path folder = Files.createTempDirectory("lram-bench");
+            open.add(() -> remove(folder));
             return folder.resolve("s");
         } catch (IOException e) {
             throw new BenchException(
@@ -59,14 +57,15 @@ final class Ways implements AutoCloseable {
 
     @Override
     public void close() {
-        servers.forEach(ControlServer::close);
-        if (folder != null) {
-            try {
-                Files.deleteIfExists(folder.resolve("s"));
-                Files.delete(folder);
-            } catch (IOException e) {
-                throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
-            }
+        open.close();
+    }
+
+    private static void remove(Path folder) {
+        try {
+            Files.deleteIfExists(folder.resolve("s"));
+            Files.delete(folder);
+        } catch (IOException e) {
+            throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
         }
     }
 }

@@ -10,7 +10,9 @@ import ai.lram.dataset.ProgressListener;
 import ai.lram.dataset.convert.ImportJob;
 import ai.lram.dataset.convert.ImportOptions;
 import ai.lram.dataset.store.TrajectoryStore;
+import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -24,12 +26,40 @@ class DataBenchTest {
         Run run = new Run(what -> {});
         new DataBench(true).run(run);
         List<String> names = run.headlines().stream().map(Result::caseName).toList();
-        assertEquals(List.of("windows", "open-100-episodes", "open-1000-episodes", "import"), names);
+        assertEquals(
+                List.of(
+                        "windows",
+                        "windows-garbage",
+                        "windows-memory",
+                        "open-100-episodes",
+                        "open-100-episodes-memory",
+                        "open-1000-episodes",
+                        "open-1000-episodes-memory",
+                        "import-40-episodes-memory",
+                        "import-80-episodes-memory",
+                        "import"),
+                names);
         for (Result r : run.results()) {
-            assertTrue(r.value() > 0 && Double.isFinite(r.value()), r.toString());
+            boolean memory = r.caseName().endsWith("-memory") || r.caseName().endsWith("-garbage");
+            assertTrue(memory ? r.value() >= 0 : r.value() > 0, r.toString());
+            assertTrue(Double.isFinite(r.value()), r.toString());
         }
         Result windows = run.headlines().getFirst();
         assertTrue(windows.floor() > 0 && windows.high() == windows.value(), windows.toString());
+    }
+
+    @Test
+    void memoryThatIsHeldIsSeen() {
+        long heap = LiveMemory.heapBytes();
+        byte[] held = new byte[64 << 20];
+        Arrays.fill(held, (byte) 1);
+        assertTrue(LiveMemory.heapBytes() - heap > 60 << 20, "heap");
+        assertEquals(1, held[held.length - 1]);
+        try (Arena arena = Arena.ofConfined()) {
+            long anonymous = LiveMemory.anonymousBytes();
+            arena.allocate(64 << 20).fill((byte) 1);
+            assertTrue(LiveMemory.anonymousBytes() - anonymous > 50 << 20, "anonymous");
+        }
     }
 
     @Test

@@ -1276,8 +1276,15 @@ public final class Tape {
         }
         long[] offsets = new long[placed.size()];
         long total = placeBySize(placed, offsets);
+        int lines = Math.toIntExact(Math.max(1, (total + 63) / 64));
         TensorArena arena = backend.arena(name);
-        Tensor slab = arena.allocate(DType.U8, Math.toIntExact(Math.max(1, (total + 63) / 64)), 64);
+        Tensor slab;
+        try {
+            slab = arena.allocate(DType.U8, lines, 64);
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            throw e;
+        }
         for (int i = 0; i < placed.size(); i++) {
             Value v = placed.get(i);
             v.place(slab.carve(v.dtype(), offsets[i], v.shape()));

@@ -98,8 +98,8 @@ public final class DecisionTransformerPolicy implements Policy {
     private final Ops ops;
     private final Stream stream;
     private final TensorArena arena;
-    private final Arena host = Arena.ofShared();
-    private final MemorySegment zero = host.allocate(Integer.BYTES);
+    private final Arena host;
+    private final MemorySegment zero;
     private final Layer[] layers;
     private final Frame[] frames;
     private final int headRows;
@@ -139,17 +139,25 @@ public final class DecisionTransformerPolicy implements Policy {
         ops = backend.ops();
         stream = backend.stream();
         arena = backend.arena("decision transformer policy");
-        headRows = actions * shape.vocabulary();
-        head = model.head.rows(0, headRows).value();
-        headBias = model.headBias.rows(0, headRows).value();
-        List<Layer> all = new ArrayList<>();
-        for (DecisionTransformer.Block b : model.blocks()) {
-            all.add(layer(b));
+        host = Arena.ofShared();
+        try {
+            zero = host.allocate(Integer.BYTES);
+            headRows = actions * shape.vocabulary();
+            head = model.head.rows(0, headRows).value();
+            headBias = model.headBias.rows(0, headRows).value();
+            List<Layer> all = new ArrayList<>();
+            for (DecisionTransformer.Block b : model.blocks()) {
+                all.add(layer(b));
+            }
+            layers = all.toArray(Layer[]::new);
+            frames = frames();
+            logits = new float[maxBatch * headRows];
+            tokens = new long[slots];
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            host.close();
+            throw e;
         }
-        layers = all.toArray(Layer[]::new);
-        frames = frames();
-        logits = new float[maxBatch * headRows];
-        tokens = new long[slots];
     }
 
     private void requireFits(TaskCard t) {

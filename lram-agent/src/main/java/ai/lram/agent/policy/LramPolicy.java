@@ -153,7 +153,7 @@ public final class LramPolicy implements Policy {
     private final Ops ops;
     private final Stream stream;
     private final TensorArena arena;
-    private final Arena host = Arena.ofShared();
+    private final Arena host;
     private final FoldSchedule schedule;
     private final List<Layer> layers = new ArrayList<>();
     private final Layer[] layerArray;
@@ -190,34 +190,41 @@ public final class LramPolicy implements Policy {
             backend.requireFinite(stream, p.name(), p.value());
         }
         arena = backend.arena("policy");
-        XlstmConfig b = config.backbone();
-        schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
-        ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
-        int actions = 1;
-        for (TaskCard t : card.tasks()) {
-            actions = Math.max(actions, t.actionSize());
-        }
-        headRows = actions * config.vocabulary();
-        head = pack(model.head.rows(0, headRows).value());
-        headBias = model.headBias.rows(0, headRows).value();
-        bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
-        for (Block block : model.stack().blocks()) {
-            layers.add(layer(block, b));
-        }
-        layerArray = layers.toArray(Layer[]::new);
-        logits = new float[headRows * options.maxBatch()];
-        frames = frames(config);
-        if (config.images()) {
-            Tape tape = new Tape(backend, false);
-            imageInput = tape.input("image", DType.U8, 1, ImpalaCnn.CHANNELS, ImpalaCnn.SIZE, ImpalaCnn.SIZE);
-            imageOutput = tape.keep(model.imageEncoder().forward(tape, imageInput));
-            imagePlan = tape.plan("image encoder");
-            hostImage = host.allocate(imageInput.size(), 64);
-        } else {
-            imageInput = null;
-            imageOutput = null;
-            imagePlan = null;
-            hostImage = null;
+        host = Arena.ofShared();
+        try {
+            XlstmConfig b = config.backbone();
+            schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
+            ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
+            int actions = 1;
+            for (TaskCard t : card.tasks()) {
+                actions = Math.max(actions, t.actionSize());
+            }
+            headRows = actions * config.vocabulary();
+            head = pack(model.head.rows(0, headRows).value());
+            headBias = model.headBias.rows(0, headRows).value();
+            bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
+            for (Block block : model.stack().blocks()) {
+                layers.add(layer(block, b));
+            }
+            layerArray = layers.toArray(Layer[]::new);
+            logits = new float[headRows * options.maxBatch()];
+            frames = frames(config);
+            if (config.images()) {
+                Tape tape = new Tape(backend, false);
+                imageInput = tape.input("image", DType.U8, 1, ImpalaCnn.CHANNELS, ImpalaCnn.SIZE, ImpalaCnn.SIZE);
+                imageOutput = tape.keep(model.imageEncoder().forward(tape, imageInput));
+                hostImage = host.allocate(imageInput.size(), 64);
+                imagePlan = tape.plan("image encoder");
+            } else {
+                imageInput = null;
+                imageOutput = null;
+                imagePlan = null;
+                hostImage = null;
+            }
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            host.close();
+            throw e;
         }
     }
 

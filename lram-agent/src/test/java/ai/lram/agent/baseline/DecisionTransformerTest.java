@@ -20,14 +20,17 @@ import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
 import ai.lram.agent.policy.TaskCodec;
 import ai.lram.agent.testing.Cards;
+import ai.lram.agent.testing.ScarceMemory;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DeviceOutOfMemoryException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -57,8 +60,12 @@ class DecisionTransformerTest {
 
     /** A model whose attention and logits are alive: every weight is drawn wide enough to matter. */
     private static DecisionTransformer model(int layers) {
+        return model(backend, layers);
+    }
+
+    private static DecisionTransformer model(Backend on, int layers) {
         DecisionTransformer m = new DecisionTransformer(SHAPE, new DecisionTransformer.Config(32, layers, 4, 64));
-        m.allocate(backend, false);
+        m.allocate(on, false);
         m.parameters().initialize(3);
         for (Parameter p : m.parameters().all()) {
             Random r = new Random(p.name().hashCode());
@@ -323,6 +330,24 @@ class DecisionTransformerTest {
                 Lram lram = new Lram(shape)) {
             double ratio = dt.parameters().count() / (double) lram.parameters().count();
             assertTrue(ratio > 0.9 && ratio < 1.1, "ratio " + ratio);
+        }
+    }
+
+    @Test
+    void keepsNoMemoryWhereThePolicyCannotBeMade() {
+        ScarceMemory scarce = new ScarceMemory(backend);
+        try (DecisionTransformer model = model(scarce, 2)) {
+            List<String> before = scarce.open();
+            int modelOnly = scarce.allocations();
+            model.policy(CARD, 2, 2, Context.WINDOW, 5).close();
+            assertEquals(before, scarce.open());
+            int needed = scarce.allocations() - modelOnly;
+            assertTrue(needed > 20, "allocations of a policy: " + needed);
+            for (int fail = 0; fail < needed; fail++) {
+                scarce.failAfter(fail);
+                assertThrows(DeviceOutOfMemoryException.class, () -> model.policy(CARD, 2, 2, Context.WINDOW, 5));
+                assertEquals(before, scarce.open(), "open after allocation " + fail + " failed");
+            }
         }
     }
 

@@ -15,11 +15,13 @@ import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.testing.Cards;
 import ai.lram.agent.testing.LiveModels;
+import ai.lram.agent.testing.ScarceMemory;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
+import ai.lram.backend.DeviceOutOfMemoryException;
 import ai.lram.backend.NonFiniteException;
 import ai.lram.backend.ops.FoldSchedule;
 import java.lang.foreign.Arena;
@@ -469,6 +471,33 @@ class LramPolicyTest {
                 LramPolicy.Options options = LramPolicy.Options.of(1, 1).withWeights(type);
                 assertThrows(NonFiniteException.class, () -> new LramPolicy(model, CARD, options));
             }
+        }
+    }
+
+    @Test
+    void keepsNoMemoryWhereItCannotBeMade() {
+        ScarceMemory scarce = new ScarceMemory(backend);
+        try (Lram model = model(scarce, 32, true, true)) {
+            List<String> before = scarce.open();
+            LramPolicy.Options options = LramPolicy.Options.of(2, 2).withWeights(DType.I8);
+            int modelOnly = scarce.allocations();
+            new LramPolicy(model, CARD, options).close();
+            assertEquals(before, scarce.open());
+            int needed = scarce.allocations() - modelOnly;
+            assertTrue(needed > 30, "allocations of a policy: " + needed);
+            for (int fail = 0; fail < needed; fail++) {
+                scarce.failAfter(fail);
+                assertThrows(DeviceOutOfMemoryException.class, () -> new LramPolicy(model, CARD, options));
+                assertEquals(before, scarce.open(), "open after allocation " + fail + " failed");
+            }
+            scarce.failAfter(needed);
+            TaskCard tooWide = Cards.continuous("wide", 100, 2);
+            assertThrows(PolicyException.class, () -> new LramPolicy(model, Cards.model(tooWide), options));
+            float[] head = model.parameters().read(model.head.value());
+            head[7] = Float.NaN;
+            model.parameters().write(model.head.value(), head);
+            assertThrows(NonFiniteException.class, () -> new LramPolicy(model, CARD, options));
+            assertEquals(before, scarce.open());
         }
     }
 

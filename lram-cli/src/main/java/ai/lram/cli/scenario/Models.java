@@ -9,6 +9,7 @@ import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.bench.latency.Target;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.cli.config.InputException;
@@ -53,13 +54,21 @@ public final class Models {
      * @param maxBatch sessions per step
      */
     public static Policy open(Path model, String device, int threads, int slots, int maxBatch) {
+        return open(model, device, threads, slots, maxBatch, DType.F32);
+    }
+
+    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}. */
+    public static Policy open(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
         Path folder = resolve(model);
         Backend backend = Backends.open(device, BackendOptions.threads(threads));
         Checkpoint.Loaded loaded = null;
         boolean kept = false;
         try {
             loaded = Checkpoint.load(folder, backend, false);
-            LramPolicy policy = new LramPolicy(loaded.model(), loaded.card(), LramPolicy.Options.of(slots, maxBatch));
+            LramPolicy policy = new LramPolicy(
+                    loaded.model(),
+                    loaded.card(),
+                    LramPolicy.Options.of(slots, maxBatch).withWeights(weights));
             kept = true;
             return new Owned(policy, loaded, backend);
         } finally {
@@ -73,11 +82,11 @@ public final class Models {
     }
 
     /**
-     * As {@link #open}, and steps the policy with made-up observations until its code is compiled: a robot's first deadline is as short as
+     * As {@link #open(Path, String, int, int, int, DType)}, and steps the policy with made-up observations until its code is compiled: a robot's first deadline is as short as
      * its last. Takes about three seconds.
      */
-    public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch) {
-        Policy policy = open(model, device, threads, slots, maxBatch);
+    public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
+        Policy policy = open(model, device, threads, slots, maxBatch, weights);
         boolean kept = false;
         try {
             warmUp(policy);

@@ -511,6 +511,8 @@ public final class LeRobotReader implements DatasetReader {
             byte[] pixels = imageSpec == null ? null : new byte[size(entry, imageSpec.width())];
             for (int done = 0; done < entry.length; ) {
                 if (group == null || position == group.rows()) {
+                    // Two of them at once would be the most memory an import takes.
+                    group = null;
                     group = columns.next(wants);
                     position = 0;
                     if (group == null) {

@@ -115,7 +115,8 @@ public final class TrajectoryStore implements AutoCloseable {
         checkTable(folder, sums, json);
         List<CheckedFile> files = new ArrayList<>();
 
-        MemorySegment index = map(folder, StoreLayout.INDEX, sums, files, arena);
+        ByteBuffer header = ByteBuffer.allocate(StoreLayout.INDEX_HEADER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        MemorySegment index = map(folder, StoreLayout.INDEX, sums, files, arena, header);
         long expected = StoreLayout.INDEX_HEADER_BYTES + (long) manifest.episodes() * StoreLayout.RECORD_BYTES;
         require(
                 index.byteSize() == expected,
@@ -123,9 +124,9 @@ public final class TrajectoryStore implements AutoCloseable {
                 StoreLayout.INDEX + " has " + index.byteSize() + " bytes",
                 manifest.episodes() + " episodes need " + expected);
         require(
-                index.get(StoreLayout.LONG, 0) == StoreLayout.INDEX_MAGIC
-                        && index.get(StoreLayout.INT, 8) == StoreLayout.VERSION
-                        && index.get(StoreLayout.INT, 12) == StoreLayout.RECORD_BYTES,
+                header.getLong(0) == StoreLayout.INDEX_MAGIC
+                        && header.getInt(8) == StoreLayout.VERSION
+                        && header.getInt(12) == StoreLayout.RECORD_BYTES,
                 folder,
                 StoreLayout.INDEX + " has a wrong header",
                 "magic, version or record size differ from this version's");
@@ -143,7 +144,7 @@ public final class TrajectoryStore implements AutoCloseable {
             MemorySegment[] contents = new MemorySegment[rowBytes.length];
             for (Column column : info.columns()) {
                 String name = StoreLayout.columnFile(tasks.size(), column);
-                MemorySegment content = map(folder, name, sums, files, arena);
+                MemorySegment content = map(folder, name, sums, files, arena, ByteBuffer.allocate(0));
                 long bytes = (long) info.width(column) * column.elementBytes();
                 require(
                         content.byteSize() % bytes == 0 && content.byteSize() / bytes == entry.rows(),
@@ -239,8 +240,10 @@ public final class TrajectoryStore implements AutoCloseable {
         sums.getInt();
     }
 
+    /** Also fills {@code start} with the file's first bytes: read through the map they would cost a page of their own. */
     @SuppressWarnings("restricted")
-    private static MemorySegment map(Path folder, String name, ByteBuffer sums, List<CheckedFile> files, Arena arena)
+    private static MemorySegment map(
+            Path folder, String name, ByteBuffer sums, List<CheckedFile> files, Arena arena, ByteBuffer start)
             throws IOException {
         require(
                 sums.remaining() >= 16,
@@ -270,6 +273,9 @@ public final class TrajectoryStore implements AutoCloseable {
             } else {
                 MemorySegment mapped = channel.map(FileChannel.MapMode.READ_ONLY, 0, bytes, arena);
                 // Kernels warmed on arena memory slow down badly on the mapped class: re-wrap as plain native memory.
+                while (start.hasRemaining() && channel.read(start, start.position()) >= 0) {
+                    // Until it is full or the file ends.
+                }
                 content = MemorySegment.ofAddress(mapped.address())
                         .reinterpret(mapped.byteSize(), arena, null)
                         .asReadOnly();

@@ -1,5 +1,6 @@
 package ai.lram.bridge.grpc;
 
+import ai.lram.runtime.dispatch.SpinTime;
 import java.time.Duration;
 
 /**
@@ -7,7 +8,7 @@ import java.time.Duration;
  *
  * @param connectTimeout for a connection, a description, the opening and closing of a session
  * @param replyGrace how long past its deadline a reply is waited for before the robot acts on its own
- * @param spin how long a waiting control thread spins before it parks; costs that much of a core per step
+ * @param spin how long a waiting control thread spins before it parks; costs that much of a core per step, and on a few cores delays the reply
  */
 public record ClientSettings(Duration connectTimeout, Duration replyGrace, Duration spin) {
     public ClientSettings {
@@ -20,9 +21,9 @@ public record ClientSettings(Duration connectTimeout, Duration replyGrace, Durat
         }
     }
 
-    /** 5 s to connect, 20 ms grace, 20 us of spinning. */
+    /** 5 s to connect, 20 ms grace, {@link SpinTime#usual()}. */
     public static ClientSettings defaults() {
-        return new ClientSettings(Duration.ofSeconds(5), Duration.ofMillis(20), Duration.ofNanos(20_000));
+        return new ClientSettings(Duration.ofSeconds(5), Duration.ofMillis(20), SpinTime.usual());
     }
 
     /** The same with another grace. */
