@@ -148,7 +148,8 @@ final class BenchCommand implements Runnable {
     /** The control step. */
     @Command(
             name = "step",
-            description = "Measures the CPU control step, beside a decision transformer of equal size.",
+            description =
+                    "Measures the CPU control step, beside ONNX Runtime and a decision transformer of equal size.",
             mixinStandardHelpOptions = true)
     static final class Step implements Runnable {
         @Spec
@@ -175,7 +176,8 @@ final class BenchCommand implements Runnable {
                 names = "--context",
                 split = ",",
                 paramLabel = "N",
-                description = "Environment steps that lie behind (default: 50,500,1600,8192,25600).")
+                description =
+                        "Environment steps that lie behind (default: 50,500,1600,8192,25600; the transformer up to 8192).")
         private List<Integer> contexts;
 
         @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
@@ -186,6 +188,20 @@ final class BenchCommand implements Runnable {
 
         @Option(names = "--samples", paramLabel = "N", description = "Timed steps at each context (default: 2000).")
         private Integer samples;
+
+        @Option(
+                names = "--garbage-steps",
+                paramLabel = "N",
+                description = "Steps in which heap bytes are counted, at least (default: 20000).")
+        private Integer garbageSteps;
+
+        @Option(
+                names = "--no-onnx-runtime",
+                negatable = true,
+                defaultValue = "true",
+                fallbackValue = "true",
+                description = "Leave out the same model in ONNX Runtime.")
+        private boolean onnxRuntime;
 
         @Option(
                 names = "--no-transformer",
@@ -212,9 +228,18 @@ final class BenchCommand implements Runnable {
                         threads == null ? d.threads() : threads,
                         sessions == null ? d.sessions() : sessions,
                         samples == null ? d.samples() : samples,
-                        transformer,
+                        garbageSteps == null ? d.garbageSteps() : garbageSteps,
+                        new StepSettings.Peers(transformerContexts(d), onnxRuntime),
+                        sizes == null && weights == null && threads == null ? d.singles() : List.of(),
                         d.warmUpSeconds());
                 Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
+            }
+
+            private List<Integer> transformerContexts(StepSettings d) {
+                if (!transformer) {
+                    return List.of();
+                }
+                return contexts == null ? d.peers().transformerContexts() : contexts;
             }
         }
     }

@@ -75,7 +75,8 @@ class BenchCommandTest {
                         .containsAll(List.of(
                                 "step-1m-fp32-1t",
                                 "step-1m-fp32-1t-ctx5",
-                                "step-1m-fp32-1t-2s",
+                                "step-1m-fp32-2sessions-1t",
+                                "ort-1m-int8-1t",
                                 "step-1m-fp32-1t-alloc")),
                 results.toString());
         String html = Files.readString(page);

@@ -124,13 +124,18 @@ public final class TrainBench implements Benchmark {
     }
 
     @Override
-    public void run(Run run) {
+    public void require() {
         for (ModelSize size : settings.sizes()) {
             Memory.require(
                     "training " + size.name() + " with " + settings.batch() + " sequences of " + settings.steps()
                             + " steps",
                     bytes(size));
         }
+    }
+
+    @Override
+    public void run(Run run) {
+        require();
         BestProduct best = run.shared(BestProduct.class, () -> new BestProduct(settings.quick()));
         for (int threads : settings.threads()) {
             run.progress("OpenBLAS, " + threads + " threads");

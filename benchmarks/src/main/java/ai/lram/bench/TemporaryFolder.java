@@ -1,0 +1,70 @@
+package ai.lram.bench;
+
+import ai.lram.dataset.io.DurableFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** A folder for what a benchmark makes, deleted with all it holds when closed. */
+public final class TemporaryFolder implements AutoCloseable {
+    private static final String PREFIX = "lram-bench";
+
+    private final Path path;
+
+    private TemporaryFolder(Path path) {
+        this.path = path;
+    }
+
+    /**
+     * @param what it is for, e.g. {@code the data benchmark}
+     * @throws BenchException if there can be none
+     */
+    public static TemporaryFolder create(String what) {
+        try {
+            return new TemporaryFolder(Files.createTempDirectory(PREFIX));
+        } catch (IOException e) {
+            throw noFolder(what, e);
+        }
+    }
+
+    /**
+     * Refuses what will not fit before anything is written.
+     *
+     * @param what would be written
+     * @throws BenchException naming what is needed and what is free
+     */
+    public static void requireSpace(String what, long bytes) {
+        Path parent = Path.of(System.getProperty("java.io.tmpdir"));
+        long free;
+        try {
+            free = Files.getFileStore(parent).getUsableSpace();
+        } catch (IOException e) {
+            throw noFolder(what, e);
+        }
+        if (free < bytes) {
+            throw new BenchException(
+                    what + " does not fit into " + parent,
+                    "it needs " + Memory.text(bytes) + " and " + Memory.text(free) + " are free",
+                    "set -Djava.io.tmpdir to a folder with room");
+        }
+    }
+
+    private static BenchException noFolder(String what, IOException e) {
+        return new BenchException(
+                "no folder for " + what, e.toString(), "set -Djava.io.tmpdir to a folder you may write to", e);
+    }
+
+    public Path path() {
+        return path;
+    }
+
+    /** @throws BenchException if something is left; in a try statement what was thrown within comes first */
+    @Override
+    public void close() {
+        try {
+            DurableFiles.deleteTree(path);
+        } catch (IOException e) {
+            throw new BenchException("cannot remove " + path, e.toString(), "remove it by hand", e);
+        }
+    }
+}
