@@ -49,6 +49,27 @@ public final class Run {
         }
     }
 
+    /**
+     * Runs a benchmark. One that fails leaves nothing in this run: what it reported until then is taken back.
+     *
+     * @throws RuntimeException as the benchmark
+     */
+    public void attempt(Benchmark benchmark) {
+        int notesBefore = notes.size();
+        try {
+            benchmark.run(this);
+        } catch (RuntimeException | Error e) {
+            String name = benchmark.name();
+            results.removeIf(r -> r.bench().equals(name));
+            cases.removeIf(c -> c.startsWith(name + "/"));
+            details.removeIf(c -> c.startsWith(name + "/"));
+            distributions.removeIf(d -> d.bench().equals(name));
+            tables.removeIf(t -> t.bench().equals(name));
+            notes.subList(notesBefore, notes.size()).clear();
+            throw e;
+        }
+    }
+
     /** Says what is being measured now. */
     public void progress(String what) {
         progress.accept(what);
