@@ -16,15 +16,27 @@ public final class TemporaryFolder implements AutoCloseable {
     }
 
     /**
+     * A new one where the system has its temporary files.
+     *
      * @param what it is for, e.g. {@code the data benchmark}
      * @throws BenchException if there can be none
      */
     public static TemporaryFolder create(String what) {
+        return createIn(parent(), what);
+    }
+
+    /** The same in a folder that is there. */
+    public static TemporaryFolder createIn(Path parent, String what) {
         try {
-            return new TemporaryFolder(Files.createTempDirectory(PREFIX));
+            return new TemporaryFolder(Files.createTempDirectory(parent, PREFIX));
         } catch (IOException e) {
             throw noFolder(what, e);
         }
+    }
+
+    /** Where the system has its temporary files. */
+    public static Path parent() {
+        return Path.of(System.getProperty("java.io.tmpdir"));
     }
 
     /**
@@ -34,7 +46,7 @@ public final class TemporaryFolder implements AutoCloseable {
      * @throws BenchException naming what is needed and what is free
      */
     public static void requireSpace(String what, long bytes) {
-        Path parent = Path.of(System.getProperty("java.io.tmpdir"));
+        Path parent = parent();
         long free;
         try {
             free = Files.getFileStore(parent).getUsableSpace();

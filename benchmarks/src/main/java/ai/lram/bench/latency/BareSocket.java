@@ -112,9 +112,9 @@ final class BareSocket implements Robot {
 
     @Override
     public void close() {
-        try {
-            socket.close();
-            listening.close();
+        try (listening;
+                socket) {
+            // Both, whatever fails.
         } catch (IOException e) {
             throw failed(e);
         }

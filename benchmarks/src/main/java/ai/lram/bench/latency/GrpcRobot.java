@@ -58,7 +58,9 @@ public final class GrpcRobot implements Robot {
 
     @Override
     public void close() {
-        robot.close();
-        client.close();
+        try (client;
+                robot) {
+            // The connection outlives its session, and goes even if that does not end well.
+        }
     }
 }
