@@ -1,7 +1,12 @@
 package ai.lram.cli;
 
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.bench.Benchmark;
 import ai.lram.bench.Comparison;
 import ai.lram.bench.ResultLines;
+import ai.lram.bench.accuracy.AccuracyBench;
 import ai.lram.bench.data.DataBench;
 import ai.lram.bench.latency.BridgeBench;
 import ai.lram.bench.latency.Domain;
@@ -18,6 +23,8 @@ import ai.lram.bench.suite.Suite;
 import ai.lram.bench.train.TrainBench;
 import ai.lram.cli.config.InputException;
 import ai.lram.cli.scenario.Models;
+import ai.lram.cli.scenario.OpenLoop;
+import ai.lram.dataset.store.TrajectoryStore;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -43,6 +50,7 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Bridge.class,
             BenchCommand.Data.class,
             BenchCommand.Train.class,
+            BenchCommand.Accuracy.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
         })
@@ -66,7 +74,7 @@ final class BenchCommand implements Runnable {
             }
             throw new InputException(
                     "there is no benchmark " + others.getFirst(),
-                    "there are " + Suite.names() + ", all, list and compare",
+                    "there are " + Suite.names() + ", accuracy, all, list and compare",
                     "name one of them");
         }
     }
@@ -107,12 +115,13 @@ final class BenchCommand implements Runnable {
 
         private final class Work {
             void run() {
-                Outputs.table(
-                        spec.commandLine().getOut(),
-                        List.of("benchmark", "measures"),
-                        Suite.all(true).stream()
-                                .map(b -> List.of(b.name(), b.measures()))
-                                .toList());
+                List<List<String>> rows = new ArrayList<>();
+                for (Benchmark b : Suite.all(true)) {
+                    rows.add(List.of(b.name(), b.measures()));
+                }
+                rows.add(List.of(
+                        AccuracyBench.NAME, AccuracyBench.purpose() + "; not in all: it needs a model and its store"));
+                Outputs.table(spec.commandLine().getOut(), List.of("benchmark", "measures"), rows);
             }
         }
     }
@@ -452,6 +461,60 @@ final class BenchCommand implements Runnable {
                         updates == null ? d.updates() : updates,
                         output.quick);
                 Measuring.run(spec, List.of(new TrainBench(settings)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Narrow weights. */
+    @Command(
+            name = "accuracy",
+            description =
+                    "Compares a trained model's answers with weights in fp32, bf16 and int8, on recorded observations.",
+            mixinStandardHelpOptions = true)
+    static final class Accuracy implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--model",
+                required = true,
+                paramLabel = "M",
+                description = "Folder of a training run, or a checkpoint.")
+        private Path model;
+
+        @Option(
+                names = "--data",
+                required = true,
+                paramLabel = "STORE",
+                description = "The store it was trained on; the episodes held out from training are used.")
+        private Path data;
+
+        @Option(names = "--task", paramLabel = "ID", description = "Task of the model (default: its only one).")
+        private String task;
+
+        @Option(names = "--steps", paramLabel = "N", description = "Steps to compare at most (default: 10000).")
+        private Integer steps;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                int most = steps != null ? steps : output.quick ? AccuracyBench.STEPS / 20 : AccuracyBench.STEPS;
+                Common.requireAtLeast("--steps", most, 1);
+                Path checkpoint = Models.resolve(model);
+                ModelCard card = Checkpoint.readCard(checkpoint);
+                TaskCard chosen = Models.task(card, task);
+                try (TrajectoryStore store = TrajectoryStore.open(data)) {
+                    int[] episodes = OpenLoop.episodes(store, card, chosen, OpenLoop.Split.HELD_OUT);
+                    Benchmark bench = new AccuracyBench(checkpoint, store, chosen, episodes, most);
+                    Measuring.run(spec, List.of(bench), output.json, output.report);
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ class BenchCommandTest {
             assertEquals(0, lram.run("bench", name, "--help"), name + " is a command");
             lram.good("bench", "list");
         }
+        assertTrue(lram.out.contains("\naccuracy "), lram.out);
         lram.good("bench", "--help");
         assertTrue(lram.out.contains("compare") && lram.out.contains("all"), lram.out);
     }
