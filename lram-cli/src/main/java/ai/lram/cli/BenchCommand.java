@@ -205,19 +205,19 @@ final class BenchCommand implements Runnable {
         private Integer garbageSteps;
 
         @Option(
-                names = "--no-onnx-runtime",
+                names = "--onnx-runtime",
                 negatable = true,
                 defaultValue = "true",
                 fallbackValue = "true",
-                description = "Leave out the same model in ONNX Runtime.")
+                description = "Measure the same model in ONNX Runtime, or leave it out (default: measure).")
         private boolean onnxRuntime;
 
         @Option(
-                names = "--no-transformer",
+                names = "--transformer",
                 negatable = true,
                 defaultValue = "true",
                 fallbackValue = "true",
-                description = "Leave out the decision transformer of equal size.")
+                description = "Measure a decision transformer of equal size, or leave it out (default: measure).")
         private boolean transformer;
 
         @Override

@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -86,6 +87,39 @@ class BenchCommandTest {
     }
 
     @Test
+    void alternativesCanBeLeftOut() {
+        String[] small = {
+            "bench",
+            "step",
+            "--quick",
+            "--size",
+            "1M",
+            "--weights",
+            "fp32",
+            "--context",
+            "5",
+            "--threads",
+            "1",
+            "--samples",
+            "5",
+            "--sessions",
+            "1",
+            "--garbage-steps",
+            "77"
+        };
+        Object[] bare = Stream.concat(Stream.of(small), Stream.of("--no-transformer", "--no-onnx-runtime"))
+                .toArray();
+        lram.good(bare);
+        assertTrue(lram.out.contains("step-1m-fp32-1t"), lram.out);
+        assertFalse(lram.out.contains("dt-1m") || lram.out.contains("ort-1m"), lram.out);
+        assertTrue(lram.out.lines().anyMatch(l -> l.matches("step-1m-fp32-1t-alloc .* 77")), lram.out);
+        Object[] withPeer =
+                Stream.concat(Stream.of(small), Stream.of("--no-transformer")).toArray();
+        lram.good(withPeer);
+        assertTrue(lram.out.contains("ort-1m-fp32-1t") && !lram.out.contains("dt-1m"), lram.out);
+    }
+
+    @Test
     void badInputIsRefusedBeforeAnythingIsMeasured() throws IOException {
         lram.bad("there is no model size 17M", "bench", "step", "--size", "17M");
         lram.bad("weights cannot be stored as fp7", "bench", "step", "--weights", "fp7");
@@ -93,6 +127,7 @@ class BenchCommandTest {
         lram.bad("threads 0", "bench", "step", "--threads", "0");
         lram.bad("sessions 0", "bench", "step", "--sessions", "0");
         lram.bad("samples 0", "bench", "step", "--samples", "0");
+        lram.bad("garbage steps -1", "bench", "step", "--garbage-steps", "-1");
         lram.bad("GiB", "bench", "step", "--size", "408M", "--sessions", "1000");
         assertTrue(lram.err.contains("size 408M with 1000 sessions does not fit into memory"), lram.err);
         lram.bad(
