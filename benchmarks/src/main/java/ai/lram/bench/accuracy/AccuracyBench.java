@@ -12,7 +12,6 @@ import ai.lram.backend.Backends;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
-import ai.lram.bench.Closing;
 import ai.lram.bench.Memory;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
@@ -20,7 +19,6 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.PolicyMemory;
 import ai.lram.dataset.store.TrajectoryStore;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
@@ -95,32 +93,41 @@ public final class AccuracyBench implements Benchmark {
 
     /** A policy with one storage of weights. */
     private record Stored(
-            String name, LramPolicy policy, PolicyPredictor predictor, float[] action, Deviation deviation) {
+            String name, LramPolicy policy, PolicyPredictor predictor, float[] action, Deviation deviation)
+            implements AutoCloseable {
         void step(EpisodeRows episode, int t) {
             predictor.predict(episode, t, action);
+        }
+
+        @Override
+        public void close() {
+            policy.close();
         }
     }
 
     @Override
     public void run(Run run) {
         require();
-        try (Closing open = new Closing()) {
-            Backend backend = open.add(Backends.open("cpu", BackendOptions.threads(1)));
-            Checkpoint.Loaded loaded = open.add(Checkpoint.load(model, backend, false));
-            List<Stored> all = new ArrayList<>();
-            for (LramSubject.Weights weights : LramSubject.WEIGHTS) {
-                LramPolicy policy =
-                        open.add(weights.policy().make(loaded.model(), loaded.card(), LramPolicy.Options.of(1, 1)));
-                all.add(new Stored(
-                        weights.name(),
-                        policy,
-                        new PolicyPredictor(policy, task),
-                        new float[task.actionSize()],
-                        new Deviation(task, config)));
-            }
+        try (Backend backend = Backends.open("cpu", BackendOptions.threads(1));
+                Checkpoint.Loaded loaded = Checkpoint.load(model, backend, false);
+                Stored fp32 = stored(loaded, "fp32");
+                Stored bf16 = stored(loaded, "bf16");
+                Stored int8 = stored(loaded, "int8")) {
+            List<Stored> all = List.of(fp32, bf16, int8);
             compare(run, all);
             report(run, all);
         }
+    }
+
+    private Stored stored(Checkpoint.Loaded loaded, String weights) {
+        LramPolicy policy =
+                LramSubject.weights(weights).policy().make(loaded.model(), loaded.card(), LramPolicy.Options.of(1, 1));
+        return new Stored(
+                weights,
+                policy,
+                new PolicyPredictor(policy, task),
+                new float[task.actionSize()],
+                new Deviation(task, config));
     }
 
     private void compare(Run run, List<Stored> all) {

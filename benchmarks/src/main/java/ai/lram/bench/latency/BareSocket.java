@@ -112,9 +112,9 @@ final class BareSocket implements Robot {
 
     @Override
     public void close() {
-        try (listening;
-                socket) {
-            // Both, whatever fails.
+        try {
+            socket.close();
+            listening.close();
         } catch (IOException e) {
             throw failed(e);
         }

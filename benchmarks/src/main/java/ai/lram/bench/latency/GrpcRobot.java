@@ -58,9 +58,7 @@ public final class GrpcRobot implements Robot {
 
     @Override
     public void close() {
-        try (client;
-                robot) {
-            // The connection outlives its session, and goes even if that does not end well.
-        }
+        robot.close();
+        client.close();
     }
 }

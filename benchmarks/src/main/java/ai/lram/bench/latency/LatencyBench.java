@@ -3,7 +3,6 @@ package ai.lram.bench.latency;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
-import ai.lram.bench.Closing;
 import ai.lram.bench.Distribution;
 import ai.lram.bench.Latencies;
 import ai.lram.bench.Memory;
@@ -104,10 +103,12 @@ public final class LatencyBench implements Benchmark {
 
     private void measure(
             Run run, Target target, Ways ways, Transport transport, int sessions, List<List<String>> split) {
-        try (Closing robots = new Closing()) {
+        List<Robot> robots = new ArrayList<>();
+        try {
             List<PacedLoop> loops = new ArrayList<>();
             for (int i = 0; i < sessions; i++) {
-                Robot robot = robots.add(ways.robot(target.task(), transport));
+                Robot robot = ways.robot(target.task(), transport);
+                robots.add(robot);
                 long seed = 1 + i;
                 Source source = target.environment()
                         .map(id -> Source.live(id, seed))
@@ -127,6 +128,8 @@ public final class LatencyBench implements Benchmark {
                 LoopLog log = paced(loops);
                 report(run, name, log, split);
             }
+        } finally {
+            robots.forEach(Robot::close);
         }
     }
 

@@ -1,21 +1,25 @@
 package ai.lram.bench.latency;
 
 import ai.lram.agent.card.TaskCard;
-import ai.lram.bench.Closing;
-import ai.lram.bench.TemporaryFolder;
+import ai.lram.bench.BenchException;
 import ai.lram.bench.latency.LatencySettings.Transport;
 import ai.lram.bridge.grpc.ControlServer;
 import ai.lram.bridge.grpc.Endpoint;
 import ai.lram.bridge.grpc.ServerSettings;
 import ai.lram.runtime.LramRuntime;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 
 /** The ways to a runtime; servers start when first needed. */
 final class Ways implements AutoCloseable {
     private final LramRuntime runtime;
-    private final Closing open = new Closing();
+    private final List<ControlServer> servers = new ArrayList<>();
     private Endpoint tcp;
     private Endpoint unix;
+    private Path folder;
 
     Ways(LramRuntime runtime) {
         this.runtime = runtime;
@@ -37,18 +41,32 @@ final class Ways implements AutoCloseable {
     }
 
     private Endpoint serve(Endpoint at) {
-        return open.add(ControlServer.start(runtime, ServerSettings.load().at(at)))
-                .endpoint();
+        ControlServer server =
+                ControlServer.start(runtime, ServerSettings.load().at(at));
+        servers.add(server);
+        return server.endpoint();
     }
 
     private Path socket() {
-        return open.add(TemporaryFolder.create("a socket of the benchmark"))
-                .path()
-                .resolve("s");
+        try {
+            folder = Files.createTempDirectory("lram-bench");
+            return folder.resolve("s");
+        } catch (IOException e) {
+            throw new BenchException(
+                    "no socket for the benchmark", e.toString(), "set -Djava.io.tmpdir to a folder you may write", e);
+        }
     }
 
     @Override
     public void close() {
-        open.close();
+        servers.forEach(ControlServer::close);
+        if (folder != null) {
+            try {
+                Files.deleteIfExists(folder.resolve("s"));
+                Files.delete(folder);
+            } catch (IOException e) {
+                throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
+            }
+        }
     }
 }

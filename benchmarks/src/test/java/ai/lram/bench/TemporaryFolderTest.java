@@ -8,36 +8,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-class ClosingTest {
+class TemporaryFolderTest {
     @TempDir
     Path temp;
 
     @Test
-    void everyPartIsClosedTheLastFirstAndNoFailureIsLost() {
-        List<String> closed = new ArrayList<>();
-        Closing all = new Closing();
-        all.add(() -> closed.add("first"));
-        all.add(() -> {
-            throw new IOException("second");
-        });
-        all.add(() -> {
-            throw new IllegalStateException("third");
-        });
-        IllegalStateException e = assertThrows(IllegalStateException.class, all::close);
-        assertEquals("third", e.getMessage());
-        assertTrue(e.getSuppressed()[0].getMessage().contains("second"), "the other one");
-        assertEquals(List.of("first"), closed);
-        all.close();
-        assertEquals(1, closed.size(), "once");
-    }
-
-    @Test
-    void aTemporaryFolderGoesWithAllItHoldsAndHidesNoError() throws IOException {
+    void itGoesWithAllItHoldsAndHidesNoError() throws IOException {
         Path[] made = new Path[1];
         IllegalStateException e = assertThrows(IllegalStateException.class, () -> {
             try (TemporaryFolder folder = TemporaryFolder.createIn(temp, "a test")) {
