@@ -5,14 +5,17 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** A folder for what a benchmark makes, deleted with all it holds when closed. */
+/** A folder for what a benchmark makes, deleted with all it holds when closed, or when the program is ended before. */
 public final class TemporaryFolder implements AutoCloseable {
     private static final String PREFIX = "lram-bench";
 
     private final Path path;
+    private final Thread atExit;
 
     private TemporaryFolder(Path path) {
         this.path = path;
+        atExit = Thread.ofPlatform().name("lram-bench-remove").unstarted(this::delete);
+        Runtime.getRuntime().addShutdownHook(atExit);
     }
 
     /**
@@ -73,6 +76,15 @@ public final class TemporaryFolder implements AutoCloseable {
     /** @throws BenchException if something is left; in a try statement what was thrown within comes first */
     @Override
     public void close() {
+        delete();
+        try {
+            Runtime.getRuntime().removeShutdownHook(atExit);
+        } catch (IllegalStateException ending) {
+            // The hook runs as well, and finds nothing.
+        }
+    }
+
+    private void delete() {
         try {
             DurableFiles.deleteTree(path);
         } catch (IOException e) {

@@ -8,12 +8,39 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class TemporaryFolderTest {
     @TempDir
     Path temp;
+
+    /** Makes a folder in the first argument and is ended. */
+    static final class Interrupted {
+        public static void main(String[] arguments) throws IOException {
+            TemporaryFolder folder = TemporaryFolder.createIn(Path.of(arguments[0]), "a test");
+            Files.writeString(folder.path().resolve("file"), "text");
+            System.exit(Files.exists(folder.path()) ? 3 : 4);
+        }
+    }
+
+    @Test
+    void itGoesWithAProgramThatIsEnded() throws IOException, InterruptedException {
+        Process ended = new ProcessBuilder(
+                        ProcessHandle.current().info().command().orElseThrow(),
+                        "-cp",
+                        System.getProperty("java.class.path"),
+                        Interrupted.class.getName(),
+                        temp.toString())
+                .inheritIO()
+                .start();
+        assertEquals(3, ended.waitFor());
+        try (Stream<Path> left = Files.list(temp)) {
+            assertEquals(List.of(), left.toList());
+        }
+    }
 
     @Test
     void itGoesWithAllItHoldsAndHidesNoError() throws IOException {

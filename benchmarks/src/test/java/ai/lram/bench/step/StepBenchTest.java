@@ -292,6 +292,24 @@ class StepBenchTest {
     }
 
     @Test
+    void theDefaultsNeedLessThanTwoGibibytesAndLeaveOutNothingSmall() {
+        StepSettings d = StepSettings.defaults(false);
+        int longest = d.peers().transformerContexts().getLast();
+        for (ModelSize size : d.sizes()) {
+            assertTrue(TransformerSubject.bytes(size, CARD, longest) < 1L << 30, "the transformer after " + longest);
+            for (LramSubject.Weights w : d.weights()) {
+                assertTrue(LramSubject.bytes(size, w, CARD, d.sessions()) < 1L << 30, w.name());
+            }
+        }
+        for (StepSettings.Single s : d.singles()) {
+            assertTrue(LramSubject.bytes(s.size(), s.weights(), CARD, 1) < 2L << 30, s.toString());
+        }
+        assertEquals(25_600, d.contexts().getLast());
+        assertTrue(d.contexts().containsAll(d.peers().transformerContexts()));
+        assertEquals(20_000, d.garbageSteps());
+    }
+
+    @Test
     void sizesHaveThePromisedParameters() {
         for (String name : List.of("1M", "2M")) {
             long parameters = LramSubject.parameters(ModelSize.of(name), CARD);
