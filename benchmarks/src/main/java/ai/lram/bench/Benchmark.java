@@ -9,6 +9,14 @@ public interface Benchmark {
     String measures();
 
     /**
+     * Refuses what this machine cannot do: looks at memory and space on disk, measures and allocates nothing. {@link #run} begins with it;
+     * whoever runs several benchmarks asks them all first.
+     *
+     * @throws BenchException naming what is needed and what there is
+     */
+    default void require() {}
+
+    /**
      * Checks answers first, then measures, and reports to {@code run}. Takes the calling thread.
      *
      * @throws BenchException if the machine or the settings do not allow it; nothing has been reported then

@@ -78,11 +78,24 @@ public final class Comparison {
                     : (values[values.length / 2 - 1] + values[values.length / 2]) / 2;
             double margin = values.length > 1 ? 0 : (spread ? BETWEEN_RUNS : SINGLE) * Math.abs(median);
             Result first = repeated.getFirst();
+            for (Result r : repeated) {
+                if (!r.unit().equals(first.unit()) || r.better() != first.better()) {
+                    throw new BenchException(
+                            "the results of " + first.bench() + " " + first.caseName() + " are no repetitions",
+                            "one is in " + first.unit() + ", " + first.better() + " is better, another in " + r.unit()
+                                    + ", " + r.better() + " is better",
+                            "put only runs of one build into a file");
+                }
+            }
             return new Side(median, low - margin, high + margin, first.unit(), first.better());
         }
     }
 
-    /** Every case of either set, in A's order, then those only B has. Cases without a number are left out. */
+    /**
+     * Every case of either set, in A's order, then those only B has. Cases without a number are left out.
+     *
+     * @throws BenchException if a set has a case in several units
+     */
     public static List<Row> of(List<Result> before, List<Result> after) {
         Map<String, List<Result>> a = byCase(before);
         Map<String, List<Result>> b = byCase(after);

@@ -21,6 +21,15 @@ public record Distribution(String bench, String caseName, Latencies latencies) {
             new Tail(99.99, "-p9999", 10_000),
             new Tail(100, "-max", 1));
 
+    /** Samples that a percentile takes to mean something. */
+    static int samplesFor(double percentile) {
+        return TAILS.stream()
+                .filter(t -> t.percentile() == percentile)
+                .mapToInt(Tail::samples)
+                .findFirst()
+                .orElse(1);
+    }
+
     public long samples() {
         return latencies.count();
     }

@@ -3,12 +3,16 @@ package ai.lram.bench;
 import ai.lram.backend.BackendProvider;
 import ai.lram.backend.Backends;
 import java.io.IOException;
+import java.io.InputStream;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.stream.Stream;
 
 /**
@@ -80,22 +84,40 @@ public record Host(String commit, String jdk, String cpu, String gpu) {
         String[] command = new String[arguments.length + 1];
         command[0] = "git";
         System.arraycopy(arguments, 0, command, 1, arguments.length);
+        return output(GIT_SECONDS, command);
+    }
+
+    /** What a command prints, or nothing if it cannot be started, fails, or takes longer; then it is killed. */
+    static Optional<String> output(int seconds, String... command) {
+        Process process;
         try {
-            Process process = new ProcessBuilder(command)
+            process = new ProcessBuilder(command)
                     .redirectError(ProcessBuilder.Redirect.DISCARD)
                     .start();
-            process.getOutputStream().close();
-            String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
-            if (!process.waitFor(GIT_SECONDS, TimeUnit.SECONDS)) {
-                process.destroy();
-                return Optional.empty();
+        } catch (IOException notThere) {
+            return Optional.empty();
+        }
+        CompletableFuture<String> printed = new CompletableFuture<>();
+        Thread.ofVirtual().start(() -> {
+            try (InputStream in = process.getInputStream()) {
+                process.getOutputStream().close();
+                printed.complete(new String(in.readAllBytes(), StandardCharsets.UTF_8).strip());
+            } catch (IOException e) {
+                printed.completeExceptionally(e);
             }
-            return process.exitValue() == 0 ? Optional.of(out) : Optional.empty();
-        } catch (IOException noGit) {
+        });
+        try {
+            String text = printed.get(seconds, TimeUnit.SECONDS);
+            return process.waitFor(seconds, TimeUnit.SECONDS) && process.exitValue() == 0
+                    ? Optional.of(text)
+                    : Optional.empty();
+        } catch (ExecutionException | TimeoutException e) {
             return Optional.empty();
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
             return Optional.empty();
+        } finally {
+            process.destroyForcibly();
         }
     }
 }

@@ -6,6 +6,9 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -17,7 +20,7 @@ import java.util.List;
  */
 public final class ResultLines {
     private static final ObjectMapper MAPPER = new ObjectMapper();
-    private static final long MAX_BYTES = 64L << 20;
+    private static final int MAX_BYTES = 64 << 20;
 
     private ResultLines() {}
 
@@ -56,15 +59,7 @@ public final class ResultLines {
      * @throws BenchException if the file cannot be read or a line is none of ours; it names the line
      */
     public static List<Result> read(Path file) {
-        List<String> lines;
-        try {
-            if (Files.isRegularFile(file) && Files.size(file) > MAX_BYTES) {
-                throw unusable(file, "it has " + Files.size(file) + " bytes, at most " + MAX_BYTES + " are read", null);
-            }
-            lines = Files.readAllLines(file);
-        } catch (IOException e) {
-            throw unusable(file, e.toString(), e);
-        }
+        List<String> lines = lines(file);
         List<Result> results = new ArrayList<>();
         for (int i = 0; i < lines.size(); i++) {
             if (!lines.get(i).isBlank()) {
@@ -75,6 +70,26 @@ public final class ResultLines {
             throw unusable(file, "it holds no results", null);
         }
         return results;
+    }
+
+    private static List<String> lines(Path file) {
+        if (Files.exists(file) && !Files.isRegularFile(file)) {
+            throw unusable(file, "it is no regular file", null);
+        }
+        try (InputStream in = Files.newInputStream(file)) {
+            byte[] bytes = in.readNBytes(MAX_BYTES + 1);
+            if (bytes.length > MAX_BYTES) {
+                throw unusable(file, "at most " + MAX_BYTES + " bytes are read, it has more", null);
+            }
+            return StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString()
+                    .lines()
+                    .toList();
+        } catch (IOException e) {
+            throw unusable(file, e.toString(), e);
+        }
     }
 
     private static Result parse(String line, Path file, int number) {

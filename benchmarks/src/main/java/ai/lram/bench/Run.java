@@ -5,12 +5,16 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.function.DoubleUnaryOperator;
 import java.util.function.Supplier;
 
 /** One run of one or several benchmarks: what they found so far. Single thread. */
 public final class Run {
+    private static final double MEDIAN = 50;
+
     private final Consumer<String> progress;
     private final Map<Class<?>, Object> shared = new HashMap<>();
     private final List<Result> results = new ArrayList<>();
@@ -45,6 +49,27 @@ public final class Run {
         }
     }
 
+    /**
+     * Runs a benchmark. One that fails leaves nothing in this run: what it reported until then is taken back.
+     *
+     * @throws RuntimeException as the benchmark
+     */
+    public void attempt(Benchmark benchmark) {
+        int notesBefore = notes.size();
+        try {
+            benchmark.run(this);
+        } catch (RuntimeException | Error e) {
+            String name = benchmark.name();
+            results.removeIf(r -> r.bench().equals(name));
+            cases.removeIf(c -> c.startsWith(name + "/"));
+            details.removeIf(c -> c.startsWith(name + "/"));
+            distributions.removeIf(d -> d.bench().equals(name));
+            tables.removeIf(t -> t.bench().equals(name));
+            notes.subList(notesBefore, notes.size()).clear();
+            throw e;
+        }
+    }
+
     /** Says what is being measured now. */
     public void progress(String what) {
         progress.accept(what);
@@ -72,11 +97,35 @@ public final class Run {
      * @param peer median of an alternative, NaN if none
      */
     public void distribution(Distribution d, double floor, double peer, String note) {
+        distribution(d, floor, percentile -> percentile == MEDIAN ? peer : Double.NaN, note);
+    }
+
+    /**
+     * The same beside an alternative, percentile by percentile as far as both have samples enough.
+     *
+     * @param peer the alternative's times, if it was measured
+     */
+    public void distribution(Distribution d, double floor, Optional<Latencies> peer, String note) {
+        distribution(
+                d,
+                floor,
+                percentile -> peer.filter(p -> p.count() >= Distribution.samplesFor(percentile))
+                        .map(p -> p.ms(percentile))
+                        .orElse(Double.NaN),
+                note);
+    }
+
+    private void distribution(Distribution d, double floor, DoubleUnaryOperator peer, String note) {
         distributions.add(d);
-        result(d.result(50, "").withFloor(floor).withPeer(peer).withNote(note));
+        result(d.result(MEDIAN, "")
+                .withFloor(floor)
+                .withPeer(peer.applyAsDouble(MEDIAN))
+                .withNote(note));
         for (Distribution.Tail tail : Distribution.TAILS) {
             if (d.samples() >= tail.samples()) {
-                detail(d.result(tail.percentile(), tail.suffix()).withFloor(floor));
+                detail(d.result(tail.percentile(), tail.suffix())
+                        .withFloor(floor)
+                        .withPeer(peer.applyAsDouble(tail.percentile())));
             }
         }
     }

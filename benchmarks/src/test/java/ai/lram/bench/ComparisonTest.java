@@ -1,6 +1,7 @@
 package ai.lram.bench;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.bench.Comparison.Verdict;
@@ -79,6 +80,18 @@ class ComparisonTest {
                 List.of(Verdict.ONLY_BEFORE, Verdict.NOT_COMPARABLE, Verdict.ONLY_AFTER),
                 rows.stream().map(Comparison.Row::verdict).toList());
         assertEquals(2, Comparison.count(rows, Verdict.ONLY_BEFORE, Verdict.ONLY_AFTER));
+    }
+
+    @Test
+    void oneSideInSeveralUnitsIsRefused() {
+        List<Result> mixed = List.of(ms("x", 1, 1, 1), Result.of("b", "x", 1000, "us", Better.LOWER, 1));
+        for (List<List<Result>> sides : List.of(List.of(mixed, mixed), List.of(List.<Result>of(), mixed))) {
+            BenchException e =
+                    assertThrows(BenchException.class, () -> Comparison.of(sides.getFirst(), sides.getLast()));
+            assertTrue(e.getMessage().contains("b x") && e.getMessage().contains("in us"), e.getMessage());
+        }
+        List<Result> directions = List.of(ms("x", 1, 1, 1), Result.of("b", "x", 1, "ms", Better.HIGHER, 1));
+        assertThrows(BenchException.class, () -> Comparison.of(directions, List.of()));
     }
 
     @Test

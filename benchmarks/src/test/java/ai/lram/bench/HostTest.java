@@ -1,8 +1,10 @@
 package ai.lram.bench;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 class HostTest {
@@ -14,5 +16,18 @@ class HostTest {
         // Null where the sources lie outside a git checkout.
         assertTrue(host.commit() == null || host.commit().matches("[0-9a-f]{12}(-dirty)?"), host.commit());
         assertFalse("cpu".equals(host.gpu()));
+    }
+
+    @Test
+    void aCommandThatHangsIsKilledAndOneThatFailsSaysNothing() {
+        assertEquals(Optional.of("a"), Host.output(60, "sh", "-c", "echo a"));
+        assertEquals(Optional.empty(), Host.output(60, "sh", "-c", "echo a; exit 3"));
+        assertEquals(Optional.empty(), Host.output(60, "no-such-command-here"));
+        assertEquals(Optional.empty(), Host.output(1, "sleep", "8642"));
+        assertTrue(
+                ProcessHandle.current()
+                        .children()
+                        .noneMatch(p -> p.info().commandLine().orElse("").contains("sleep 8642") && p.isAlive()),
+                "it is gone");
     }
 }

@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -79,7 +82,13 @@ class ResultLinesTest {
     @Test
     void filesWithoutResultsAreRefused() throws IOException {
         Path empty = Files.createFile(temp.resolve("empty"));
-        for (Path file : List.of(empty, temp.resolve("none"), temp)) {
+        Path latin = Files.write(temp.resolve("latin"), new byte[] {'{', (byte) 0xE9, '}'});
+        Path huge = temp.resolve("huge");
+        try (FileChannel channel = FileChannel.open(
+                huge, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE, StandardOpenOption.SPARSE)) {
+            channel.write(ByteBuffer.wrap(new byte[1]), 64L << 20);
+        }
+        for (Path file : List.of(empty, temp.resolve("none"), temp, latin, huge, Path.of("/dev/zero"))) {
             BenchException e = assertThrows(BenchException.class, () -> ResultLines.read(file));
             assertTrue(e.getMessage().contains(file.toString()), e.getMessage());
         }

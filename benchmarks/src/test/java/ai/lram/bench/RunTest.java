@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 class RunTest {
@@ -54,6 +55,48 @@ class RunTest {
         run.note("n");
         run.note("n");
         assertEquals(List.of("n"), run.notes());
+    }
+
+    @Test
+    void aFailedBenchmarkLeavesNothing() {
+        Run run = new Run(what -> {});
+        run.note("kept");
+        run.result(Result.of("good", "x", 1, "ms", Better.LOWER, 1));
+        Benchmark bad = new Benchmark() {
+            @Override
+            public String name() {
+                return "b";
+            }
+
+            @Override
+            public String measures() {
+                return "nothing";
+            }
+
+            @Override
+            public void run(Run r) {
+                r.distribution(distribution(100), 1, Double.NaN, "");
+                r.table(new Run.Table("b", "t", List.of("h"), List.of()));
+                r.note("taken back");
+                throw new WrongAnswerException("what", "why", "fix");
+            }
+        };
+        assertThrows(WrongAnswerException.class, () -> run.attempt(bad));
+        assertEquals(List.of("x"), run.results().stream().map(Result::caseName).toList());
+        assertEquals(List.of("kept"), run.notes());
+        assertTrue(run.distributions().isEmpty() && run.tables().isEmpty());
+        assertThrows(WrongAnswerException.class, () -> run.attempt(bad), "its cases may be reported again");
+    }
+
+    @Test
+    void anAlternativeStandsBesideEveryPercentileItHasSamplesFor() {
+        Run run = new Run(what -> {});
+        run.distribution(distribution(1000), 0.1, Optional.of(distribution(200).latencies()), "");
+        assertEquals(0.1, run.results().get(0).peer(), 0.001, "the median");
+        assertEquals("x-p99", run.results().get(2).caseName());
+        assertEquals(0.198, run.results().get(2).peer(), 0.001);
+        assertEquals("x-p999", run.results().get(3).caseName());
+        assertTrue(Double.isNaN(run.results().get(3).peer()), "200 samples say nothing about p99.9");
     }
 
     @Test

@@ -1,8 +1,12 @@
 package ai.lram.cli;
 
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.checkpoint.Checkpoint;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Comparison;
 import ai.lram.bench.ResultLines;
+import ai.lram.bench.accuracy.AccuracyBench;
 import ai.lram.bench.data.DataBench;
 import ai.lram.bench.gpu.GpuBench;
 import ai.lram.bench.latency.BridgeBench;
@@ -20,6 +24,8 @@ import ai.lram.bench.suite.Suite;
 import ai.lram.bench.train.TrainBench;
 import ai.lram.cli.config.InputException;
 import ai.lram.cli.scenario.Models;
+import ai.lram.cli.scenario.OpenLoop;
+import ai.lram.dataset.store.TrajectoryStore;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -46,6 +52,7 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Data.class,
             BenchCommand.Train.class,
             BenchCommand.Gpu.class,
+            BenchCommand.Accuracy.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
         })
@@ -69,7 +76,7 @@ final class BenchCommand implements Runnable {
             }
             throw new InputException(
                     "there is no benchmark " + others.getFirst(),
-                    "there are " + Suite.names() + ", " + GpuBench.NAME + ", all, list and compare",
+                    "there are " + Suite.names() + ", " + GpuBench.NAME + ", accuracy, all, list and compare",
                     "name one of them");
         }
     }
@@ -115,6 +122,8 @@ final class BenchCommand implements Runnable {
                     rows.add(List.of(b.name(), b.measures()));
                 }
                 rows.add(List.of(GpuBench.NAME, GpuBench.purpose() + "; not in all: not every machine has one"));
+                rows.add(List.of(
+                        AccuracyBench.NAME, AccuracyBench.purpose() + "; not in all: it needs a model and its store"));
                 Outputs.table(spec.commandLine().getOut(), List.of("benchmark", "measures"), rows);
             }
         }
@@ -151,7 +160,8 @@ final class BenchCommand implements Runnable {
     /** The control step. */
     @Command(
             name = "step",
-            description = "Measures the CPU control step, beside a decision transformer of equal size.",
+            description =
+                    "Measures the CPU control step, beside ONNX Runtime and a decision transformer of equal size.",
             mixinStandardHelpOptions = true)
     static final class Step implements Runnable {
         @Spec
@@ -178,7 +188,8 @@ final class BenchCommand implements Runnable {
                 names = "--context",
                 split = ",",
                 paramLabel = "N",
-                description = "Environment steps that lie behind (default: 50,500,1600,8192,25600).")
+                description =
+                        "Environment steps that lie behind (default: 50,500,1600,8192,25600; the transformer up to 8192).")
         private List<Integer> contexts;
 
         @Option(names = "--threads", split = ",", paramLabel = "N", description = "Worker threads (default: 1,2).")
@@ -191,11 +202,25 @@ final class BenchCommand implements Runnable {
         private Integer samples;
 
         @Option(
-                names = "--no-transformer",
+                names = "--garbage-steps",
+                paramLabel = "N",
+                description = "Steps in which heap bytes are counted, at least (default: 20000).")
+        private Integer garbageSteps;
+
+        @Option(
+                names = "--onnx-runtime",
                 negatable = true,
                 defaultValue = "true",
                 fallbackValue = "true",
-                description = "Leave out the decision transformer of equal size.")
+                description = "Measure the same model in ONNX Runtime, or leave it out (default: measure).")
+        private boolean onnxRuntime;
+
+        @Option(
+                names = "--transformer",
+                negatable = true,
+                defaultValue = "true",
+                fallbackValue = "true",
+                description = "Measure a decision transformer of equal size, or leave it out (default: measure).")
         private boolean transformer;
 
         @Override
@@ -215,9 +240,18 @@ final class BenchCommand implements Runnable {
                         threads == null ? d.threads() : threads,
                         sessions == null ? d.sessions() : sessions,
                         samples == null ? d.samples() : samples,
-                        transformer,
+                        garbageSteps == null ? d.garbageSteps() : garbageSteps,
+                        new StepSettings.Peers(transformerContexts(d), onnxRuntime),
+                        sizes == null && weights == null && threads == null ? d.singles() : List.of(),
                         d.warmUpSeconds());
                 Measuring.run(spec, List.of(new StepBench(settings, output.quick)), output.json, output.report);
+            }
+
+            private List<Integer> transformerContexts(StepSettings d) {
+                if (!transformer) {
+                    return List.of();
+                }
+                return contexts == null ? d.peers().transformerContexts() : contexts;
             }
         }
     }
@@ -454,6 +488,60 @@ final class BenchCommand implements Runnable {
         private final class Work {
             void run() {
                 Measuring.run(spec, List.of(new GpuBench(GpuBench.usual(), output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** Narrow weights. */
+    @Command(
+            name = "accuracy",
+            description =
+                    "Compares a trained model's answers with weights in fp32, bf16 and int8, on recorded observations.",
+            mixinStandardHelpOptions = true)
+    static final class Accuracy implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--model",
+                required = true,
+                paramLabel = "M",
+                description = "Folder of a training run, or a checkpoint.")
+        private Path model;
+
+        @Option(
+                names = "--data",
+                required = true,
+                paramLabel = "STORE",
+                description = "The store it was trained on; the episodes held out from training are used.")
+        private Path data;
+
+        @Option(names = "--task", paramLabel = "ID", description = "Task of the model (default: its only one).")
+        private String task;
+
+        @Option(names = "--steps", paramLabel = "N", description = "Steps to compare at most (default: 10000).")
+        private Integer steps;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                int most = steps != null ? steps : output.quick ? AccuracyBench.STEPS / 20 : AccuracyBench.STEPS;
+                Common.requireAtLeast("--steps", most, 1);
+                Path checkpoint = Models.resolve(model);
+                ModelCard card = Checkpoint.readCard(checkpoint);
+                TaskCard chosen = Models.task(card, task);
+                try (TrajectoryStore store = TrajectoryStore.open(data)) {
+                    int[] episodes = OpenLoop.episodes(store, card, chosen, OpenLoop.Split.HELD_OUT);
+                    Benchmark bench = new AccuracyBench(checkpoint, store, chosen, episodes, most);
+                    Measuring.run(spec, List.of(bench), output.json, output.report);
+                }
             }
         }
     }

@@ -15,8 +15,10 @@ import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.stream.Collectors;
 import picocli.CommandLine.Model.CommandSpec;
 
@@ -24,22 +26,73 @@ import picocli.CommandLine.Model.CommandSpec;
 final class Measuring {
     private Measuring() {}
 
-    /** @param json null for none; likewise {@code report} */
+    /**
+     * Asks all benchmarks whether this machine can do them, then runs them. What one that fails would have found is missing; the others'
+     * results are printed and written as ever, then the failure is thrown, of several the first.
+     *
+     * @param json null for none; likewise {@code report}
+     */
     static void run(CommandSpec spec, List<Benchmark> benchmarks, Path json, Path report) {
         requireWritable("--json", json);
         requireWritable("--report", report);
-        PrintWriter out = spec.commandLine().getOut();
+        benchmarks.forEach(Benchmark::require);
         Host host = Host.here();
         Run run;
+        List<Benchmark> finished = new ArrayList<>();
+        Map<String, Throwable> failures = new LinkedHashMap<>();
         try (Progress progress = Progress.of("bench")) {
             double[] done = {0};
             run = new Run(what -> progress.update(done[0] / benchmarks.size(), what));
             for (Benchmark b : benchmarks) {
-                b.run(run);
+                attempt(run, b, finished, failures);
                 done[0]++;
-                progress.update(done[0] / benchmarks.size(), b.name() + " done");
+                progress.update(done[0] / benchmarks.size(), b.name() + (finished.contains(b) ? " done" : " failed"));
+                if (failures.get(b.name()) instanceof Error) {
+                    break;
+                }
             }
         }
+        if (!finished.isEmpty()) {
+            publish(spec, run, host, finished, json, report);
+        }
+        throwFirst(spec.commandLine().getErr(), failures);
+    }
+
+    private static void attempt(Run run, Benchmark b, List<Benchmark> finished, Map<String, Throwable> failures) {
+        try {
+            run.attempt(b);
+            finished.add(b);
+        } catch (RuntimeException | Error e) {
+            failures.put(b.name(), e);
+        }
+    }
+
+    /** Names all; the first one's message is for whoever catches it. */
+    private static void throwFirst(PrintWriter err, Map<String, Throwable> failures) {
+        Throwable first = null;
+        for (Map.Entry<String, Throwable> failure : failures.entrySet()) {
+            err.println("lram: benchmark " + failure.getKey() + " failed"
+                    + (first == null ? "" : ": " + failure.getValue().getMessage()));
+            if (first == null) {
+                first = failure.getValue();
+            } else if (first != failure.getValue()) {
+                first.addSuppressed(failure.getValue());
+            }
+        }
+        err.flush();
+        switch (first) {
+            case null -> {
+                // All is well.
+            }
+            case Error e -> throw e;
+            case RuntimeException e -> throw e;
+            default -> throw new IllegalStateException(first);
+        }
+    }
+
+    private static void publish(
+            CommandSpec spec, Run run, Host host, List<Benchmark> benchmarks, Path json, Path report) {
+        PrintWriter out = spec.commandLine().getOut();
         for (Benchmark b : benchmarks) {
             print(out, run, b);
         }

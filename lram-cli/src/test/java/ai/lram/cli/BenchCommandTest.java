@@ -15,6 +15,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -33,6 +34,7 @@ class BenchCommandTest {
             lram.good("bench", "list");
         }
         assertTrue(lram.out.contains("\ngpu "), lram.out);
+        assertTrue(lram.out.contains("\naccuracy "), lram.out);
         lram.good("bench", "--help");
         assertTrue(lram.out.contains("compare") && lram.out.contains("all"), lram.out);
     }
@@ -91,12 +93,46 @@ class BenchCommandTest {
                         .containsAll(List.of(
                                 "step-1m-fp32-1t",
                                 "step-1m-fp32-1t-ctx5",
-                                "step-1m-fp32-1t-2s",
+                                "step-1m-fp32-2sessions-1t",
+                                "ort-1m-int8-1t",
                                 "step-1m-fp32-1t-alloc")),
                 results.toString());
         String html = Files.readString(page);
         assertTrue(html.contains("lram bench step --quick --size 1M"), html);
         assertTrue(html.contains("step-1m-fp32-1t-ctx20"), html);
+    }
+
+    @Test
+    void alternativesCanBeLeftOut() {
+        String[] small = {
+            "bench",
+            "step",
+            "--quick",
+            "--size",
+            "1M",
+            "--weights",
+            "fp32",
+            "--context",
+            "5",
+            "--threads",
+            "1",
+            "--samples",
+            "5",
+            "--sessions",
+            "1",
+            "--garbage-steps",
+            "77"
+        };
+        Object[] bare = Stream.concat(Stream.of(small), Stream.of("--no-transformer", "--no-onnx-runtime"))
+                .toArray();
+        lram.good(bare);
+        assertTrue(lram.out.contains("step-1m-fp32-1t"), lram.out);
+        assertFalse(lram.out.contains("dt-1m") || lram.out.contains("ort-1m"), lram.out);
+        assertTrue(lram.out.lines().anyMatch(l -> l.matches("step-1m-fp32-1t-alloc .* 77")), lram.out);
+        Object[] withPeer =
+                Stream.concat(Stream.of(small), Stream.of("--no-transformer")).toArray();
+        lram.good(withPeer);
+        assertTrue(lram.out.contains("ort-1m-fp32-1t") && !lram.out.contains("dt-1m"), lram.out);
     }
 
     @Test
@@ -107,6 +143,7 @@ class BenchCommandTest {
         lram.bad("threads 0", "bench", "step", "--threads", "0");
         lram.bad("sessions 0", "bench", "step", "--sessions", "0");
         lram.bad("samples 0", "bench", "step", "--samples", "0");
+        lram.bad("garbage steps -1", "bench", "step", "--garbage-steps", "-1");
         lram.bad("GiB", "bench", "step", "--size", "408M", "--sessions", "1000");
         assertTrue(lram.err.contains("size 408M with 1000 sessions does not fit into memory"), lram.err);
         lram.bad(

@@ -3,6 +3,8 @@ package ai.lram.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.bench.Result;
+import ai.lram.bench.ResultLines;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -124,6 +126,47 @@ class TrainAndEvalTest {
         Files.writeString(temp.resolve("file"), "text");
         lram.bad("file", "train", store, "--out", temp.resolve("file/run"));
         assertTrue(Files.notExists(out));
+    }
+
+    @Test
+    void narrowWeightsAreComparedOnHeldOutEpisodes() {
+        Path json = temp.resolve("accuracy.jsonl");
+        Path store = shared.resolve("store");
+        Path run = shared.resolve("run");
+        lram.good(
+                "bench",
+                "accuracy",
+                "--model",
+                run,
+                "--data",
+                store,
+                "--task",
+                "pendulum",
+                "--steps",
+                "50",
+                "--json",
+                json);
+        List<Result> results = ResultLines.read(json);
+        assertTrue(results.stream().allMatch(r -> r.samples() == 50), results.toString());
+        assertTrue(
+                results.stream()
+                        .map(Result::caseName)
+                        .toList()
+                        .containsAll(List.of("bf16-logits-max", "int8-same-bin")),
+                results.toString());
+        lram.bad("no task was named", "bench", "accuracy", "--model", run, "--data", store);
+        lram.bad("--steps", "bench", "accuracy", "--model", run, "--data", store, "--task", "pendulum", "--steps", "0");
+        lram.bad(
+                "nowhere",
+                "bench",
+                "accuracy",
+                "--model",
+                run,
+                "--data",
+                temp.resolve("nowhere"),
+                "--task",
+                "pendulum");
+        lram.bad("there is no model at", "bench", "accuracy", "--model", temp.resolve("none"), "--data", store);
     }
 
     @Test

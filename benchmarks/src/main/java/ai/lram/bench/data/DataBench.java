@@ -5,9 +5,9 @@ import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
 import ai.lram.bench.Distribution;
 import ai.lram.bench.Latencies;
-import ai.lram.bench.Memory;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
+import ai.lram.bench.TemporaryFolder;
 import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.machine.Ceilings;
 import ai.lram.dataset.Column;
@@ -47,6 +47,7 @@ public final class DataBench implements Benchmark {
     /** Data sets for memory, in multiples of the one for speed: both of more than one row group, so it must not grow. */
     private static final List<Integer> MORE = List.of(4, 8);
 
+    private final Path parent;
     private final List<Integer> episodes;
     private final int windows;
     private final int importEpisodes;
@@ -54,6 +55,12 @@ public final class DataBench implements Benchmark {
     private final boolean quick;
 
     public DataBench(boolean quick) {
+        this(quick, TemporaryFolder.parent());
+    }
+
+    /** @param parent where its folder is made */
+    DataBench(boolean quick, Path parent) {
+        this.parent = parent;
         this.quick = quick;
         episodes = quick ? List.of(100, 1000) : List.of(100, 1000, 10_000, 100_000);
         windows = quick ? 5_000 : 300_000;
@@ -72,41 +79,31 @@ public final class DataBench implements Benchmark {
     }
 
     @Override
+    public void require() {
+        TemporaryFolder.requireSpace(
+                "generated data",
+                3L * MadeData.ROW_BYTES * episodes.getLast() * SHORT_EPISODE
+                        + (4L + 2 * MORE.getLast()) * MadeData.ROW_BYTES * importEpisodes * LONG_EPISODE);
+    }
+
+    @Override
     public void run(Run run) {
-        Path folder = null;
-        try {
-            folder = Files.createTempDirectory("lram-bench");
-            requireSpace(folder);
+        require();
+        try (TemporaryFolder temporary = TemporaryFolder.createIn(parent, "the data benchmark")) {
+            Path folder = temporary.path();
             windows(run, folder.resolve("windows"));
             opening(run, folder);
             importing(run, folder);
         } catch (IOException e) {
             throw new BenchException(
-                    "no folder for the data benchmark",
+                    "the data benchmark could not write its files",
                     e.toString(),
                     "set -Djava.io.tmpdir to a folder you may write to",
                     e);
-        } finally {
-            remove(folder);
-        }
-    }
-
-    private void requireSpace(Path folder) throws IOException {
-        long need = 3L * MadeData.ROW_BYTES * episodes.getLast() * SHORT_EPISODE
-                + (4L + 2 * MORE.getLast()) * MadeData.ROW_BYTES * importEpisodes * LONG_EPISODE;
-        long free = Files.getFileStore(folder).getUsableSpace();
-        if (free < need) {
-            throw new BenchException(
-                    "generated data does not fit into " + folder,
-                    "it needs " + Memory.text(need) + " and " + Memory.text(free) + " are free",
-                    "set -Djava.io.tmpdir to a folder with room");
         }
     }
 
     private static void remove(Path folder) {
-        if (folder == null) {
-            return;
-        }
         try {
             DurableFiles.deleteTree(folder);
         } catch (IOException e) {

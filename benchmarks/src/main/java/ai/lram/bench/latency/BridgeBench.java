@@ -2,21 +2,17 @@ package ai.lram.bench.latency;
 
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
-import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Distribution;
 import ai.lram.bench.Latencies;
 import ai.lram.bench.Run;
+import ai.lram.bench.TemporaryFolder;
 import ai.lram.bench.latency.LatencySettings.Transport;
 import ai.lram.bench.machine.Waits;
 import ai.lram.bench.subject.Shapes;
-import ai.lram.dataset.io.DurableFiles;
 import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.RuntimeSettings;
 import ai.lram.runtime.scripted.LinearFeedbackPolicy;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -109,22 +105,15 @@ public final class BridgeBench implements Benchmark {
 
     private void sockets(Run run, Map<Transport, Double> busyFloors, Map<Transport, Double> pacedFloors) {
         TaskCard task = Shapes.vector("bare", SIZE, SIZE, RATE_HZ);
-        Path folder = null;
-        try {
-            folder = Files.createTempDirectory("lram-bench");
+        try (TemporaryFolder folder = TemporaryFolder.create("a socket of the benchmark")) {
             for (Transport transport : List.of(Transport.TCP, Transport.UNIX)) {
                 try (Robot robot = transport == Transport.TCP
                         ? BareSocket.tcp(MESSAGE_BYTES)
-                        : BareSocket.unix(folder.resolve("s"), MESSAGE_BYTES)) {
+                        : BareSocket.unix(folder.path().resolve("s"), MESSAGE_BYTES)) {
                     String name = "bare-" + transport;
                     measure(run, name, robot, task, Double.NaN, Double.NaN, "a socket and a thread that echoes");
                 }
             }
-        } catch (IOException e) {
-            throw new BenchException(
-                    "no socket for the benchmark", e.toString(), "set -Djava.io.tmpdir to a folder you may write", e);
-        } finally {
-            remove(folder);
         }
         for (Distribution d : run.distributions()) {
             if (d.bench().equals(NAME)) {
@@ -145,17 +134,6 @@ public final class BridgeBench implements Benchmark {
 
     /** A local step goes from the robot to its session, to the inference thread, back to the session and back to the robot. */
     private static final int HOPS = 4;
-
-    private static void remove(Path folder) {
-        if (folder == null) {
-            return;
-        }
-        try {
-            DurableFiles.deleteTree(folder);
-        } catch (IOException e) {
-            throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
-        }
-    }
 
     private void measure(
             Run run, String name, Robot robot, TaskCard task, double busyFloor, double pacedFloor, String note) {

@@ -53,11 +53,17 @@ public final class LatencyBench implements Benchmark {
     }
 
     @Override
-    public void run(Run run) {
+    public void require() {
         int slots = settings.sessions().getLast();
         for (Target t : settings.targets()) {
             Memory.require(t.name() + " with " + slots + " sessions", t.bytes().apply(slots));
         }
+    }
+
+    @Override
+    public void run(Run run) {
+        require();
+        int slots = settings.sessions().getLast();
         run.note(String.format(
                 Locale.ROOT,
                 "Control loops run at %s Hz. Latency counts from when an observation was due, on a schedule that does not wait for late"

@@ -76,16 +76,27 @@ public final class Ceilings {
 
     /** Bytes that no cache holds. */
     public long memoryBytes() {
+        return memoryBytes(caches);
+    }
+
+    private static long memoryBytes(Caches caches) {
         return Math.max(256L << 20, 4 * caches.l3Bytes());
     }
 
+    /** Native memory that measuring {@link #read} over so many bytes takes, before it does. */
+    public static long readingBytes(long bytes) {
+        return Math.min(bytes, memoryBytes(Caches.here()));
+    }
+
     /**
-     * Bytes per second that {@code threads} together read when they go over {@code bytes} again and again, each over its own share.
+     * Bytes per second that {@code threads} together read when they go over {@code bytes} again and again, each over its own share. More
+     * than {@link #memoryBytes} are no different and count as so many.
      *
      * @param bytes of all threads together
      */
     public Rate read(long bytes, int threads) {
-        return known.computeIfAbsent("read " + bytes + " " + threads, k -> measureRead(bytes, threads));
+        long read = Math.min(bytes, memoryBytes());
+        return known.computeIfAbsent("read " + read + " " + threads, k -> measureRead(read, threads));
     }
 
     private Rate measureRead(long bytes, int threads) {

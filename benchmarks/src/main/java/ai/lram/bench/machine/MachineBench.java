@@ -37,9 +37,14 @@ public final class MachineBench implements Benchmark {
     }
 
     @Override
+    public void require() {
+        Memory.require("the memory bandwidth test", Ceilings.readingBytes(Long.MAX_VALUE));
+    }
+
+    @Override
     public void run(Run run) {
+        require();
         Ceilings ceilings = run.shared(Ceilings.class, () -> new Ceilings(quick));
-        Memory.require("the memory bandwidth test", ceilings.memoryBytes());
         run.progress("clock and arithmetic");
         Ceilings.Rate clock = ceilings.clock();
         run.result(

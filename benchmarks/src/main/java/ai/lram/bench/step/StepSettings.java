@@ -16,7 +16,9 @@ import java.util.TreeSet;
  * @param threads worker threads, ascending: what is compiled later must not be compiled beside a spinning helper
  * @param sessions sessions of the batched case
  * @param samples timed steps at each context
- * @param transformer measure a decision transformer of equal size beside it
+ * @param garbageSteps steps in which garbage is counted, at least
+ * @param peers alternatives beside every size
+ * @param singles further cases, steady state of one session only; one that does not fit into memory is left out with a note
  * @param warmUpSeconds steps taken before anything is timed
  */
 public record StepSettings(
@@ -26,7 +28,9 @@ public record StepSettings(
         List<Integer> threads,
         int sessions,
         int samples,
-        boolean transformer,
+        int garbageSteps,
+        Peers peers,
+        List<Single> singles,
         double warmUpSeconds) {
     private static final int LONGEST_CONTEXT = 1_000_000;
     private static final int MOST_THREADS = 256;
@@ -35,23 +39,62 @@ public record StepSettings(
     /** Contexts that are reported unless asked otherwise. */
     public static final List<Integer> CONTEXTS = List.of(50, 500, 1600, 8192, 25_600);
 
+    /** Contexts at which a transformer is measured unless asked otherwise; its cache after more takes gigabytes. */
+    public static final List<Integer> TRANSFORMER_CONTEXTS = List.of(50, 500, 1600, 8192);
+
+    /** Steps in which garbage is counted unless asked otherwise. */
+    public static final int GARBAGE_STEPS = 20_000;
+
+    private static final List<Integer> QUICK_CONTEXTS = List.of(50, 100);
+
+    /**
+     * Alternatives.
+     *
+     * @param transformerContexts contexts of a decision transformer of equal size, ascending; empty for none
+     * @param onnxRuntime the same model in ONNX Runtime
+     */
+    public record Peers(List<Integer> transformerContexts, boolean onnxRuntime) {
+        public Peers {
+            transformerContexts = List.copyOf(new TreeSet<>(transformerContexts));
+            requireContexts(transformerContexts);
+        }
+
+        /** No alternative. */
+        public static final Peers NONE = new Peers(List.of(), false);
+    }
+
+    /**
+     * One case for itself.
+     *
+     * @param note beside its result, e.g. a goal; empty for none
+     */
+    public record Single(ModelSize size, LramSubject.Weights weights, int threads, String note) {}
+
     public StepSettings {
         sizes = sizes.stream().distinct().toList();
         weights = weights.stream().distinct().toList();
         contexts = List.copyOf(new TreeSet<>(contexts));
         threads = List.copyOf(new TreeSet<>(threads));
+        singles = List.copyOf(singles);
         if (sizes.isEmpty() || weights.isEmpty() || contexts.isEmpty() || threads.isEmpty()) {
             throw new BenchException(
                     "the control step is measured with nothing",
                     "sizes, weights, contexts or threads are empty",
                     "name one of each");
         }
-        requireWithin("context", contexts.getFirst(), 1, LONGEST_CONTEXT);
-        requireWithin("context", contexts.getLast(), 1, LONGEST_CONTEXT);
+        requireContexts(contexts);
         requireWithin("threads", threads.getFirst(), 1, MOST_THREADS);
         requireWithin("threads", threads.getLast(), 1, MOST_THREADS);
         requireWithin("sessions", sessions, 1, MOST_SESSIONS);
         requireWithin("samples", samples, 1, 10_000_000);
+        requireWithin("garbage steps", garbageSteps, 0, 100_000_000);
+    }
+
+    private static void requireContexts(List<Integer> contexts) {
+        if (!contexts.isEmpty()) {
+            requireWithin("context", contexts.getFirst(), 1, LONGEST_CONTEXT);
+            requireWithin("context", contexts.getLast(), 1, LONGEST_CONTEXT);
+        }
     }
 
     private static void requireWithin(String what, int value, int low, int high) {
@@ -61,16 +104,25 @@ public record StepSettings(
         }
     }
 
-    /** 16M at every context, on one thread and two, and eight sessions; or, quick, a few steps of it. */
+    /** 16M at every context, on one thread and two, eight sessions, a small model and a large one; or, quick, a few steps of it. */
     public static StepSettings defaults(boolean quick) {
+        List<Integer> contexts = quick ? QUICK_CONTEXTS : CONTEXTS;
+        Single small = new Single(ModelSize.of("2M"), LramSubject.weights("fp32"), 1, "goal: 0.1 ms");
+        Single large = new Single(
+                ModelSize.of("206M"),
+                LramSubject.weights("bf16"),
+                usualThreads().getLast(),
+                "");
         return new StepSettings(
                 List.of(ModelSize.of("16M")),
                 LramSubject.WEIGHTS,
-                quick ? List.of(50, 100) : CONTEXTS,
+                contexts,
                 usualThreads(),
                 8,
                 quick ? 100 : 2000,
-                true,
+                quick ? 200 : GARBAGE_STEPS,
+                new Peers(quick ? QUICK_CONTEXTS : TRANSFORMER_CONTEXTS, true),
+                quick ? List.of(small) : List.of(small, large),
                 quick ? 0.5 : 4);
     }
 
@@ -82,17 +134,8 @@ public record StepSettings(
     /** Storages by name. @throws BenchException if there is none of a name; the message lists those there are */
     public static List<LramSubject.Weights> weightsNamed(List<String> names) {
         List<LramSubject.Weights> found = new ArrayList<>();
-        List<String> known =
-                LramSubject.WEIGHTS.stream().map(LramSubject.Weights::name).toList();
         for (String name : names) {
-            int at = known.indexOf(name);
-            if (at < 0) {
-                throw new BenchException(
-                        "weights cannot be stored as " + name,
-                        "the control step supports " + known,
-                        "name some of them");
-            }
-            found.add(LramSubject.WEIGHTS.get(at));
+            found.add(LramSubject.weights(name));
         }
         return found;
     }

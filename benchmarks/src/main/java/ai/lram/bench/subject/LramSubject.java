@@ -4,19 +4,26 @@ import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.LramPolicy;
+import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.bench.BenchException;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 
 /** Our control step with drawn weights, stored as one of {@link #WEIGHTS}. */
 public final class LramSubject extends PolicySubject {
-    private static final long SEED = 7;
+    /** Of the drawn weights and of the inputs. */
+    static final long SEED = 7;
+
+    static final long INPUT_SEED = SEED;
     /** Steps that {@link #check} goes beyond the first folds. */
     private static final int BEYOND_FOLDS = 8;
 
@@ -28,7 +35,7 @@ public final class LramSubject extends PolicySubject {
      * @param tolerance how far the logits may be from those of the fp32 weights, of the largest
      * @param policy makes the policy
      */
-    public record Weights(String name, double bytes, double tolerance, Maker policy) {}
+    public record Weights(String name, int bytes, double tolerance, Maker policy) {}
 
     /** Makes a policy of a model whose weights are fp32. */
     @FunctionalInterface
@@ -38,7 +45,7 @@ public final class LramSubject extends PolicySubject {
 
     /** Every storage the policy supports. */
     public static final List<Weights> WEIGHTS = List.of(
-            new Weights("fp32", 4, TOLERANCE, LramPolicy::new),
+            new Weights("fp32", 4, Agreement.ROUNDING, LramPolicy::new),
             new Weights(
                     "bf16",
                     2,
@@ -50,6 +57,18 @@ public final class LramSubject extends PolicySubject {
                     0.1,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 
+    /** A storage by name. @throws BenchException if there is none of that name; the message lists those there are */
+    public static Weights weights(String name) {
+        return WEIGHTS.stream()
+                .filter(w -> w.name().equals(name))
+                .findFirst()
+                .orElseThrow(() -> new BenchException(
+                        "weights cannot be stored as " + name,
+                        "the control step supports "
+                                + WEIGHTS.stream().map(Weights::name).toList(),
+                        "name some of them"));
+    }
+
     private final Backend backend;
     private final Lram model;
     private final LramPolicy lram;
@@ -57,7 +76,7 @@ public final class LramSubject extends PolicySubject {
     private final String what;
 
     private LramSubject(Backend backend, Lram model, ModelCard card, LramPolicy policy, Weights weights, String what) {
-        super(card, policy, SEED);
+        super(card, policy, INPUT_SEED);
         this.backend = backend;
         this.model = model;
         this.lram = policy;
@@ -104,25 +123,44 @@ public final class LramSubject extends PolicySubject {
         }
     }
 
-    /** Native memory that {@link #open} takes, before it does. */
+    /** Native memory that {@link #open} and {@link #check} take, before they do. */
     public static long bytes(ModelSize size, Weights weights, ModelCard card, int sessions) {
-        XlstmConfig b = size.backbone();
-        long parameters;
+        LramConfig config = config(size, card);
+        return PolicyMemory.bytes(config, weights.bytes(), sessions)
+                + PolicyMemory.passBytes(config, checkedSteps(size.backbone()));
+    }
+
+    /** Number of a model's parameters. */
+    public static long parameters(ModelSize size, ModelCard card) {
         try (Lram model = new Lram(config(size, card))) {
-            parameters = model.parameters().count();
+            return model.parameters().count();
         }
-        long d = b.headDim();
-        FoldSchedule schedule = FoldSchedule.forHead(b.headDim(), b.headDim());
-        long state = 4L * b.blocks() * b.heads() * (d * d + 2 * d * schedule.capacity() + d);
-        long packed = weights.bytes() < 4 ? (long) (weights.bytes() * parameters) : 0;
-        return 4 * parameters + packed + sessions * state;
     }
 
     @Override
     public double check() {
-        int first = FoldSchedule.forHead(headDim(), headDim()).first();
-        int steps = first / Lram.TOKENS + BEYOND_FOLDS;
-        return compare(trainingPass(steps), lram::logits, lram.logitsPerRow(), what, weights.tolerance());
+        float[][] expected = trainingPass(checkedSteps(model.config().backbone()));
+        return Agreement.require(this, expected, "the training pass", lram::logits, what, weights.tolerance());
+    }
+
+    private static int checkedSteps(XlstmConfig b) {
+        return FoldSchedule.forHead(b.headDim(), b.headDim()).first() / Lram.TOKENS + BEYOND_FOLDS;
+    }
+
+    /** Logits of a policy's first steps under the inputs of {@link #INPUT_SEED}, beyond the first folds. */
+    static float[][] answers(LramPolicy policy, ModelCard card, ModelSize size) {
+        TaskCard task = card.tasks().getFirst();
+        Inputs inputs = new Inputs(task, INPUT_SEED);
+        PolicyBatch batch = new PolicyBatch(card, 1);
+        batch.count = 1;
+        policy.reset(0, task);
+        float[][] answers = new float[checkedSteps(size.backbone())][];
+        for (int t = 0; t < answers.length; t++) {
+            inputs.fill(batch, 0, 0, t);
+            policy.step(batch);
+            answers[t] = Arrays.copyOf(policy.logits(), policy.logitsPerRow());
+        }
+        return answers;
     }
 
     private int headDim() {

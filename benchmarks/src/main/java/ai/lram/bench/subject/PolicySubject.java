@@ -9,18 +9,13 @@ import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.TaskCodec;
 import ai.lram.backend.Backend;
-import ai.lram.bench.WrongAnswerException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
-import java.util.function.Supplier;
 
 /** A policy with made-up inputs. */
 abstract class PolicySubject implements Subject {
-    /** Differences beyond this share of the largest logit are no rounding. */
-    static final double TOLERANCE = 1e-4;
-
     final TaskCard task;
     final Policy policy;
     final Inputs inputs;
@@ -117,39 +112,5 @@ abstract class PolicySubject implements Subject {
             out[i] = Arrays.copyOfRange(all, i * stride, i * stride + width);
         }
         return out;
-    }
-
-    /**
-     * Compares logits of consecutive steps of session 0, and says by how much they differ.
-     *
-     * @param tolerance of the largest logit
-     */
-    final double compare(float[][] expected, Supplier<float[]> logits, int count, String what, double tolerance) {
-        double largest = 0;
-        for (float[] row : expected) {
-            for (int i = 0; i < count; i++) {
-                largest = Math.max(largest, Math.abs(row[i]));
-            }
-        }
-        reset(1);
-        double worst = 0;
-        for (int t = 0; t < expected.length; t++) {
-            fill();
-            step();
-            float[] got = logits.get();
-            double off = usable() ? 0 : Double.POSITIVE_INFINITY;
-            for (int i = 0; i < count; i++) {
-                double d = Math.abs(got[i] - expected[t][i]) / largest;
-                off = Double.isNaN(d) ? Double.POSITIVE_INFINITY : Math.max(off, d);
-            }
-            if (off > tolerance) {
-                throw new WrongAnswerException(
-                        what + " gives wrong answers",
-                        "step " + t + " differs from the training pass by " + off + " of the largest logit",
-                        "do not trust this build; run lram test");
-            }
-            worst = Math.max(worst, off);
-        }
-        return worst;
     }
 }

@@ -94,8 +94,6 @@ public final class TransformerSubject extends PolicySubject {
 
     @Override
     public double check() {
-        context = 0;
-        taken = 0;
         Tape tape = new Tape(backend, false);
         DecisionTransformer.Pass pass = model.forward(tape, 1, CHECKED);
         tape.keep(pass.logits());
@@ -106,8 +104,13 @@ public final class TransformerSubject extends PolicySubject {
             float[] all = model.parameters().read(pass.logits().tensor());
             expected = rows(all, CHECKED, transformer.logitsPerRow());
         }
-        return compare(
-                expected, transformer::logits, transformer.logitsPerRow(), "the decision transformer", TOLERANCE);
+        return Agreement.require(
+                this,
+                expected,
+                "the training pass",
+                transformer::logits,
+                "the decision transformer",
+                Agreement.ROUNDING);
     }
 
     @Override

@@ -7,7 +7,9 @@ import java.util.regex.Pattern;
 
 /** Case names of steps and control loops as sentences for people who do not read case names. */
 final class PlainWords {
-    private static final Pattern STEP = Pattern.compile("step-(\\w+)-(\\w+)-(\\d+)t(?:-ctx(\\d+))?(?:-(\\d+)s)?");
+    private static final Pattern STEP =
+            Pattern.compile("step-(\\w+)-(\\w+)(?:-(\\d+)sessions)?-(\\d+)t(?:-ctx(\\d+))?");
+    private static final Pattern ONNX_RUNTIME = Pattern.compile("ort-(\\w+)-(\\w+)-(\\d+)t");
     private static final Pattern TRANSFORMER = Pattern.compile("dt-(\\w+)-ctx(\\d+)-(\\d+)t");
     private static final Pattern LOOP = Pattern.compile("(.+?)-ctx(\\d+)-(\\d+)s-(local|tcp|unix)");
 
@@ -17,9 +19,14 @@ final class PlainWords {
     static Optional<String> of(String bench, String caseName) {
         Matcher step = STEP.matcher(caseName);
         if (bench.equals("step") && step.matches()) {
-            return Optional.of(size(step.group(1)) + " model, " + step.group(2) + " weights, " + threads(step.group(3))
-                    + (step.group(4) == null ? "" : ", after " + step.group(4) + " steps")
-                    + (step.group(5) == null ? "" : ", " + step.group(5) + " sessions in one step"));
+            return Optional.of(size(step.group(1)) + " model, " + step.group(2) + " weights, " + threads(step.group(4))
+                    + (step.group(5) == null ? "" : ", after " + step.group(5) + " steps")
+                    + (step.group(3) == null ? "" : ", " + step.group(3) + " sessions in one step"));
+        }
+        Matcher onnxRuntime = ONNX_RUNTIME.matcher(caseName);
+        if (bench.equals("step") && onnxRuntime.matches()) {
+            return Optional.of(size(onnxRuntime.group(1)) + " model in ONNX Runtime, " + onnxRuntime.group(2)
+                    + " weights, " + threads(onnxRuntime.group(3)));
         }
         Matcher transformer = TRANSFORMER.matcher(caseName);
         if (bench.equals("step") && transformer.matches()) {

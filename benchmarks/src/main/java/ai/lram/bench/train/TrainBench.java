@@ -17,17 +17,15 @@ import ai.lram.bench.Better;
 import ai.lram.bench.Memory;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
+import ai.lram.bench.TemporaryFolder;
 import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.subject.ModelSize;
 import ai.lram.dataset.Column;
 import ai.lram.dataset.Episode;
 import ai.lram.dataset.FeatureSpec;
 import ai.lram.dataset.TaskInfo;
-import ai.lram.dataset.io.DurableFiles;
 import ai.lram.dataset.store.TrajectoryStore;
 import ai.lram.dataset.store.TrajectoryStoreWriter;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -124,13 +122,18 @@ public final class TrainBench implements Benchmark {
     }
 
     @Override
-    public void run(Run run) {
+    public void require() {
         for (ModelSize size : settings.sizes()) {
             Memory.require(
                     "training " + size.name() + " with " + settings.batch() + " sequences of " + settings.steps()
                             + " steps",
                     bytes(size));
         }
+    }
+
+    @Override
+    public void run(Run run) {
+        require();
         BestProduct best = run.shared(BestProduct.class, () -> new BestProduct(settings.quick()));
         for (int threads : settings.threads()) {
             run.progress("OpenBLAS, " + threads + " threads");
@@ -143,10 +146,8 @@ public final class TrainBench implements Benchmark {
                         .withNote("best of its fp32 products, core " + best.core()));
             }
         }
-        Path folder = null;
-        try {
-            folder = Files.createTempDirectory("lram-bench");
-            Path store = folder.resolve("store");
+        try (TemporaryFolder folder = TemporaryFolder.create("the training benchmark")) {
+            Path store = folder.path().resolve("store");
             generate(store);
             for (ModelSize size : settings.sizes()) {
                 double[] losses = null;
@@ -154,25 +155,6 @@ public final class TrainBench implements Benchmark {
                     losses = measure(run, size, threads, store, best, losses);
                 }
             }
-        } catch (IOException e) {
-            throw new BenchException(
-                    "no folder for the training benchmark",
-                    e.toString(),
-                    "set -Djava.io.tmpdir to a folder you may write to",
-                    e);
-        } finally {
-            remove(folder);
-        }
-    }
-
-    private static void remove(Path folder) {
-        if (folder == null) {
-            return;
-        }
-        try {
-            DurableFiles.deleteTree(folder);
-        } catch (IOException e) {
-            throw new BenchException("cannot remove " + folder, e.toString(), "remove it by hand", e);
         }
     }
 

@@ -11,9 +11,12 @@ import ai.lram.dataset.convert.ImportJob;
 import ai.lram.dataset.convert.ImportOptions;
 import ai.lram.dataset.store.TrajectoryStore;
 import java.lang.foreign.Arena;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -22,9 +25,13 @@ class DataBenchTest {
     Path temp;
 
     @Test
-    void windowsOpeningAndImportAreReportedAndNothingIsLeft() {
+    void windowsOpeningAndImportAreReportedAndNothingIsLeft() throws IOException {
         Run run = new Run(what -> {});
-        new DataBench(true).run(run);
+        Path parent = Files.createDirectory(temp.resolve("parent"));
+        new DataBench(true, parent).run(run);
+        try (Stream<Path> left = Files.list(parent)) {
+            assertEquals(List.of(), left.toList());
+        }
         List<String> names = run.headlines().stream().map(Result::caseName).toList();
         assertEquals(
                 List.of(

@@ -71,7 +71,10 @@ class BenchPageTest {
     void casesArePutIntoWords() {
         assertEquals(
                 "16M model, fp32 weights, 1 thread, 8 sessions in one step",
-                PlainWords.of("step", "step-16m-fp32-1t-8s").orElseThrow());
+                PlainWords.of("step", "step-16m-fp32-8sessions-1t").orElseThrow());
+        assertEquals(
+                "16M model in ONNX Runtime, int8 weights, 2 threads",
+                PlainWords.of("step", "ort-16m-int8-2t").orElseThrow());
         assertEquals(
                 "transformer as large as the 48M model, after 1600 steps, 2 threads",
                 PlainWords.of("step", "dt-48m-ctx1600-2t").orElseThrow());
@@ -79,7 +82,7 @@ class BenchPageTest {
                 "control loop unitree-g1-16m, 4 robots, over TCP",
                 PlainWords.of("latency", "unitree-g1-16m-ctx50-4s-tcp").orElseThrow());
         assertTrue(PlainWords.of("machine", "wake-up").isEmpty());
-        assertTrue(PlainWords.of("step", "control-step-16m-fp32-1t").isEmpty());
+        assertTrue(PlainWords.of("step", "noise-step-16m-fp32-1t").isEmpty());
     }
 
     @Test

@@ -4,6 +4,7 @@ import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.train.TrainingSnapshot;
 import ai.lram.backend.Backend;
 import ai.lram.backend.Tensor;
@@ -225,6 +226,12 @@ public final class Checkpoint {
     public static ModelCard readCard(Path folder) {
         Path file = resolve(folder).resolve(CARD);
         return CardJson.read(readJson(file), file.toString());
+    }
+
+    /** The configuration alone. Errors as {@link #load}. */
+    public static LramConfig readConfig(Path folder) {
+        Path file = resolve(folder).resolve(CONFIG);
+        return ConfigJson.read(readJson(file), file.toString()).config();
     }
 
     private static Path resolve(Path folder) {

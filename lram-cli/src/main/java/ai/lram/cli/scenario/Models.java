@@ -3,6 +3,7 @@ package ai.lram.cli.scenario;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
@@ -11,11 +12,10 @@ import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
 import ai.lram.bench.latency.Target;
+import ai.lram.bench.subject.PolicyMemory;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.cli.config.InputException;
-import java.io.IOException;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -106,7 +106,7 @@ public final class Models {
      */
     public static List<Target> targets(Path model, int threads) {
         Path folder = resolve(model);
-        long weightBytes = size(folder.resolve(Checkpoint.MODEL));
+        LramConfig config = Checkpoint.readConfig(folder);
         List<Target> targets = new ArrayList<>();
         for (TaskCard task : Checkpoint.readCard(folder).tasks()) {
             targets.add(new Target(
@@ -114,17 +114,9 @@ public final class Models {
                     task,
                     Optional.of(task.id()).filter(EnvironmentRegistry.ids()::contains),
                     sessions -> open(folder, "cpu", threads, sessions, sessions),
-                    sessions -> weightBytes));
+                    sessions -> PolicyMemory.bytes(config, Float.BYTES, sessions)));
         }
         return targets;
-    }
-
-    private static long size(Path file) {
-        try {
-            return Files.size(file);
-        } catch (IOException e) {
-            throw new InputException("cannot read " + file, e.toString(), "check its permissions", e);
-        }
     }
 
     private static void warmUp(Policy policy) {

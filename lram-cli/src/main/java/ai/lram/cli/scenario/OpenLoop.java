@@ -90,24 +90,8 @@ public final class OpenLoop {
      */
     public static Result evaluate(TrajectoryStore store, Policy policy, TaskCard task, Split split, Progress progress) {
         ModelCard card = policy.card();
-        requireSameWidths(store, task);
-        EpisodeSplit divided = split == Split.ALL && !card.provenance().containsKey("heldOutEpisodes")
-                ? EpisodeSplit.explicit(store)
-                : Provenance.split(card, store);
-        int[] own = store.episodesOf(task.id());
-        int[] training = intersect(divided.training(), own);
-        int[] episodes =
-                switch (split) {
-                    case HELD_OUT -> intersect(divided.heldOut(), own);
-                    case TRAINING -> training;
-                    case ALL -> own;
-                };
-        if (episodes.length == 0) {
-            throw new InputException(
-                    "there is nothing to compare",
-                    "the split " + split + " of task " + task.id() + " has no episodes",
-                    "train with held-out-fraction > 0, or choose --split all");
-        }
+        int[] episodes = episodes(store, card, task, split);
+        int[] training = intersect(divided(store, card, split).training(), store.episodesOf(task.id()));
         Map<String, ActionPredictor> predictors = new LinkedHashMap<>();
         predictors.put("ours", new PolicyPredictor(policy, task));
         if (!task.discrete()) {
@@ -125,6 +109,36 @@ public final class OpenLoop {
         }
         progress.update(1, "");
         return new Result(task, split, episodes, errors);
+    }
+
+    /**
+     * The episodes of a task that a split names.
+     *
+     * @throws InputException if store and model do not belong together, or there are none
+     */
+    public static int[] episodes(TrajectoryStore store, ModelCard card, TaskCard task, Split split) {
+        requireSameWidths(store, task);
+        EpisodeSplit divided = divided(store, card, split);
+        int[] own = store.episodesOf(task.id());
+        int[] episodes =
+                switch (split) {
+                    case HELD_OUT -> intersect(divided.heldOut(), own);
+                    case TRAINING -> intersect(divided.training(), own);
+                    case ALL -> own;
+                };
+        if (episodes.length == 0) {
+            throw new InputException(
+                    "there is nothing to compare",
+                    "the split " + split + " of task " + task.id() + " has no episodes",
+                    "train with held-out-fraction > 0, or choose --split all");
+        }
+        return episodes;
+    }
+
+    private static EpisodeSplit divided(TrajectoryStore store, ModelCard card, Split split) {
+        return split == Split.ALL && !card.provenance().containsKey("heldOutEpisodes")
+                ? EpisodeSplit.explicit(store)
+                : Provenance.split(card, store);
     }
 
     /** Arms and hands apart where the action names hands. */

@@ -1,0 +1,71 @@
+package ai.lram.bench.subject;
+
+import ai.lram.agent.lram.Lram;
+import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.xlstm.XlstmConfig;
+import ai.lram.backend.ops.FoldSchedule;
+
+/** Native memory of a model and its policy, before they take it. */
+public final class PolicyMemory {
+    /** Tensors of a step as wide as the model, or as its blocks within, a token. */
+    private static final int WIDE = 6;
+
+    private static final int INNER = 9;
+    private static final int SLSTM = 4;
+    /** Every tensor begins at a multiple of this. */
+    private static final int ALIGNMENT = 64;
+    /** Tensors of a policy beside those of its blocks. */
+    private static final int TENSORS = 64;
+
+    private static final int TENSORS_PER_BLOCK = 24;
+    /** Floats as wide as the blocks within that a pass without a way back keeps a token, at most. */
+    private static final int PASS = 12;
+
+    private PolicyMemory() {}
+
+    /**
+     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what narrow weights leave out.
+     *
+     * @param weightBytes of a weight as the step reads it
+     * @param slots sessions, all of which may go through one step
+     */
+    public static long bytes(LramConfig config, int weightBytes, int slots) {
+        long parameters;
+        try (Lram model = new Lram(config)) {
+            parameters = model.parameters().count();
+        }
+        long packed = weightBytes < Float.BYTES ? weightBytes * parameters : 0;
+        XlstmConfig b = config.backbone();
+        long padding = ALIGNMENT * (TENSORS + (long) TENSORS_PER_BLOCK * b.blocks());
+        return Float.BYTES * parameters + packed + slots * (stateBytes(b) + rowBytes(config)) + padding;
+    }
+
+    /** The state of a session. */
+    private static long stateBytes(XlstmConfig b) {
+        long d = b.headDim();
+        long ring = FoldSchedule.forHead(b.headDim(), b.headDim()).capacity();
+        long mlstm = b.heads() * (d * d + d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long slstm = (4L + XlstmConfig.CONV - 1) * b.width();
+        long slstms = b.slstmAt().size();
+        return Float.BYTES * (slstms * slstm + (b.blocks() - slstms) * mlstm);
+    }
+
+    /** What a step needs for each session that goes through it, on the engine and on the host. */
+    private static long rowBytes(LramConfig c) {
+        XlstmConfig b = c.backbone();
+        long width = b.slstmAt().isEmpty() ? 1 : b.width();
+        long feedForward = b.slstmAt().isEmpty() ? 1 : b.feedForward();
+        long perToken =
+                (long) WIDE * b.width() + (long) INNER * b.inner() + SLSTM * width + 2L * b.heads() + 2 * feedForward;
+        long once = 2L * b.width() + 2L * (c.stateDim() + 4) + 2L * c.actionDims() * c.vocabulary();
+        return Float.BYTES * (Lram.TOKENS * perToken + once);
+    }
+
+    /** One pass over a sequence of so many steps without a way back. */
+    static long passBytes(LramConfig config, int steps) {
+        long logits = (long) config.actionDims() * config.vocabulary();
+        return Float.BYTES
+                * steps
+                * (Lram.TOKENS * (long) PASS * config.backbone().inner() + 2 * logits);
+    }
+}
