@@ -36,10 +36,24 @@ final class CpuMlstm implements MlstmOps {
         this.workers = workers;
     }
 
-    /** Tokens per chunk: the spec's, else 64 (32 for narrow heads, whose quadratic part would outweigh the rest). */
+    /** Longest window that is one chunk: beyond it the scratch of a pair outgrows the second-level cache. */
+    private static final int WHOLE = 256;
+
+    /**
+     * Tokens per chunk: the spec's; else the whole window where its own products, S (DHQK + DHHV) multiply-adds a token, are fewer than the
+     * 4 DHQK DHHV of reading and writing a state between chunks; else equal chunks of at most 64 (32 for narrow heads).
+     */
     static int chunk(MlstmDims d, MlstmSpec spec) {
-        int wanted = spec.chunk() > 0 ? spec.chunk() : Math.max(d.dimQk(), d.dimHv()) <= 32 ? 32 : 64;
-        return Math.min(wanted, d.tokens());
+        if (spec.chunk() > 0) {
+            return Math.min(spec.chunk(), d.tokens());
+        }
+        long inside = (long) d.tokens() * (d.dimQk() + d.dimHv());
+        if (d.tokens() <= WHOLE && inside <= 4L * d.dimQk() * d.dimHv()) {
+            return d.tokens();
+        }
+        int longest = Math.max(d.dimQk(), d.dimHv()) <= 32 ? 32 : 64;
+        int chunks = (d.tokens() + longest - 1) / longest;
+        return (d.tokens() + chunks - 1) / chunks;
     }
 
     @Override
