@@ -27,11 +27,14 @@ final class Gemm {
     /** Floats of packed B at a time. */
     private static final int PACKED = 1 << 21;
 
-    /** Blocks of the depth that are packed at a time. */
-    private static final int BLOCKS = 4;
+    /** Most blocks of the depth that are packed at a time. */
+    private static final int BLOCKS = 6;
 
-    /** Panels of A that a thread keeps packed, with {@link #BLOCKS} blocks each: they stay in the second-level cache. */
-    private static final int PANELS = LANES == 8 ? 20 : 10;
+    /** Panels of A, of one block each, that a thread keeps packed: they stay in the second-level cache. */
+    private static final int PANELS = LANES == 8 ? 80 : 40;
+
+    /** Most row panels of a thread's part of C, so that there are parts enough to share. */
+    private static final int PART = LANES == 8 ? 40 : 20;
 
     /** Panels of B that are packed together, so that memory is read in longer runs. */
     private static final int RUN = 4;
@@ -53,6 +56,15 @@ final class Gemm {
     private final MemorySegment bias;
     private final boolean accumulate;
     private final Matrix c;
+
+    /** Depth of every block but the last. */
+    private final int depth;
+
+    /** Blocks packed at a time. */
+    private final int blocksAtOnce;
+
+    /** Most row panels packed at a time. */
+    private final int part;
 
     /**
      * A matrix in memory.
@@ -82,6 +94,16 @@ final class Gemm {
         this.bias = bias;
         this.accumulate = accumulate;
         this.c = c;
+        int fewest = Math.max(1, (k + DEPTH - 1) / DEPTH);
+        int even = (k + fewest - 1) / fewest;
+        depth = Math.max(LANES, (even + LANES - 1) / LANES * LANES);
+        int rounds = (fewest + BLOCKS - 1) / BLOCKS;
+        blocksAtOnce = (fewest + rounds - 1) / rounds;
+        part = Math.min(PART, PANELS / blocksAtOnce);
+    }
+
+    private int depthOf(int block) {
+        return Math.min(depth, k - block * depth);
     }
 
     /**
@@ -108,9 +130,8 @@ final class Gemm {
 
     private void run() {
         boolean inline = (long) m * n * k <= INLINE;
-        int blocks = Math.max(1, (k + DEPTH - 1) / DEPTH);
+        int blocks = Math.max(1, (k + depth - 1) / depth);
         int panels = (n + WIDTH - 1) / WIDTH;
-        int blocksAtOnce = Math.min(blocks, BLOCKS);
         int panelsAtOnce = Math.max(1, Math.min(panels, PACKED / (blocksAtOnce * PITCH_B)));
         float[] packed = Staging.own().packedB(blocksAtOnce * panelsAtOnce * PITCH_B);
         for (int block = 0; block < blocks; block += blocksAtOnce) {
@@ -142,7 +163,7 @@ final class Gemm {
         int tasks = rowChunks * columnChunks;
         workers.forRange(tasks, inline ? tasks : 1, (from, to) -> {
             Staging staging = Staging.own();
-            float[] packedA = staging.packedA(BLOCKS * PANELS * PITCH_A);
+            float[] packedA = staging.packedA(PANELS * PITCH_A);
             for (int t = from; t < to; t++) {
                 int r = Math.min(rowPanels, t / columnChunks * perChunk);
                 int rEnd = Math.min(rowPanels, r + perChunk);
@@ -153,9 +174,9 @@ final class Gemm {
         });
     }
 
-    /** Equal parts of the rows, as many for each thread, none larger than {@link #PANELS}. */
+    /** Equal parts of the rows, as many for each thread, none larger than {@link #part}. */
     private int rowChunks(int rowPanels, boolean inline) {
-        int fewest = (rowPanels + PANELS - 1) / PANELS;
+        int fewest = (rowPanels + part - 1) / part;
         if (inline) {
             return fewest;
         }
@@ -177,7 +198,7 @@ final class Gemm {
             int q,
             int qEnd) {
         for (int block = 0; block < blocks; block++) {
-            packA(firstBlock + block, r, rEnd - r, packedA, block * PANELS * PITCH_A, staging.square);
+            packA(firstBlock + block, r, rEnd - r, packedA, block * part * PITCH_A, staging.square);
         }
         for (int j = q; j < qEnd; j++) {
             int column = (firstPanel + j) * WIDTH;
@@ -185,7 +206,7 @@ final class Gemm {
                 int panelB = (block * panels + j) * PITCH_B;
                 column(
                         packedA,
-                        block * PANELS * PITCH_A,
+                        block * part * PITCH_A,
                         packedB,
                         panelB,
                         staging.tile,
@@ -208,14 +229,14 @@ final class Gemm {
             int r,
             int rEnd,
             int column) {
-        int depth = Math.min(DEPTH, k - block * DEPTH);
+        int length = depthOf(block);
         int columns = Math.min(WIDTH, n - column);
         boolean overwrite = block == 0 && !accumulate;
         MemorySegment added = block == 0 ? bias : null;
         for (int p = r; p < rEnd; p++) {
             int rows = Math.min(HEIGHT, m - p * HEIGHT);
             long at = c.at + p * HEIGHT * c.ld + column;
-            GemmTile.multiply(packedA, panelsA + (p - r) * PITCH_A, packedB, panelB, depth, tile);
+            GemmTile.multiply(packedA, panelsA + (p - r) * PITCH_A, packedB, panelB, length, tile);
             merge(tile, rows, columns, overwrite, added, column, c.segment, at, c.ld);
         }
     }
@@ -293,36 +314,36 @@ final class Gemm {
     }
 
     private void packA(int block, int panel, int count, float[] into, int to, float[] square) {
-        int from = block * DEPTH;
-        int depth = Math.min(DEPTH, k - from);
+        int from = block * depth;
+        int length = depthOf(block);
         int row = panel * HEIGHT;
         if (a.transposed) {
             int rows = Math.min(count * HEIGHT, m - row);
-            GemmPacking.rows(a.segment, a.at + from * a.ld + row, a.ld, depth, rows, HEIGHT, into, to, PITCH_A);
+            GemmPacking.rows(a.segment, a.at + from * a.ld + row, a.ld, length, rows, HEIGHT, into, to, PITCH_A);
             return;
         }
         for (int p = 0; p < count; p++) {
             int at = row + p * HEIGHT;
             int rows = Math.min(HEIGHT, m - at);
             GemmPacking.transposed(
-                    a.segment, a.at + at * a.ld + from, a.ld, rows, depth, HEIGHT, into, to + p * PITCH_A, square);
+                    a.segment, a.at + at * a.ld + from, a.ld, rows, length, HEIGHT, into, to + p * PITCH_A, square);
         }
     }
 
     private void packB(int block, int panel, int count, float[] into, int to, float[] square) {
-        int from = block * DEPTH;
-        int depth = Math.min(DEPTH, k - from);
+        int from = block * depth;
+        int length = depthOf(block);
         int column = panel * WIDTH;
         if (!b.transposed) {
             int columns = Math.min(count * WIDTH, n - column);
-            GemmPacking.rows(b.segment, b.at + from * b.ld + column, b.ld, depth, columns, WIDTH, into, to, PITCH_B);
+            GemmPacking.rows(b.segment, b.at + from * b.ld + column, b.ld, length, columns, WIDTH, into, to, PITCH_B);
             return;
         }
         for (int p = 0; p < count; p++) {
             int at = column + p * WIDTH;
             int columns = Math.min(WIDTH, n - at);
             GemmPacking.transposed(
-                    b.segment, b.at + at * b.ld + from, b.ld, columns, depth, WIDTH, into, to + p * PITCH_B, square);
+                    b.segment, b.at + at * b.ld + from, b.ld, columns, length, WIDTH, into, to + p * PITCH_B, square);
         }
     }
 }

@@ -37,7 +37,7 @@ final class GemmPacking {
             }
         }
         for (int p = whole; p * width < columns; p++) {
-            edge(x, at + (long) p * width, ld, depth, columns - p * width, width, into, to + p * pitch);
+            panel(x, at + (long) p * width, ld, depth, columns - p * width, width, into, to + p * pitch);
         }
     }
 
@@ -47,9 +47,8 @@ final class GemmPacking {
         }
     }
 
-    /** One panel of which nothing beyond {@code columns} may be read. */
-    private static void edge(
-            MemorySegment x, long at, long ld, int depth, int columns, int width, float[] into, int to) {
+    /** One panel of the kind {@link #rows} makes, from a matrix with {@code columns} columns. */
+    static void panel(MemorySegment x, long at, long ld, int depth, int columns, int width, float[] into, int to) {
         for (int j = 0; j < Math.min(width, columns); j += LANES) {
             if (columns - j >= LANES) {
                 for (int i = 0; i < depth; i++) {
