@@ -430,7 +430,7 @@ final class BenchCommand implements Runnable {
                 names = "--size",
                 split = ",",
                 paramLabel = "S",
-                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M (default: 16M).")
+                description = "Model sizes: 1M, 2M, 16M, 48M, 110M, 206M, 408M, G1 (default: 16M,G1).")
         private List<String> sizes;
 
         @Option(names = "--batch", paramLabel = "N", description = "Sequences of an update (default: 8).")
@@ -456,7 +456,7 @@ final class BenchCommand implements Runnable {
                 TrainBench.Settings settings = new TrainBench.Settings(
                         sizes == null
                                 ? d.sizes()
-                                : sizes.stream().map(ModelSize::of).toList(),
+                                : sizes.stream().map(TrainBench::size).toList(),
                         batch == null ? d.batch() : batch,
                         steps == null ? d.steps() : steps,
                         threads == null ? d.threads() : threads,

@@ -8,9 +8,11 @@ import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.train.TrainConfig;
 import ai.lram.agent.train.Trainer;
 import ai.lram.agent.train.TrainingMetrics;
+import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.cpu.BlasGemm;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
@@ -36,13 +38,18 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.IntStream;
 
-/** Training updates on made-up data of Meta-World's shapes: 39 numbers in, 4 out. */
+/**
+ * Training updates on made-up data. The model sizes train on Meta-World's shapes, 39 numbers in and 4 out; {@link #G1} is the shape of
+ * {@code configs/g1.conf}: 26 joints in and out, 16 sequences of 48 steps that carry their state, soft targets.
+ */
 public final class TrainBench implements Benchmark {
     /** Its name in results. */
     public static final String NAME = "train";
 
-    private static final int OBSERVATIONS = 39;
-    private static final int ACTIONS = 4;
+    /** Name of the humanoid's shape among the sizes. */
+    public static final String G1 = "G1";
+
+    private static final XlstmConfig G1_BACKBONE = XlstmConfig.mlstm(128, 3, 4);
     private static final int EPISODES = 32;
     private static final int RATE_HZ = 80;
     /** Kernels that are products with weight matrices. */
@@ -52,15 +59,30 @@ public final class TrainBench implements Benchmark {
 
     private final Settings settings;
 
+    /** A model size of {@link ModelSize}, or {@link #G1}. */
+    public static ModelSize size(String name) {
+        return G1.equalsIgnoreCase(name) ? new ModelSize(G1, G1_BACKBONE) : ModelSize.of(name);
+    }
+
+    /** What an update of one size is. */
+    private record Load(
+            int observations, int actions, int batch, int steps, boolean carry, double binSigma, int times) {}
+
+    private Load load(ModelSize size) {
+        return size.name().equals(G1)
+                ? new Load(26, 26, 16, 48, true, 2, settings.quick() ? 1 : 5)
+                : new Load(39, 4, settings.batch(), settings.steps(), false, 0, 1);
+    }
+
     /**
      * What is trained.
      *
      * @param sizes model sizes
-     * @param batch sequences of an update
-     * @param steps environment steps of a sequence, three tokens each
+     * @param batch sequences of an update; {@link #G1} has its own
+     * @param steps environment steps of a sequence, three tokens each; likewise
      * @param threads worker threads, ascending
-     * @param warmUpUpdates before anything is timed
-     * @param updates timed
+     * @param warmUpUpdates before anything is timed, five times as many of {@link #G1}: code is compiled meanwhile
+     * @param updates timed, likewise
      * @param quick less time for the matrix products beside it
      */
     public record Settings(
@@ -94,14 +116,14 @@ public final class TrainBench implements Benchmark {
             }
         }
 
-        /** 16M, 8 sequences of 50 steps, as published; or, quick, a small model. */
+        /** 16M, 8 sequences of 50 steps, as published, and {@link #G1}; or, quick, a small model. */
         public static Settings defaults(boolean quick, List<Integer> threads) {
             return new Settings(
-                    List.of(ModelSize.of(quick ? "1M" : "16M")),
+                    quick ? List.of(size("1M")) : List.of(size("16M"), size(G1)),
                     quick ? 2 : 8,
                     quick ? 10 : 50,
                     threads,
-                    quick ? 2 : 5,
+                    quick ? 2 : 15,
                     quick ? 3 : 15,
                     quick);
         }
@@ -125,8 +147,8 @@ public final class TrainBench implements Benchmark {
     public void require() {
         for (ModelSize size : settings.sizes()) {
             Memory.require(
-                    "training " + size.name() + " with " + settings.batch() + " sequences of " + settings.steps()
-                            + " steps",
+                    "training " + size.name() + " with " + load(size).batch() + " sequences of "
+                            + load(size).steps() + " steps",
                     bytes(size));
         }
     }
@@ -147,12 +169,24 @@ public final class TrainBench implements Benchmark {
             }
         }
         try (TemporaryFolder folder = TemporaryFolder.create("the training benchmark")) {
-            Path store = folder.path().resolve("store");
-            generate(store);
             for (ModelSize size : settings.sizes()) {
-                double[] losses = null;
+                Path store = folder.path().resolve(size.key());
+                generate(store, load(size));
+                Measured before = null;
                 for (int threads : settings.threads()) {
-                    losses = measure(run, size, threads, store, best, losses);
+                    Measured now = measure(run, size, threads, store, best, before);
+                    if (before != null && threads == 2 * before.threads) {
+                        run.result(Result.of(
+                                        NAME,
+                                        "train-" + size.key() + "-" + threads + "t-over-" + before.threads + "t",
+                                        now.rate / before.rate,
+                                        "x",
+                                        Better.HIGHER,
+                                        now.losses.length)
+                                .withFloor(2)
+                                .withNote("tokens/s of twice the threads"));
+                    }
+                    before = now;
                 }
             }
         }
@@ -164,42 +198,44 @@ public final class TrainBench implements Benchmark {
         try (Lram model = new Lram(LramConfig.of(size.backbone()))) {
             parameters = model.parameters().count();
         }
-        long tokens = 3L * settings.batch() * settings.steps();
+        long tokens = 3L * load(size).batch() * load(size).steps();
         long keptPerToken = 24L * size.backbone().blocks() * size.backbone().inner();
         return 4 * (4 * parameters + tokens * keptPerToken);
     }
 
-    private void generate(Path store) {
+    private void generate(Path store, Load load) {
         TaskInfo task = TaskInfo.of(
                 "bench/train",
                 "bench",
-                FeatureSpec.vector("observation", OBSERVATIONS),
-                FeatureSpec.vector("action", ACTIONS),
+                FeatureSpec.vector("observation", load.observations),
+                FeatureSpec.vector("action", load.actions),
                 RATE_HZ,
                 true);
-        int length = Math.max(100, 2 * settings.steps());
+        int length = Math.max(100, 2 * load.steps);
         Random random = new Random(1);
         try (TrajectoryStoreWriter writer = TrajectoryStoreWriter.create(store)) {
             writer.addTask(task);
             for (int e = 0; e < EPISODES; e++) {
-                writer.append(episode(task, length, random));
+                writer.append(episode(task, load, length, random));
             }
             writer.commit();
         }
     }
 
-    private static Episode episode(TaskInfo task, int length, Random random) {
-        float[] observations = new float[length * OBSERVATIONS];
-        float[] actions = new float[length * ACTIONS];
+    private static Episode episode(TaskInfo task, Load load, int length, Random random) {
+        int observed = load.observations;
+        int actuated = load.actions;
+        float[] observations = new float[length * observed];
+        float[] actions = new float[length * actuated];
         float[] rewards = new float[length];
         double phase = 6 * random.nextDouble();
         for (int t = 0; t < length; t++) {
-            for (int i = 0; i < OBSERVATIONS; i++) {
-                observations[t * OBSERVATIONS + i] =
+            for (int i = 0; i < observed; i++) {
+                observations[t * observed + i] =
                         (float) (Math.sin(phase + 0.05 * (i + 1) * t) + 0.1 * random.nextGaussian());
             }
-            for (int j = 0; j < ACTIONS; j++) {
-                actions[t * ACTIONS + j] = 0.5f * observations[t * OBSERVATIONS + j];
+            for (int j = 0; j < actuated; j++) {
+                actions[t * actuated + j] = 0.5f * observations[t * observed + j];
             }
             rewards[t] = 0.01f;
         }
@@ -211,19 +247,20 @@ public final class TrainBench implements Benchmark {
     }
 
     private TrainConfig config(ModelSize size) {
+        Load load = load(size);
         return new TrainConfig(
                 size.backbone(),
-                settings.batch(),
-                settings.steps(),
-                false,
-                settings.warmUpUpdates() + settings.updates(),
+                load.batch,
+                load.steps,
+                load.carry,
+                (long) load.times * (settings.warmUpUpdates() + settings.updates()),
                 0,
                 1e-4,
                 1,
                 0.01,
                 0.99,
                 1,
-                0,
+                load.binSigma,
                 0,
                 0,
                 false,
@@ -237,11 +274,11 @@ public final class TrainBench implements Benchmark {
                 0);
     }
 
-    /**
-     * @param before losses of the same updates with another number of threads, or null
-     * @return the losses of this run's updates
-     */
-    private double[] measure(Run run, ModelSize size, int threads, Path folder, BestProduct best, double[] before) {
+    /** One run's result: tokens per second and the loss of every update. */
+    private record Measured(int threads, double rate, double[] losses) {}
+
+    /** @param before the same updates with fewer threads, or null */
+    private Measured measure(Run run, ModelSize size, int threads, Path folder, BestProduct best, Measured before) {
         String name = "train-" + size.key() + "-" + threads + "t";
         TrainConfig config = config(size);
         int[][] episodes = {IntStream.range(0, EPISODES).toArray()};
@@ -259,9 +296,8 @@ public final class TrainBench implements Benchmark {
                         () -> false);
                 double[] losses =
                         all.stream().mapToDouble(TrainingMetrics::loss).toArray();
-                requireSame(name, before, losses);
-                report(run, name, threads, all, model, trainer, best);
-                return losses;
+                requireSame(name, before == null ? null : before.losses, losses);
+                return new Measured(threads, report(run, name, size, threads, all, model, trainer, best), losses);
             }
         }
     }
@@ -278,22 +314,27 @@ public final class TrainBench implements Benchmark {
         }
     }
 
-    private void report(
+    /** @return tokens per second */
+    private double report(
             Run run,
             String name,
+            ModelSize size,
             int threads,
             List<TrainingMetrics> all,
             Lram model,
             Trainer trainer,
             BestProduct best) {
+        Load load = load(size);
         double[] rates = all.stream()
-                .skip(settings.warmUpUpdates())
+                .skip((long) load.times * settings.warmUpUpdates())
                 .mapToDouble(TrainingMetrics::tokensPerSecond)
                 .sorted()
                 .toArray();
         double median = rates[rates.length / 2];
+        double tokens = (double) Lram.TOKENS * load.batch * load.steps;
+        List<BestProduct.Shape> products = products(model, load);
         double limit = best.gflops(threads);
-        double flopPerToken = 3 * forwardFlop(model) / tokens();
+        double flopPerToken = flop(products) / tokens;
         run.result(Result.of(NAME, name, median, "tokens/s", Better.HIGHER, rates.length)
                 .withFloor(1e9 * limit / flopPerToken)
                 .withSpread(rates[0], rates[rates.length - 1])
@@ -306,19 +347,27 @@ public final class TrainBench implements Benchmark {
         Profile profile = trainer.profile(replays);
         Map<String, Long> nanos = profile.nanos();
         double total = nanos.values().stream().mapToLong(Long::longValue).sum();
-        double products = nanos.entrySet().stream()
+        double spent = nanos.entrySet().stream()
                 .filter(e -> PRODUCTS.contains(e.getKey()))
                 .mapToLong(Map.Entry::getValue)
                 .sum();
+        run.result(
+                Result.of(NAME, name + "-products", flop(products) * replays / spent, "GFLOP/s", Better.HIGHER, replays)
+                        .withFloor(limit)
+                        .withNote("the same over the time of these kernels alone"));
+        compare(run, name, threads, replays, products, spent, best);
+        double update = 1e9 * tokens / median;
+        run.result(Result.of(
+                        NAME, name + "-matmul-share", 100 * spent / replays / update, "%", Better.HIGHER, rates.length)
+                .withNote("products with weights in the time of an update"));
         run.result(Result.of(
                         NAME,
-                        name + "-products",
-                        3 * forwardFlop(model) * replays / products,
-                        "GFLOP/s",
-                        Better.HIGHER,
-                        replays)
-                .withFloor(limit)
-                .withNote("the same over the time of these kernels alone"));
+                        name + "-other-share",
+                        100 - 100 * spent / replays / update,
+                        "%",
+                        Better.LOWER,
+                        rates.length)
+                .withNote("everything else: cell, pointwise kernels, norms, loss, optimiser, data"));
         List<List<String>> rows = new ArrayList<>();
         nanos.entrySet().stream()
                 .sorted(Map.Entry.<String, Long>comparingByValue().reversed())
@@ -332,23 +381,66 @@ public final class TrainBench implements Benchmark {
                             String.format(Locale.ROOT, "%.1f %%", share)));
                 });
         run.table(new Run.Table(NAME, "where an update's time goes, " + name, List.of("kernel", "ms", "share"), rows));
+        return median;
     }
 
-    private double tokens() {
-        return 3.0 * settings.batch() * settings.steps();
+    /** The same products alone, each at the better of OpenBLAS and the engine's own. */
+    private static void compare(
+            Run run,
+            String name,
+            int threads,
+            int replays,
+            List<BestProduct.Shape> products,
+            double spent,
+            BestProduct best) {
+        run.progress(name + " products alone");
+        double blas = 0;
+        double own = 0;
+        double better = 0;
+        for (BestProduct.Shape p : products) {
+            BestProduct.Rates r = best.rates(threads, p);
+            blas += p.flop() / r.blas();
+            own += p.flop() / r.own();
+            better += p.flop() / r.best();
+        }
+        String rates = String.format(
+                Locale.ROOT,
+                "alone: own %.0f GFLOP/s, OpenBLAS (core %s) %.0f",
+                flop(products) / own,
+                best.core(),
+                flop(products) / blas);
+        run.result(
+                Result.of(NAME, name + "-matmul-of-best", 100 * better * replays / spent, "%", Better.HIGHER, replays)
+                        .withFloor(100)
+                        .withNote("products with weights in the model; " + rates + "; 100: the better at every shape"));
     }
 
-    /** Operations of the products with weight matrices in one forward pass; the backward pass takes two more of each. */
-    private double forwardFlop(Lram model) {
-        double steps = (double) settings.batch() * settings.steps();
-        double flop = 0;
+    private static double flop(List<BestProduct.Shape> products) {
+        return products.stream().mapToDouble(BestProduct.Shape::flop).sum();
+    }
+
+    /** The products with weight matrices in an update: forward, the gradient of the input, that of the weight. */
+    private static List<BestProduct.Shape> products(Lram model, Load load) {
+        int steps = load.batch * load.steps;
+        List<BestProduct.Shape> all = new ArrayList<>();
         for (Parameter p : model.parameters().all()) {
             boolean perToken = p.name().contains(".proj_");
             boolean perStep = p.name().equals("action_net.0.weight") || p.name().equals("embed_state.weight");
             if (perToken || perStep) {
-                flop += 2.0 * p.size() * steps * (perToken ? Lram.TOKENS : 1);
+                // The two halves of the up-projection are a product each.
+                int halves = p.name().contains(".proj_up") ? 2 : 1;
+                int rows = perToken ? steps * Lram.TOKENS : steps;
+                int out = p.dim(0) / halves;
+                int in = p.dim(1);
+                for (int h = 0; h < halves; h++) {
+                    all.add(new BestProduct.Shape(BlasGemm.Form.FORWARD, rows, out, in));
+                    all.add(new BestProduct.Shape(BlasGemm.Form.WEIGHT, out, in, rows));
+                    if (!p.name().equals("embed_state.weight")) {
+                        all.add(new BestProduct.Shape(BlasGemm.Form.INPUT, rows, in, out));
+                    }
+                }
             }
         }
-        return flop;
+        return all;
     }
 }

@@ -22,11 +22,15 @@ class TrainBenchTest {
                     "train-1m-" + t,
                     "train-1m-" + t + "-flop",
                     "train-1m-" + t + "-products",
+                    "train-1m-" + t + "-matmul-of-best",
+                    "train-1m-" + t + "-matmul-share",
+                    "train-1m-" + t + "-other-share",
                     "train-1m-" + t + "-share-linear-dw",
                     "train-1m-" + t + "-share-mlstm")) {
                 assertTrue(names.contains(name), name + " in " + names);
             }
         }
+        assertTrue(names.contains("train-1m-2t-over-1t"), names.toString());
         for (Result r : run.results()) {
             assertTrue(r.value() >= 0 && Double.isFinite(r.value()), r.toString());
         }
@@ -36,6 +40,18 @@ class TrainBenchTest {
                 .sum();
         assertEquals(100, shares, 1e-6);
         assertEquals(2, run.tables().size());
+    }
+
+    @Test
+    void theHumanoidIsASizeOfItsOwn() {
+        assertEquals("train-g1", "train-" + TrainBench.size("g1").key());
+        assertEquals(ModelSize.of("16M"), TrainBench.size("16m"));
+        assertEquals(
+                List.of("16M", TrainBench.G1),
+                TrainBench.Settings.defaults(false, List.of(1)).sizes().stream()
+                        .map(ModelSize::name)
+                        .toList());
+        assertThrows(BenchException.class, () -> TrainBench.size("G2"));
     }
 
     @Test

@@ -18,7 +18,6 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -31,9 +30,6 @@ final class CpuElementwise implements ElementwiseOps {
     private static final int BLOCK = 4096;
 
     private static final int GRAIN = 4;
-
-    /** Rows summed on their own before they join the total: keeps the rounding error of long sums small. */
-    private static final int SUM_ROWS = Math.min(64, Staging.BLOCK / LANES);
 
     private static final VectorSpecies<Byte> BYTES = LANES >= 16 ? ByteVector.SPECIES_128 : ByteVector.SPECIES_64;
 
@@ -385,55 +381,15 @@ final class CpuElementwise implements ElementwiseOps {
         Check.f32("skipGateBackward", "dskip", dskip, width);
         Check.f32("skipGateBackward", "dc", dc, n);
         Check.f32("skipGateBackward", "dz", dz, n);
-        int rows = (int) (n / width);
-        // The sum over rows first: dh, dc and dz may take the place of its inputs.
-        skipSum(workers, rows, width, c.segment(), z.segment(), dy.segment(), dskip.segment());
         skipGateBackwardSplit(
                 workers,
-                rows,
+                (int) (n / width),
                 width,
                 new MemorySegment[] {h.segment(), skip.segment(), c.segment(), z.segment(), dy.segment()},
                 dh.segment(),
+                dskip.segment(),
                 dc.segment(),
                 dz.segment());
-    }
-
-    private static void skipSum(
-            Workers workers,
-            int rows,
-            int width,
-            MemorySegment c,
-            MemorySegment z,
-            MemorySegment dy,
-            MemorySegment dskip) {
-        workers.forRange((width + LANES - 1) / LANES, Math.max(1, BLOCK / Math.max(1, rows)), (from, to) -> {
-            for (int j = from * LANES; j < Math.min(width, to * LANES); j += LANES) {
-                skipSumStrip(rows, width, j, c, z, dy, dskip);
-            }
-        });
-    }
-
-    private static void skipSumStrip(
-            int rows, int width, int j, MemorySegment c, MemorySegment z, MemorySegment dy, MemorySegment dskip) {
-        MemorySegment block = Staging.own().block0;
-        int n = Math.min(LANES, width - j);
-        VectorMask<Float> m = F.indexInRange(0, n);
-        FloatVector total = FloatVector.zero(F);
-        for (int r = 0; r < rows; r += SUM_ROWS) {
-            int count = Math.min(SUM_ROWS, rows - r);
-            long at = (long) r * width + j;
-            for (int k = 0; k < count; k++) {
-                store(load(z, at + (long) k * width, m), block, (long) k * LANES);
-            }
-            ActivationLoops.value(Activation.SILU, block, 0, block, 0, count * LANES);
-            FloatVector part = FloatVector.zero(F);
-            for (int k = 0; k < count; k++) {
-                FloatVector a = load(block, (long) k * LANES).mul(load(c, at + (long) k * width, m));
-                part = a.fma(load(dy, at + (long) k * width, m), part);
-            }
-            total = total.add(part);
-        }
-        store(load(dskip, j, m).add(total), dskip, j, m);
     }
 
     private static void skipGateBackwardSplit(
@@ -442,19 +398,38 @@ final class CpuElementwise implements ElementwiseOps {
             int width,
             MemorySegment[] in,
             MemorySegment dh,
+            MemorySegment dskip,
             MemorySegment dc,
             MemorySegment dz) {
-        workers.forRange(rows, rowGrain(width), (from, to) -> {
+        ColumnSums sums = new ColumnSums(rows, width);
+        sums.over(workers, (from, to, partial, line) -> {
             Staging staging = Staging.own();
             for (int r = from; r < to; r++) {
                 for (int j = 0; j < width; j += Staging.BLOCK) {
                     int n = Math.min(Staging.BLOCK, width - j);
                     long at = (long) r * width + j;
                     ActivationLoops.both(Activation.SILU, in[3], at, staging.block0, 0, staging.block1, 0, n);
+                    // The sum first: dh, dc and dz may take the place of the inputs.
+                    skipSum(staging.block0, in[2], in[4], at, partial, line + j, n);
                     skipGateBackwardBlock(staging, in[0], in[1], j, in[2], in[4], dh, dc, dz, at, n);
                 }
             }
         });
+        sums.addTo(workers, 0, width, dskip);
+    }
+
+    /** Adds value * c * dy to the partial sums. */
+    private static void skipSum(
+            MemorySegment value, MemorySegment c, MemorySegment dy, long at, float[] partial, int line, int n) {
+        int i = 0;
+        for (; i <= n - LANES; i += LANES) {
+            FloatVector a = load(value, i).mul(load(c, at + i));
+            a.fma(load(dy, at + i), FloatVector.fromArray(F, partial, line + i)).intoArray(partial, line + i);
+        }
+        for (; i < n; i++) {
+            float a = value.get(FLOAT, 4L * i) * c.get(FLOAT, (at + i) * 4);
+            partial[line + i] = Math.fma(a, dy.get(FLOAT, (at + i) * 4), partial[line + i]);
+        }
     }
 
     private static void skipGateBackwardBlock(

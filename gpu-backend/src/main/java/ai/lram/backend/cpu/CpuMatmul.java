@@ -3,7 +3,6 @@ package ai.lram.backend.cpu;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.load;
-import static ai.lram.backend.cpu.VectorMath.store;
 
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
@@ -15,18 +14,11 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.atomic.AtomicBoolean;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 
 /** Products with weight matrices: dot products for few rows, packed tiles for many. */
 final class CpuMatmul implements MatmulOps {
     /** Most rows of x for which packing the weights does not pay. */
     static final int FEW_ROWS = 32;
-
-    /** Columns of one strip of a bias gradient. */
-    private static final int STRIP = 4 * LANES;
-
-    /** Rows summed on their own before they join the total: keeps the rounding error of long sums small. */
-    private static final int SUM_ROWS = 64;
 
     /** Multiply-adds above which a product of few rows is worth a helper: a few microseconds. */
     private static final long SPLIT = 200_000;
@@ -233,59 +225,23 @@ final class CpuMatmul implements MatmulOps {
     }
 
     private static void columnSums(Workers workers, int m, int n, MemorySegment x, MemorySegment sums) {
-        int grain = (int) Math.max(1, 65_536 / ((long) Math.max(1, m) * STRIP));
-        workers.forRange((n + STRIP - 1) / STRIP, grain, (from, to) -> {
-            for (int j = from * STRIP; j < Math.min(n, to * STRIP); j += STRIP) {
-                if (j + STRIP <= n) {
-                    wideColumnSums(m, n, x, j, sums);
-                } else {
-                    for (int i = j; i < n; i += LANES) {
-                        narrowColumnSums(m, n, x, i, sums);
+        new ColumnSums(m, n)
+                .over(workers, (from, to, partial, line) -> {
+                    for (int r = from; r < to; r++) {
+                        addRow(x, (long) r * n, n, partial, line);
                     }
-                }
-            }
-        });
+                })
+                .addTo(workers, 0, n, sums);
     }
 
-    private static void wideColumnSums(int m, int n, MemorySegment x, int j, MemorySegment sums) {
-        FloatVector a = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
-        FloatVector c = FloatVector.zero(F);
-        FloatVector d = FloatVector.zero(F);
-        for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector p = FloatVector.zero(F);
-            FloatVector q = FloatVector.zero(F);
-            FloatVector s = FloatVector.zero(F);
-            FloatVector t = FloatVector.zero(F);
-            for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
-                long at = (long) i * n + j;
-                p = p.add(load(x, at));
-                q = q.add(load(x, at + LANES));
-                s = s.add(load(x, at + 2 * LANES));
-                t = t.add(load(x, at + 3 * LANES));
-            }
-            a = a.add(p);
-            b = b.add(q);
-            c = c.add(s);
-            d = d.add(t);
+    private static void addRow(MemorySegment x, long at, int n, float[] partial, int line) {
+        int i = 0;
+        for (; i <= n - LANES; i += LANES) {
+            load(x, at + i).add(FloatVector.fromArray(F, partial, line + i)).intoArray(partial, line + i);
         }
-        store(load(sums, j).add(a), sums, j);
-        store(load(sums, j + LANES).add(b), sums, j + LANES);
-        store(load(sums, j + 2 * LANES).add(c), sums, j + 2 * LANES);
-        store(load(sums, j + 3 * LANES).add(d), sums, j + 3 * LANES);
-    }
-
-    private static void narrowColumnSums(int m, int n, MemorySegment x, int j, MemorySegment sums) {
-        VectorMask<Float> lanes = F.indexInRange(j, n);
-        FloatVector total = FloatVector.zero(F);
-        for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector part = FloatVector.zero(F);
-            for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
-                part = part.add(load(x, (long) i * n + j, lanes));
-            }
-            total = total.add(part);
+        for (; i < n; i++) {
+            partial[line + i] += at(x, at + i);
         }
-        store(load(sums, j, lanes).add(total), sums, j, lanes);
     }
 
     /** Refuses what is not a block-diagonal weight (groups, out, in). */

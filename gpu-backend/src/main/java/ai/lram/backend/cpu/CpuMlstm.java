@@ -36,10 +36,24 @@ final class CpuMlstm implements MlstmOps {
         this.workers = workers;
     }
 
-    /** Tokens per chunk: the spec's, else 64 (32 for narrow heads, whose quadratic part would outweigh the rest). */
+    /** Longest window that is one chunk: beyond it the scratch of a pair outgrows the second-level cache. */
+    private static final int WHOLE = 256;
+
+    /**
+     * Tokens per chunk: the spec's; else the whole window where its own products, S (DHQK + DHHV) multiply-adds a token, are fewer than the
+     * 4 DHQK DHHV of reading and writing a state between chunks; else equal chunks, the longer the larger that state is.
+     */
     static int chunk(MlstmDims d, MlstmSpec spec) {
-        int wanted = spec.chunk() > 0 ? spec.chunk() : Math.max(d.dimQk(), d.dimHv()) <= 32 ? 32 : 64;
-        return Math.min(wanted, d.tokens());
+        if (spec.chunk() > 0) {
+            return Math.min(spec.chunk(), d.tokens());
+        }
+        long inside = (long) d.tokens() * (d.dimQk() + d.dimHv());
+        if (d.tokens() <= WHOLE && inside <= 4L * d.dimQk() * d.dimHv()) {
+            return d.tokens();
+        }
+        int longest = Math.clamp(3 * Math.max(d.dimQk(), d.dimHv()) / 4, 96, 192);
+        int chunks = (d.tokens() + longest - 1) / longest;
+        return (d.tokens() + chunks - 1) / chunks;
     }
 
     @Override
@@ -527,10 +541,6 @@ final class CpuMlstm implements MlstmOps {
             return 4L * heads * width;
         }
 
-        private int tiles() {
-            return (count + Panels.TILE - 1) / Panels.TILE * Panels.TILE;
-        }
-
         private long savedState(int pair, int c) {
             return ((long) pair * l.chunks + c) * l.stateFloats * 4;
         }
@@ -612,19 +622,18 @@ final class CpuMlstm implements MlstmOps {
 
         /** Scores of the chunk into matP, lower triangle. */
         private void scores() {
-            Panels.nn(tiles(), tiles(), dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
+            PanelGemm.nn(count, count, dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
         }
 
         private void answer(int pair, MemorySegment mem, long state, boolean fresh) {
             denominators(w, l, count);
             scores();
             weigh(w, l, count);
-            Panels.nn(tiles(), l.dh, count, false, true, w, l.matP, l.lp, w, l.matV, l.lp, false, w, l.matH, l.lp);
+            PanelGemm.nn(count, l.dh, count, false, true, w, l.matP, l.lp, w, l.matV, l.lp, false, w, l.matH, l.lp);
             if (!fresh) {
                 Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
-                Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH,
-                        l.lp);
+                PanelGemm.nn(
+                        count, l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH, l.lp);
             }
             if (normalize) {
                 for (int t = 0; t < count; t++) {
@@ -646,7 +655,7 @@ final class CpuMlstm implements MlstmOps {
             if (g != 0) {
                 Panels.scale(mem, state, g, to, next, (long) l.dq * l.dh);
             }
-            Panels.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matV, l.lp, g != 0, to, next, l.dq);
+            PanelGemm.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matV, l.lp, g != 0, to, next, l.dq);
             long n = normaliserOf(next);
             for (int d = 0; d < l.dq; d++) {
                 to.set(FLOAT, n + 4L * d, (float) w.get(DOUBLE, l.running + 8L * d));
@@ -797,7 +806,7 @@ final class CpuMlstm implements MlstmOps {
         /** matP = scores times decay, zero above the diagonal. */
         private static void weigh(MemorySegment w, Layout l, int count) {
             for (int t = 0; t < count; t++) {
-                int end = (t / Panels.TILE + 1) * Panels.TILE;
+                int end = (t / Panels.WIDTH + 1) * Panels.WIDTH;
                 decayRow(w, l, t, end);
                 for (int s = 0; s < end; s += LANES) {
                     long at = Panels.at(l.matP, l.lp, t, s);
@@ -819,7 +828,7 @@ final class CpuMlstm implements MlstmOps {
                         .add(lo);
                 VectorMath.exp(high.add(low)).intoMemorySegment(w, l.decayRow + 4L * s, LE);
             }
-            for (int s = t + 1; s < end + LANES - 1 && s < l.lp; s++) {
+            for (int s = t + 1; s < end; s++) {
                 w.set(FLOAT, l.decayRow + 4L * s, 0);
             }
         }
@@ -831,7 +840,7 @@ final class CpuMlstm implements MlstmOps {
         private static void weighBackward(MemorySegment w, Layout l, int count) {
             w.asSlice(l.colSums, 8L * l.lp).fill((byte) 0);
             for (int t = 0; t < count; t++) {
-                int end = (t / Panels.TILE + 1) * Panels.TILE;
+                int end = (t / Panels.WIDTH + 1) * Panels.WIDTH;
                 decayRow(w, l, t, end);
                 weighRow(w, l, t, end);
                 w.set(DOUBLE, l.rowSums + 8L * t, sumRow(w, l, end));
@@ -900,9 +909,8 @@ final class CpuMlstm implements MlstmOps {
                 outputGradients(pair, g);
                 Panels.transpose(w, l.matV, l.lp, Panels.pad(count), l.dh, w, l.valuesT, l.dh);
                 scores();
-                Panels.nn(
-                        tiles(), tiles(), dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW,
-                        l.lp);
+                PanelGemm.nn(
+                        count, count, dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW, l.lp);
                 weighBackward(w, l, count);
                 queryGradients(mem, state, fresh, g);
                 valueGradients(noTail, g);
@@ -942,7 +950,7 @@ final class CpuMlstm implements MlstmOps {
                     if (keep != 0) {
                         Panels.scale(w, l.gradC, keep, w, l.gradC, (long) l.dq * l.dh);
                     }
-                    Panels.tn(
+                    PanelGemm.tn(
                             l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep != 0, w, l.gradC, l.dq);
                     Panels.addWeightedRows(w, l.matQ, l.lp, count, l.dq, w, l.interDden, carryDecay, w, l.gradN);
                     noTail = false;
@@ -1014,8 +1022,8 @@ final class CpuMlstm implements MlstmOps {
             if (!fresh) {
                 Panels.scaleRows(w, l.matH, l.lp, count, l.dh, w, l.inter, w, l.scaledH, l.lp);
                 Panels.transpose(mem, state, l.dq, l.dq, l.dh, w, l.stateT, l.dh);
-                Panels.nn(
-                        tiles(), l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ,
+                PanelGemm.nn(
+                        count, l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ,
                         l.lp);
                 if (exact) {
                     Panels.addOuter(w, l.outQ, l.lp, count, l.dq, w, l.interDden, mem, normaliserOf(state));
@@ -1023,7 +1031,7 @@ final class CpuMlstm implements MlstmOps {
                 addDots(l.matQ, l.outQ, l.rowSums);
                 add = true;
             }
-            Panels.nn(tiles(), l.dq, count, false, true, w, l.matW, l.lp, w, l.matK, l.lp, add, w, l.outQ, l.lp);
+            PanelGemm.nn(count, l.dq, count, false, true, w, l.matW, l.lp, w, l.matK, l.lp, add, w, l.outQ, l.lp);
             Panels.unpack(w, l.outQ, l.lp, count, dimQk, scale, g.dq, token(dimQk), stride(dimQk));
         }
 
@@ -1042,12 +1050,11 @@ final class CpuMlstm implements MlstmOps {
             boolean add = false;
             if (!noTail) {
                 Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
-                Panels.nn(
-                        tiles(), l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV,
-                        l.lp);
+                PanelGemm.nn(
+                        count, l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV, l.lp);
                 add = true;
             }
-            Panels.tn(tiles(), l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, add, w, l.outV, l.lp);
+            PanelGemm.tn(count, l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, add, w, l.outV, l.lp);
             Panels.unpack(w, l.outV, l.lp, count, dimHv, 1, g.dv, token(dimHv), stride(dimHv));
         }
 
@@ -1056,7 +1063,7 @@ final class CpuMlstm implements MlstmOps {
             boolean add = false;
             double tail = 0;
             if (!noTail) {
-                Panels.nn(
+                PanelGemm.nn(
                         l.dq,
                         Panels.pad(count),
                         dimHv,
@@ -1078,7 +1085,7 @@ final class CpuMlstm implements MlstmOps {
                 tail = addDots(l.matK, l.outK, l.colSums);
                 add = true;
             }
-            Panels.tn(tiles(), l.dq, count, true, w, l.matW, l.lp, w, l.matQ, l.lp, add, w, l.outK, l.lp);
+            PanelGemm.tn(count, l.dq, count, true, w, l.matW, l.lp, w, l.matQ, l.lp, add, w, l.outK, l.lp);
             Panels.unpack(w, l.outK, l.lp, count, dimQk, 1, g.dk, token(dimQk), stride(dimQk));
             return tail;
         }

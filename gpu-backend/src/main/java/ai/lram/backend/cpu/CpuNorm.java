@@ -13,9 +13,8 @@ import ai.lram.backend.ops.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 
-/** Normalisation row by row; sums of weight gradients column by column. */
+/** Normalisation row by row. */
 final class CpuNorm implements NormOps {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
@@ -23,12 +22,6 @@ final class CpuNorm implements NormOps {
     private static final long INLINE = 32_768;
 
     private static final int ELEMENTS_PER_PIECE = 16_384;
-
-    /** Columns of one strip of the weight gradient: two vectors. */
-    private static final int STRIP = 2 * LANES;
-
-    /** Rows summed on their own before they join the total: keeps the rounding error of long sums small. */
-    private static final int SUM_ROWS = 64;
 
     private final Workers workers;
 
@@ -254,7 +247,7 @@ final class CpuNorm implements NormOps {
         Check.optional("normBackward", "dweight", dweight, width);
         Check.optional("normBackward", "dbias", dbias, width);
         MemorySegment centre = spec.centred() ? mean.segment() : null;
-        backwardInput(
+        backwardSplit(
                 workers,
                 spec,
                 rows,
@@ -264,23 +257,12 @@ final class CpuNorm implements NormOps {
                 weight.segment(),
                 centre,
                 rstd.segment(),
-                dx.segment());
-        if (dweight != null || dbias != null) {
-            backwardWeight(
-                    workers,
-                    spec,
-                    rows,
-                    width,
-                    dy.segment(),
-                    x.segment(),
-                    centre,
-                    rstd.segment(),
-                    of(dweight),
-                    of(dbias));
-        }
+                dx.segment(),
+                of(dweight),
+                of(dbias));
     }
 
-    private static void backwardInput(
+    private static void backwardSplit(
             Workers workers,
             NormSpec spec,
             int rows,
@@ -290,23 +272,66 @@ final class CpuNorm implements NormOps {
             MemorySegment weight,
             MemorySegment mean,
             MemorySegment rstd,
-            MemorySegment dx) {
+            MemorySegment dx,
+            MemorySegment dweight,
+            MemorySegment dbias) {
         int groups = spec.groups();
         int n = width / groups;
         float offset = spec.residualScale() ? 1f : 0f;
-        workers.forRange(rows, grain(width), (from, to) -> {
+        // A line of partial sums: the weight's, then the bias's.
+        ColumnSums sums = new ColumnSums(rows, 2 * width);
+        sums.over(workers, (from, to, partial, line) -> {
             for (int r = from; r < to; r++) {
                 for (int g = 0; g < groups; g++) {
                     long statistic = ((long) r * groups + g) * 4;
                     long at = (long) r * width + (long) g * n;
                     float m = mean == null ? 0f : mean.get(FLOAT, statistic);
                     float scale = rstd.get(FLOAT, statistic);
+                    if (dweight != null) {
+                        addWeighted(dy, x, at, n, m, scale, partial, line + g * n);
+                    }
+                    if (dbias != null) {
+                        addRow(dy, at, n, partial, line + width + g * n);
+                    }
                     float c1 = mean == null ? 0f : weighted(dy, at, n, weight, (long) g * n, offset) / n;
                     float c2 = weightedHat(dy, x, at, n, m, scale, weight, (long) g * n, offset) / n;
                     inputGradient(dy, x, at, n, m, scale, weight, (long) g * n, offset, c1, c2, dx);
                 }
             }
         });
+        if (dweight != null) {
+            sums.addTo(workers, 0, width, dweight);
+        }
+        if (dbias != null) {
+            sums.addTo(workers, width, width, dbias);
+        }
+    }
+
+    /** Adds dy * (x - mean) * rstd to the partial sums. */
+    private static void addWeighted(
+            MemorySegment dy, MemorySegment x, long at, int n, float mean, float rstd, float[] partial, int line) {
+        FloatVector m = FloatVector.broadcast(F, mean);
+        FloatVector s = FloatVector.broadcast(F, rstd);
+        int i = 0;
+        for (; i <= n - LANES; i += LANES) {
+            FloatVector hat = load(x, at + i).sub(m).mul(s);
+            hat.fma(load(dy, at + i), FloatVector.fromArray(F, partial, line + i))
+                    .intoArray(partial, line + i);
+        }
+        for (; i < n; i++) {
+            float hat = (x.get(FLOAT, (at + i) * 4) - mean) * rstd;
+            partial[line + i] = Math.fma(hat, dy.get(FLOAT, (at + i) * 4), partial[line + i]);
+        }
+    }
+
+    private static void addRow(MemorySegment dy, long at, int n, float[] partial, int line) {
+        int i = 0;
+        for (; i <= n - LANES; i += LANES) {
+            load(dy, at + i).add(FloatVector.fromArray(F, partial, line + i)).intoArray(partial, line + i);
+        }
+        for (; i < n; i++) {
+            partial[line + i] += dy.get(FLOAT, (at + i) * 4);
+        }
     }
 
     /** Sum of dy * (w + offset). */
@@ -377,139 +402,6 @@ final class CpuNorm implements NormOps {
         for (; i < n; i++) {
             float g = dy.get(FLOAT, (at + i) * 4) * (w.get(FLOAT, (wAt + i) * 4) + offset) - c1;
             dx.set(FLOAT, (at + i) * 4, Math.fma((x.get(FLOAT, (at + i) * 4) - mean) * rstd, -c2, g) * rstd);
-        }
-    }
-
-    private static void backwardWeight(
-            Workers workers,
-            NormSpec spec,
-            int rows,
-            int width,
-            MemorySegment dy,
-            MemorySegment x,
-            MemorySegment mean,
-            MemorySegment rstd,
-            MemorySegment dweight,
-            MemorySegment dbias) {
-        int groups = spec.groups();
-        int n = width / groups;
-        int strips = (n + STRIP - 1) / STRIP;
-        int grain = (int) Math.max(1, INLINE / ((long) Math.max(1, rows) * STRIP));
-        workers.forRange(groups * strips, grain, (from, to) -> {
-            for (int k = from; k < to; k++) {
-                int g = k / strips;
-                int begin = k % strips * STRIP;
-                int end = Math.min(n, begin + STRIP);
-                int j = g * n + begin;
-                if (end - begin == STRIP) {
-                    wideStrip(rows, width, groups, g, j, dy, x, mean, rstd, dweight, dbias);
-                } else {
-                    for (int i = begin; i < end; i += LANES) {
-                        strip(
-                                rows,
-                                width,
-                                groups,
-                                g,
-                                g * n + i,
-                                Math.min(LANES, end - i),
-                                dy,
-                                x,
-                                mean,
-                                rstd,
-                                dweight,
-                                dbias);
-                    }
-                }
-            }
-        });
-    }
-
-    private static void strip(
-            int rows,
-            int width,
-            int groups,
-            int g,
-            int j,
-            int columns,
-            MemorySegment dy,
-            MemorySegment x,
-            MemorySegment mean,
-            MemorySegment rstd,
-            MemorySegment dweight,
-            MemorySegment dbias) {
-        VectorMask<Float> lanes = F.indexInRange(0, columns);
-        FloatVector w = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
-        for (int r = 0; r < rows; r += SUM_ROWS) {
-            FloatVector wPart = FloatVector.zero(F);
-            FloatVector bPart = FloatVector.zero(F);
-            for (int k = r; k < Math.min(rows, r + SUM_ROWS); k++) {
-                long statistic = ((long) k * groups + g) * 4;
-                float m = mean == null ? 0f : mean.get(FLOAT, statistic);
-                FloatVector d = load(dy, (long) k * width + j, lanes);
-                FloatVector hat = load(x, (long) k * width + j, lanes).sub(m).mul(rstd.get(FLOAT, statistic));
-                wPart = d.fma(hat, wPart);
-                bPart = bPart.add(d);
-            }
-            w = w.add(wPart);
-            b = b.add(bPart);
-        }
-        add(dweight, j, w, lanes);
-        add(dbias, j, b, lanes);
-    }
-
-    private static void add(MemorySegment sum, int j, FloatVector v, VectorMask<Float> lanes) {
-        if (sum != null) {
-            store(load(sum, j, lanes).add(v), sum, j, lanes);
-        }
-    }
-
-    private static void wideStrip(
-            int rows,
-            int width,
-            int groups,
-            int g,
-            int j,
-            MemorySegment dy,
-            MemorySegment x,
-            MemorySegment mean,
-            MemorySegment rstd,
-            MemorySegment dweight,
-            MemorySegment dbias) {
-        FloatVector w0 = FloatVector.zero(F);
-        FloatVector w1 = FloatVector.zero(F);
-        FloatVector b0 = FloatVector.zero(F);
-        FloatVector b1 = FloatVector.zero(F);
-        for (int r = 0; r < rows; r += SUM_ROWS) {
-            FloatVector p0 = FloatVector.zero(F);
-            FloatVector p1 = FloatVector.zero(F);
-            FloatVector q0 = FloatVector.zero(F);
-            FloatVector q1 = FloatVector.zero(F);
-            for (int k = r; k < Math.min(rows, r + SUM_ROWS); k++) {
-                long statistic = ((long) k * groups + g) * 4;
-                FloatVector m = FloatVector.broadcast(F, mean == null ? 0f : mean.get(FLOAT, statistic));
-                FloatVector s = FloatVector.broadcast(F, rstd.get(FLOAT, statistic));
-                long at = (long) k * width + j;
-                FloatVector d0 = load(dy, at);
-                FloatVector d1 = load(dy, at + LANES);
-                p0 = load(x, at).sub(m).mul(s).fma(d0, p0);
-                p1 = load(x, at + LANES).sub(m).mul(s).fma(d1, p1);
-                q0 = q0.add(d0);
-                q1 = q1.add(d1);
-            }
-            w0 = w0.add(p0);
-            w1 = w1.add(p1);
-            b0 = b0.add(q0);
-            b1 = b1.add(q1);
-        }
-        addWide(dweight, j, w0, w1);
-        addWide(dbias, j, b0, b1);
-    }
-
-    private static void addWide(MemorySegment sum, int j, FloatVector a, FloatVector b) {
-        if (sum != null) {
-            store(load(sum, j).add(a), sum, j);
-            store(load(sum, j + LANES).add(b), sum, j + LANES);
         }
     }
 }

@@ -15,17 +15,14 @@ import jdk.incubator.vector.VectorShuffle;
 /**
  * Block-diagonal products with blocks of four on 16-lane vectors: four blocks side by side. With R_s x the vector whose lanes are rotated
  * by s within each block, y = sum over s = 0..3 of W_s * R_s x, where lane o of W_s is w[o, (o + s) mod 4] (w[(d + s) mod 4, d] for the
- * transposed product). The W_s are made from the weights as stored by four shuffles each, once for {@link #ROWS} rows.
+ * transposed product). The W_s are made from the weights as stored by four shuffles each: for few rows as they are needed, for many once.
  */
 final class HeadwiseLanes {
     static final int BLOCK = 4;
     static final boolean SUPPORTED = LANES == 16;
 
-    /** Rows that share one rearrangement of the weights. */
+    /** Rows up to which the weights are rearranged as they are needed. */
     private static final int ROWS = 16;
-
-    /** Rows summed on their own before they join a weight gradient. */
-    private static final int SUM_ROWS = 64;
 
     /** Elements below which a call stays on its thread. */
     private static final long INLINE = 32_768;
@@ -82,7 +79,7 @@ final class HeadwiseLanes {
             MemorySegment bias,
             boolean accumulate,
             MemorySegment y) {
-        if ((long) m * groups * BLOCK <= INLINE) {
+        if (m <= ROWS) {
             rows(groups, x, w, transposed, bias, accumulate, y, 0, m);
         } else {
             split(workers, groups, m, x, w, transposed, bias, accumulate, y);
@@ -99,12 +96,121 @@ final class HeadwiseLanes {
             MemorySegment bias,
             boolean accumulate,
             MemorySegment y) {
-        int pieces = (m + ROWS - 1) / ROWS;
-        int grain = (int) Math.max(1, INLINE / 2 / ((long) ROWS * groups * BLOCK));
-        workers.forRange(
-                pieces,
-                grain,
-                (from, to) -> rows(groups, x, w, transposed, bias, accumulate, y, from * ROWS, Math.min(m, to * ROWS)));
+        int width = groups * BLOCK;
+        int whole = groups / GROUPS * GROUPS;
+        float[] turned = ThreadFloats.get(ThreadFloats.CALL, (BLOCK + 1) * width);
+        turnAll(w, whole, transposed, bias, turned);
+        int grain = (int) Math.max(2, INLINE / 2 / Math.max(1, width) / 2 * 2);
+        workers.forRange((long) m * width <= INLINE ? 1 : (m + grain - 1) / grain, 1, (from, to) -> {
+            int first = from * grain;
+            int end = (long) m * width <= INLINE ? m : Math.min(m, to * grain);
+            manyRows(turned, whole * BLOCK, width, x, accumulate, y, first, end);
+            for (int g = whole; g < groups; g++) {
+                for (int i = first; i < end; i++) {
+                    oneBlock(x, w, g, transposed, bias, accumulate, y, (long) i * width + g * BLOCK);
+                }
+            }
+        });
+    }
+
+    /** For each vector of columns its four W_s and what the products are added to. */
+    private static void turnAll(MemorySegment w, int groups, boolean transposed, MemorySegment bias, float[] turned) {
+        MemorySegment block = Staging.own().block0;
+        for (int g = 0; g < groups; g += GROUPS) {
+            if (transposed) {
+                turnTransposed(w, (long) g * BLOCK * BLOCK, block);
+            } else {
+                turn(w, (long) g * BLOCK * BLOCK, block);
+            }
+            int at = g * BLOCK * (BLOCK + 1);
+            for (int s = 0; s < BLOCK; s++) {
+                load(block, (long) s * LANES).intoArray(turned, at + s * LANES);
+            }
+            if (bias == null) {
+                ZERO.intoArray(turned, at + BLOCK * LANES);
+            } else {
+                load(bias, (long) g * BLOCK).intoArray(turned, at + BLOCK * LANES);
+            }
+        }
+    }
+
+    private static void manyRows(
+            float[] turned,
+            int columns,
+            int width,
+            MemorySegment x,
+            boolean accumulate,
+            MemorySegment y,
+            int from,
+            int to) {
+        int r = from;
+        for (; r + 1 < to; r += 2) {
+            if (accumulate) {
+                twoRowsAdded(turned, columns, x, y, (long) r * width, (long) (r + 1) * width);
+            } else {
+                twoRows(turned, columns, x, y, (long) r * width, (long) (r + 1) * width);
+            }
+        }
+        if (r < to) {
+            oneRow(turned, columns, x, accumulate, y, (long) r * width);
+        }
+    }
+
+    private static void twoRows(
+            float[] turned, int columns, MemorySegment x, MemorySegment y, long first, long second) {
+        for (int j = 0; j < columns; j += LANES) {
+            int t = j * (BLOCK + 1);
+            FloatVector v = load(x, first + j);
+            FloatVector u = load(x, second + j);
+            FloatVector w = FloatVector.fromArray(F, turned, t);
+            FloatVector start = FloatVector.fromArray(F, turned, t + BLOCK * LANES);
+            FloatVector p = v.fma(w, start);
+            FloatVector q = u.fma(w, start);
+            w = FloatVector.fromArray(F, turned, t + LANES);
+            p = v.rearrange(ROTATE_1).fma(w, p);
+            q = u.rearrange(ROTATE_1).fma(w, q);
+            w = FloatVector.fromArray(F, turned, t + 2 * LANES);
+            p = v.rearrange(ROTATE_2).fma(w, p);
+            q = u.rearrange(ROTATE_2).fma(w, q);
+            w = FloatVector.fromArray(F, turned, t + 3 * LANES);
+            store(v.rearrange(ROTATE_3).fma(w, p), y, first + j);
+            store(u.rearrange(ROTATE_3).fma(w, q), y, second + j);
+        }
+    }
+
+    private static void twoRowsAdded(
+            float[] turned, int columns, MemorySegment x, MemorySegment y, long first, long second) {
+        for (int j = 0; j < columns; j += LANES) {
+            int t = j * (BLOCK + 1);
+            FloatVector v = load(x, first + j);
+            FloatVector u = load(x, second + j);
+            FloatVector w = FloatVector.fromArray(F, turned, t);
+            FloatVector p = v.mul(w);
+            FloatVector q = u.mul(w);
+            w = FloatVector.fromArray(F, turned, t + LANES);
+            p = v.rearrange(ROTATE_1).fma(w, p);
+            q = u.rearrange(ROTATE_1).fma(w, q);
+            w = FloatVector.fromArray(F, turned, t + 2 * LANES);
+            p = v.rearrange(ROTATE_2).fma(w, p);
+            q = u.rearrange(ROTATE_2).fma(w, q);
+            w = FloatVector.fromArray(F, turned, t + 3 * LANES);
+            store(load(y, first + j).add(v.rearrange(ROTATE_3).fma(w, p)), y, first + j);
+            store(load(y, second + j).add(u.rearrange(ROTATE_3).fma(w, q)), y, second + j);
+        }
+    }
+
+    private static void oneRow(
+            float[] turned, int columns, MemorySegment x, boolean accumulate, MemorySegment y, long at) {
+        for (int j = 0; j < columns; j += LANES) {
+            int t = j * (BLOCK + 1);
+            FloatVector v = load(x, at + j);
+            FloatVector start = accumulate ? load(y, at + j) : FloatVector.fromArray(F, turned, t + BLOCK * LANES);
+            FloatVector p = v.mul(FloatVector.fromArray(F, turned, t));
+            p = v.rearrange(ROTATE_1).fma(FloatVector.fromArray(F, turned, t + LANES), p);
+            p = v.rearrange(ROTATE_2).fma(FloatVector.fromArray(F, turned, t + 2 * LANES), p);
+            p = v.rearrange(ROTATE_3).fma(FloatVector.fromArray(F, turned, t + 3 * LANES), p);
+            store(start.add(p), y, at + j);
+        }
     }
 
     /** Groups {@code first} to {@code last} of {@code m} rows without bias; both are multiples of {@link #GROUPS}. */
@@ -242,57 +348,90 @@ final class HeadwiseLanes {
     /** dw[g,o,d] += sum over rows of dy[4g + o] x[4g + d]. */
     static void weightGradient(
             Workers workers, int groups, int m, MemorySegment dy, MemorySegment x, MemorySegment dw) {
+        int width = groups * BLOCK;
         int units = (groups + GROUPS - 1) / GROUPS;
+        ColumnSums sums = new ColumnSums(m, BLOCK * units * LANES);
+        sums.over(workers, (from, to, partial, at) -> outerProducts(width, from, to, dy, x, partial, at));
         int grain = (int) Math.max(1, INLINE / ((long) Math.max(1, m) * LANES));
         workers.forRange(units, grain, (from, to) -> {
-            MemorySegment sums = Staging.own().block0;
+            MemorySegment block = Staging.own().block0;
             for (int u = from; u < to; u++) {
                 int g = u * GROUPS;
-                int count = Math.min(GROUPS, groups - g);
-                outerProducts(m, groups * BLOCK, (long) g * BLOCK, count, dy, x, sums);
-                for (int l = 0; l < count * BLOCK; l++) {
+                for (int s = 0; s < BLOCK; s++) {
+                    store(sums.total((u * BLOCK + s) * LANES), block, (long) s * LANES);
+                }
+                for (int l = 0; l < Math.min(GROUPS, groups - g) * BLOCK; l++) {
                     for (int s = 0; s < BLOCK; s++) {
-                        long element = ((long) g * BLOCK + l) * BLOCK + (l + s & 3);
-                        dw.set(
-                                FLOAT,
-                                element * 4,
-                                dw.get(FLOAT, element * 4) + sums.get(FLOAT, ((long) s * LANES + l) * 4));
+                        long element = 4 * (((long) g * BLOCK + l) * BLOCK + (l + s & 3));
+                        float sum = block.get(FLOAT, ((long) s * LANES + l) * 4);
+                        dw.set(FLOAT, element, dw.get(FLOAT, element) + sum);
                     }
                 }
             }
         });
     }
 
-    /** Sums over rows of dy * R_s x for s = 0..3. */
+    /** Adds dy * R_s x of some rows, for s = 0..3 one vector after the other. */
     private static void outerProducts(
-            int m, int width, long column, int count, MemorySegment dy, MemorySegment x, MemorySegment sums) {
-        VectorMask<Float> lanes = F.indexInRange(0, count * BLOCK);
-        FloatVector t0 = FloatVector.zero(F);
-        FloatVector t1 = FloatVector.zero(F);
-        FloatVector t2 = FloatVector.zero(F);
-        FloatVector t3 = FloatVector.zero(F);
-        for (int r = 0; r < m; r += SUM_ROWS) {
-            FloatVector p0 = FloatVector.zero(F);
-            FloatVector p1 = FloatVector.zero(F);
-            FloatVector p2 = FloatVector.zero(F);
-            FloatVector p3 = FloatVector.zero(F);
-            for (int i = r; i < Math.min(m, r + SUM_ROWS); i++) {
-                long at = (long) i * width + column;
-                FloatVector d = load(dy, at, lanes);
-                FloatVector v = load(x, at, lanes);
-                p0 = d.fma(v, p0);
-                p1 = d.fma(v.rearrange(ROTATE_1), p1);
-                p2 = d.fma(v.rearrange(ROTATE_2), p2);
-                p3 = d.fma(v.rearrange(ROTATE_3), p3);
-            }
-            t0 = t0.add(p0);
-            t1 = t1.add(p1);
-            t2 = t2.add(p2);
-            t3 = t3.add(p3);
+            int width, int from, int to, MemorySegment dy, MemorySegment x, float[] sums, int at) {
+        int whole = width / LANES * LANES;
+        int r = from;
+        for (; r + 1 < to; r += 2) {
+            outerTwo((long) r * width, (long) (r + 1) * width, whole, dy, x, sums, at);
         }
-        store(t0, sums, 0);
-        store(t1, sums, LANES);
-        store(t2, sums, 2 * LANES);
-        store(t3, sums, 3 * LANES);
+        if (r < to) {
+            outerOne((long) r * width, whole, dy, x, sums, at);
+        }
+        if (whole < width) {
+            VectorMask<Float> lanes = F.indexInRange(0, width - whole);
+            for (r = from; r < to; r++) {
+                outerLast((long) r * width + whole, lanes, dy, x, sums, at + whole * BLOCK);
+            }
+        }
+    }
+
+    private static void outerTwo(
+            long first, long second, int width, MemorySegment dy, MemorySegment x, float[] sums, int at) {
+        for (int j = 0; j < width; j += LANES) {
+            int o = at + j * BLOCK;
+            FloatVector d = load(dy, first + j);
+            FloatVector e = load(dy, second + j);
+            FloatVector v = load(x, first + j);
+            FloatVector u = load(x, second + j);
+            e.fma(u, d.fma(v, FloatVector.fromArray(F, sums, o))).intoArray(sums, o);
+            FloatVector p = d.fma(v.rearrange(ROTATE_1), FloatVector.fromArray(F, sums, o + LANES));
+            e.fma(u.rearrange(ROTATE_1), p).intoArray(sums, o + LANES);
+            p = d.fma(v.rearrange(ROTATE_2), FloatVector.fromArray(F, sums, o + 2 * LANES));
+            e.fma(u.rearrange(ROTATE_2), p).intoArray(sums, o + 2 * LANES);
+            p = d.fma(v.rearrange(ROTATE_3), FloatVector.fromArray(F, sums, o + 3 * LANES));
+            e.fma(u.rearrange(ROTATE_3), p).intoArray(sums, o + 3 * LANES);
+        }
+    }
+
+    private static void outerOne(long row, int width, MemorySegment dy, MemorySegment x, float[] sums, int at) {
+        for (int j = 0; j < width; j += LANES) {
+            int o = at + j * BLOCK;
+            FloatVector d = load(dy, row + j);
+            FloatVector v = load(x, row + j);
+            d.fma(v, FloatVector.fromArray(F, sums, o)).intoArray(sums, o);
+            d.fma(v.rearrange(ROTATE_1), FloatVector.fromArray(F, sums, o + LANES))
+                    .intoArray(sums, o + LANES);
+            d.fma(v.rearrange(ROTATE_2), FloatVector.fromArray(F, sums, o + 2 * LANES))
+                    .intoArray(sums, o + 2 * LANES);
+            d.fma(v.rearrange(ROTATE_3), FloatVector.fromArray(F, sums, o + 3 * LANES))
+                    .intoArray(sums, o + 3 * LANES);
+        }
+    }
+
+    private static void outerLast(
+            long at, VectorMask<Float> lanes, MemorySegment dy, MemorySegment x, float[] sums, int o) {
+        FloatVector d = load(dy, at, lanes);
+        FloatVector v = load(x, at, lanes);
+        d.fma(v, FloatVector.fromArray(F, sums, o)).intoArray(sums, o);
+        d.fma(v.rearrange(ROTATE_1), FloatVector.fromArray(F, sums, o + LANES)).intoArray(sums, o + LANES);
+        d.fma(v.rearrange(ROTATE_2), FloatVector.fromArray(F, sums, o + 2 * LANES))
+                .intoArray(sums, o + 2 * LANES);
+        d.fma(v.rearrange(ROTATE_3), FloatVector.fromArray(F, sums, o + 3 * LANES))
+                .intoArray(sums, o + 3 * LANES);
     }
 }

@@ -52,13 +52,11 @@ final class MlstmGates {
         MemorySegment is = i.segment();
         MemorySegment fs = f.segment();
         float[] sums = ThreadFloats.get(ThreadFloats.BODY, 2 * ROWS);
-        for (int h = 0; h < heads; h++) {
-            float biasI = bi.get(h);
-            float biasF = bf.get(h);
-            for (int m = from; m < to; m += ROWS) {
-                int rows = Math.min(ROWS, to - m);
-                Arrays.fill(sums, 0, ROWS, biasI);
-                Arrays.fill(sums, ROWS, 2 * ROWS, biasF);
+        for (int m = from; m < to; m += ROWS) {
+            int rows = Math.min(ROWS, to - m);
+            for (int h = 0; h < heads; h++) {
+                Arrays.fill(sums, 0, ROWS, bi.get(h));
+                Arrays.fill(sums, ROWS, 2 * ROWS, bf.get(h));
                 for (int part = 0; part < 3; part++) {
                     MemorySegment x = part == 0 ? qs : part == 1 ? ks : vs;
                     long xo = 4L * m * width;
@@ -189,26 +187,75 @@ final class MlstmGates {
         MemorySegment dfs = df.segment();
         MemorySegment out = dx.segment();
         long row = 4L * width;
+        int whole = width - width % LANES;
         for (int m = from; m < to; m++) {
-            for (int c = 0; c < width; c += LANES) {
-                VectorMask<Float> mask = F.indexInRange(c, width);
-                boolean whole = c + LANES <= width;
-                long o = m * row + 4L * c;
-                FloatVector y = whole ? load(out, o) : load(out, o, mask);
-                for (int h = 0; h < heads; h++) {
-                    long wo = (3L * h + part) * row + 4L * c;
-                    long go = 4L * ((long) m * heads + h);
-                    FloatVector gi = FloatVector.broadcast(F, dis.get(FLOAT, go));
-                    FloatVector gf = FloatVector.broadcast(F, dfs.get(FLOAT, go));
-                    y = gi.fma(whole ? load(wis, wo) : load(wis, wo, mask), y);
-                    y = gf.fma(whole ? load(wfs, wo) : load(wfs, wo, mask), y);
-                }
-                if (whole) {
-                    y.intoMemorySegment(out, o, LE);
+            for (int h = 0; h < heads; h += 2) {
+                long go = 4L * ((long) m * heads + h);
+                long wo = (3L * h + part) * row;
+                if (h + 1 < heads) {
+                    addTwoHeads(
+                            wis,
+                            wfs,
+                            wo,
+                            wo + 3 * row,
+                            dis.get(FLOAT, go),
+                            dfs.get(FLOAT, go),
+                            dis.get(FLOAT, go + 4),
+                            dfs.get(FLOAT, go + 4),
+                            out,
+                            m * row,
+                            whole);
                 } else {
-                    y.intoMemorySegment(out, o, LE, mask);
+                    addOneHead(wis, wfs, wo, dis.get(FLOAT, go), dfs.get(FLOAT, go), out, m * row, whole);
                 }
             }
+            for (long c = 4L * whole; c < row; c += 4) {
+                float y = out.get(FLOAT, m * row + c);
+                for (int h = 0; h < heads; h++) {
+                    long go = 4L * ((long) m * heads + h);
+                    long wo = (3L * h + part) * row + c;
+                    y = Math.fma(dis.get(FLOAT, go), wis.get(FLOAT, wo), y);
+                    y = Math.fma(dfs.get(FLOAT, go), wfs.get(FLOAT, wo), y);
+                }
+                out.set(FLOAT, m * row + c, y);
+            }
+        }
+    }
+
+    private static void addTwoHeads(
+            MemorySegment wi,
+            MemorySegment wf,
+            long first,
+            long second,
+            float di0,
+            float df0,
+            float di1,
+            float df1,
+            MemorySegment out,
+            long o,
+            int width) {
+        FloatVector i0 = FloatVector.broadcast(F, di0);
+        FloatVector f0 = FloatVector.broadcast(F, df0);
+        FloatVector i1 = FloatVector.broadcast(F, di1);
+        FloatVector f1 = FloatVector.broadcast(F, df1);
+        for (long c = 0; c < 4L * width; c += 4L * LANES) {
+            FloatVector y = load(out, o + c);
+            y = i0.fma(load(wi, first + c), y);
+            y = f0.fma(load(wf, first + c), y);
+            y = i1.fma(load(wi, second + c), y);
+            y = f1.fma(load(wf, second + c), y);
+            y.intoMemorySegment(out, o + c, LE);
+        }
+    }
+
+    private static void addOneHead(
+            MemorySegment wi, MemorySegment wf, long wo, float di, float df, MemorySegment out, long o, int width) {
+        FloatVector i = FloatVector.broadcast(F, di);
+        FloatVector f = FloatVector.broadcast(F, df);
+        for (long c = 0; c < 4L * width; c += 4L * LANES) {
+            FloatVector y = load(out, o + c);
+            y = i.fma(load(wi, wo + c), y);
+            f.fma(load(wf, wo + c), y).intoMemorySegment(out, o + c, LE);
         }
     }
 
@@ -220,10 +267,10 @@ final class MlstmGates {
         MemorySegment dfs = df.segment();
         MemorySegment wi = dwi.segment();
         MemorySegment wf = dwf.segment();
-        for (int h = 0; h < heads; h++) {
-            long wo = 4 * ((3L * h + part) * width + col);
-            for (int m = 0; m < rows; m += SPAN) {
-                int end = Math.min(rows, m + SPAN);
+        for (int m = 0; m < rows; m += SPAN) {
+            int end = Math.min(rows, m + SPAN);
+            for (int h = 0; h < heads; h++) {
+                long wo = 4 * ((3L * h + part) * width + col);
                 if (col + BLOCK <= width) {
                     blockOf4(xs, dis, dfs, wi, wf, width, heads, h, col, wo, m, end);
                 } else {

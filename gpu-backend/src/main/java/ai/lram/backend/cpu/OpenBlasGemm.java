@@ -10,12 +10,15 @@ import jdk.incubator.vector.VectorMask;
 import org.bytedeco.openblas.global.openblas;
 
 /**
- * Products by OpenBLAS over tensor memory, without copies. Each call of the library runs on one thread and computes {@link #ROWS} rows of
- * C, whatever the number of workers, so that results do not depend on it.
+ * Products by OpenBLAS over tensor memory, without copies. Each call of the library runs on one thread and computes some rows of C: an
+ * even number of equal parts, whatever the number of workers, so that results do not depend on it.
  */
 final class OpenBlasGemm {
-    /** Rows of C in one call of the library. */
+    /** Most rows of C in one call of the library. */
     private static final int ROWS = 192;
+
+    /** Parts begin at multiples of this. */
+    private static final int ALIGNED = 4;
 
     static {
         openblas.blas_set_num_threads(1);
@@ -34,9 +37,11 @@ final class OpenBlasGemm {
             MemorySegment bias,
             boolean accumulate,
             Gemm.Matrix c) {
-        workers.forRange((m + ROWS - 1) / ROWS, 1, (from, to) -> {
+        int parts = (m + 2 * ROWS - 1) / (2 * ROWS) * 2;
+        int part = ((m + parts - 1) / parts + ALIGNED - 1) / ALIGNED * ALIGNED;
+        workers.forRange((m + part - 1) / part, 1, (from, to) -> {
             for (int i = from; i < to; i++) {
-                rows(i * ROWS, Math.min(ROWS, m - i * ROWS), n, k, a, b, bias, accumulate, c);
+                rows(i * part, Math.min(part, m - i * part), n, k, a, b, bias, accumulate, c);
             }
         });
     }

@@ -16,6 +16,9 @@ final class Staging {
     /** The accumulators of one register tile. */
     final float[] tile = new float[Math.max(GemmTile.HEIGHT * GemmTile.WIDTH, 64 * VectorMath.LANES)];
 
+    /** A square of vectors on its way to being transposed. */
+    final float[] square = new float[VectorMath.LANES * VectorMath.LANES];
+
     private float[] packedA = {};
     private float[] packedB = {};
 

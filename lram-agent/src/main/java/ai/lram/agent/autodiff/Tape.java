@@ -256,6 +256,19 @@ public final class Tape {
         casts.put(g, narrow);
     }
 
+    /** Where a kernel that can add writes a gradient of {@code v}: onto the one there is, if nobody else holds it, else into a new one. */
+    private Value target(Value v) {
+        Value g = grads.get(v);
+        return g != null && !shared.contains(g) ? g : contribution(v);
+    }
+
+    /** Counts what was written to {@link #target} unless it was added to what is there. */
+    private void contributeTo(Value v, Value target) {
+        if (grads.get(v) != target) {
+            contribute(v, target);
+        }
+    }
+
     /** The gradient of {@code v} as memory of its own that a kernel may add to. */
     private Value ownGradient(Value v) {
         Value g = grads.get(v);
@@ -319,13 +332,14 @@ public final class Tape {
                     x,
                     dy);
             if (x.needsGrad()) {
-                Value dx = contribution(x);
+                Value dx = target(x);
+                boolean add = dx == grads.get(x);
                 record(
                         "linear dx",
-                        (o, s) -> o.matmul().linearBackwardInput(s, dy.tensor(), w.value(), false, dx.tensor()),
+                        (o, s) -> o.matmul().linearBackwardInput(s, dy.tensor(), w.value(), add, dx.tensor()),
                         dy,
                         dx);
-                contribute(x, dx);
+                contributeTo(x, dx);
             }
         });
         return y;
@@ -347,13 +361,14 @@ public final class Tape {
                     x,
                     dy);
             if (x.needsGrad()) {
-                Value dx = contribution(x);
+                Value dx = target(x);
+                boolean add = dx == grads.get(x);
                 record(
                         "headwise dx",
-                        (o, s) -> o.matmul().headwiseBackwardInput(s, dy.tensor(), w.value(), false, dx.tensor()),
+                        (o, s) -> o.matmul().headwiseBackwardInput(s, dy.tensor(), w.value(), add, dx.tensor()),
                         dy,
                         dx);
-                contribute(x, dx);
+                contributeTo(x, dx);
             }
         });
         return y;

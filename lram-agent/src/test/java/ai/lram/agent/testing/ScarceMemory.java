@@ -69,6 +69,11 @@ public final class ScarceMemory implements Backend {
     }
 
     @Override
+    public void copy(Stream s, Tensor from, Tensor to) {
+        engine.copy(s, from, to);
+    }
+
+    @Override
     public void download(Stream stream, Tensor src, MemorySegment dst) {
         engine.download(stream, src, dst);
     }
