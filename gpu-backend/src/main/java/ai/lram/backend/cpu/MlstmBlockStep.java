@@ -35,7 +35,7 @@ final class MlstmBlockStep implements Workers.Phased {
     /** Floats of weights that a unit of a projection reads. */
     private static final int PROJECTION = 64 * 1024;
 
-    /** Channels of a unit. */
+    /** Channels of a unit; the last may have fewer, a multiple of the lanes. */
     private static final int CHANNELS = 128;
 
     private final MlstmStep cell = new MlstmStep();
@@ -71,10 +71,9 @@ final class MlstmBlockStep implements Workers.Phased {
                 && w.q().dim(1) == HeadwiseLanes.BLOCK
                 && w.k().dim(1) == HeadwiseLanes.BLOCK
                 && w.v().dim(1) == HeadwiseLanes.BLOCK
-                && head % MlstmStep.BLOCK == 0
+                && head * w.heads() == w.inner()
                 && head <= Staging.BLOCK
-                && w.inner() % CHANNELS == 0
-                && w.width() % VectorMath.LANES == 0;
+                && w.inner() % VectorMath.LANES == 0;
     }
 
     MlstmBlockStep with(
@@ -167,9 +166,9 @@ final class MlstmBlockStep implements Workers.Phased {
         }
         for (int i = 0; i < n; i++) {
             cells[i].reserve(tokens, ring, headDim, 0);
-            columnsLeft.setPlain(i, headDim / MlstmStep.BLOCK);
+            columnsLeft.setPlain(i, units(headDim, MlstmStep.BLOCK));
         }
-        int floats = inner / CHANNELS * batch * tokens * heads * 2;
+        int floats = units(inner, CHANNELS) * batch * tokens * heads * 2;
         if (gates.length < floats) {
             gates = new float[floats];
         }
@@ -184,9 +183,9 @@ final class MlstmBlockStep implements Workers.Phased {
     public int units(int phase) {
         return switch (phase) {
             case UP -> 2 * units(inner, upRows);
-            case MIX -> inner / CHANNELS;
+            case MIX -> units(inner, CHANNELS);
             case WEIGH -> batch * heads;
-            case CELL -> batch * heads * (headDim / MlstmStep.BLOCK);
+            case CELL -> batch * heads * units(headDim, MlstmStep.BLOCK);
             default -> units(width, downRows);
         };
     }
@@ -240,19 +239,19 @@ final class MlstmBlockStep implements Workers.Phased {
 
     private void mix(int unit) {
         int from = unit * CHANNELS;
-        int lanes = VectorMath.LANES;
-        readAhead(from);
-        conv.run(from / lanes, (from + CHANNELS) / lanes);
+        int to = Math.min(inner, from + CHANNELS);
+        readAhead(from, to);
+        conv.run(from / VectorMath.LANES, to / VectorMath.LANES);
         int rows = batch * tokens;
         MemorySegment convolved = m.conv().segment();
         MemorySegment c = m.c().segment();
         for (int r = 0; r < rows; r++) {
             long at = (long) r * inner + from;
-            ActivationLoops.value(Activation.SILU, convolved, at, c, at, CHANNELS);
+            ActivationLoops.value(Activation.SILU, convolved, at, c, at, to - from);
         }
         int groups = inner / HeadwiseLanes.BLOCK;
         int first = from / HeadwiseLanes.BLOCK;
-        int last = (from + CHANNELS) / HeadwiseLanes.BLOCK;
+        int last = to / HeadwiseLanes.BLOCK;
         MemorySegment q = m.q().segment();
         MemorySegment k = m.k().segment();
         MemorySegment v = m.v().segment();
@@ -269,22 +268,22 @@ final class MlstmBlockStep implements Workers.Phased {
                 inner,
                 heads,
                 from,
-                from + CHANNELS,
+                to,
                 gates,
                 unit * rows * heads * 2);
     }
 
-    /** The weights of the channels from {@code from} on: many short pieces, each of which would be waited for. */
-    private void readAhead(int from) {
+    /** The weights of channels {@code from} to {@code to}: many short pieces, each of which would be waited for. */
+    private void readAhead(int from, int to) {
         long pitch = 4L * inner;
-        long bytes = 4L * CHANNELS;
+        long bytes = 4L * (to - from);
         ReadAhead.touchRows(w.inputGate().segment(), 4L * from, 3 * heads, pitch, bytes);
         ReadAhead.touchRows(w.forgetGate().segment(), 4L * from, 3 * heads, pitch, bytes);
         long block = 4L * HeadwiseLanes.BLOCK;
-        ReadAhead.touch(w.q().segment(), block * from, block * (from + CHANNELS));
-        ReadAhead.touch(w.k().segment(), block * from, block * (from + CHANNELS));
-        ReadAhead.touch(w.v().segment(), block * from, block * (from + CHANNELS));
-        ReadAhead.touch(w.conv().segment(), block * from, block * (from + CHANNELS));
+        ReadAhead.touch(w.q().segment(), block * from, block * to);
+        ReadAhead.touch(w.k().segment(), block * from, block * to);
+        ReadAhead.touch(w.v().segment(), block * from, block * to);
+        ReadAhead.touch(w.conv().segment(), block * from, block * to);
     }
 
     private void weigh(int unit) {
@@ -295,7 +294,7 @@ final class MlstmBlockStep implements Workers.Phased {
             return;
         }
         int rows = batch * tokens;
-        int parts = inner / CHANNELS;
+        int parts = units(inner, CHANNELS);
         MemorySegment i = m.inputGate().segment();
         MemorySegment f = m.forgetGate().segment();
         float biasI = w.inputGateBias().get(head);
@@ -316,14 +315,14 @@ final class MlstmBlockStep implements Workers.Phased {
     }
 
     private void columns(int unit) {
-        int blocks = headDim / MlstmStep.BLOCK;
+        int blocks = units(headDim, MlstmStep.BLOCK);
         int pair = unit / blocks;
         int row = pair / heads;
         int head = pair % heads;
         int n = counts.getInt(row);
         if (n > 0) {
             int from = unit % blocks * MlstmStep.BLOCK;
-            cell.columns(cells[pair], row, head, n, from, from + MlstmStep.BLOCK);
+            cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + MlstmStep.BLOCK));
         }
         if (columnsLeft.decrementAndGet(pair) == 0) {
             finish(pair, row, head, n);

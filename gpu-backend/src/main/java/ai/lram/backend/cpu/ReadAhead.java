@@ -13,7 +13,7 @@ import jdk.incubator.vector.IntVector;
  */
 final class ReadAhead {
     /** Bytes of a matrix from which on it is taken to come from beyond the second-level cache. */
-    static final long FAR = 256 * 1024;
+    static final long FAR = 384 * 1024;
 
     /** Bytes fetched at a time: a part of the second-level cache, large enough that waiting for the first line does not matter. */
     static final long CHUNK = 128 * 1024;
