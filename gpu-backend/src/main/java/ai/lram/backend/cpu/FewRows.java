@@ -132,13 +132,9 @@ final class FewRows {
             long yAt,
             long ldy) {
         int tail = k % LANES;
-        VectorMask<Float> rest = VectorMath.first(tail);
         for (int i = 0; i < rows; i++) {
             if (tail != 0) {
-                FloatVector last = FloatVector.fromMemorySegment(F, x, 4 * (xAt + i * ldx + k - tail), LE, rest);
-                for (int j = 0; j < columns; j++) {
-                    addTail(w, wAt + (long) (j + 1) * k - tail, rest, last, sums, (i * BLOCK + j) * LANES);
-                }
+                addTails(columns, w, wAt, x, xAt + i * ldx, k, tail, sums, i * BLOCK * LANES);
             }
             fold(columns, sums, i * BLOCK * LANES, y, yAt + i * ldy);
             if (bias != null) {
@@ -158,11 +154,15 @@ final class FewRows {
         }
     }
 
-    private static void addTail(
-            MemorySegment w, long wAt, VectorMask<Float> rest, FloatVector x, float[] sums, int at) {
-        FloatVector.fromMemorySegment(F, w, 4 * wAt, LE, rest)
-                .fma(x, FloatVector.fromArray(F, sums, at))
-                .intoArray(sums, at);
+    /** The last {@code tail} terms of a row of x with each weight row, into the lane sums. Whole in one method: what is handed on would be boxed. */
+    private static void addTails(
+            int columns, MemorySegment w, long wAt, MemorySegment x, long xAt, int k, int tail, float[] sums, int at) {
+        VectorMask<Float> rest = VectorMath.first(tail);
+        FloatVector last = FloatVector.fromMemorySegment(F, x, 4 * (xAt + k - tail), LE, rest);
+        for (int j = 0; j < columns; j++) {
+            FloatVector weights = FloatVector.fromMemorySegment(F, w, 4 * (wAt + (long) (j + 1) * k - tail), LE, rest);
+            weights.fma(last, FloatVector.fromArray(F, sums, at + j * LANES)).intoArray(sums, at + j * LANES);
+        }
     }
 
     private static void addBias(int columns, MemorySegment bias, long biasAt, MemorySegment y, long yAt) {
