@@ -20,7 +20,10 @@ final class ReadAhead {
 
     private static final int LINE = 64;
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
-    /** Keeps the compiler from leaving out reads whose only use is that they happened. */
+
+    /** What was read is compared with this and counted: else the compiler may leave out reads whose only use is that they happened. */
+    private static final int UNLIKELY = 0x5eedbeef;
+
     private static volatile int touched;
 
     private ReadAhead() {}
@@ -69,6 +72,4 @@ final class ReadAhead {
             touched++;
         }
     }
-
-    private static final int UNLIKELY = 0x5eedbeef;
 }
