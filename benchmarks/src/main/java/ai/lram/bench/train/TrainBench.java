@@ -51,6 +51,9 @@ public final class TrainBench implements Benchmark {
 
     private static final XlstmConfig G1_BACKBONE = XlstmConfig.mlstm(128, 3, 4);
     private static final int EPISODES = 32;
+    /** Least steps of an episode. */
+    private static final int SHORTEST = 100;
+
     private static final int RATE_HZ = 80;
     /** Kernels that are products with weight matrices. */
     private static final Set<String> PRODUCTS = Set.of("linear", "linear dw", "linear dx");
@@ -211,7 +214,8 @@ public final class TrainBench implements Benchmark {
                 FeatureSpec.vector("action", load.actions),
                 RATE_HZ,
                 true);
-        int length = Math.max(100, 2 * load.steps);
+        // Whole windows: the tokens of a shorter last one would not count.
+        int length = load.steps * Math.max(2, (SHORTEST + load.steps - 1) / load.steps);
         Random random = new Random(1);
         try (TrajectoryStoreWriter writer = TrajectoryStoreWriter.create(store)) {
             writer.addTask(task);
