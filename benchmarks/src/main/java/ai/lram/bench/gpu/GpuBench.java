@@ -14,7 +14,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 
-/** Kernels on an NVIDIA GPU, through the engine: checked against fp64, then timed as recorded replays. */
+/** Kernels and training steps on an NVIDIA GPU, through the engine: checked, then timed as recorded replays. */
 public final class GpuBench implements Benchmark {
     /** Its name in results. */
     public static final String NAME = "gpu";
@@ -34,12 +34,13 @@ public final class GpuBench implements Benchmark {
     public static List<GpuCase> usual() {
         List<GpuCase> all = new ArrayList<>();
         all.addAll(MlstmCase.usual());
+        all.addAll(TrainCase.usual());
         return all;
     }
 
     /** In one sentence, for lists. */
     public static String purpose() {
-        return "an NVIDIA GPU: kernels in bf16, checked, beside copy, product and published times";
+        return "an NVIDIA GPU: kernels and training steps in bf16, checked, beside copy, product and published times";
     }
 
     @Override
@@ -80,10 +81,11 @@ public final class GpuBench implements Benchmark {
             run.note(String.format(
                     Locale.ROOT,
                     "floor: the inputs read and the outputs written once at %.2f TB/s, or the multiply-adds at %.0f TFLOP/s, whichever takes"
-                            + " longer; published: %s",
+                            + " longer; published: %s; training: %s",
                     ceilings.bytesPerSecond() / 1e12,
                     ceilings.flopPerSecond() / 1e12,
-                    MlstmCase.PUBLISHED));
+                    MlstmCase.PUBLISHED,
+                    TrainCase.PUBLISHED));
         }
     }
 

@@ -70,6 +70,10 @@ public final class GpuRun {
                 .withPeer(publishedMs)
                 .withSpread(t.lowMs(), t.highMs())
                 .withNote(note));
+        achieved(name, t, work, floorMs, publishedMs);
+    }
+
+    private void achieved(String name, DeviceTimer.Times t, Work work, double floorMs, double publishedMs) {
         double terabytes = work.bytes / t.medianMs() / GIGA;
         double teraflop = work.flop / t.medianMs() / GIGA;
         run.detail(Result.of(GpuBench.NAME, name + "-bandwidth", terabytes, "TB/s", Better.HIGHER, t.samples())
@@ -84,6 +88,24 @@ public final class GpuRun {
                 number("%.2f", t.medianMs() / floorMs),
                 number("%.2f", terabytes),
                 number("%.0f", teraflop)));
+    }
+
+    /**
+     * Reports how much is done in a second, with what it means in bytes/s and FLOP/s.
+     *
+     * @param t of all {@code units} together
+     * @param published units a second, NaN if nobody has published it
+     */
+    public void rate(
+            String name, DeviceTimer.Times t, double units, String unit, Work work, double published, String note) {
+        double floorMs = floorMs(work);
+        double perMs = 1e3 * units;
+        run.result(Result.of(GpuBench.NAME, name, perMs / t.medianMs(), unit, Better.HIGHER, t.samples())
+                .withFloor(perMs / floorMs)
+                .withPeer(published)
+                .withSpread(perMs / t.highMs(), perMs / t.lowMs())
+                .withNote(note));
+        achieved(name, t, work, floorMs, perMs / published);
     }
 
     /**

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
@@ -150,6 +151,55 @@ class GpuBenchTest {
         assertTrue(run.results().isEmpty());
     }
 
+    private static TrainCase training() {
+        return new TrainCase("tiny", XlstmConfig.mlstm(32, 1, 2), 2, 9, 5, 3e9);
+    }
+
+    @Test
+    void trainingIsCheckedAndReported() {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
+            training().measure(gpu);
+            run.table(gpu.table());
+        }
+        assertEquals(
+                List.of("train-tiny", "train-tiny-bandwidth", "train-tiny-flop", "train-tiny-memory"),
+                run.results().stream().map(Result::caseName).toList());
+        Result rate = run.results().getFirst();
+        assertEquals("tokens/s", rate.unit());
+        assertEquals(5, rate.peer());
+        assertTrue(rate.value() > 0 && rate.value() < rate.floor(), rate.toString());
+        assertTrue(rate.low() <= rate.value() && rate.value() <= rate.high(), rate.toString());
+        Result memory = run.results().getLast();
+        assertTrue(memory.value() > memory.floor(), memory.toString());
+        assertEquals(2, run.tables().getFirst().rows().size());
+    }
+
+    @Test
+    void lossesThatDifferOrDoNotFallAreNoResult() {
+        TrainCase c = training();
+        double[] falling = {1, 0.99, 0.98};
+        c.requireSameLosses(falling, new double[] {1.001, 0.991, 0.979});
+        assertThrows(WrongAnswerException.class, () -> c.requireSameLosses(falling, new double[] {1, 0.99, 0.95}));
+        assertThrows(
+                WrongAnswerException.class, () -> c.requireSameLosses(falling, new double[] {1, Double.NaN, 0.98}));
+        assertThrows(
+                WrongAnswerException.class, () -> c.requireSameLosses(new double[] {1, 1, 1}, new double[] {1, 1, 1}));
+    }
+
+    /** 16M: about 2 GFLOP/ms of products for 19,200 tokens through 12.7 million weights, and what passes between them. */
+    @Test
+    void theWorkOfTrainingIsCounted() {
+        TrainCase c = (TrainCase) TrainCase.usual().getFirst();
+        long parameters = 12_700_000;
+        double products = 6.0 * 128 * 150 * parameters;
+        double cells = 8 * (5.9e9 + 14.7e9);
+        assertEquals(products + cells, c.work(parameters).flop(), 0.02 * products);
+        double values = 128 * 150 * 8 * (512 + 7 * 1024) * 8.0;
+        assertEquals(values + 38.0 * parameters, c.work(parameters).bytes(), 1e6);
+    }
+
     @Test
     void ceilingsAreMeasuredAndChecked() {
         try (Backend engine = EmulatedCuda.open()) {
@@ -171,7 +221,13 @@ class GpuBenchTest {
         assertEquals(
                 326e9, seven.forwardWork().flop(), 1e9, "triangles of 128 tokens, states and their product with q");
         assertEquals(
-                List.of("mlstm-fwbw-lram16m", "mlstm-fwbw-lram206m", "mlstm-fwbw-7b-s8192", "mlstm-fwbw-7b-s65536"),
+                List.of(
+                        "mlstm-fwbw-lram16m",
+                        "mlstm-fwbw-lram206m",
+                        "mlstm-fwbw-7b-s8192",
+                        "mlstm-fwbw-7b-s65536",
+                        "train-16m",
+                        "train-206m"),
                 GpuBench.usual().stream().map(GpuCase::name).toList());
     }
 
