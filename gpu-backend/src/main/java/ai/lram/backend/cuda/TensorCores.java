@@ -131,10 +131,13 @@ final class TensorCores {
         return MlstmChunks.of(limits, dims, spec, states);
     }
 
-    /** For whichever kernels take the call. */
+    /** For whichever kernels take the call; with states also enough for a call without, which may be a window. */
     long scratchFloats(MlstmDims dims, MlstmSpec spec, boolean states) {
         MlstmChunks c = cut(dims, spec, states);
-        return c == null || c.window() ? PlainMlstm.scratchFloats(dims, spec) : c.scratchFloats();
+        if (c == null || c.window()) {
+            return PlainMlstm.scratchFloats(dims, spec);
+        }
+        return states ? Math.max(c.scratchFloats(), scratchFloats(dims, spec, false)) : c.scratchFloats();
     }
 
     /** The same cut for both directions: what {@code saved} has room for says which. */

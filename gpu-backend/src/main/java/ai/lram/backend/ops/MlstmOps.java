@@ -65,7 +65,7 @@ public interface MlstmOps {
      *
      * @param operands type of q, k, v, h and their gradients
      * @param states whether an initial or last state, or the gradient of one, takes part in either call: a single chunk without one may
-     *     need much less
+     *     need much less. What is enough with states is enough without
      */
     default long savedFloats(MlstmDims dims, MlstmSpec spec, DType operands, boolean states) {
         return savedFloats(dims, spec);

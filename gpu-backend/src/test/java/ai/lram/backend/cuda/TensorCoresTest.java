@@ -1,6 +1,7 @@
 package ai.lram.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -261,6 +262,53 @@ class TensorCoresTest {
             assertTrue(window.saved.size() < p.saved.size());
             assertThrows(ShapeMismatchException.class, () -> window.forward(window.x, null, p.state, window.saved));
             assertEquals("", driver.taken());
+        }
+    }
+
+    /** Heads of 8 need more scratch in a window, whose fallback is the plain kernels, than their states do. */
+    @ParameterizedTest(name = "{0} {1} on {2}")
+    @CsvSource({
+        "auto,F32,90",
+        "fast,F32,90",
+        "general,F32,90",
+        "auto,BF16,90",
+        "general,BF16,90",
+        "fast,F32,80",
+        "auto,BF16,80",
+        "auto,BF16,100",
+        "auto,BF16,75"
+    })
+    @SuppressWarnings("try")
+    void roomForStatesIsEnoughForEveryCall(String wanted, DType type, int capability) {
+        driver.major = capability / 10;
+        driver.minor = capability % 10;
+        driver.sharedBytes = capability == 75 ? 64 << 10 : capability == 80 ? 163 << 10 : 227 << 10;
+        try (Setting set = Setting.of(TensorCores.PROPERTY, wanted);
+                CudaBackend engine = open(headers)) {
+            for (int tokens : new int[] {1, 70, 96, 97, 128, 129, 160, 161, 300}) {
+                for (int dim : new int[] {4, 8, 36, 64}) {
+                    for (int chunk : new int[] {0, 16, 400}) {
+                        try (TensorArena arena = engine.arena("test")) {
+                            MlstmDims d = new MlstmDims(2, tokens, 2, dim, dim);
+                            MlstmSpec spec = MlstmSpec.exponential().withChunk(chunk);
+                            Problem p = new Problem(engine, arena, type, true, d, spec);
+                            for (int which = 0; which < 8; which++) {
+                                MlstmState initial = (which & 1) == 0 ? null : p.state;
+                                MlstmState other = (which & 2) == 0 ? null : p.state;
+                                p.forward(p.x, initial, other, (which & 4) == 0 ? null : p.saved);
+                                assertFalse(driver.taken().isEmpty());
+                                p.backward(initial, other, (which & 4) == 0 ? null : p.state);
+                                assertFalse(driver.taken().isEmpty());
+                            }
+                            Problem bare = new Problem(engine, arena, type, false, d, spec);
+                            bare.forward(bare.x, null, null, bare.saved);
+                            bare.backward(null, null, null);
+                            assertTrue(bare.saved.size() <= p.saved.size());
+                            assertTrue(bare.scratch.size() <= p.scratch.size());
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -43,8 +43,10 @@ public abstract class MlstmGolden {
     }
 
     /**
-     * The files' problems with operands rounded to bf16, against fp64 of the rounded ones. Columns: file, variant, and the errors of h, dq, dk,
-     * dv, di, df that the best of the published Triton kernels makes in bf16.
+     * The files' problems with operands and gates rounded to bf16, as the published kernels were given them, against fp64 of the rounded
+     * ones. Columns: file, variant, and the errors of h, dq, dk, dv, di, df of the best published Triton kernel in bf16. Those were taken
+     * against the files and contain the rounding of the inputs; what is compared with them here does not, so that a different draw of
+     * roundings is no failure. With gates left in fp32 the problem is another one, and the two errors say nothing about each other.
      */
     @ParameterizedTest(name = "{0} {1}")
     @CsvSource({
@@ -100,8 +102,8 @@ public abstract class MlstmGolden {
                 tokenMajor(file, "q", dims),
                 tokenMajor(file, "k", dims),
                 tokenMajor(file, "v", dims),
-                tokenMajor(file, "i", dims),
-                tokenMajor(file, "f", dims));
+                rounded(fx, tokenMajor(file, "i", dims), operands),
+                rounded(fx, tokenMajor(file, "f", dims), operands));
         if (init) {
             float[] m = file.has("m0") && gate == InputGate.EXPONENTIAL
                     ? file.f32("m0")
@@ -110,6 +112,11 @@ public abstract class MlstmGolden {
             run.dInitial = run.poisonedState();
         }
         return run;
+    }
+
+    /** To the nearest values of that type. */
+    private static float[] rounded(Fixture fx, float[] a, DType type) {
+        return type == DType.F32 ? a : fx.read(fx.of(type, a, a.length));
     }
 
     private static void run(
