@@ -20,18 +20,12 @@ import ai.lram.bench.Run;
 import ai.lram.bench.TemporaryFolder;
 import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.subject.ModelSize;
-import ai.lram.dataset.Column;
-import ai.lram.dataset.Episode;
-import ai.lram.dataset.FeatureSpec;
-import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.store.TrajectoryStore;
-import ai.lram.dataset.store.TrajectoryStoreWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.IntStream;
@@ -41,10 +35,6 @@ public final class TrainBench implements Benchmark {
     /** Its name in results. */
     public static final String NAME = "train";
 
-    private static final int OBSERVATIONS = 39;
-    private static final int ACTIONS = 4;
-    private static final int EPISODES = 32;
-    private static final int RATE_HZ = 80;
     /** Kernels that are products with weight matrices. */
     private static final Set<String> PRODUCTS = Set.of("linear", "linear dw", "linear dx");
     /** Two runs of the same updates must agree so closely, whatever the number of threads. */
@@ -148,7 +138,7 @@ public final class TrainBench implements Benchmark {
         }
         try (TemporaryFolder folder = TemporaryFolder.create("the training benchmark")) {
             Path store = folder.path().resolve("store");
-            generate(store);
+            MadeStore.write(store, Math.max(100, 2 * settings.steps()));
             for (ModelSize size : settings.sizes()) {
                 double[] losses = null;
                 for (int threads : settings.threads()) {
@@ -169,82 +159,15 @@ public final class TrainBench implements Benchmark {
         return 4 * (4 * parameters + tokens * keptPerToken);
     }
 
-    private void generate(Path store) {
-        TaskInfo task = TaskInfo.of(
-                "bench/train",
-                "bench",
-                FeatureSpec.vector("observation", OBSERVATIONS),
-                FeatureSpec.vector("action", ACTIONS),
-                RATE_HZ,
-                true);
-        int length = Math.max(100, 2 * settings.steps());
-        Random random = new Random(1);
-        try (TrajectoryStoreWriter writer = TrajectoryStoreWriter.create(store)) {
-            writer.addTask(task);
-            for (int e = 0; e < EPISODES; e++) {
-                writer.append(episode(task, length, random));
-            }
-            writer.commit();
-        }
-    }
-
-    private static Episode episode(TaskInfo task, int length, Random random) {
-        float[] observations = new float[length * OBSERVATIONS];
-        float[] actions = new float[length * ACTIONS];
-        float[] rewards = new float[length];
-        double phase = 6 * random.nextDouble();
-        for (int t = 0; t < length; t++) {
-            for (int i = 0; i < OBSERVATIONS; i++) {
-                observations[t * OBSERVATIONS + i] =
-                        (float) (Math.sin(phase + 0.05 * (i + 1) * t) + 0.1 * random.nextGaussian());
-            }
-            for (int j = 0; j < ACTIONS; j++) {
-                actions[t * ACTIONS + j] = 0.5f * observations[t * OBSERVATIONS + j];
-            }
-            rewards[t] = 0.01f;
-        }
-        return Episode.builder(task.taskId(), length)
-                .column(Column.OBSERVATION, observations)
-                .column(Column.ACTION, actions)
-                .column(Column.REWARD, rewards)
-                .build();
-    }
-
-    private TrainConfig config(ModelSize size) {
-        return new TrainConfig(
-                size.backbone(),
-                settings.batch(),
-                settings.steps(),
-                false,
-                settings.warmUpUpdates() + settings.updates(),
-                0,
-                1e-4,
-                1,
-                0.01,
-                0.99,
-                1,
-                0,
-                0,
-                0,
-                false,
-                0.02,
-                0,
-                1,
-                7,
-                1,
-                0.5,
-                0,
-                0);
-    }
-
     /**
      * @param before losses of the same updates with another number of threads, or null
      * @return the losses of this run's updates
      */
     private double[] measure(Run run, ModelSize size, int threads, Path folder, BestProduct best, double[] before) {
         String name = "train-" + size.key() + "-" + threads + "t";
-        TrainConfig config = config(size);
-        int[][] episodes = {IntStream.range(0, EPISODES).toArray()};
+        TrainConfig config = MadeStore.config(
+                size.backbone(), settings.batch(), settings.steps(), settings.warmUpUpdates() + settings.updates());
+        int[][] episodes = {IntStream.range(0, MadeStore.EPISODES).toArray()};
         try (TrajectoryStore store = TrajectoryStore.open(folder);
                 Backend backend = Backends.open("cpu", BackendOptions.threads(threads))) {
             ModelCard card = Trainer.card(store, "bench", config, episodes, Map.of());
