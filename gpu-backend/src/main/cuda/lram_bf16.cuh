@@ -1,5 +1,5 @@
-// bf16 in memory, fp32 in registers: vectors of four (8 bytes) and eight (16 bytes) elements, and sums over rows that
-// stay in registers while a thread walks down its columns.
+// Vectors of Bf16 in memory, fp32 in registers: four (8 bytes) and eight (16 bytes) elements. Single ones are converted by
+// `widened` and `store` of lram_common.cuh.
 //
 // The one place of our plain kernels with inline PTX: cvt.rn.bf16x2 rounds two numbers in one instruction and keeps NaN.
 #pragma once
@@ -7,21 +7,14 @@
 
 namespace lram {
 
-typedef unsigned short bf16;
-
 __device__ __forceinline__ float lowHalf(unsigned pair) { return __uint_as_float(pair << 16); }
 
 __device__ __forceinline__ float highHalf(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-__device__ __forceinline__ float widen(bf16 x) { return __uint_as_float(static_cast<unsigned>(x) << 16); }
-
 #ifdef LRAM_EMULATED
-__device__ __forceinline__ unsigned nearestBf16(float x) {
-    const unsigned bits = __float_as_uint(x);
-    return x != x ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+__device__ __forceinline__ unsigned pair(float low, float high) {
+    return narrow(low) | static_cast<unsigned>(narrow(high)) << 16;
 }
-
-__device__ __forceinline__ unsigned pair(float low, float high) { return nearestBf16(low) | nearestBf16(high) << 16; }
 #else
 __device__ __forceinline__ unsigned pair(float low, float high) {
     unsigned both;
@@ -29,8 +22,6 @@ __device__ __forceinline__ unsigned pair(float low, float high) {
     return both;
 }
 #endif
-
-__device__ __forceinline__ bf16 nearest(float x) { return static_cast<bf16>(pair(x, 0.f) & 0xffffu); }
 
 __device__ __forceinline__ void unpack4(const uint2& v, float* x) {
     x[0] = lowHalf(v.x);
@@ -82,15 +73,15 @@ __device__ __forceinline__ float4 packFloats(const float* x) {
     return v;
 }
 
-__device__ __forceinline__ uint2 load8Bytes(const bf16* p) { return *reinterpret_cast<const uint2*>(p); }
+__device__ __forceinline__ uint2 load8Bytes(const Bf16* p) { return *reinterpret_cast<const uint2*>(p); }
 
-__device__ __forceinline__ uint4 load16Bytes(const bf16* p) { return *reinterpret_cast<const uint4*>(p); }
+__device__ __forceinline__ uint4 load16Bytes(const Bf16* p) { return *reinterpret_cast<const uint4*>(p); }
 
 __device__ __forceinline__ float4 loadFloats(const float* p) { return *reinterpret_cast<const float4*>(p); }
 
-__device__ __forceinline__ void store(bf16* p, const uint2& v) { *reinterpret_cast<uint2*>(p) = v; }
+__device__ __forceinline__ void store(Bf16* p, const uint2& v) { *reinterpret_cast<uint2*>(p) = v; }
 
-__device__ __forceinline__ void store(bf16* p, const uint4& v) { *reinterpret_cast<uint4*>(p) = v; }
+__device__ __forceinline__ void store(Bf16* p, const uint4& v) { *reinterpret_cast<uint4*>(p) = v; }
 
 __device__ __forceinline__ void store(float* p, const float4& v) { *reinterpret_cast<float4*>(p) = v; }
 

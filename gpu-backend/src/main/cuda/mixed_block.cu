@@ -16,7 +16,7 @@ constexpr int TAPS = 4;
 constexpr int GATES = 8;  // i and f of up to four heads
 
 struct ConvQkv {
-    const bf16* uz;        // u: first half of each row
+    const Bf16* uz;        // u: first half of each row
     const float* conv;     // (width, 4)
     const float* bias;     // (width)
     const float* history;  // (batch, 3, width); may be null
@@ -25,10 +25,10 @@ struct ConvQkv {
     const float* wv;
     const float* wi;  // (heads, 3 width)
     const float* wf;
-    bf16* c;
-    bf16* q;
-    bf16* k;
-    bf16* v;
+    Bf16* c;
+    Bf16* q;
+    Bf16* k;
+    Bf16* v;
     float* partials;  // [blocks of columns][tokens][8]: sums for i and f
     int batch;
     int tokens;
@@ -48,7 +48,7 @@ struct FinishMixedGates {
 };
 
 struct ConvQkvBackward {
-    const bf16* uz;
+    const Bf16* uz;
     const float* conv;
     const float* bias;
     const float* history;
@@ -57,13 +57,13 @@ struct ConvQkvBackward {
     const float* wv;
     const float* wi;
     const float* wf;
-    const bf16* dq;
-    const bf16* dk;
-    const bf16* dv;
+    const Bf16* dq;
+    const Bf16* dk;
+    const Bf16* dv;
     const float* di;  // (rows, heads)
     const float* df;
-    const bf16* dc;   // what the skip connection brings
-    bf16* duz;        // the first half of each row is written
+    const Bf16* dc;   // what the skip connection brings
+    Bf16* duz;        // the first half of each row is written
     float* partials;  // [shares][17 width]: of wq, wk, wv, conv, bias
     int batch;
     int tokens;
@@ -72,9 +72,9 @@ struct ConvQkvBackward {
 };
 
 struct GateSums {
-    const bf16* q;
-    const bf16* k;
-    const bf16* v;
+    const Bf16* q;
+    const Bf16* k;
+    const Bf16* v;
     const float* di;
     const float* df;
     float* partials;  // [shares][2 heads 3 width + 2 heads]: of wi, wf, bi, bf
@@ -84,7 +84,7 @@ struct GateSums {
 };
 
 struct CarryHistory {
-    const bf16* uz;
+    const Bf16* uz;
     float* history;
     int batch;
     int tokens;
@@ -506,7 +506,7 @@ LRAM_KERNEL_OF(gate_sums, GateSums, COLUMN_THREADS, 8) {
     const bool active = group < groups;
     const int column = 4 * min(group, groups - 1);
     const int part = static_cast<int>(blockIdx.z);
-    const bf16* x = part == 0 ? p.q : part == 1 ? p.k : p.v;
+    const Bf16* x = part == 0 ? p.q : part == 1 ? p.k : p.v;
     const bool biases = blockIdx.x == 0 && part == 0 && thread < GATES;
     float sums[4][GATES] = {};
     float bias = 0.f;
@@ -576,7 +576,7 @@ LRAM_KERNEL(carry_history, CarryHistory) {
         for (int t = 0; t < TAPS - 1; t++) {
             const int from = p.tokens - (TAPS - 1) + t;
             history[static_cast<long long>(t) * p.width] =
-                    from >= 0 ? widen(p.uz[2 * (b * p.tokens + from) * p.width + column])
+                    from >= 0 ? widened(p.uz[2 * (b * p.tokens + from) * p.width + column])
                               : history[static_cast<long long>(t + p.tokens) * p.width];
         }
     }

@@ -13,7 +13,7 @@ struct MixedNorm {
     const float* x;
     const float* weight;
     const float* bias;  // may be null
-    bf16* y;
+    Bf16* y;
     float* mean;
     float* rstd;
     int rows;
@@ -24,14 +24,14 @@ struct MixedNorm {
 };
 
 struct MixedNormBackward {
-    const bf16* dy;
+    const Bf16* dy;
     const float* x;
     const float* weight;
     const float* mean;  // zero where not centred
     const float* rstd;
     const float* stream;  // gradient that goes past the norm; may be null
     float* dx;
-    bf16* narrow;  // dx once more; may be null
+    Bf16* narrow;  // dx once more; may be null
     float* partials;  // [blocks][width, or 2 width]: of weight, of bias
     int rows;
     int width;
@@ -73,7 +73,7 @@ __device__ __forceinline__ void normForward(const MixedNorm& p) {
             }
         }
         const float rstd = 1.f / sqrtf(warpSum(squares) * share + p.eps);
-        bf16* to = p.y + static_cast<long long>(row) * p.width;
+        Bf16* to = p.y + static_cast<long long>(row) * p.width;
 #pragma unroll
         for (int c = 0; c < N; c++) {
             const int at = 4 * (lane() + 32 * c);
@@ -189,12 +189,12 @@ __device__ __forceinline__ void normBackward(const MixedNormBackward& p) {
 
 // y = (norm(h) scale + skip c) silu(z), of one head of one row; z lies behind u in rows of twice the width.
 struct HeadGate {
-    const bf16* h;
-    const bf16* c;
-    const bf16* uz;
+    const Bf16* h;
+    const Bf16* c;
+    const Bf16* uz;
     const float* weight;
     const float* skip;
-    bf16* y;
+    Bf16* y;
     float* mean;  // [rows][heads]
     float* rstd;
     int rows;
@@ -206,17 +206,17 @@ struct HeadGate {
 };
 
 struct HeadGateBackward {
-    const bf16* h;
-    const bf16* c;
-    const bf16* uz;
-    const bf16* dy;
+    const Bf16* h;
+    const Bf16* c;
+    const Bf16* uz;
+    const Bf16* dy;
     const float* weight;
     const float* skip;
     const float* mean;
     const float* rstd;
-    bf16* dh;
-    bf16* dc;
-    bf16* duz;  // the second half of each row is written
+    Bf16* dh;
+    Bf16* dc;
+    Bf16* duz;  // the second half of each row is written
     float* partials;  // [warps / heads][2 width]: of weight, of skip
     int rows;
     int heads;

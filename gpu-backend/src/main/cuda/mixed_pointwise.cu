@@ -9,20 +9,20 @@ namespace lram {
 
 struct Narrow {
     const float* x;
-    bf16* y;
+    Bf16* y;
     long long n;
 };
 
 struct Widen {
-    const bf16* x;
+    const Bf16* x;
     float* y;
     long long n;
 };
 
 struct AddNarrow {
-    const bf16* a;
-    const bf16* b;
-    bf16* y;
+    const Bf16* a;
+    const Bf16* b;
+    Bf16* y;
     long long n;
 };
 
@@ -47,7 +47,7 @@ LRAM_KERNEL(to_bf16, Narrow) {
         store(p.y + 4 * i, pack4(x));
     }
     for (long long i = 4 * vectors + gridStart(); i < p.n; i += gridStride()) {
-        p.y[i] = nearest(p.x[i]);
+        store(p.y[i], p.x[i]);
     }
 }
 
@@ -59,7 +59,7 @@ LRAM_KERNEL(from_bf16, Widen) {
         store(p.y + 4 * i, packFloats(x));
     }
     for (long long i = 4 * vectors + gridStart(); i < p.n; i += gridStride()) {
-        p.y[i] = widen(p.x[i]);
+        p.y[i] = widened(p.x[i]);
     }
 }
 
@@ -77,7 +77,7 @@ LRAM_KERNEL(add_narrow, AddNarrow) {
         store(p.y + 4 * i, pack4(a));
     }
     for (long long i = 4 * vectors + gridStart(); i < p.n; i += gridStride()) {
-        p.y[i] = nearest(widen(p.a[i]) + widen(p.b[i]));
+        store(p.y[i], widened(p.a[i]) + widened(p.b[i]));
     }
 }
 

@@ -27,7 +27,7 @@ struct AdamW {
     const float* grad;
     float* m;
     float* v;
-    bf16* copy;  // may be null
+    Bf16* copy;  // may be null
     long long n;
     int decay;
 };
@@ -138,7 +138,7 @@ LRAM_KERNEL(adamw, AdamW) {
         p.m[i] = m;
         p.v[i] = v;
         if (p.copy != nullptr) {
-            p.copy[i] = nearest(param);
+            store(p.copy[i], param);
         }
     }
 }

@@ -95,6 +95,12 @@ final class DataCommand implements Runnable {
                         "RLDS: count each episode's last step, whose action and reward mean nothing unless the data's authors say otherwise.")
         private boolean keepLastStep;
 
+        @Option(
+                names = "--changes",
+                description =
+                        "Follow every observation with how much it changed since the step before (NAME.change, 0 at first); the robot then reports these too.")
+        private boolean changes;
+
         @Override
         public void run() {
             new Work().run();
@@ -115,7 +121,7 @@ final class DataCommand implements Runnable {
                     report = ImportJob.importDatasets(
                             sources,
                             out,
-                            ImportOptions.defaults(),
+                            changes ? ImportOptions.defaults().withChanges() : ImportOptions.defaults(),
                             (done, total) -> progress.update(total > 0 ? (double) done / total : -1, done + " rows"));
                 }
                 PrintWriter text = spec.commandLine().getOut();

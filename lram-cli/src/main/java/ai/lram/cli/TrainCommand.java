@@ -34,7 +34,8 @@ final class TrainCommand implements Runnable {
     @Option(
             names = "--config",
             paramLabel = "FILE",
-            description = "Settings under lram.train (default: those of reference.conf).")
+            description = "Settings under lram.train (default: those of reference.conf). Where memory is short,"
+                    + " accumulate = N runs every update in N parts, with the same result.")
     private Path config;
 
     @Option(

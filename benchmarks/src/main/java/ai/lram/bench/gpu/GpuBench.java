@@ -35,6 +35,7 @@ public final class GpuBench implements Benchmark {
         List<GpuCase> all = new ArrayList<>();
         all.addAll(MlstmCase.usual());
         all.addAll(TrainCase.usual());
+        all.add(TrainerCase.usual());
         return all;
     }
 
@@ -76,7 +77,7 @@ public final class GpuBench implements Benchmark {
                 run.progress(c.name());
                 c.measure(gpu);
             }
-            run.table(gpu.table());
+            gpu.tables().forEach(run::table);
             run.note(engine.describe());
             run.note(String.format(
                     Locale.ROOT,

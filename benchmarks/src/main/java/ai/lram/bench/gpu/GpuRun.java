@@ -1,5 +1,6 @@
 package ai.lram.bench.gpu;
 
+import ai.lram.agent.autodiff.Plan;
 import ai.lram.backend.Backend;
 import ai.lram.bench.Better;
 import ai.lram.bench.Result;
@@ -17,6 +18,7 @@ public final class GpuRun {
     private final DeviceCeilings ceilings;
     private final boolean quick;
     private final List<List<String>> rows = new ArrayList<>();
+    private final List<List<String>> kernels = new ArrayList<>();
 
     GpuRun(Run run, Backend engine, DeviceCeilings ceilings, boolean quick) {
         this.run = run;
@@ -108,6 +110,23 @@ public final class GpuRun {
         achieved(name, t, work, floorMs, perMs / published);
     }
 
+    /** Reports where the time of a recorded pass goes, every kind of kernel replayed alone. */
+    public void kernels(String name, List<Plan.KernelTime> times) {
+        for (Plan.KernelTime k : times) {
+            double ms = 1e3 * k.seconds();
+            double terabytes = k.valueBytes() / k.seconds() / 1e12;
+            run.detail(Result.of(
+                    GpuBench.NAME, name + "-ms-" + k.kernel().replace(' ', '-'), ms, "ms", Better.LOWER, k.calls()));
+            kernels.add(List.of(
+                    name,
+                    k.kernel(),
+                    String.valueOf(k.calls()),
+                    number("%.3f", ms),
+                    number("%.1f", 1e3 * ms / k.calls()),
+                    number("%.2f", terabytes)));
+        }
+    }
+
     /**
      * Reports device memory.
      *
@@ -133,11 +152,20 @@ public final class GpuRun {
         return Double.isFinite(value) ? String.format(Locale.ROOT, format, value) : "";
     }
 
-    Run.Table table() {
-        return new Run.Table(
+    List<Run.Table> tables() {
+        List<Run.Table> tables = new ArrayList<>();
+        tables.add(new Run.Table(
                 GpuBench.NAME,
                 "work on the device, bf16",
                 List.of("work", "ours", "published", "floor", "ratio", "TB/s", "TFLOP/s"),
-                rows);
+                rows));
+        if (!kernels.isEmpty()) {
+            tables.add(new Run.Table(
+                    GpuBench.NAME,
+                    "where a step's time goes, every kind of kernel alone",
+                    List.of("work", "kernel", "calls", "ms", "us each", "TB/s of its values"),
+                    kernels));
+        }
+        return tables;
     }
 }

@@ -13,6 +13,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.MlstmSpec;
+import java.util.List;
 
 /**
  * An xLSTM stack that learns to answer noise with zeros: one step is forward, backward, clipping and AdamW on the same input. The loss is
@@ -83,6 +84,11 @@ final class TrainStep implements AutoCloseable {
                 + set.firstMoments().bytes()
                 + set.secondMoments().bytes()
                 + narrow;
+    }
+
+    /** Without the optimizer. */
+    List<Plan.KernelTime> kernelTimes(int replays) {
+        return plan.kernelTimes(replays);
     }
 
     /** What a step keeps between its kernels. */

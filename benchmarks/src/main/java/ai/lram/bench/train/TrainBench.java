@@ -22,18 +22,12 @@ import ai.lram.bench.Run;
 import ai.lram.bench.TemporaryFolder;
 import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.subject.ModelSize;
-import ai.lram.dataset.Column;
-import ai.lram.dataset.Episode;
-import ai.lram.dataset.FeatureSpec;
-import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.store.TrajectoryStore;
-import ai.lram.dataset.store.TrajectoryStoreWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.IntStream;
@@ -50,11 +44,9 @@ public final class TrainBench implements Benchmark {
     public static final String G1 = "G1";
 
     private static final XlstmConfig G1_BACKBONE = XlstmConfig.mlstm(128, 3, 4);
-    private static final int EPISODES = 32;
     /** Least steps of an episode. */
     private static final int SHORTEST = 100;
 
-    private static final int RATE_HZ = 80;
     /** Kernels that are products with weight matrices. */
     private static final Set<String> PRODUCTS = Set.of("linear", "linear dw", "linear dx");
     /** Two runs of the same updates must agree so closely, whatever the number of threads. */
@@ -207,47 +199,9 @@ public final class TrainBench implements Benchmark {
     }
 
     private void generate(Path store, Load load) {
-        TaskInfo task = TaskInfo.of(
-                "bench/train",
-                "bench",
-                FeatureSpec.vector("observation", load.observations),
-                FeatureSpec.vector("action", load.actions),
-                RATE_HZ,
-                true);
         // Whole windows: the tokens of a shorter last one would not count.
         int length = load.steps * Math.max(2, (SHORTEST + load.steps - 1) / load.steps);
-        Random random = new Random(1);
-        try (TrajectoryStoreWriter writer = TrajectoryStoreWriter.create(store)) {
-            writer.addTask(task);
-            for (int e = 0; e < EPISODES; e++) {
-                writer.append(episode(task, load, length, random));
-            }
-            writer.commit();
-        }
-    }
-
-    private static Episode episode(TaskInfo task, Load load, int length, Random random) {
-        int observed = load.observations;
-        int actuated = load.actions;
-        float[] observations = new float[length * observed];
-        float[] actions = new float[length * actuated];
-        float[] rewards = new float[length];
-        double phase = 6 * random.nextDouble();
-        for (int t = 0; t < length; t++) {
-            for (int i = 0; i < observed; i++) {
-                observations[t * observed + i] =
-                        (float) (Math.sin(phase + 0.05 * (i + 1) * t) + 0.1 * random.nextGaussian());
-            }
-            for (int j = 0; j < actuated; j++) {
-                actions[t * actuated + j] = 0.5f * observations[t * observed + j];
-            }
-            rewards[t] = 0.01f;
-        }
-        return Episode.builder(task.taskId(), length)
-                .column(Column.OBSERVATION, observations)
-                .column(Column.ACTION, actions)
-                .column(Column.REWARD, rewards)
-                .build();
+        MadeStore.write(store, load.observations, load.actions, length);
     }
 
     private TrainConfig config(ModelSize size) {
@@ -256,6 +210,7 @@ public final class TrainBench implements Benchmark {
                 size.backbone(),
                 load.batch,
                 load.steps,
+                1,
                 load.carry,
                 (long) load.times * (settings.warmUpUpdates() + settings.updates()),
                 0,
@@ -285,7 +240,7 @@ public final class TrainBench implements Benchmark {
     private Measured measure(Run run, ModelSize size, int threads, Path folder, BestProduct best, Measured before) {
         String name = "train-" + size.key() + "-" + threads + "t";
         TrainConfig config = config(size);
-        int[][] episodes = {IntStream.range(0, EPISODES).toArray()};
+        int[][] episodes = {IntStream.range(0, MadeStore.EPISODES).toArray()};
         try (TrajectoryStore store = TrajectoryStore.open(folder);
                 Backend backend = Backends.open("cpu", BackendOptions.threads(threads))) {
             ModelCard card = Trainer.card(store, "bench", config, episodes, Map.of());

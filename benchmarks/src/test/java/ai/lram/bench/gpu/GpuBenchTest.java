@@ -116,7 +116,7 @@ class GpuBenchTest {
         try (Backend engine = EmulatedCuda.open()) {
             GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
             of(tokens).measure(gpu);
-            run.table(gpu.table());
+            gpu.tables().forEach(run::table);
         }
         List<String> names = run.results().stream().map(Result::caseName).toList();
         assertEquals(
@@ -161,19 +161,41 @@ class GpuBenchTest {
         try (Backend engine = EmulatedCuda.open()) {
             GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
             training().measure(gpu);
-            run.table(gpu.table());
+            gpu.tables().forEach(run::table);
         }
         assertEquals(
                 List.of("train-tiny", "train-tiny-bandwidth", "train-tiny-flop", "train-tiny-memory"),
-                run.results().stream().map(Result::caseName).toList());
+                run.results().stream()
+                        .map(Result::caseName)
+                        .filter(n -> !n.contains("-ms-"))
+                        .toList());
         Result rate = run.results().getFirst();
         assertEquals("tokens/s", rate.unit());
         assertEquals(5, rate.peer());
         assertTrue(rate.value() > 0 && rate.value() < rate.floor(), rate.toString());
         assertTrue(rate.low() <= rate.value() && rate.value() <= rate.high(), rate.toString());
-        Result memory = run.results().getLast();
+        Result memory = run.results().stream()
+                .filter(r -> r.caseName().endsWith("-memory"))
+                .findFirst()
+                .orElseThrow();
         assertTrue(memory.value() > memory.floor(), memory.toString());
         assertEquals(2, run.tables().getFirst().rows().size());
+        List<String> kernels =
+                run.tables().get(1).rows().stream().map(row -> row.get(1)).toList();
+        assertTrue(kernels.containsAll(List.of("conv qkv", "conv qkv dx", "mlstm dx")), kernels.toString());
+    }
+
+    @Test
+    void theWholeTrainerIsMeasured() {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
+            new TrainerCase("tiny", XlstmConfig.mlstm(32, 1, 2), 1, 4, 7).measure(gpu);
+        }
+        Result rate = run.results().getFirst();
+        assertEquals("trainer-tiny", rate.caseName());
+        assertEquals(7, rate.peer());
+        assertTrue(rate.value() > 0 && rate.value() < rate.floor(), rate.toString());
     }
 
     @Test
@@ -227,7 +249,8 @@ class GpuBenchTest {
                         "mlstm-fwbw-7b-s8192",
                         "mlstm-fwbw-7b-s65536",
                         "train-16m",
-                        "train-206m"),
+                        "train-206m",
+                        "trainer-16m"),
                 GpuBench.usual().stream().map(GpuCase::name).toList());
     }
 

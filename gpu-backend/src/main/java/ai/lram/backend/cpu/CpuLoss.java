@@ -42,8 +42,15 @@ final class CpuLoss implements LossOps {
 
     @Override
     public void crossEntropy(
-            Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats) {
-        Rows r = rows("crossEntropy", logits, mask, dlogits, stats);
+            Stream s,
+            Tensor logits,
+            Tensor target,
+            Tensor mask,
+            Tensor whole,
+            float gradScale,
+            Tensor dlogits,
+            Tensor stats) {
+        Rows r = rows("crossEntropy", logits, mask, whole, dlogits, stats);
         Check.size("crossEntropy", "target", target, DType.I32, r.count);
         MemorySegment ids = target.segment();
         for (int m = 0; m < r.count; m++) {
@@ -69,6 +76,7 @@ final class CpuLoss implements LossOps {
             Tensor logits,
             Tensor target,
             Tensor mask,
+            Tensor whole,
             int firstBin,
             int bins,
             float sigma,
@@ -76,7 +84,7 @@ final class CpuLoss implements LossOps {
             Tensor dlogits,
             Tensor stats) {
         String kernel = "crossEntropySoftBins";
-        Rows r = rows(kernel, logits, mask, dlogits, stats);
+        Rows r = rows(kernel, logits, mask, whole, dlogits, stats);
         Check.f32(kernel, "target", target, r.count);
         Check.that(
                 firstBin >= 0 && bins >= 1 && (long) firstBin + bins <= r.width,
@@ -98,9 +106,16 @@ final class CpuLoss implements LossOps {
     }
 
     /** The arguments common to both losses; {@code gradient} may be null. */
-    private record Rows(MemorySegment logits, MemorySegment mask, MemorySegment gradient, int count, int width) {}
+    private record Rows(
+            MemorySegment logits,
+            MemorySegment mask,
+            MemorySegment whole,
+            int wholeCount,
+            MemorySegment gradient,
+            int count,
+            int width) {}
 
-    private static Rows rows(String kernel, Tensor logits, Tensor mask, Tensor dlogits, Tensor stats) {
+    private static Rows rows(String kernel, Tensor logits, Tensor mask, Tensor whole, Tensor dlogits, Tensor stats) {
         Check.f32(kernel, "logits", logits, logits == null ? 0 : logits.size());
         Check.that(
                 logits.rank() >= 1 && logits.dim(-1) >= 1,
@@ -109,10 +124,17 @@ final class CpuLoss implements LossOps {
                 "pass logits [M,V] with V >= 1");
         int count = logits.rows();
         Check.f32(kernel, "mask", mask, count);
+        Check.f32(kernel, "whole", whole, whole == null ? 0 : whole.size());
         Check.optional(kernel, "dlogits", dlogits, logits.size());
         Check.f32(kernel, "stats", stats, 3);
         return new Rows(
-                logits.segment(), mask.segment(), dlogits == null ? null : dlogits.segment(), count, logits.dim(-1));
+                logits.segment(),
+                mask.segment(),
+                whole.segment(),
+                Math.toIntExact(whole.size()),
+                dlogits == null ? null : dlogits.segment(),
+                count,
+                logits.dim(-1));
     }
 
     /**
@@ -126,8 +148,8 @@ final class CpuLoss implements LossOps {
 
     private void run(Rows r, float gradScale, Tensor stats, RowLoss loss) {
         double total = 0;
-        for (int m = 0; m < r.count; m++) {
-            total += r.mask.get(FLOAT, 4L * m);
+        for (int m = 0; m < r.wholeCount; m++) {
+            total += r.whole.get(FLOAT, 4L * m);
         }
         double weightSum = total;
         int blocks = (r.count + BLOCK - 1) / BLOCK;

@@ -24,7 +24,7 @@ final class CudaLoss implements LossOps {
     }
 
     /** @return rows */
-    private static int rows(String kernel, Tensor logits, Tensor mask, Tensor dlogits, Tensor stats) {
+    private static int rows(String kernel, Tensor logits, Tensor mask, Tensor whole, Tensor dlogits, Tensor stats) {
         Check.f32(kernel, "logits", logits);
         if (!(logits.rank() >= 1 && logits.dim(-1) >= 1)) {
             throw Check.mismatch(
@@ -34,6 +34,7 @@ final class CudaLoss implements LossOps {
         }
         int rows = logits.rows();
         Check.f32(kernel, "mask", mask, rows);
+        Check.f32(kernel, "whole", whole);
         Check.optional(kernel, "dlogits", dlogits, logits.size());
         Check.f32(kernel, "stats", stats, 3);
         if (8L * (2L * rows + 1) > Engine.WORKSPACE) {
@@ -49,8 +50,12 @@ final class CudaLoss implements LossOps {
         return engine.partials() + 64;
     }
 
-    private void sumMask(Tensor mask, int rows) {
-        engine.launch(maskSum).put(mask).put(engine.partials()).put(rows).run(1);
+    private void sumMask(Tensor mask) {
+        engine.launch(maskSum)
+                .put(mask)
+                .put(engine.partials())
+                .put(Math.toIntExact(mask.size()))
+                .run(1);
     }
 
     private void finish(Tensor stats, int rows) {
@@ -64,10 +69,17 @@ final class CudaLoss implements LossOps {
 
     @Override
     public void crossEntropy(
-            Stream s, Tensor logits, Tensor target, Tensor mask, float gradScale, Tensor dlogits, Tensor stats) {
-        int rows = rows("crossEntropy", logits, mask, dlogits, stats);
+            Stream s,
+            Tensor logits,
+            Tensor target,
+            Tensor mask,
+            Tensor whole,
+            float gradScale,
+            Tensor dlogits,
+            Tensor stats) {
+        int rows = rows("crossEntropy", logits, mask, whole, dlogits, stats);
         Check.size("crossEntropy", "target", target, DType.I32, rows);
-        sumMask(mask, rows);
+        sumMask(whole);
         engine.launch(crossEntropy)
                 .put(logits)
                 .put(target)
@@ -89,6 +101,7 @@ final class CudaLoss implements LossOps {
             Tensor logits,
             Tensor target,
             Tensor mask,
+            Tensor whole,
             int firstBin,
             int bins,
             float sigma,
@@ -96,7 +109,7 @@ final class CudaLoss implements LossOps {
             Tensor dlogits,
             Tensor stats) {
         String kernel = "crossEntropySoftBins";
-        int rows = rows(kernel, logits, mask, dlogits, stats);
+        int rows = rows(kernel, logits, mask, whole, dlogits, stats);
         Check.f32(kernel, "target", target, rows);
         if (!(firstBin >= 0 && bins >= 1 && (long) firstBin + bins <= logits.dim(-1))) {
             throw Check.mismatch(
@@ -110,7 +123,7 @@ final class CudaLoss implements LossOps {
                     "a target density needs a finite deviation > 0",
                     "pass sigma in bins, for example 0.75");
         }
-        sumMask(mask, rows);
+        sumMask(whole);
         engine.launch(softBins)
                 .put(logits)
                 .put(target)

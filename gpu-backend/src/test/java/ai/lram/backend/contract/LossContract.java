@@ -16,6 +16,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What every engine's losses must do. */
 public abstract class LossContract {
@@ -166,6 +167,56 @@ public abstract class LossContract {
                 NumericGradient.of(x, v -> ReferenceLoss.crossEntropy(v, p, bins, mask, width, 1)
                         .stats()[0]),
                 1e-9);
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void partsOfABatchAddUpToIt(boolean soft) {
+        int rows = 37;
+        int cut = 11;
+        int width = 21;
+        float[] x = fx.normal(rows * width, 2);
+        int[] ids = ids(rows, width);
+        float[] positions = new float[rows];
+        for (int i = 0; i < rows; i++) {
+            positions[i] = ids[i] + 0.3f;
+        }
+        float[] mask = mask(rows);
+        Tensor logits = fx.of(x, rows, width);
+        Tensor targets = soft ? fx.of(positions, rows) : fx.ofInts(ids, rows);
+        Tensor whole = fx.of(mask, rows);
+        Tensor d = fx.poisoned(rows, width);
+        Tensor want = fx.poisoned(rows, width);
+        float[] stats = loss(soft, logits, targets, whole, whole, want);
+        float[] first =
+                loss(soft, part(logits, 0, cut), part(targets, 0, cut), part(whole, 0, cut), whole, part(d, 0, cut));
+        float[] second = loss(
+                soft,
+                part(logits, cut, rows),
+                part(targets, cut, rows),
+                part(whole, cut, rows),
+                whole,
+                part(d, cut, rows));
+        assertArrayEquals(fx.read(want), fx.read(d), "the gradient of a row is that of the whole batch");
+        for (int i : new int[] {0, 2}) {
+            assertEquals(stats[i], first[i] + second[i], 1e-6 * Math.max(1, stats[i]), "stats[" + i + "]");
+        }
+        assertEquals(stats[1], first[1]);
+        assertEquals(stats[1], second[1]);
+    }
+
+    private static Tensor part(Tensor t, int from, int to) {
+        return t.slice(from, to - from);
+    }
+
+    private float[] loss(boolean soft, Tensor logits, Tensor targets, Tensor mask, Tensor whole, Tensor d) {
+        Tensor stats = fx.poisoned(3);
+        if (soft) {
+            fx.ops.loss().crossEntropySoftBins(fx.stream, logits, targets, mask, whole, 1, 20, 1, 2, d, stats);
+        } else {
+            fx.ops.loss().crossEntropy(fx.stream, logits, targets, mask, whole, 2, d, stats);
+        }
+        return fx.read(stats);
     }
 
     @Test

@@ -67,6 +67,8 @@ public final class Tape {
     private final Map<Value, Value> grads = new HashMap<>();
     /** Values already cast, by the value they were cast from. */
     private final Map<Value, Value> casts = new HashMap<>();
+
+    private final Set<Value> inputs = new HashSet<>();
     /** Gradients that belong to more than one value, or to the caller: no kernel may add to them in place. */
     private final Set<Value> shared = new HashSet<>();
 
@@ -101,6 +103,7 @@ public final class Tape {
     public Value input(String name, DType dtype, int... shape) {
         Value v = value(name, dtype, false, shape);
         v.keep = true;
+        inputs.add(v);
         return v;
     }
 
@@ -307,10 +310,11 @@ public final class Tape {
 
     /**
      * x w^T + bias over the last dimension; bias may be null. On a bf16 tape the result is BF16 without a bias, F32 with one, where both
-     * dimensions of w are multiples of 8; else F32 as the rest.
+     * dimensions of w are multiples of 8; else F32 as the rest. Inputs of the tape are multiplied in fp32: BF16 would round away what an
+     * observation changes by from one step to the next.
      */
     public Value linear(Value input, Parameter w, Parameter bias) {
-        if (precision == Precision.BF16 && MixedTape.linearFits(input, w)) {
+        if (precision == Precision.BF16 && !inputs.contains(input) && MixedTape.linearFits(input, w)) {
             return new MixedTape(this).linear(input, w, bias, null);
         }
         Value x = f32(input);

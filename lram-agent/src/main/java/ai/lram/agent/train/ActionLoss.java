@@ -13,6 +13,8 @@ import ai.lram.backend.Tensor;
  * weighted by their share of tasks. Recorded on a tape, fed from a {@link BatchStream}.
  */
 public final class ActionLoss {
+    private static final int STATS = 3;
+
     private final Value targets;
     private final Value positions;
     private final Value continuousMask;
@@ -21,6 +23,12 @@ public final class ActionLoss {
     private final Value discreteStats;
     private final double continuousShare;
     private final Value gradient;
+    private final Value wholeTargets;
+    private final Value wholePositions;
+    private final Value wholeContinuousMask;
+    private final Value wholeDiscreteMask;
+    private final Value wholeContinuousStats;
+    private final Value wholeDiscreteStats;
 
     /** Mean cross-entropy and share of entries whose most likely id is the target, weighted by the share of tasks. */
     public record Result(double loss, double accuracy) {}
@@ -41,14 +49,38 @@ public final class ActionLoss {
             int entries,
             double binSigma,
             boolean differentiate) {
+        this(tape, config, card, logits, entries, binSigma, differentiate, BatchParts.ONE);
+    }
+
+    /**
+     * Records the loss of part of a batch.
+     *
+     * @param entries rows of logits in the part
+     * @param parts of the batch, of which the logits are one
+     */
+    ActionLoss(
+            Tape tape,
+            LramConfig config,
+            ModelCard card,
+            Value logits,
+            int entries,
+            double binSigma,
+            boolean differentiate,
+            BatchParts parts) {
         long discreteTasks = card.tasks().stream().filter(TaskCard::discrete).count();
         continuousShare = 1 - (double) discreteTasks / card.tasks().size();
         targets = tape.input("targets", DType.I32, entries);
         positions = tape.input("positions", DType.F32, entries);
         continuousMask = tape.input("continuous mask", DType.F32, entries);
         discreteMask = tape.input("discrete mask", DType.F32, entries);
-        continuousStats = tape.keep(tape.buffer("continuous stats", DType.F32, 3));
-        discreteStats = tape.keep(tape.buffer("discrete stats", DType.F32, 3));
+        continuousStats = tape.keep(tape.buffer("continuous stats", DType.F32, STATS));
+        discreteStats = tape.keep(tape.buffer("discrete stats", DType.F32, STATS));
+        wholeTargets = parts.input(targets);
+        wholePositions = parts.input(positions);
+        wholeContinuousMask = parts.input(continuousMask);
+        wholeDiscreteMask = parts.input(discreteMask);
+        wholeContinuousStats = parts.output(continuousStats);
+        wholeDiscreteStats = parts.output(discreteStats);
         Value d1 = continuousShare > 0 ? record(tape, config, logits, entries, binSigma, true, differentiate) : null;
         Value d2 = discreteTasks > 0 ? record(tape, config, logits, entries, 0, false, differentiate) : null;
         gradient = d1 == null ? d2 : d2 == null ? d1 : sum(tape, d1, d2);
@@ -67,6 +99,7 @@ public final class ActionLoss {
         float share = (float) (continuous ? continuousShare : 1 - continuousShare);
         Value mask = continuous ? continuousMask : discreteMask;
         Value stats = continuous ? continuousStats : discreteStats;
+        Value whole = continuous ? wholeContinuousMask : wholeDiscreteMask;
         tape.record(
                 "loss",
                 (o, s) -> {
@@ -79,6 +112,7 @@ public final class ActionLoss {
                                         l,
                                         positions.tensor(),
                                         mask.tensor(),
+                                        whole.tensor(),
                                         c.discreteActions(),
                                         c.bins(),
                                         (float) sigma,
@@ -86,7 +120,16 @@ public final class ActionLoss {
                                         dl,
                                         stats.tensor());
                     } else {
-                        o.loss().crossEntropy(s, l, targets.tensor(), mask.tensor(), share, dl, stats.tensor());
+                        o.loss()
+                                .crossEntropy(
+                                        s,
+                                        l,
+                                        targets.tensor(),
+                                        mask.tensor(),
+                                        whole.tensor(),
+                                        share,
+                                        dl,
+                                        stats.tensor());
                     }
                 },
                 logits,
@@ -111,19 +154,19 @@ public final class ActionLoss {
 
     /** Queues a batch's targets. */
     public void send(Exchange exchange, BatchStream from) {
-        exchange.send(positions, from.positions);
-        exchange.send(continuousMask, from.continuousMask);
-        exchange.send(discreteMask, from.discreteMask);
-        exchange.send(targets, from.targets);
+        exchange.send(wholePositions, from.positions);
+        exchange.send(wholeContinuousMask, from.continuousMask);
+        exchange.send(wholeDiscreteMask, from.discreteMask);
+        exchange.send(wholeTargets, from.targets);
     }
 
     /** Queues the download of the last replay's result. */
     public void fetch(Exchange exchange) {
         if (continuousShare > 0) {
-            exchange.fetch(continuousStats);
+            exchange.fetch(wholeContinuousStats);
         }
         if (continuousShare < 1) {
-            exchange.fetch(discreteStats);
+            exchange.fetch(wholeDiscreteStats);
         }
     }
 
@@ -132,13 +175,22 @@ public final class ActionLoss {
         double loss = 0;
         double accuracy = 0;
         if (continuousShare > 0) {
-            loss += continuousShare * exchange.fetched(continuousStats, 0);
-            accuracy += continuousShare * exchange.fetched(continuousStats, 2);
+            loss += continuousShare * sum(exchange, wholeContinuousStats, 0);
+            accuracy += continuousShare * sum(exchange, wholeContinuousStats, 2);
         }
         if (continuousShare < 1) {
-            loss += (1 - continuousShare) * exchange.fetched(discreteStats, 0);
-            accuracy += (1 - continuousShare) * exchange.fetched(discreteStats, 2);
+            loss += (1 - continuousShare) * sum(exchange, wholeDiscreteStats, 0);
+            accuracy += (1 - continuousShare) * sum(exchange, wholeDiscreteStats, 2);
         }
         return new Result(loss, accuracy);
+    }
+
+    /** Of one entry of the stats over all parts. */
+    private static double sum(Exchange exchange, Value stats, int entry) {
+        double sum = 0;
+        for (int i = entry; i < stats.size(); i += STATS) {
+            sum += exchange.fetched(stats, i);
+        }
+        return sum;
     }
 }

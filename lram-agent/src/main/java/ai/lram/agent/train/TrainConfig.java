@@ -9,6 +9,8 @@ import ai.lram.agent.xlstm.XlstmConfig;
  * @param backbone the xLSTM stack
  * @param batch sequences per update
  * @param steps environment steps per window
+ * @param accumulate parts in which an update runs its sequences, one after the other, adding up gradients: the same numbers within rounding,
+ *     in the memory of {@code batch / accumulate} sequences
  * @param carryState windows follow each other through whole episodes and hand their recurrent state on; false draws random windows that
  *     start fresh
  * @param updates optimiser updates of the whole run; sets the cosine
@@ -36,6 +38,7 @@ public record TrainConfig(
         XlstmConfig backbone,
         int batch,
         int steps,
+        int accumulate,
         boolean carryState,
         long updates,
         double maxMinutes,
@@ -58,6 +61,10 @@ public record TrainConfig(
         long checkpointEvery) {
     public TrainConfig {
         require(batch >= 1 && steps >= 1, "batch=" + batch + " steps=" + steps, "both must be >= 1");
+        require(
+                accumulate >= 1 && batch % accumulate == 0,
+                "batch=" + batch + " accumulate=" + accumulate,
+                "the batch must divide into that many equal parts");
         require(updates >= 1, "updates=" + updates, "must be >= 1");
         require(maxMinutes >= 0, "maxMinutes=" + maxMinutes, "must be >= 0; 0 means no limit");
         require(peakLearningRate > 0, "peakLearningRate=" + peakLearningRate, "must be > 0");
@@ -95,6 +102,7 @@ public record TrainConfig(
                 backbone,
                 batch,
                 steps,
+                accumulate,
                 carryState,
                 updates,
                 minutes,
@@ -122,6 +130,7 @@ public record TrainConfig(
                 backbone,
                 batch,
                 steps,
+                accumulate,
                 carryState,
                 updates,
                 maxMinutes,

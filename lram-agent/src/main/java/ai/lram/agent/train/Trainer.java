@@ -6,6 +6,7 @@ import ai.lram.agent.autodiff.Plan;
 import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.autodiff.Profile;
 import ai.lram.agent.autodiff.Tape;
+import ai.lram.agent.autodiff.Value;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.Lram;
@@ -16,6 +17,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Replay;
 import ai.lram.backend.Tensor;
 import ai.lram.dataset.store.TrajectoryStore;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -59,19 +61,33 @@ public final class Trainer implements AutoCloseable {
         final Lram.Pass pass;
         final ActionLoss loss;
         final Plan plan;
-        final CarriedState carried;
         final Exchange exchange = new Exchange(backend);
+        final BatchParts parts;
+        private final Value states;
+        private final Value returns;
+        private final Value rewards;
+        /** What the pass starts from and leaves; null where nothing is carried. */
+        private final CarriedState running;
+        /** The state of every part between batches; {@link #running} itself where there is one part. */
+        private final List<CarriedState> kept = new ArrayList<>();
 
         Graph(boolean differentiate) {
             LramConfig c = model.config();
-            int b = config.batch();
+            int b = config.batch() / config.accumulate();
             int t = config.steps();
             int entries = b * t * c.actionDims();
             boolean images = card.tasks().getFirst().hasImage();
             Tape tape = new Tape(backend, differentiate, precision);
-            carried = config.carryState() ? new CarriedState(backend, c.backbone(), b) : null;
-            pass = model.forward(tape, b, t, images, carried);
-            loss = new ActionLoss(tape, c, card, pass.logits(), entries, config.binSigma(), differentiate);
+            parts = new BatchParts(backend, tape, config.accumulate());
+            running = config.carryState() ? new CarriedState(backend, c.backbone(), b) : null;
+            for (int k = 0; running != null && k < parts.count(); k++) {
+                kept.add(parts.count() == 1 ? running : new CarriedState(backend, c.backbone(), b));
+            }
+            pass = model.forward(tape, b, t, images, running);
+            states = parts.input(pass.states());
+            returns = parts.input(pass.returnsToGo());
+            rewards = parts.input(pass.rewards());
+            loss = new ActionLoss(tape, c, card, pass.logits(), entries, config.binSigma(), differentiate, parts);
             if (differentiate) {
                 tape.backward(pass.logits(), loss.gradient());
             }
@@ -80,29 +96,79 @@ public final class Trainer implements AutoCloseable {
 
         /** Queues a batch; the stream has been waited for since the last one. */
         void send(BatchStream from) {
-            if (carried != null) {
-                for (int row = 0; row < config.batch(); row++) {
-                    if (from.fresh[row]) {
-                        carried.reset(row);
-                    }
+            for (int row = 0; row < config.batch(); row++) {
+                if (from.fresh[row]) {
+                    reset(row);
                 }
             }
-            if (pass.states().dtype() == DType.U8) {
-                exchange.send(pass.states(), from.images);
+            if (states.dtype() == DType.U8) {
+                exchange.send(states, from.images);
             } else {
-                exchange.send(pass.states(), from.states);
+                exchange.send(states, from.states);
             }
-            exchange.send(pass.returnsToGo(), from.returns);
-            exchange.send(pass.rewards(), from.rewards);
+            exchange.send(returns, from.returns);
+            exchange.send(rewards, from.rewards);
             loss.send(exchange, from);
+        }
+
+        /** Empties the carried state of a sequence. */
+        void reset(int row) {
+            if (running != null) {
+                int rows = config.batch() / parts.count();
+                kept.get(row / rows).reset(row % rows);
+            }
+        }
+
+        /** Every tensor that is carried from batch to batch, in a fixed order. */
+        List<Tensor> carried() {
+            return kept.stream().flatMap(k -> k.tensors().stream()).toList();
+        }
+
+        /** Queues the pass over the batch that was sent, part by part. */
+        void queue() {
+            for (int k = 0; k < parts.count(); k++) {
+                enter(k);
+                plan.queue();
+                parts.leave(k);
+                if (running != null && parts.count() > 1) {
+                    copy(kept.get(k).tensors(), running.tensors());
+                }
+            }
+        }
+
+        /** Queues what a part starts from. */
+        void enter(int k) {
+            parts.enter(k);
+            if (running != null && parts.count() > 1) {
+                copy(running.tensors(), kept.get(k).tensors());
+            }
+        }
+
+        private void copy(List<Tensor> to, List<Tensor> from) {
+            for (int i = 0; i < to.size(); i++) {
+                backend.copy(backend.stream(), to.get(i), from.get(i));
+            }
+        }
+
+        /** As {@link #queue}, replayed where a single pass is all there is. */
+        void run() {
+            if (parts.count() == 1) {
+                plan.run();
+            } else {
+                queue();
+            }
         }
 
         @Override
         public void close() {
             plan.close();
-            if (carried != null) {
-                carried.close();
+            if (running != null) {
+                running.close();
             }
+            if (parts.count() > 1) {
+                kept.forEach(CarriedState::close);
+            }
+            parts.close();
             exchange.close();
         }
     }
@@ -197,7 +263,7 @@ public final class Trainer implements AutoCloseable {
             TrainConfig config,
             int[][] trainEpisodes,
             Map<String, String> provenance) {
-        List<TaskCard> tasks = new java.util.ArrayList<>();
+        List<TaskCard> tasks = new ArrayList<>();
         for (int i = 0; i < store.taskIds().size(); i++) {
             tasks.add(TaskCards.of(store, store.taskIds().get(i), trainEpisodes[i], config));
         }
@@ -314,7 +380,7 @@ public final class Trainer implements AutoCloseable {
 
     private void queueStep() {
         optimizer.zeroGrad();
-        training.plan.queue();
+        training.queue();
         optimizer.queueNorm();
         optimizer.queueStep();
     }
@@ -329,12 +395,12 @@ public final class Trainer implements AutoCloseable {
         for (int i = 0; i < VALIDATION_BATCHES; i++) {
             validation.next();
             evaluating.send(validation);
-            if (i == 0 && evaluating.carried != null) {
+            if (i == 0) {
                 for (int row = 0; row < config.batch(); row++) {
-                    evaluating.carried.reset(row);
+                    evaluating.reset(row);
                 }
             }
-            evaluating.plan.run();
+            evaluating.run();
             evaluating.loss.fetch(evaluating.exchange);
             backend.stream().synchronize();
             sum += evaluating.loss.result(evaluating.exchange).loss();
@@ -342,13 +408,19 @@ public final class Trainer implements AutoCloseable {
         return sum / VALIDATION_BATCHES;
     }
 
-    /** Time per kernel over {@code replays} of the training plan with the next batches; parameters do not change. */
+    /** Device memory for what a training pass keeps between its kernels. */
+    public long activationBytes() {
+        return training.plan.slabBytes();
+    }
+
+    /** Time per kernel over {@code replays} of the training plan with the next batches, of each its first part; parameters do not change. */
     public Profile profile(int replays) {
         Profile p = new Profile();
         for (int i = 0; i < replays; i++) {
             draw();
             backend.stream().synchronize();
             optimizer.zeroGrad();
+            training.enter(0);
             training.plan.run(p);
         }
         return p;
@@ -365,11 +437,9 @@ public final class Trainer implements AutoCloseable {
         ParameterSet p = model.parameters();
         tensors.put("first", p.read(p.firstMoments()));
         tensors.put("second", p.read(p.secondMoments()));
-        if (training.carried != null) {
-            List<Tensor> carried = training.carried.tensors();
-            for (int i = 0; i < carried.size(); i++) {
-                tensors.put("carried." + i, p.read(carried.get(i)));
-            }
+        List<Tensor> carried = training.carried();
+        for (int i = 0; i < carried.size(); i++) {
+            tensors.put("carried." + i, p.read(carried.get(i)));
         }
         return new TrainingSnapshot(
                 update, lastElapsed, beforeWaiting == null ? stream.state() : beforeWaiting, tensors);
@@ -380,11 +450,9 @@ public final class Trainer implements AutoCloseable {
         ParameterSet p = model.parameters();
         write(p, p.firstMoments(), s, "first");
         write(p, p.secondMoments(), s, "second");
-        if (training.carried != null) {
-            List<Tensor> carried = training.carried.tensors();
-            for (int i = 0; i < carried.size(); i++) {
-                write(p, carried.get(i), s, "carried." + i);
-            }
+        List<Tensor> carried = training.carried();
+        for (int i = 0; i < carried.size(); i++) {
+            write(p, carried.get(i), s, "carried." + i);
         }
         stream.restore(s.streams());
         beforeWaiting = null;

@@ -79,11 +79,6 @@ public final class ScarceMemory implements Backend {
     }
 
     @Override
-    public void copy(Stream stream, Tensor dst, Tensor src) {
-        engine.copy(stream, dst, src);
-    }
-
-    @Override
     public void requireFinite(Stream stream, String what, Tensor x) {
         engine.requireFinite(stream, what, x);
     }

@@ -14,8 +14,8 @@ public final class TrainConfigs {
     /** Soft targets, no noise, 1e-3 after 5 updates of warm-up. */
     public static TrainConfig of(XlstmConfig backbone, int batch, int steps, boolean carry, long updates) {
         return new TrainConfig(
-                backbone, batch, steps, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, 0, false, 0.02, 0, 1, 7, 1,
-                0.5, 0, 0);
+                backbone, batch, steps, 1, carry, updates, 0, 2e-3, 5, 0.01, 0.99, 1, 1.5, 0, 0, false, 0.02, 0, 1, 7,
+                1, 0.5, 0, 0);
     }
 
     public static TrainConfig withNoise(TrainConfig c, double observation, double returns) {
@@ -23,6 +23,7 @@ public final class TrainConfigs {
                 c.backbone(),
                 c.batch(),
                 c.steps(),
+                c.accumulate(),
                 c.carryState(),
                 c.updates(),
                 c.maxMinutes(),
@@ -50,6 +51,7 @@ public final class TrainConfigs {
                 c.backbone(),
                 c.batch(),
                 c.steps(),
+                c.accumulate(),
                 c.carryState(),
                 c.updates(),
                 c.maxMinutes(),
@@ -77,6 +79,7 @@ public final class TrainConfigs {
                 c.backbone(),
                 c.batch(),
                 c.steps(),
+                c.accumulate(),
                 c.carryState(),
                 c.updates(),
                 c.maxMinutes(),
@@ -99,12 +102,41 @@ public final class TrainConfigs {
                 checkpoint);
     }
 
+    public static TrainConfig withAccumulate(TrainConfig c, int accumulate) {
+        return new TrainConfig(
+                c.backbone(),
+                c.batch(),
+                c.steps(),
+                accumulate,
+                c.carryState(),
+                c.updates(),
+                c.maxMinutes(),
+                c.peakLearningRate(),
+                c.warmupUpdates(),
+                c.weightDecay(),
+                c.beta2(),
+                c.clipNorm(),
+                c.binSigma(),
+                c.observationNoise(),
+                c.returnNoise(),
+                c.relativeActions(),
+                c.binMargin(),
+                c.heldOutFraction(),
+                c.splitSeed(),
+                c.seed(),
+                c.topReturnFraction(),
+                c.targetQuantile(),
+                c.validateEvery(),
+                c.checkpointEvery());
+    }
+
     public static TrainConfig withTargets(
             TrainConfig c, double binSigma, boolean relative, double binMargin, double quantile) {
         return new TrainConfig(
                 c.backbone(),
                 c.batch(),
                 c.steps(),
+                c.accumulate(),
                 c.carryState(),
                 c.updates(),
                 c.maxMinutes(),

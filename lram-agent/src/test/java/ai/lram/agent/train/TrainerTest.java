@@ -29,6 +29,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class TrainerTest {
@@ -93,10 +94,11 @@ class TrainerTest {
         }
     }
 
-    @ParameterizedTest(name = "carried state {0}")
-    @ValueSource(booleans = {true, false})
-    void aResumedRunGivesTheNumbersOfAnUninterruptedOne(boolean carry) {
-        TrainConfig config = TrainConfigs.withNoise(TrainConfigs.of(TrainConfigs.MIXED, 3, 7, carry, 20), 0.05, 0.1);
+    @ParameterizedTest(name = "carried state {0}, {1} parts")
+    @CsvSource({"true,1", "false,1", "true,3", "false,3"})
+    void aResumedRunGivesTheNumbersOfAnUninterruptedOne(boolean carry, int parts) {
+        TrainConfig config = TrainConfigs.withAccumulate(
+                TrainConfigs.withNoise(TrainConfigs.of(TrainConfigs.MIXED, 3, 7, carry, 20), 0.05, 0.1), parts);
         try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 40, 25, 33)) {
             Trainer whole = trainer(store, config);
             List<double[]> all = run(whole, 20);
@@ -122,6 +124,29 @@ class TrainerTest {
                             .read(resumed.model().parameters().values()));
             discard(whole);
             discard(resumed);
+        }
+    }
+
+    @ParameterizedTest(name = "carried state {0}")
+    @ValueSource(booleans = {true, false})
+    void gradientsOfPartsAddUpToThoseOfTheBatch(boolean carry) {
+        TrainConfig config = TrainConfigs.withEvery(
+                TrainConfigs.withNoise(TrainConfigs.of(TrainConfigs.MIXED, 6, 7, carry, 12), 0.05, 0.1), 4, 0);
+        try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 40, 25, 33, 20)) {
+            Trainer whole = trainer(store, config, 3);
+            List<double[]> want = run(whole, 12);
+            Trainer parts = trainer(store, TrainConfigs.withAccumulate(config, 3), 3);
+            List<double[]> got = run(parts, 12);
+            for (int i = 0; i < want.size(); i++) {
+                assertArrayEquals(want.get(i), got.get(i), 2e-4, "update " + i);
+            }
+            assertEquals(want.getFirst()[2], got.getFirst()[2], 1e-5 * want.getFirst()[2], "the first gradient's norm");
+            assertEquals(whole.validate(), parts.validate(), 1e-4);
+            assertTrue(
+                    parts.activationBytes() < 0.4 * whole.activationBytes(),
+                    parts.activationBytes() + " and " + whole.activationBytes() + " bytes");
+            discard(whole);
+            discard(parts);
         }
     }
 

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Precision;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.lram.Lram;
@@ -13,10 +14,12 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.dataset.TaskInfo;
 import ai.lram.dataset.store.TrajectoryStore;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -48,7 +51,7 @@ abstract class TrainingCurve {
     }
 
     private static Trainer trainer(TrajectoryStore store, Backend backend, TrainConfig config, Precision precision) {
-        int[][] episodes = {store.episodesOf("linear")};
+        int[][] episodes = {store.episodesOf(store.taskIds().getFirst())};
         ModelCard card = Trainer.card(store, "test", config, episodes, Map.of());
         return new Trainer(
                 store,
@@ -94,15 +97,7 @@ abstract class TrainingCurve {
                 worst = Math.max(worst, Math.abs(w - g) / w);
                 curve.append(String.format(Locale.ROOT, " %.4f/%.4f", g, w));
             }
-            System.out.printf(
-                    Locale.ROOT,
-                    "loss of %d updates, %s on %s beside fp32 on the CPU, in stretches:%s; worst %.5f%n",
-                    updates(),
-                    precision,
-                    cuda.name(),
-                    curve,
-                    worst);
-            assertTrue(worst <= TOLERANCE, "losses differ by " + worst);
+            assertTrue(worst <= TOLERANCE, "losses differ by " + worst + ", in stretches:" + curve);
             assertTrue(want.getLast() < want.getFirst(), "the model learns");
         }
     }
@@ -137,6 +132,55 @@ abstract class TrainingCurve {
                             .read(resumed.model().parameters().values()));
             discard(whole);
             discard(resumed);
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(Precision.class)
+    void gradientsOfPartsAddUpToThoseOfTheBatch(Precision precision) {
+        TrainConfig config = TrainConfigs.of(model(), 4, 8, true, 12);
+        try (TrajectoryStore store = Stores.linear(folder.resolve("s"), true, 40, 25, 33);
+                Backend cuda = openBackend()) {
+            Trainer whole = trainer(store, cuda, config, precision);
+            List<Double> want = run(whole, 12);
+            Trainer parts = trainer(store, cuda, TrainConfigs.withAccumulate(config, 4), precision);
+            List<Double> got = run(parts, 12);
+            for (int i = 0; i < 12; i++) {
+                assertEquals(want.get(i), got.get(i), 1e-3 * want.get(i), "update " + i);
+            }
+            assertEquals(want.getFirst(), got.getFirst(), 1e-6 * want.getFirst(), "the first loss");
+            discard(whole);
+            discard(parts);
+        }
+    }
+
+    /** Sees with the fp32 encoder and thinks in bf16; every part of the model is trained. */
+    @Test
+    void aModelWithImagesTrains() {
+        TrainConfig config = TrainConfigs.withRate(TrainConfigs.of(XlstmConfig.mlstm(32, 1, 2), 1, 1, false, 3), 1e-3);
+        TaskInfo task = Stores.imageTask("pixels");
+        try (TrajectoryStore store = Stores.of(folder.resolve("s"), List.of(task), List.of(Stores.image(task, 1, 1)));
+                Backend cpu = Backends.open("cpu", BackendOptions.threads(1));
+                Backend cuda = openBackend()) {
+            Trainer a = trainer(store, cpu, config, Precision.FP32);
+            List<Double> want = run(a, 3);
+            discard(a);
+            Trainer b = trainer(store, cuda, config, Precision.BF16);
+            Map<String, float[]> before = new HashMap<>();
+            ParameterSet set = b.model().parameters();
+            set.all().forEach(p -> before.put(p.name(), set.read(p.value())));
+            List<Double> got = run(b, 3);
+            for (int i = 0; i < 3; i++) {
+                assertEquals(want.get(i), got.get(i), TOLERANCE * want.get(i), "update " + i);
+            }
+            assertTrue(got.getLast() < got.getFirst(), got.toString());
+            List<String> still = before.keySet().stream()
+                    .filter(name -> name.startsWith("embed_image."))
+                    .filter(name -> Arrays.equals(
+                            before.get(name), set.read(set.get(name).value())))
+                    .toList();
+            assertEquals(List.of(), still, "parameters of the encoder that did not move");
+            discard(b);
         }
     }
 

@@ -28,6 +28,7 @@ public final class TrainSettings {
                     new XlstmConfig(b.getInt("width"), b.getInt("blocks"), b.getInt("heads"), b.getIntList("slstm-at")),
                     c.getInt("batch"),
                     c.getInt("steps"),
+                    c.getInt("accumulate"),
                     c.getBoolean("carry-state"),
                     c.getLong("updates"),
                     c.getDouble("max-minutes"),
@@ -62,6 +63,7 @@ public final class TrainSettings {
         v.put("backbone.slstm-at", c.backbone().slstmAt().toString());
         v.put("batch", String.valueOf(c.batch()));
         v.put("steps", String.valueOf(c.steps()));
+        v.put("accumulate", String.valueOf(c.accumulate()));
         v.put("carry-state", String.valueOf(c.carryState()));
         v.put("updates", String.valueOf(c.updates()));
         v.put("max-minutes", String.valueOf(c.maxMinutes()));

@@ -113,7 +113,7 @@ public final class Demo {
             }
         }
         Path store = out.resolve("store");
-        ImportOptions options = new ImportOptions(Map.of("made by", "lram demo"), false);
+        ImportOptions options = new ImportOptions(Map.of("made by", "lram demo"), false, false);
         long rows;
         try (Progress p = progress.apply("import")) {
             rows = ImportJob.importDatasets(

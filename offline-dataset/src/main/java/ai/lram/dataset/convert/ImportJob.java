@@ -55,12 +55,12 @@ public final class ImportJob {
             for (int i = 0; i < readers.size(); i++) {
                 DatasetReader reader = readers.get(i);
                 for (TaskInfo task : reader.tasks()) {
-                    writer.addTask(task);
+                    writer.addTask(options.changes() ? ObservedChanges.of(task) : task);
                     tasks.add(task.taskId());
                 }
                 writer.addSource(describe(sources.get(i).path(), reader, options));
                 for (Episode episode = reader.next(); episode != null; episode = reader.next()) {
-                    writer.append(episode);
+                    writer.append(options.changes() ? ObservedChanges.of(episode) : episode);
                     done += episode.length();
                     listener.onProgress(done, total);
                 }

@@ -50,7 +50,7 @@ class ConvertTest {
         for (int i = 0; i < 6; i++) {
             sources.add(ImportSource.of(source(i), "env/task" + i, "env"));
         }
-        ImportOptions options = new ImportOptions(Map.of("command", "test"), true);
+        ImportOptions options = new ImportOptions(Map.of("command", "test"), true, false);
         ImportReport report =
                 ImportJob.importDatasets(sources, folder.resolve("store"), options, ProgressListener.NONE);
         assertEquals(33, report.episodes());
@@ -74,6 +74,36 @@ class ConvertTest {
                         store.readEpisode(second).column(Column.ACTION));
                 assertEquals(expected.episodeReturn(), store.episode(second).episodeReturn());
             }
+        }
+    }
+
+    @Test
+    void observationsAreFollowedByTheirChanges() {
+        ImportJob.importDatasets(
+                List.of(ImportSource.of(source(1), "moving", "d")),
+                folder.resolve("store"),
+                ImportOptions.defaults().withChanges(),
+                ProgressListener.NONE);
+        Episode plain = TestEpisodes.episode(TestEpisodes.task("t", 3, 2), 11, 101);
+        float[] x = plain.column(Column.OBSERVATION);
+        try (TrajectoryStore store = TrajectoryStore.open(folder.resolve("store"))) {
+            store.verify();
+            TaskInfo task = store.taskInfo("moving");
+            assertEquals(6, task.observationWidth());
+            List<String> names = task.observation().orElseThrow().names();
+            assertEquals(
+                    names.subList(0, 3).stream().map(n -> n + ".change").toList(), names.subList(3, 6));
+            Episode e = store.readEpisode(1);
+            float[] got = e.column(Column.OBSERVATION);
+            for (int row = 0; row < 11; row++) {
+                for (int i = 0; i < 3; i++) {
+                    assertEquals(x[3 * row + i], got[6 * row + i]);
+                    float change = row == 0 ? 0 : x[3 * row + i] - x[3 * row - 3 + i];
+                    assertEquals(change, got[6 * row + 3 + i], "change of " + i + " in row " + row);
+                }
+            }
+            assertArrayEquals(plain.column(Column.ACTION), e.column(Column.ACTION));
+            assertEquals(plain.episodeReturn(), e.episodeReturn());
         }
     }
 
