@@ -20,18 +20,20 @@ final class BestProduct {
     };
     private static final int LARGEST = 2048 * 4096;
     /** For about so long at 100 GFLOP/s a product of a model is repeated. */
-    private static final double SECONDS = 0.15;
+    private static final double SECONDS = 0.6;
 
     private static final float A = 0.5f;
     private static final float B = 0.25f;
 
     private final int repetitions;
+    private final double seconds;
     private final Map<Integer, Double> known = new HashMap<>();
     private final Map<Key, Rates> byShape = new HashMap<>();
     private String why = "";
 
     BestProduct(boolean quick) {
         repetitions = quick ? 2 : 15;
+        seconds = quick ? 0.05 : SECONDS;
     }
 
     int repetitions() {
@@ -124,7 +126,7 @@ final class BestProduct {
         product.run();
         check(c, new int[] {s.m, s.n, s.k});
         double best = 0;
-        int times = (int) Math.clamp(SECONDS * 1e11 / s.flop(), repetitions, 2000);
+        int times = (int) Math.clamp(seconds * 1e11 / s.flop(), repetitions, 2000);
         for (int r = 0; r < times; r++) {
             long begin = System.nanoTime();
             product.run();

@@ -37,7 +37,7 @@ final class Gemm {
     private static final int PART = LANES == 8 ? 40 : 20;
 
     /** Panels of B that are packed together, so that memory is read in longer runs. */
-    private static final int RUN = 4;
+    private static final int RUN = 8;
 
     /** Floats from one packed panel of A to the next: its last row is written as a whole vector. */
     private static final int PITCH_A = DEPTH * HEIGHT + LANES;
@@ -97,7 +97,10 @@ final class Gemm {
         int fewest = Math.max(1, (k + DEPTH - 1) / DEPTH);
         int even = (k + fewest - 1) / fewest;
         depth = Math.max(LANES, (even + LANES - 1) / LANES * LANES);
-        int rounds = (fewest + BLOCKS - 1) / BLOCKS;
+        // Stored depth by depth, A is packed in runs as long as a part has rows: fewer blocks leave room for longer
+        // runs.
+        int most = a.transposed ? BLOCKS / 2 : BLOCKS;
+        int rounds = (fewest + most - 1) / most;
         blocksAtOnce = (fewest + rounds - 1) / rounds;
         part = Math.min(PART, PANELS / blocksAtOnce);
     }
