@@ -53,4 +53,26 @@ __device__ __forceinline__ void product(float (&c)[64], unsigned long long a, un
             : "memory");
 }
 
+// The same, 64 x 64: the half of the accumulators from 32 HALF on.
+template <int HALF, bool ACROSS_A, bool ACROSS_B>
+__device__ __forceinline__ void productHalf(float (&c)[64], unsigned long long a, unsigned long long b) {
+    constexpr int FROM = 32 * HALF;
+    asm volatile(
+            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, "
+            "%8, %9, %10, %11, %12, %13, %14, %15, "
+            "%16, %17, %18, %19, %20, %21, %22, %23, "
+            "%24, %25, %26, %27, %28, %29, %30, %31}, "
+            "%32, %33, 1, 1, 1, %34, %35;"
+            : "+f"(c[FROM + 0]), "+f"(c[FROM + 1]), "+f"(c[FROM + 2]), "+f"(c[FROM + 3]),
+              "+f"(c[FROM + 4]), "+f"(c[FROM + 5]), "+f"(c[FROM + 6]), "+f"(c[FROM + 7]),
+              "+f"(c[FROM + 8]), "+f"(c[FROM + 9]), "+f"(c[FROM + 10]), "+f"(c[FROM + 11]),
+              "+f"(c[FROM + 12]), "+f"(c[FROM + 13]), "+f"(c[FROM + 14]), "+f"(c[FROM + 15]),
+              "+f"(c[FROM + 16]), "+f"(c[FROM + 17]), "+f"(c[FROM + 18]), "+f"(c[FROM + 19]),
+              "+f"(c[FROM + 20]), "+f"(c[FROM + 21]), "+f"(c[FROM + 22]), "+f"(c[FROM + 23]),
+              "+f"(c[FROM + 24]), "+f"(c[FROM + 25]), "+f"(c[FROM + 26]), "+f"(c[FROM + 27]),
+              "+f"(c[FROM + 28]), "+f"(c[FROM + 29]), "+f"(c[FROM + 30]), "+f"(c[FROM + 31])
+            : "l"(a), "l"(b), "n"(ACROSS_A ? 1 : 0), "n"(ACROSS_B ? 1 : 0)
+            : "memory");
+}
+
 }  // namespace lram

@@ -1,61 +1,25 @@
-// sLSTM scan, forward and backward, and its session step: one block a batch row and head, token after token.
+// sLSTM scan, forward and backward, and its session step: one block a batch row and head, token after token. Gradients of
+// the recurrent matrix and the bias, for these and the scans of slstm_resident.cu.
 //
-// Contract: ai.lram.backend.ops.SlstmOps and SessionOps.slstmStep. The recurrent matrix of a head (16 DH^2 bytes) is read
-// from the caches once a token: right for every size, fast for none. Dynamic shared memory: 5 DH floats; DH is at most 1024.
+// Contract: ai.lram.backend.ops.SlstmOps and SessionOps.slstmStep. In the scans the recurrent matrix of a head (16 DH^2
+// bytes) is read from the caches once a token: right for every size, fast for none. Dynamic shared memory: 5 DH floats; DH
+// is at most 1024.
 //
 // Compile:  as elementwise.cu.
-#include "lram_common.cuh"
+#include "slstm_cell.cuh"
 
 namespace lram {
-
-struct SlstmForward {
-    const float* xi;
-    const float* xf;
-    const float* xz;
-    const float* xo;
-    const float* r;
-    const float* bias;
-    const float* initial;  // may be null
-    float* y;
-    float* last;   // may be null
-    float* saved;  // may be null; 7 planes of (B, S, H): input, keep, slope of the forget gate, out, z, c, n
-    int batch;
-    int tokens;
-    int heads;
-    int dim;
-};
-
-struct SlstmBackward {
-    const float* r;
-    const float* initial;
-    const float* y;
-    const float* saved;
-    const float* dy;
-    const float* dLast;  // may be null
-    float* dxi;
-    float* dxf;
-    float* dxz;
-    float* dxo;
-    float* dInitial;  // may be null
-    int batch;
-    int tokens;
-    int heads;
-    int dim;
-};
 
 struct SlstmSums {
     const float* y;
     const float* initial;
-    const float* dxi;
-    const float* dxf;
-    const float* dxz;
-    const float* dxo;
-    double* partials;  // columns: r in its own order, then the bias
+    const float* dx[4];  // dxi, dxf, dxz, dxo
+    double* partials;    // [shares][columns]: r of the heads from `firstHead` in its own order, or the bias
     int batch;
     int tokens;
     int heads;
     int dim;
-    long long from;  // first column of this launch
+    int firstHead;
     long long columns;
 };
 
@@ -88,43 +52,6 @@ struct SlstmStep {
     Faults faults;
 };
 
-struct Cell {
-    float y;
-    float c;
-    float n;
-    float m;
-};
-
-struct Kept {
-    float input;
-    float keep;
-    float slope;
-    float out;
-    float z;
-};
-
-__device__ __forceinline__ float logSigmoidFloat(float x) { return fminf(x, 0.f) - log1pf(expf(-fabsf(x))); }
-
-// exp(a - b) where both may be infinite or NaN must not lose a NaN, and never exceeds 1 but by rounding.
-__device__ __forceinline__ float atMostOne(float x) { return x > 1.f ? 1.f : x; }
-
-__device__ __forceinline__ Kept advance(Cell& s, float i, float f, float z, float o) {
-    float kept = s.m + logSigmoidFloat(f);
-    float m = s.n == 0.f ? i : (kept > i ? kept : i);
-    m = kept != kept ? kept : m;
-    Kept k;
-    k.input = atMostOne(expf(i - m));
-    k.keep = atMostOne(expf(kept - m));
-    k.slope = sigmoidOf(-f);
-    k.out = sigmoidOf(o);
-    k.z = tanhf(z);
-    s.c = fmaf(k.keep, s.c, k.input * k.z);
-    s.n = fmaf(k.keep, s.n, k.input);
-    s.m = m;
-    s.y = k.out * (s.c / s.n);
-    return k;
-}
-
 // raw[g DH + o] = sum_d y[d] r[d][g][o], for the head's 4 DH outputs.
 __device__ __forceinline__ void recur(const float* r, const float* y, float* raw, int dim) {
     for (int out = static_cast<int>(threadIdx.x); out < 4 * dim; out += LRAM_THREADS) {
@@ -136,29 +63,103 @@ __device__ __forceinline__ void recur(const float* r, const float* y, float* raw
     }
 }
 
-struct SlstmTerm {
-    SlstmSums p;
+constexpr int SUM_TILE = 64;    // inputs and outputs of a block
+constexpr int SUM_DEPTH = 32;   // tokens at a time
+constexpr int SUM_FLUSH = 4;    // of these, fp32 sums go to fp64
+
+// Of y before a token times the gradients of its gates, over a share of the tokens of all batch rows: a tile of 64 x 64, a
+// thread 4 x 4 of it.
+__device__ __forceinline__ void weightSums(const SlstmSums& p) {
+    __shared__ float4 before[SUM_DEPTH][SUM_TILE / 4];
+    __shared__ float4 after[SUM_DEPTH][SUM_TILE / 4];
+    const int outs = 4 * p.dim;
+    const int tilesOut = (outs + SUM_TILE - 1) / SUM_TILE;
+    const int in0 = static_cast<int>(blockIdx.x) / tilesOut * SUM_TILE;
+    const int out0 = static_cast<int>(blockIdx.x) % tilesOut * SUM_TILE;
+    const int head = p.firstHead + static_cast<int>(blockIdx.z);
+    const long long width = static_cast<long long>(p.heads) * p.dim;
+    const long long unit0 = static_cast<long long>(head) * p.dim;
+    const int rows = p.batch * p.tokens;
+    const int share = (rows + static_cast<int>(gridDim.y) - 1) / static_cast<int>(gridDim.y);
+    const int from = static_cast<int>(blockIdx.y) * share;
+    const int to = min(rows, from + share);
+    const int thread = static_cast<int>(threadIdx.x);
+    const int column = thread % SUM_TILE;  // of both tiles, when they are filled
+    const int in = in0 + column;
+    const int out = out0 + column;
+    const int gate = out < outs ? out / p.dim : 0;
+    const float* dx = p.dx[gate] + unit0 + (out - gate * p.dim);
+    const int inner = thread / 16;  // in fours
+    const int outer = thread % 16;
+    double total[4][4] = {};
+    float sum[4][4] = {};
+    int slabs = 0;
+    for (int r0 = from; r0 < to; r0 += SUM_DEPTH) {
+        for (int d = thread / SUM_TILE; d < SUM_DEPTH; d += LRAM_THREADS / SUM_TILE) {
+            const int row = r0 + d;
+            float x = 0.f;
+            float g = 0.f;
+            if (row < to) {
+                if (in < p.dim) {
+                    if (row % p.tokens > 0) {
+                        x = p.y[(row - 1) * width + unit0 + in];
+                    } else if (p.initial != nullptr) {
+                        x = p.initial[row / p.tokens * width + unit0 + in];
+                    }
+                }
+                g = out < outs ? dx[row * width] : 0.f;
+            }
+            reinterpret_cast<float*>(before[d])[column] = x;
+            reinterpret_cast<float*>(after[d])[column] = g;
+        }
+        __syncthreads();
+#pragma unroll 4
+        for (int d = 0; d < SUM_DEPTH; d++) {
+            const float4 x = before[d][inner];
+            const float4 g = after[d][outer];
+            const float xs[4] = {x.x, x.y, x.z, x.w};
+            const float gs[4] = {g.x, g.y, g.z, g.w};
+#pragma unroll
+            for (int a = 0; a < 4; a++) {
+#pragma unroll
+                for (int b = 0; b < 4; b++) {
+                    sum[a][b] = fmaf(xs[a], gs[b], sum[a][b]);
+                }
+            }
+        }
+        __syncthreads();
+        slabs++;
+        if (slabs % SUM_FLUSH == 0 || r0 + SUM_DEPTH >= to) {
+#pragma unroll
+            for (int a = 0; a < 4; a++) {
+#pragma unroll
+                for (int b = 0; b < 4; b++) {
+                    total[a][b] += sum[a][b];
+                    sum[a][b] = 0.f;
+                }
+            }
+        }
+    }
+    double* partials = p.partials + static_cast<long long>(blockIdx.y) * p.columns;
+#pragma unroll
+    for (int a = 0; a < 4; a++) {
+#pragma unroll
+        for (int b = 0; b < 4; b++) {
+            const int d = in0 + 4 * inner + a;
+            const int o = out0 + 4 * outer + b;
+            if (d < p.dim && o < outs) {
+                partials[(static_cast<long long>(blockIdx.z) * p.dim + d) * outs + o] = total[a][b];
+            }
+        }
+    }
+}
+
+struct BiasTerm {
+    const SlstmSums& p;
     __device__ double operator()(long long row, long long column) const {
         const long long width = static_cast<long long>(p.heads) * p.dim;
-        const long long weights = width * 4 * p.dim;
-        column += p.from;
-        long long b = row / p.tokens;
-        long long t = row - b * p.tokens;
-        long long gate;
-        long long out;
-        double before = 1;
-        if (column < weights) {
-            long long in = column / (4 * p.dim);  // head and input unit
-            long long rest = column - in * 4 * p.dim;
-            gate = rest / p.dim;
-            out = in / p.dim * p.dim + (rest - gate * p.dim);
-            before = t > 0 ? p.y[(row - 1) * width + in] : (p.initial == nullptr ? 0.f : p.initial[b * width + in]);
-        } else {
-            gate = (column - weights) / width;
-            out = (column - weights) - gate * width;
-        }
-        const float* dx = gate == 0 ? p.dxi : (gate == 1 ? p.dxf : (gate == 2 ? p.dxz : p.dxo));
-        return before * dx[row * width + out];
+        const long long gate = column / width;
+        return p.dx[gate][row * width + (column - gate * width)];
     }
 };
 
@@ -309,7 +310,10 @@ LRAM_KERNEL(slstm_backward, SlstmBackward) {
     }
 }
 
-LRAM_KERNEL(slstm_sums, SlstmSums) { partialColumns(SlstmTerm{p}, p.batch * p.tokens, p.columns, p.partials); }
+// Grid (tiles of a head's matrix, shares, heads).
+LRAM_KERNEL(slstm_weight_sums, SlstmSums) { weightSums(p); }
+
+LRAM_KERNEL(slstm_bias_sums, SlstmSums) { partialColumns(BiasTerm{p}, p.batch * p.tokens, p.columns, p.partials); }
 
 LRAM_KERNEL(finish_slstm, FinishSlstm) {
     const long long weights = static_cast<long long>(p.heads) * p.dim * 4 * p.dim;

@@ -2,10 +2,12 @@
 //
 // Build: nvcc -std=c++17 -O3 --split-compile=0 -gencode=arch=compute_90a,code=sm_90a mlstm_check.cu -lcublas
 //             -o mlstm_check
-// Run:   mlstm_check [check|small|time|all] [seed]
+// Run:   mlstm_check [check|small|time|all] [seed] [ring]
 //        small: narrow heads only, for compute-sanitizer. Exit code 1 if any case fails.
+//        ring: the chunks' backward of mlstm_backward_ring_sm90.cu in place of mlstm_backward_sm90.cu.
 #define LRAM_TEMPLATES_ONLY
 #include "../../main/cuda/mlstm_backward.cu"
+#include "../../main/cuda/mlstm_backward_ring_sm90.cu"
 #include "../../main/cuda/mlstm_backward_rows.cu"
 #include "../../main/cuda/mlstm_backward_sm90.cu"
 #include "../../main/cuda/mlstm_forward.cu"
@@ -121,6 +123,7 @@ static cudaError_t launchForward(const MlstmForward& p, int pairs, cudaStream_t 
 
 // Warpgroup products where they run; off, the kernels of every other device are checked on this one.
 static bool warpgroups = true;
+static bool ring = false;
 
 template <typename T>
 static cudaError_t launchChunkStates(const MlstmStates& p, cudaStream_t stream) {
@@ -221,13 +224,13 @@ static cudaError_t launchBackwardRows(const MlstmBackward& p, int pairs, cudaStr
 template <typename T>
 static cudaError_t launchBackwardChunks(const MlstmBackward& p, int pairs, cudaStream_t stream) {
     if (sizeof(T) == 2 && warpgroups && p.chunk <= lram::SM90_ROWS) {
-        int bytes = lram::backwardChunkSharedBytes();
-        cudaError_t error =
-                cudaFuncSetAttribute(mlstm_backward_chunk_sm90, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        int bytes = ring ? lram::backwardRingSharedBytes() : lram::backwardChunkSharedBytes();
+        auto kernel = ring ? mlstm_backward_chunk_ring_sm90 : mlstm_backward_chunk_sm90;
+        cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         if (error != cudaSuccess) {
             return error;
         }
-        mlstm_backward_chunk_sm90<<<pairs * p.chunks, 256, bytes, stream>>>(p);
+        kernel<<<pairs * p.chunks, 256, bytes, stream>>>(p);
         return cudaGetLastError();
     }
     constexpr int most = sizeof(T) == 2 ? 8 : 6;
@@ -1456,8 +1459,10 @@ static void timeAll() {
 int main(int count, char** arguments) {
     std::string what = count > 1 ? arguments[1] : "all";
     unsigned long long seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : std::random_device{}();
+    ring = count > 3 && std::string(arguments[3]) == "ring";
     cudaDeviceProp device;
     CUDA(cudaGetDeviceProperties(&device, 0));
+    std::printf("chunks' backward: %s\n", ring ? "ring" : "two stages");
     std::printf("%s, %d multiprocessors, L2 %d MiB, %zu KiB shared a block\n", device.name, device.multiProcessorCount,
                 device.l2CacheSize >> 20, device.sharedMemPerBlockOptin >> 10);
     int failed = what == "time" ? 0 : checkAll(seed, what == "small");

@@ -4,26 +4,107 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.SlstmOps;
+import java.util.ArrayList;
+import java.util.List;
 
-/** Launches {@code slstm.cu}. */
+/**
+ * Launches {@code slstm_resident.cu} where the recurrent matrix of a head fits on a multiprocessor, else {@code slstm.cu}, which reads it anew
+ * for every token. Both leave and read the same saved floats.
+ */
 final class CudaSlstm implements SlstmOps {
+    /** {@code auto} keeps the recurrent matrix on chip where it fits; {@code general} never does. */
+    static final String PROPERTY = "lram.cuda.slstm";
+
     /** Units of a head: a thread keeps the cells of at most 4. */
     static final int WIDEST_HEAD = 4 * Engine.THREADS;
 
     private static final int PLANES = 7;
 
+    /** As {@code SUM_TILE} in the source. */
+    private static final int SUM_TILE = 64;
+
     private final Engine engine;
     private final Kernel forward;
     private final Kernel backward;
-    private final Kernel columnSums;
+    private final Kernel weightSums;
+    private final Kernel biasSums;
     private final Kernel finish;
+    private final List<Resident> resident;
+
+    /**
+     * The scans for heads of up to {@code dim} units.
+     *
+     * @param dim as the template argument in the source
+     */
+    private record Resident(int dim, Kernel forward, Kernel backward) {
+        static final int[] DIMS = {32, 64, 128};
+
+        /** Batch rows of a block. */
+        static final int ROWS = 4;
+
+        /** Most units whose matrix fits the registers. */
+        private static final int ALL_IN_REGISTERS = 64;
+
+        private static final int PADDING = 8;
+
+        /** As {@code Resident} in the source: weights that do not fit registers, and what two tokens hand on. */
+        static int sharedBytes(int dim, int handedOn) {
+            int weights = dim <= ALL_IN_REGISTERS ? 0 : 2 * dim * dim * Float.BYTES;
+            return weights + 2 * ROWS * (handedOn + PADDING) * Float.BYTES;
+        }
+
+        static int forwardSharedBytes(int dim) {
+            return sharedBytes(dim, dim);
+        }
+
+        static int backwardSharedBytes(int dim) {
+            return sharedBytes(dim, 4 * dim);
+        }
+
+        static List<Resident> load(Engine engine) {
+            String wanted = System.getProperty(PROPERTY, "auto");
+            if (!List.of("auto", "general").contains(wanted)) {
+                throw new IllegalArgumentException(
+                        "-D" + PROPERTY + "=" + wanted + " is none of auto and general; choose one of these");
+            }
+            List<Resident> all = new ArrayList<>();
+            if (wanted.equals("auto")) {
+                KernelModule module = new KernelModule(engine, "slstm_resident");
+                for (int dim : DIMS) {
+                    if (backwardSharedBytes(dim) <= engine.device().sharedBytes()) {
+                        all.add(new Resident(
+                                dim,
+                                module.kernel("slstm_forward_" + dim, forwardSharedBytes(dim)),
+                                module.kernel("slstm_backward_" + dim, backwardSharedBytes(dim))));
+                    }
+                }
+            }
+            return all;
+        }
+
+        void run(Engine.Launch launch, Sizes z, int sharedBytes) {
+            launch.run((z.batch + ROWS - 1) / ROWS, z.heads, 1, 4 * dim, sharedBytes);
+        }
+    }
 
     CudaSlstm(Engine engine, KernelModule module) {
         this.engine = engine;
         forward = module.kernel("slstm_forward");
         backward = module.kernel("slstm_backward");
-        columnSums = module.kernel("slstm_sums");
+        weightSums = module.kernel("slstm_weight_sums");
+        biasSums = module.kernel("slstm_bias_sums");
         finish = module.kernel("finish_slstm");
+        resident = Resident.load(engine);
+    }
+
+    /** Null where the matrix of a head does not fit on a multiprocessor. */
+    private Resident resident(int headDim) {
+        for (Resident r : resident) {
+            if (headDim <= r.dim) {
+                return r;
+            }
+        }
+        return null;
     }
 
     static int sharedBytes(int headDim) {
@@ -105,18 +186,23 @@ final class CudaSlstm implements SlstmOps {
         Check.f32(kernel, "xo", xo, y.size());
         Check.f32(kernel, "bias", bias, 4 * z.width());
         Check.optional(kernel, "last", last, 4L * z.batch * z.width());
-        z.put(engine.launch(forward)
-                        .put(xi)
-                        .put(xf)
-                        .put(xz)
-                        .put(xo)
-                        .put(r)
-                        .put(bias)
-                        .put(initial)
-                        .put(y)
-                        .put(last)
-                        .put(saved))
-                .run((long) z.batch * heads, 1, 1, Engine.THREADS, sharedBytes(z.headDim));
+        Resident onChip = resident(z.headDim);
+        Engine.Launch launch = z.put(engine.launch(onChip == null ? forward : onChip.forward)
+                .put(xi)
+                .put(xf)
+                .put(xz)
+                .put(xo)
+                .put(r)
+                .put(bias)
+                .put(initial)
+                .put(y)
+                .put(last)
+                .put(saved));
+        if (onChip == null) {
+            launch.run((long) z.batch * heads, 1, 1, Engine.THREADS, sharedBytes(z.headDim));
+        } else {
+            onChip.run(launch, z, Resident.forwardSharedBytes(onChip.dim));
+        }
     }
 
     @Override
@@ -151,19 +237,24 @@ final class CudaSlstm implements SlstmOps {
         Check.optional(kernel, "dInitial", dInitial, 4L * z.batch * z.width());
         Check.f32(kernel, "dr", dr, z.weights());
         Check.f32(kernel, "dbias", dbias, 4 * z.width());
-        z.put(engine.launch(backward)
-                        .put(r)
-                        .put(initial)
-                        .put(y)
-                        .put(saved)
-                        .put(dy)
-                        .put(dLast)
-                        .put(dxi)
-                        .put(dxf)
-                        .put(dxz)
-                        .put(dxo)
-                        .put(dInitial))
-                .run((long) z.batch * heads, 1, 1, Engine.THREADS, sharedBytes(z.headDim));
+        Resident onChip = resident(z.headDim);
+        Engine.Launch launch = z.put(engine.launch(onChip == null ? backward : onChip.backward)
+                .put(r)
+                .put(initial)
+                .put(y)
+                .put(saved)
+                .put(dy)
+                .put(dLast)
+                .put(dxi)
+                .put(dxf)
+                .put(dxz)
+                .put(dxo)
+                .put(dInitial));
+        if (onChip == null) {
+            launch.run((long) z.batch * heads, 1, 1, Engine.THREADS, sharedBytes(z.headDim));
+        } else {
+            onChip.run(launch, z, Resident.backwardSharedBytes(onChip.dim));
+        }
         weightGradients(kernel, z, initial, y, dxi, dxf, dxz, dxo, dr, dbias);
     }
 
@@ -179,32 +270,60 @@ final class CudaSlstm implements SlstmOps {
             Tensor dxo,
             Tensor dr,
             Tensor dbias) {
-        long all = z.weights() + 4 * z.width();
-        long most = Engine.WORKSPACE / Double.BYTES / 8;
-        for (long from = 0; from < all; from += most) {
-            long columns = Math.min(most, all - from);
-            int shares = ColumnSums.shares(kernel, (long) z.batch * z.tokens, columns);
-            z.put(engine.launch(columnSums)
-                            .put(y)
+        Sums sums = new Sums(z, initial, y, dxi, dxf, dxz, dxo, dr, dbias);
+        long perHead = 4L * z.headDim * z.headDim;
+        int most = (int) Math.max(1, Engine.WORKSPACE / Double.BYTES / perHead);
+        long rows = (long) z.batch * z.tokens;
+        long tiles = (long) ((z.headDim + SUM_TILE - 1) / SUM_TILE) * ((4 * z.headDim + SUM_TILE - 1) / SUM_TILE);
+        for (int head = 0; head < z.heads; head += most) {
+            int heads = Math.min(most, z.heads - head);
+            long columns = heads * perHead;
+            int shares = ColumnSums.shares(kernel, rows, columns);
+            sums.put(engine.launch(weightSums), head, columns, engine.partials())
+                    .run(tiles, shares, heads, Engine.THREADS, 0);
+            finish(sums, shares, head * perHead, columns);
+        }
+        long columns = 4 * z.width();
+        int shares = ColumnSums.shares(kernel, rows, columns);
+        sums.put(engine.launch(biasSums), 0, columns, engine.partials())
+                .run(ColumnSums.blocks(columns), shares, 1, Engine.THREADS, 0);
+        finish(sums, shares, z.weights(), columns);
+    }
+
+    /** What the gradients of the matrix and the bias are made of, and where they go. */
+    private record Sums(
+            Sizes z,
+            Tensor initial,
+            Tensor y,
+            Tensor dxi,
+            Tensor dxf,
+            Tensor dxz,
+            Tensor dxo,
+            Tensor dr,
+            Tensor dbias) {
+        Engine.Launch put(Engine.Launch launch, int firstHead, long columns, long partials) {
+            return z.put(launch.put(y)
                             .put(initial)
                             .put(dxi)
                             .put(dxf)
                             .put(dxz)
                             .put(dxo)
-                            .put(engine.partials()))
-                    .put(from)
-                    .put(columns)
-                    .run(ColumnSums.blocks(columns), shares, 1, Engine.THREADS, 0);
-            engine.launch(finish)
-                    .put(engine.partials())
-                    .put(dr)
-                    .put(dbias)
-                    .put(shares)
-                    .put(z.heads)
-                    .put(z.headDim)
-                    .put(from)
-                    .put(columns)
-                    .run(engine.blocks(columns));
+                            .put(partials))
+                    .put(firstHead)
+                    .put(columns);
         }
+    }
+
+    private void finish(Sums sums, int shares, long from, long columns) {
+        engine.launch(finish)
+                .put(engine.partials())
+                .put(sums.dr)
+                .put(sums.dbias)
+                .put(shares)
+                .put(sums.z.heads)
+                .put(sums.z.headDim)
+                .put(from)
+                .put(columns)
+                .run(engine.blocks(columns));
     }
 }

@@ -88,7 +88,7 @@ record TensorCoreLimits(
                 + (state ? 9 : 7) * rows * Float.BYTES;
     }
 
-    /** As {@code backwardChunkSharedBytes} in the source. */
+    /** As {@code backwardChunkSharedBytes} and {@code backwardRingSharedBytes} in the sources. */
     static int warpgroupBackwardSharedBytes() {
         int rows = 128;
         return 12 * rows * ROW + 8 * GROUP * ROW + 18 * Double.BYTES + 9 * rows * Float.BYTES;

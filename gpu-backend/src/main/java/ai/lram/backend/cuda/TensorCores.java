@@ -24,6 +24,9 @@ final class TensorCores {
     /** {@code false}: products by mma.sync on Hopper too, as on every other device. */
     static final String WARPGROUPS = "lram.cuda.warpgroups";
 
+    /** {@code ring}: gradients of chunks by {@code mlstm_backward_ring_sm90.cu} on Hopper, which keeps more copies in flight. */
+    static final String CHUNK_BACKWARD = "lram.cuda.mlstm.chunkBackward";
+
     private static final int GATE_THREADS = 256;
     private static final int STATE_THREADS = 256;
     private static final int SCAN_THREADS = 256;
@@ -78,9 +81,12 @@ final class TensorCores {
         int width = TensorCoreLimits.width(limits.operands());
         backwardWindow = module("mlstm_backward", "LRAM_WINDOW_ONLY", "LRAM_GROUPS=" + limits.windowGroups())
                 .kernel("mlstm_backward", TensorCoreLimits.backwardSharedBytes(limits.windowGroups(), width, false));
+        String kind = chunkBackward();
         backwardChunks = limits.warpgroups()
-                ? new KernelModule(engine, "mlstm_backward_sm90")
-                        .kernel("mlstm_backward_chunk_sm90", TensorCoreLimits.warpgroupBackwardSharedBytes())
+                ? new KernelModule(engine, "mlstm_backward" + kind + "_sm90")
+                        .kernel(
+                                "mlstm_backward_chunk" + kind + "_sm90",
+                                TensorCoreLimits.warpgroupBackwardSharedBytes())
                 : module("mlstm_backward", "LRAM_STATE_ONLY", "LRAM_GROUPS=" + limits.chunkGroups())
                         .kernel(
                                 "mlstm_backward_chunk",
@@ -88,6 +94,16 @@ final class TensorCores {
         KernelModule rows = module("mlstm_backward_rows");
         backwardRows = rows.kernel("mlstm_backward_rows");
         withoutLast = rows.kernel("mlstm_without_last");
+    }
+
+    /** What the setting adds to the kernel's name. */
+    private static String chunkBackward() {
+        String wanted = System.getProperty(CHUNK_BACKWARD, "stages");
+        if (!List.of("stages", "ring").contains(wanted)) {
+            throw new IllegalArgumentException(
+                    "-D" + CHUNK_BACKWARD + "=" + wanted + " is none of stages and ring; choose one of these");
+        }
+        return wanted.equals("ring") ? "_ring" : "";
     }
 
     private KernelModule module(String source, String... defines) {

@@ -85,7 +85,10 @@ public abstract class SlstmContract extends KernelContract {
         "9,65,4,33,true,false",
         "17,20,1,64,true,true",
         "2,257,2,8,false,false",
-        "4,12,2,40,true,true"
+        "4,12,2,40,true,true",
+        "5,70,2,100,true,true",
+        "1,7,1,128,false,false",
+        "2,5,2,160,true,false"
     })
     void agreesWithTheReference(int batch, int tokens, int heads, int headDim, boolean withInitial, boolean withTail) {
         problem(batch, tokens, heads, headDim, 1, withInitial);

@@ -246,6 +246,26 @@ class TensorCoresTest {
     }
 
     @Test
+    @SuppressWarnings("try")
+    void theRingTakesTheChunksBackwardWhereItIsAskedFor() {
+        try (Setting ring = Setting.of(TensorCores.CHUNK_BACKWARD, "ring");
+                CudaBackend engine = open(headers);
+                TensorArena arena = engine.arena("test")) {
+            Problem p = new Problem(
+                    engine, arena, DType.BF16, false, new MlstmDims(1, 300, 2, 64, 64), MlstmSpec.exponential());
+            p.forward(p.x, null, null, p.saved);
+            assertEquals(kernels("CHUNKS_SM90"), driver.taken());
+            p.backward(null, null, null);
+            assertEquals(
+                    kernels("BACK_SM90").replace("mlstm_backward_chunk_sm90", "mlstm_backward_chunk_ring_sm90"),
+                    driver.taken());
+        }
+        try (Setting other = Setting.of(TensorCores.CHUNK_BACKWARD, "sometimes")) {
+            assertThrows(IllegalArgumentException.class, () -> open(headers));
+        }
+    }
+
+    @Test
     void whatIsSavedSaysHowItWasLeft() {
         try (CudaBackend engine = open(headers);
                 TensorArena arena = engine.arena("test")) {
