@@ -37,7 +37,9 @@ final class ObservedChanges {
     private static FeatureSpec of(FeatureSpec f) {
         int width = f.width();
         List<String> names = f.names().isEmpty()
-                ? IntStream.range(0, width).mapToObj(i -> f.name() + "[" + i + "]").toList()
+                ? IntStream.range(0, width)
+                        .mapToObj(i -> f.name() + "[" + i + "]")
+                        .toList()
                 : f.names();
         return new FeatureSpec(
                 f.name(),

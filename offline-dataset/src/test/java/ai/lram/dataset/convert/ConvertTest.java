@@ -91,8 +91,7 @@ class ConvertTest {
             TaskInfo task = store.taskInfo("moving");
             assertEquals(6, task.observationWidth());
             List<String> names = task.observation().orElseThrow().names();
-            assertEquals(
-                    names.subList(0, 3).stream().map(n -> n + ".change").toList(), names.subList(3, 6));
+            assertEquals(names.subList(0, 3).stream().map(n -> n + ".change").toList(), names.subList(3, 6));
             Episode e = store.readEpisode(1);
             float[] got = e.column(Column.OBSERVATION);
             for (int row = 0; row < 11; row++) {
