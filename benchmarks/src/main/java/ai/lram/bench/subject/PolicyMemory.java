@@ -8,7 +8,7 @@ import ai.lram.backend.ops.FoldSchedule;
 /** Native memory of a model and its policy, before they take it. */
 public final class PolicyMemory {
     /** Tensors of a step as wide as the model, or as its blocks within, a token. */
-    private static final int WIDE = 6;
+    private static final int WIDE = 8;
 
     private static final int INNER = 9;
     private static final int SLSTM = 4;
@@ -19,7 +19,7 @@ public final class PolicyMemory {
 
     private static final int TENSORS_PER_BLOCK = 24;
     /** Floats as wide as the blocks within that a pass without a way back keeps a token, at most. */
-    private static final int PASS = 12;
+    private static final int PASS = 14;
 
     private PolicyMemory() {}
 
