@@ -56,7 +56,7 @@ public final class GpuBench implements Benchmark {
 
     @Override
     public void run(Run run) {
-        requireGpu();
+        require();
         try (Backend engine = Backends.open(ENGINE, BackendOptions.defaults())) {
             run.progress("copy and product");
             DeviceCeilings ceilings =
@@ -90,7 +90,9 @@ public final class GpuBench implements Benchmark {
         }
     }
 
-    private static void requireGpu() {
+    /** A GPU that the engine can use. */
+    @Override
+    public void require() {
         Optional<BackendProvider> provider = Backends.providers().stream()
                 .filter(p -> p.name().equals(ENGINE))
                 .findFirst();

@@ -11,6 +11,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.Random;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.junit.jupiter.api.Assumptions;
 
 /**
  * An engine under test with a memory arena of its own: makes tensors from plain arrays, reads them back, compares with fp64 references.
@@ -18,6 +21,8 @@ import java.util.Random;
  * others and {@code -Dlram.seed=clock} new ones every time. Every failure names the seed.
  */
 public final class Fixture implements AutoCloseable {
+    private static final Set<String> PRINTED = ConcurrentHashMap.newKeySet();
+
     public final Backend backend;
     public final Ops ops;
     public final Stream stream;
@@ -131,6 +136,14 @@ public final class Fixture implements AutoCloseable {
             MemorySegment.copy(m, ValueLayout.JAVA_INT, 0, a, 0, a.length);
         }
         return a;
+    }
+
+    /** Skips the running test unless {@code possible}, and prints why, the first time for each reason. */
+    public static void skipUnless(boolean possible, String reason) {
+        if (!possible && PRINTED.add(reason)) {
+            System.out.println("skipped: " + reason);
+        }
+        Assumptions.assumeTrue(possible, reason);
     }
 
     /** max|got - want| / max|want|, infinite if anything got is not finite; 0/0 counts as 0. */

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import ai.lram.backend.DType;
 import ai.lram.backend.Replay;
@@ -131,9 +130,9 @@ public abstract class MlstmContract extends KernelContract {
     }
 
     private void requireBf16() {
-        assumeTrue(
+        Fixture.skipUnless(
                 fx.ops.mlstm().takes(DType.BF16),
-                "skipped: " + backend.name() + " takes F32 operands for the mLSTM only");
+                "mLSTM in bf16: engine " + backend.name() + " takes F32 operands only");
     }
 
     @ParameterizedTest(name = "{0} B={1} S={2} NH={3} DHQK={4} DHHV={5} chunk={6} initial={7} last={8} exact={9}")
