@@ -139,8 +139,10 @@ final class ActivationLoops {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             FloatVector e = VectorMath.expMinusAbs(v);
-            FloatVector g = ONE.blend(e, v.compare(VectorOperators.LT, ZERO)).div(e.add(ONE));
-            store(v.fma(VectorMath.sigmoidSlope(e), g), d, dAt + i);
+            FloatVector q = ONE.div(e.add(ONE));
+            e = e.mul(q);
+            FloatVector g = q.blend(e, v.compare(VectorOperators.LT, ZERO));
+            store(v.fma(e.mul(q), g), d, dAt + i);
         }
     }
 
@@ -212,9 +214,11 @@ final class ActivationLoops {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             FloatVector e = VectorMath.expMinusAbs(v);
-            FloatVector g = ONE.blend(e, v.compare(VectorOperators.LT, ZERO)).div(e.add(ONE));
+            FloatVector q = ONE.div(e.add(ONE));
+            e = e.mul(q);
+            FloatVector g = q.blend(e, v.compare(VectorOperators.LT, ZERO));
             store(v.mul(g), y, yAt + i);
-            store(v.fma(VectorMath.sigmoidSlope(e), g), d, dAt + i);
+            store(v.fma(e.mul(q), g), d, dAt + i);
         }
     }
 

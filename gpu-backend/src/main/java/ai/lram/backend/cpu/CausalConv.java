@@ -2,6 +2,8 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
+import static ai.lram.backend.cpu.VectorMath.load;
+import static ai.lram.backend.cpu.VectorMath.store;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -15,8 +17,14 @@ import jdk.incubator.vector.FloatVector;
  * take a general path that adds in the same order.
  */
 final class CausalConv {
-    /** Tokens summed in fp32 before a compensated addition to the weight gradient. */
+    /** Tokens summed in fp32 before a compensated addition to the weight gradient, an even number. */
     private static final int CHUNK = 64;
+
+    /** Channels that are worked on together where K = 4, a multiple of every vector length. */
+    private static final int STRIP = 512;
+
+    /** Rows of a strip that are worked on before the next strip. */
+    private static final int ROWS = 32;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -50,37 +58,58 @@ final class CausalConv {
 
     /** Rows {@code from .. to-1} of the (B*S, C) output. */
     void forward(MemorySegment y, int from, int to) {
-        long pitch = 4L * channels;
-        for (int row = from; row < to; row++) {
-            int t = row % tokens;
-            if (kernel == 4 && t >= 3) {
-                row4(x, (row - 3) * pitch, taps, y, row * pitch, channels);
-            } else {
-                rowAny(y, row / tokens, t);
+        if (kernel != 4) {
+            for (int row = from; row < to; row++) {
+                rowAny(y, row / tokens, row % tokens);
+            }
+            return;
+        }
+        float[] strip = ThreadFloats.get(ThreadFloats.BODY, 5 * STRIP);
+        for (int block = from; block < to; block += ROWS) {
+            int end = Math.min(to, block + ROWS);
+            for (int c = 0; c < channels; c += STRIP) {
+                int n = Math.min(STRIP, channels - c);
+                stripTaps(c, n, strip);
+                for (int row = block; row < end; row++) {
+                    if (row % tokens >= 3) {
+                        row4(x, (long) (row - 3) * channels + c, channels, strip, y, (long) row * channels + c, n);
+                    }
+                }
+            }
+            for (int row = block; row < end; row++) {
+                if (row % tokens < 3) {
+                    rowAny(y, row / tokens, row % tokens);
+                }
             }
         }
     }
 
-    private static void row4(MemorySegment x, long oldest, float[] taps, MemorySegment y, long at, int channels) {
-        long pitch = 4L * channels;
-        int c = 0;
-        for (; c <= channels - LANES; c += LANES) {
-            long o = oldest + 4L * c;
-            FloatVector a = FloatVector.fromArray(F, taps, 4 * channels + c);
-            a = FloatVector.fromMemorySegment(F, x, o, LE).fma(FloatVector.fromArray(F, taps, c), a);
-            a = FloatVector.fromMemorySegment(F, x, o + pitch, LE).fma(FloatVector.fromArray(F, taps, channels + c), a);
-            a = FloatVector.fromMemorySegment(F, x, o + 2 * pitch, LE)
-                    .fma(FloatVector.fromArray(F, taps, 2 * channels + c), a);
-            a = FloatVector.fromMemorySegment(F, x, o + 3 * pitch, LE)
-                    .fma(FloatVector.fromArray(F, taps, 3 * channels + c), a);
-            a.intoMemorySegment(y, at + 4L * c, LE);
+    /** The taps of some channels side by side: with rows of 4 KB they, too, would fall on the lines of a cache that x falls on. */
+    private void stripTaps(int channel, int n, float[] strip) {
+        for (int j = 0; j < 5; j++) {
+            System.arraycopy(taps, j * channels + channel, strip, j * STRIP, n);
         }
-        for (; c < channels; c++) {
-            float a = taps[4 * channels + c];
+    }
+
+    /** One row of a strip; offsets in elements. */
+    private static void row4(MemorySegment x, long oldest, int pitch, float[] strip, MemorySegment y, long at, int n) {
+        long x1 = oldest + pitch;
+        long x2 = x1 + pitch;
+        long x3 = x2 + pitch;
+        int c = 0;
+        for (; c <= n - LANES; c += LANES) {
+            FloatVector a = FloatVector.fromArray(F, strip, 4 * STRIP + c);
+            a = load(x, oldest + c).fma(FloatVector.fromArray(F, strip, c), a);
+            a = load(x, x1 + c).fma(FloatVector.fromArray(F, strip, STRIP + c), a);
+            a = load(x, x2 + c).fma(FloatVector.fromArray(F, strip, 2 * STRIP + c), a);
+            store(load(x, x3 + c).fma(FloatVector.fromArray(F, strip, 3 * STRIP + c), a), y, at + c);
+        }
+        for (; c < n; c++) {
+            float a = strip[4 * STRIP + c];
             for (int j = 0; j < 4; j++) {
-                a = Math.fma(x.get(FLOAT, oldest + j * pitch + 4L * c), taps[j * channels + c], a);
+                a = Math.fma(x.get(FLOAT, 4 * (oldest + (long) j * pitch + c)), strip[j * STRIP + c], a);
             }
-            y.set(FLOAT, at + 4L * c, a);
+            y.set(FLOAT, 4 * (at + c), a);
         }
     }
 
@@ -141,17 +170,19 @@ final class CausalConv {
         int full = Math.min(to, channels / LANES);
         int width = Math.max(0, full - from) * LANES;
         int sums = (kernel + 1) * width;
-        float[] acc = ThreadFloats.get(ThreadFloats.BODY, 2 * sums);
+        float[] acc = ThreadFloats.get(ThreadFloats.BODY, 2 * sums + 10 * STRIP);
         Arrays.fill(acc, 0, 2 * sums, 0);
         for (int b = 0; b < batch; b++) {
+            if (kernel == 4) {
+                for (int c = 0; c < width; c += STRIP) {
+                    wide4(dy, dx, b, from * LANES + c, Math.min(STRIP, width - c), acc, c, width);
+                }
+                continue;
+            }
             for (int t0 = 0; t0 < tokens; t0 += CHUNK) {
                 int t1 = Math.min(tokens, t0 + CHUNK);
                 for (int strip = from; strip < full; strip++) {
-                    if (kernel == 4) {
-                        strip4(dy, dx, b, t0, t1, strip * LANES, acc, (strip - from) * LANES, width);
-                    } else {
-                        stripAny(dy, dx, b, t0, t1, strip * LANES, acc, (strip - from) * LANES, width);
-                    }
+                    stripAny(dy, dx, b, t0, t1, strip * LANES, acc, (strip - from) * LANES, width);
                 }
             }
         }
@@ -192,6 +223,98 @@ final class CausalConv {
 
     private FloatVector later(MemorySegment dy, int b, int t, int c) {
         return t < tokens ? FloatVector.fromMemorySegment(F, dy, rowOf(b, t) + 4L * c, LE) : FloatVector.zero(F);
+    }
+
+    /**
+     * A sequence's gradients of {@code n} channels, whole vectors, two tokens at a time where all their neighbours exist. {@code acc} holds
+     * the sums of all channels, behind them the compensations and room for the sums of a few tokens.
+     */
+    private void wide4(MemorySegment dy, MemorySegment dx, int b, int channel, int n, float[] acc, int at, int width) {
+        int strip = 10 * width;
+        int part = strip + 5 * STRIP;
+        for (int j = 0; j < 4; j++) {
+            System.arraycopy(taps, j * channels + channel, acc, strip + j * STRIP, n);
+        }
+        int t = Math.min(3, tokens);
+        edge4(dy, dx, b, 0, t, channel, n, acc, at, width);
+        while (t + 4 < tokens) {
+            int end = Math.min(tokens - 4, t + CHUNK);
+            Arrays.fill(acc, part, part + 5 * STRIP, 0f);
+            for (; t < end; t += 2) {
+                long o = ((long) b * tokens + t) * channels + channel;
+                inputPair(dy, o, channels, acc, strip, dx, n);
+                weightPair(dy, x, o, channels, acc, part, n);
+            }
+            for (int j = 0; j < 5; j++) {
+                for (int c = 0; c < n; c += LANES) {
+                    FloatVector sum = FloatVector.fromArray(F, acc, part + j * STRIP + c);
+                    compensatedAdd(acc, at + j * width + c, 5 * width, sum);
+                }
+            }
+        }
+        edge4(dy, dx, b, t, tokens, channel, n, acc, at, width);
+    }
+
+    private void edge4(
+            MemorySegment dy,
+            MemorySegment dx,
+            int b,
+            int t0,
+            int t1,
+            int channel,
+            int n,
+            float[] acc,
+            int at,
+            int width) {
+        for (int c = 0; c < n && t0 < t1; c += LANES) {
+            strip4(dy, dx, b, t0, t1, channel + c, acc, at + c, width);
+        }
+    }
+
+    /** dx of two tokens; offsets in elements. */
+    private static void inputPair(
+            MemorySegment dy, long o, int pitch, float[] acc, int strip, MemorySegment dx, int n) {
+        long o1 = o + pitch;
+        long o2 = o1 + pitch;
+        long o3 = o2 + pitch;
+        long o4 = o3 + pitch;
+        for (int c = 0; c < n; c += LANES) {
+            FloatVector w0 = FloatVector.fromArray(F, acc, strip + c);
+            FloatVector w1 = FloatVector.fromArray(F, acc, strip + STRIP + c);
+            FloatVector w2 = FloatVector.fromArray(F, acc, strip + 2 * STRIP + c);
+            FloatVector w3 = FloatVector.fromArray(F, acc, strip + 3 * STRIP + c);
+            FloatVector g1 = load(dy, o1 + c);
+            FloatVector g2 = load(dy, o2 + c);
+            FloatVector g3 = load(dy, o3 + c);
+            store(load(dy, o + c).mul(w3).add(g1.mul(w2)).add(g2.fma(w1, g3.mul(w0))), dx, o + c);
+            store(g1.mul(w3).add(g2.mul(w2)).add(g3.fma(w1, load(dy, o4 + c).mul(w0))), dx, o1 + c);
+        }
+    }
+
+    /** Adds what two tokens give to the sums for the taps and the bias. */
+    private static void weightPair(MemorySegment dy, MemorySegment x, long o, int pitch, float[] acc, int part, int n) {
+        long o1 = o + pitch;
+        long p1 = o - pitch;
+        long p2 = p1 - pitch;
+        long p3 = p2 - pitch;
+        for (int c = 0; c < n; c += LANES) {
+            int i = part + c;
+            FloatVector g = load(dy, o + c);
+            FloatVector h = load(dy, o1 + c);
+            FloatVector x2 = load(x, p2 + c);
+            FloatVector x1 = load(x, p1 + c);
+            FloatVector x0 = load(x, o + c);
+            FloatVector s = g.fma(load(x, p3 + c), FloatVector.fromArray(F, acc, i));
+            h.fma(x2, s).intoArray(acc, i);
+            s = g.fma(x2, FloatVector.fromArray(F, acc, i + STRIP));
+            h.fma(x1, s).intoArray(acc, i + STRIP);
+            s = g.fma(x1, FloatVector.fromArray(F, acc, i + 2 * STRIP));
+            h.fma(x0, s).intoArray(acc, i + 2 * STRIP);
+            s = g.fma(x0, FloatVector.fromArray(F, acc, i + 3 * STRIP));
+            h.fma(load(x, o1 + c), s).intoArray(acc, i + 3 * STRIP);
+            s = g.add(h);
+            s.add(FloatVector.fromArray(F, acc, i + 4 * STRIP)).intoArray(acc, i + 4 * STRIP);
+        }
     }
 
     private void strip4(

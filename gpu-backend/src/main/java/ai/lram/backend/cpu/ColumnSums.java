@@ -19,9 +19,9 @@ final class ColumnSums {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     /** Rows of a block are a multiple of this. */
-    private static final int ROWS = 32;
+    private static final int ROWS = 64;
 
-    private static final int MOST_BLOCKS = 128;
+    private static final int MOST_BLOCKS = 64;
 
     /** Sums added below which one thread does it. */
     private static final int INLINE = 65_536;

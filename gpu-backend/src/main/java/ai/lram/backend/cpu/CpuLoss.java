@@ -10,6 +10,7 @@ import ai.lram.backend.ops.LossOps;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
@@ -31,6 +32,13 @@ final class CpuLoss implements LossOps {
     private static final double FAR = 8;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
+    /** Bins whose edges fit into a thread's block, with room for whole vectors. */
+    private static final int EDGES = Staging.BLOCK / 2 - 2 * DoubleMath.LANES;
+
+    /** 0, 1, 2 ... */
+    private static final DoubleVector INDEX = DoubleVector.zero(DoubleMath.D).addIndex(1);
+
+    private static final ValueLayout.OfDouble DOUBLE = ValueLayout.JAVA_DOUBLE_UNALIGNED;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
@@ -253,9 +261,34 @@ final class CpuLoss implements LossOps {
         double from = NormalCdf.cdf(sign * (low - t) / sigma);
         double mass = Math.abs(NormalCdf.cdf(sign * (high - t) / sigma) - from);
         double expected = 0;
-        for (int j = low; j < high; j++) {
-            double to = NormalCdf.cdf(sign * (j + 1 - t) / sigma);
-            double p = Math.abs(to - from) / mass;
+        MemorySegment edges = Staging.own().block0;
+        for (int j = low; j < high; j += EDGES) {
+            int n = Math.min(EDGES, high - j);
+            cdfs(sign * (j - t) / sigma, sign / sigma, n + 1, edges);
+            expected += subtractBins(r, o + 4L * j, n, edges, 1 / mass, max, scale);
+        }
+        return expected;
+    }
+
+    /** The distribution function at {@code n} points, {@code step} apart. */
+    private static void cdfs(double first, double step, int n, MemorySegment out) {
+        DoubleVector z =
+                INDEX.fma(DoubleVector.broadcast(DoubleMath.D, step), DoubleVector.broadcast(DoubleMath.D, first));
+        for (int i = 0; i < n; i += DoubleMath.LANES) {
+            DoubleVector at = z.add(i * step);
+            DoubleVector tail = DoubleMath.upperTail(at.abs());
+            DoubleMath.store(tail.blend(DoubleMath.ONE.sub(tail), at.compare(VectorOperators.GT, 0)), out, i * 8L);
+        }
+    }
+
+    /** Bins from byte {@code o} on, given the distribution function at their edges. */
+    private static double subtractBins(
+            Rows r, long o, int n, MemorySegment edges, double inverseMass, float max, float scale) {
+        double expected = 0;
+        double from = edges.get(DOUBLE, 0);
+        for (int j = 0; j < n; j++) {
+            double to = edges.get(DOUBLE, 8L * (j + 1));
+            double p = Math.abs(to - from) * inverseMass;
             from = to;
             if (p != 0) {
                 expected += p * ((double) r.logits.get(FLOAT, o + 4L * j) - max);

@@ -15,15 +15,15 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
-import jdk.incubator.vector.VectorOperators;
 
 /**
- * The mLSTM cell, one (batch, head) pair at a time, chunk by chunk. Inside a chunk all products run over packed panels
- * ({@link Panels}); cumulative gate sums and the stabiliser's recursion are fp64.
+ * The mLSTM cell, one (batch, head) pair at a time, chunk by chunk. Inside a chunk all products are those of {@link ChunkGemm}, from q, k and v
+ * as they lie in memory to h and the gradients where they belong; what scales whole rows (1/sqrt(DHQK), 1/N, the weight of the old state) is
+ * part of other factors, so that it takes no pass of its own. Cumulative gate sums and the stabiliser's recursion are fp64.
  *
- * <p>{@code saved} holds, per pair, the state before each chunk (matrix, normaliser, stabiliser, all padded to panels) and then one
- * signed denominator per token: {@code B NH (ceil(S/L) (pad(DHQK) pad(DHHV) + pad(DHQK) + pad(1)) + S)} floats, where pad rounds up to
- * whole panels.
+ * <p>{@code saved} holds, per pair, the state before each chunk (matrix, normaliser, stabiliser) and the products of its queries and keys, then one
+ * signed denominator per token: {@code B NH (ceil(S/L) (pad(DHQK DHHV) + pad(DHQK) + pad(1) + pad(L) (pad(L) + pad(1))) + S)} floats, where pad
+ * rounds up to whole vectors.
  */
 final class CpuMlstm implements MlstmOps {
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -143,11 +143,15 @@ final class CpuMlstm implements MlstmOps {
             MlstmGates.backwardInput(wi, wf, di, df, dv, width, heads, 2, from, to);
         });
         int blocks = (width + MlstmGates.BLOCK - 1) / MlstmGates.BLOCK;
-        workers.forRange(3 * blocks, 1, (from, to) -> {
+        int pieces = Math.max(1, Math.min(blocks, workers.threads()));
+        int columns = (blocks + pieces - 1) / pieces * MlstmGates.BLOCK;
+        workers.forRange(3 * pieces, 1, (from, to) -> {
             for (int j = from; j < to; j++) {
-                int part = j / blocks;
+                int part = j / pieces;
                 Tensor x = part == 0 ? q : part == 1 ? k : v;
-                MlstmGates.backwardWeight(x, di, df, dwi, dwf, width, heads, part, j % blocks * MlstmGates.BLOCK, rows);
+                int first = Math.min(width, j % pieces * columns);
+                int last = Math.min(width, first + columns);
+                MlstmGates.backwardWeight(x, di, df, dwi, dwf, width, heads, part, first, last, rows);
             }
         });
         MlstmGates.columnSums(di, heads, rows, dbi);
@@ -157,7 +161,7 @@ final class CpuMlstm implements MlstmOps {
     @Override
     public long savedFloats(MlstmDims dims, MlstmSpec spec) {
         Layout l = new Layout(dims, chunk(dims, spec));
-        return (long) dims.batch() * dims.heads() * (l.chunks * l.stateFloats + dims.tokens());
+        return (long) dims.batch() * dims.heads() * (l.chunks * l.savedFloats + dims.tokens());
     }
 
     @Override
@@ -293,17 +297,33 @@ final class CpuMlstm implements MlstmOps {
             MlstmState dLast,
             MlstmState dInitial) {}
 
-    /** Padded sizes and the byte offsets of one thread's scratch. */
+    /** Sizes and the byte offsets of one thread's scratch. */
     private static final class Layout {
         final int length;
         final int chunks;
+
+        /** Tokens of a chunk, rounded up to whole vectors. */
         final int lp;
-        final int dq;
-        final int dh;
+
+        /** Elements from row to row of the chunk's own matrices. */
+        final int square;
+
+        /** Elements of a state's matrix and of its normaliser, rounded up to whole vectors. */
+        final int matrix;
+
+        final int vector;
         final long stateFloats;
+
+        /** What backward needs of a chunk: the state before it and the products of its queries and keys. */
+        final long savedFloats;
 
         final long logF;
         final long gateI;
+        final long decays;
+        final long writes;
+        final long rowSums;
+        final long colSums;
+        final long running;
         final long sigF;
         final long sigI;
         final long rowHi;
@@ -313,33 +333,17 @@ final class CpuMlstm implements MlstmOps {
         final long inter;
         final long write;
         final long floor;
-        final long divisor;
+        final long inverse;
         final long den;
         final long dden;
         final long epsGrad;
         final long path;
         final long interDden;
+        final long interInverse;
+        final long ones;
         final long decayRow;
-        final long decays;
-        final long writes;
-        final long rowSums;
-        final long colSums;
-        final long running;
-        final long matQ;
-        final long matK;
-        final long matV;
-        final long matH;
-        final long keysT;
-        final long valuesT;
         final long matP;
         final long matW;
-        final long scaledK;
-        final long scaledH;
-        final long outQ;
-        final long outK;
-        final long outKt;
-        final long outV;
-        final long stateT;
         final long state;
         final long gradC;
         final long gradN;
@@ -348,15 +352,27 @@ final class CpuMlstm implements MlstmOps {
         Layout(MlstmDims d, int length) {
             this.length = length;
             chunks = (d.tokens() + length - 1) / length;
-            lp = Panels.pad(length);
-            dq = Panels.pad(d.dimQk());
-            dh = Panels.pad(d.dimHv());
-            stateFloats = (long) dq * dh + dq + Panels.WIDTH;
+            lp = whole(length);
+            square = ChunkGemm.square(length);
+            matrix = whole(Math.multiplyExact(d.dimQk(), d.dimHv()));
+            vector = whole(d.dimQk());
+            stateFloats = (long) matrix + vector + LANES;
+            savedFloats = stateFloats + (long) lp * square;
             long at = 0;
             logF = at;
             at += 8L * lp;
             gateI = at;
             at += 8L * lp;
+            decays = at;
+            at += 8L * lp;
+            writes = at;
+            at += 8L * lp;
+            rowSums = at;
+            at += 8L * lp;
+            colSums = at;
+            at += 8L * lp;
+            running = at;
+            at += 8L * vector;
             sigF = at;
             at += 4L * lp;
             sigI = at;
@@ -375,7 +391,7 @@ final class CpuMlstm implements MlstmOps {
             at += 4L * lp;
             floor = at;
             at += 4L * lp;
-            divisor = at;
+            inverse = at;
             at += 4L * lp;
             den = at;
             at += 4L * lp;
@@ -387,55 +403,27 @@ final class CpuMlstm implements MlstmOps {
             at += 4L * lp;
             interDden = at;
             at += 4L * lp;
+            interInverse = at;
+            at += 4L * lp;
+            ones = at;
+            at += 4L * Math.max(lp, vector);
             decayRow = at;
             at += 4L * lp;
-            decays = at;
-            at += 8L * lp;
-            writes = at;
-            at += 8L * lp;
-            rowSums = at;
-            at += 8L * lp;
-            colSums = at;
-            at += 8L * lp;
-            running = at;
-            at += 8L * dq;
-            matQ = at;
-            at += 4L * lp * dq;
-            matK = at;
-            at += 4L * lp * dq;
-            matV = at;
-            at += 4L * lp * dh;
-            matH = at;
-            at += 4L * lp * dh;
-            keysT = at;
-            at += 4L * lp * dq;
-            valuesT = at;
-            at += 4L * lp * dh;
             matP = at;
-            at += 4L * lp * lp;
+            at += 4L * lp * square;
             matW = at;
-            at += 4L * lp * lp;
-            scaledK = at;
-            at += 4L * lp * dq;
-            scaledH = at;
-            at += 4L * lp * dh;
-            outQ = at;
-            at += 4L * lp * dq;
-            outK = at;
-            at += 4L * lp * dq;
-            outKt = at;
-            at += 4L * lp * dq;
-            outV = at;
-            at += 4L * lp * dh;
-            stateT = at;
-            at += 4L * dq * dh;
+            at += 4L * lp * square;
             state = at;
             at += 4 * stateFloats;
             gradC = at;
-            at += 4L * dq * dh;
+            at += 4L * matrix;
             gradN = at;
-            at += 4L * dq;
+            at += 4L * vector;
             scratchBytes = (at + 63) / 64 * 64;
+        }
+
+        private static int whole(int n) {
+            return Math.addExact(n, LANES - 1) / LANES * LANES;
         }
     }
 
@@ -490,6 +478,7 @@ final class CpuMlstm implements MlstmOps {
         private final Job job;
         private final Layout l;
         private final MemorySegment w;
+        private final ChunkGemm gemm = new ChunkGemm();
         private final int dimQk;
         private final int dimHv;
         private final int tokens;
@@ -520,6 +509,9 @@ final class CpuMlstm implements MlstmOps {
             normalize = job.spec.normalize();
             exact = job.spec.exactGradient() && normalize;
             eps = job.spec.eps();
+            for (int t = 0; t < Math.max(l.lp, l.vector); t++) {
+                w.set(FLOAT, l.ones + 4L * t, 1);
+            }
         }
 
         private void select(int pair) {
@@ -542,38 +534,42 @@ final class CpuMlstm implements MlstmOps {
         }
 
         private long savedState(int pair, int c) {
-            return ((long) pair * l.chunks + c) * l.stateFloats * 4;
+            return ((long) pair * l.chunks + c) * l.savedFloats * 4;
+        }
+
+        private long savedScores(int pair, int c) {
+            return savedState(pair, c) + 4 * l.stateFloats;
         }
 
         private long savedDen(int pair) {
-            return ((long) job.dims.batch() * heads * l.chunks * l.stateFloats + (long) pair * tokens + from) * 4;
+            return ((long) job.dims.batch() * heads * l.chunks * l.savedFloats + (long) pair * tokens + from) * 4;
         }
 
         private long normaliserOf(long state) {
-            return state + 4L * l.dq * l.dh;
+            return state + 4L * l.matrix;
         }
 
         private long stabiliserOf(long state) {
-            return normaliserOf(state) + 4L * l.dq;
+            return normaliserOf(state) + 4L * l.vector;
+        }
+
+        /** Element of the chunk's first token in a tensor of {@code width} floats per head. */
+        private long row(int width) {
+            return token(width) / 4;
         }
 
         private void load(int pair, MlstmState from, MemorySegment to, long at, boolean withM) {
-            long n = normaliserOf(at);
-            Panels.pack(from.matC().segment(), 4L * pair * dimQk * dimHv, 4L * dimHv, dimQk, dimHv, 1, to, at, l.dq);
-            loadVector(from.vecN().segment(), 4L * pair * dimQk, to, n);
+            long floats = (long) dimQk * dimHv;
+            MemorySegment.copy(from.matC().segment(), 4 * pair * floats, to, at, 4 * floats);
+            MemorySegment.copy(from.vecN().segment(), 4L * pair * dimQk, to, normaliserOf(at), 4L * dimQk);
             if (withM) {
                 to.set(FLOAT, stabiliserOf(at), exponential ? from.scaM().get(pair) : 0f);
             }
         }
 
-        private void loadVector(MemorySegment src, long s, MemorySegment to, long at) {
-            for (int c = 0; c < l.dq; c++) {
-                to.set(FLOAT, at + 4L * c, c < dimQk ? src.get(FLOAT, s + 4L * c) : 0f);
-            }
-        }
-
         private void store(int pair, MemorySegment src, long at, long n, float m, MlstmState to) {
-            Panels.unpack(src, at, l.dq, dimQk, dimHv, 1, to.matC().segment(), 4L * pair * dimQk * dimHv, 4L * dimHv);
+            long floats = (long) dimQk * dimHv;
+            MemorySegment.copy(src, at, to.matC().segment(), 4 * pair * floats, 4 * floats);
             MemorySegment.copy(src, n, to.vecN().segment(), 4L * pair * dimQk, 4L * dimQk);
             to.scaM().set(pair, m);
         }
@@ -589,15 +585,14 @@ final class CpuMlstm implements MlstmOps {
             } else {
                 load(pair, job.initial, mem, at, true);
             }
-            for (int d = 0; d < l.dq; d++) {
+            for (int d = 0; d < dimQk; d++) {
                 w.set(DOUBLE, l.running + 8L * d, fresh ? 0 : mem.get(FLOAT, normaliserOf(at) + 4L * d));
             }
             for (int c = 0; c < l.chunks; c++) {
                 selectChunk(c);
                 boolean end = c == l.chunks - 1;
                 prepareGates(mem.get(FLOAT, stabiliserOf(at)));
-                packInputs();
-                answer(pair, mem, at, fresh);
+                answer(pair, c, mem, at, fresh);
                 if (end && last == null) {
                     break;
                 }
@@ -613,51 +608,53 @@ final class CpuMlstm implements MlstmOps {
             }
         }
 
-        private void packInputs() {
-            Panels.pack(job.q, token(dimQk), stride(dimQk), count, dimQk, scale, w, l.matQ, l.lp);
-            Panels.pack(job.k, token(dimQk), stride(dimQk), count, dimQk, 1, w, l.matK, l.lp);
-            Panels.pack(job.v, token(dimHv), stride(dimHv), count, dimHv, 1, w, l.matV, l.lp);
-            Panels.transpose(w, l.matK, l.lp, Panels.pad(count), l.dq, w, l.keysT, l.dq);
+        /** Products of the chunk's queries, which stay packed, with its keys: the lower triangle of a matrix. */
+        private void scores(MemorySegment to, long at) {
+            gemm.left(job.q, row(dimQk), (long) heads * dimQk, count, dimQk);
+            gemm.rightTransposed(job.k, row(dimQk), (long) heads * dimQk, count, dimQk);
+            gemm.multiplyLower(w, l.ones / 4, to, at / 4, l.square);
         }
 
-        /** Scores of the chunk into matP, lower triangle. */
-        private void scores() {
-            PanelGemm.nn(count, count, dimQk, true, false, w, l.matQ, l.lp, w, l.keysT, l.dq, false, w, l.matP, l.lp);
-        }
-
-        private void answer(int pair, MemorySegment mem, long state, boolean fresh) {
-            denominators(w, l, count);
-            scores();
-            weigh(w, l, count);
-            PanelGemm.nn(count, l.dh, count, false, true, w, l.matP, l.lp, w, l.matV, l.lp, false, w, l.matH, l.lp);
-            if (!fresh) {
-                Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
-                PanelGemm.nn(
-                        count, l.dh, dimQk, false, false, w, l.scaledK, l.lp, mem, state, l.dq, true, w, l.matH, l.lp);
-            }
-            if (normalize) {
-                for (int t = 0; t < count; t++) {
+        /** h of the chunk; its values stay packed. */
+        private void answer(int pair, int c, MemorySegment mem, long state, boolean fresh) {
+            denominators();
+            for (int t = 0; t < count; t++) {
+                float inverse = 1;
+                if (normalize) {
                     float den = Math.abs(w.get(FLOAT, l.den + 4L * t));
-                    w.set(FLOAT, l.divisor + 4L * t, Math.max(den, w.get(FLOAT, l.floor + 4L * t)) + eps);
+                    inverse = 1 / (Math.max(den, w.get(FLOAT, l.floor + 4L * t)) + eps);
                 }
-                Panels.divideRows(w, l.matH, l.lp, count, l.dh, w, l.divisor);
+                w.set(FLOAT, l.inverse + 4L * t, inverse);
+                w.set(FLOAT, l.interInverse + 4L * t, inverse * w.get(FLOAT, l.inter + 4L * t));
             }
-            Panels.unpack(w, l.matH, l.lp, count, dimHv, 1, job.h, token(dimHv), stride(dimHv));
+            long out = row(dimHv);
+            long pitch = (long) heads * dimHv;
+            MemorySegment products = job.saved == null ? w : job.saved;
+            long scores = job.saved == null ? l.matP : savedScores(pair, c);
+            scores(products, scores);
+            if (!fresh) {
+                gemm.right(mem, state / 4, dimHv, dimQk, dimHv);
+                gemm.multiply(false, w, l.interInverse / 4, job.h, out, pitch);
+            }
+            weigh(products, scores, w, l, count, scale);
+            gemm.leftLower(w, l.matP / 4, l.square, count);
+            gemm.right(job.v, row(dimHv), pitch, count, dimHv);
+            gemm.multiply(!fresh, w, l.inverse / 4, job.h, out, pitch);
             if (job.saved != null) {
                 MemorySegment.copy(w, l.den, job.saved, savedDen(pair), 4L * count);
             }
         }
 
-        /** The state after the chunk. */
+        /** The state after the chunk, whose values are packed. */
         private void advance(MemorySegment mem, long state, boolean fresh, MemorySegment to, long next) {
             float g = fresh ? 0 : carryDecay;
-            Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
             if (g != 0) {
-                Panels.scale(mem, state, g, to, next, (long) l.dq * l.dh);
+                ChunkRows.scale(mem, state / 4, g, to, next / 4, dimQk * dimHv);
             }
-            PanelGemm.tn(l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matV, l.lp, g != 0, to, next, l.dq);
+            gemm.leftTransposed(job.k, row(dimQk), (long) heads * dimQk, count, dimQk, w, l.write / 4);
+            gemm.multiply(g != 0, w, l.ones / 4, to, next / 4, dimHv);
             long n = normaliserOf(next);
-            for (int d = 0; d < l.dq; d++) {
+            for (int d = 0; d < dimQk; d++) {
                 to.set(FLOAT, n + 4L * d, (float) w.get(DOUBLE, l.running + 8L * d));
             }
             to.set(FLOAT, stabiliserOf(next), lastM);
@@ -665,7 +662,8 @@ final class CpuMlstm implements MlstmOps {
 
         /**
          * From the chunk's gates and the stabiliser before it: the exponents of the decay matrix as pairs of floats (row + column), the
-         * weight of the old state per token ({@code inter}), of each token in the new state ({@code write}), exp(-m) ({@code floor}).
+         * weight of the old state per token times q's scale ({@code inter}), of each token in the new state ({@code write}), exp(-m)
+         * ({@code floor}).
          */
         private void prepareGates(float m0) {
             long g = token(1);
@@ -713,6 +711,7 @@ final class CpuMlstm implements MlstmOps {
             }
             for (int t = 0; t < padded; t += LANES) {
                 expInPlace(l.inter + 4L * t);
+                scaleInPlace(l.inter + 4L * t);
                 expInPlace(l.write + 4L * t);
                 expInPlace(l.floor + 4L * t);
             }
@@ -752,18 +751,17 @@ final class CpuMlstm implements MlstmOps {
          * The normaliser token after token in fp64, and with it the denominators: they may cancel to a small part of their terms, and
          * h and all gradients then carry their relative error.
          */
-        private static void denominators(MemorySegment w, Layout l, int count) {
+        private void denominators() {
             expDoubles(w, l.decays, count);
             expDoubles(w, l.writes, count);
+            long pitch = (long) heads * dimQk;
+            long at = row(dimQk);
             for (int t = 0; t < count; t++) {
-                double den = 0;
                 double keep = w.get(DOUBLE, l.decays + 8L * t);
                 double write = w.get(DOUBLE, l.writes + 8L * t);
-                for (int d = 0; d < l.dq; d += Panels.WIDTH) {
-                    long at = Panels.at(0, l.lp, t, d);
-                    den += advancePanel(w, l.running + 8L * d, keep, write, l.matK + at, l.matQ + at);
-                }
-                w.set(FLOAT, l.den + 4L * t, (float) den);
+                long o = at + t * pitch;
+                double den = ChunkRows.advance(w, l.running / 8, keep, write, job.k, o, job.q, o, dimQk);
+                w.set(FLOAT, l.den + 4L * t, (float) (den / Math.sqrt(dimQk)));
             }
         }
 
@@ -774,23 +772,8 @@ final class CpuMlstm implements MlstmOps {
             }
         }
 
-        /** One panel's width of n = keep n + write k. @return its part of q . n */
-        private static double advancePanel(MemorySegment w, long n, double keep, double write, long key, long query) {
-            DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
-            DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
-            DoubleVector den = DoubleVector.zero(DoubleMath.D);
-            for (long d = 0; d < Panels.WIDTH; d += DoubleMath.LANES) {
-                DoubleVector k = (DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, w, key + 4 * d, LE)
-                        .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
-                DoubleVector q = (DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, w, query + 4 * d, LE)
-                        .convertShape(VectorOperators.F2D, DoubleMath.D, 0);
-                DoubleVector x = DoubleVector.fromMemorySegment(DoubleMath.D, w, n + 8 * d, LE)
-                        .mul(g);
-                x = k.fma(in, x);
-                x.intoMemorySegment(w, n + 8 * d, LE);
-                den = q.fma(x, den);
-            }
-            return DoubleMath.sum(den);
+        private void scaleInPlace(long at) {
+            FloatVector.fromMemorySegment(F, w, at, LE).mul(scale).intoMemorySegment(w, at, LE);
         }
 
         private void expInPlace(long at) {
@@ -803,63 +786,91 @@ final class CpuMlstm implements MlstmOps {
             w.set(FLOAT, lo + 4L * t, (float) (x - h));
         }
 
-        /** matP = scores times decay, zero above the diagonal. */
-        private static void weigh(MemorySegment w, Layout l, int count) {
+        /** matP = scores times decay and q's scale, zero above the diagonal. */
+        private static void weigh(MemorySegment scores, long first, MemorySegment w, Layout l, int count, float scale) {
             for (int t = 0; t < count; t++) {
-                int end = (t / Panels.WIDTH + 1) * Panels.WIDTH;
-                decayRow(w, l, t, end);
-                for (int s = 0; s < end; s += LANES) {
-                    long at = Panels.at(l.matP, l.lp, t, s);
-                    FloatVector.fromMemorySegment(F, w, at, LE)
+                int whole = (t + 1) / LANES * LANES;
+                decayRow(w, l, t, scale);
+                long row = l.matP + 4L * t * l.square;
+                long from = first + 4L * t * l.square;
+                for (int s = 0; s < whole; s += LANES) {
+                    FloatVector.fromMemorySegment(F, scores, from + 4L * s, LE)
                             .mul(FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE))
-                            .intoMemorySegment(w, at, LE);
+                            .intoMemorySegment(w, row + 4L * s, LE);
+                }
+                for (int s = whole; s < ChunkGemm.filled(t, count); s += LANES) {
+                    VectorMask<Float> lanes = VectorMath.first(Math.max(0, t + 1 - s));
+                    FloatVector p = FloatVector.fromMemorySegment(F, scores, from + 4L * s, LE)
+                            .mul(FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE));
+                    VectorMath.ZERO.blend(p, lanes).intoMemorySegment(w, row + 4L * s, LE);
                 }
             }
         }
 
-        /** Row t of the decay matrix, zero after its diagonal. */
-        private static void decayRow(MemorySegment w, Layout l, int t, int end) {
+        /** Row t of the decay matrix times q's scale, anything after its diagonal. */
+        private static void decayRow(MemorySegment w, Layout l, int t, float scale) {
             FloatVector hi = FloatVector.broadcast(F, w.get(FLOAT, l.rowHi + 4L * t));
             FloatVector lo = FloatVector.broadcast(F, w.get(FLOAT, l.rowLo + 4L * t));
-            for (int s = 0; s < end; s += LANES) {
+            FloatVector by = FloatVector.broadcast(F, scale);
+            for (int s = 0; s <= t; s += LANES) {
                 FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE)
                         .add(hi);
                 FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE)
                         .add(lo);
-                VectorMath.exp(high.add(low)).intoMemorySegment(w, l.decayRow + 4L * s, LE);
-            }
-            for (int s = t + 1; s < end; s++) {
-                w.set(FLOAT, l.decayRow + 4L * s, 0);
+                VectorMath.exp(high.add(low)).mul(by).intoMemorySegment(w, l.decayRow + 4L * s, LE);
             }
         }
 
         /**
-         * matP becomes P and matW (which holds dH~ v) W = (dP + dden) * decay. Row and column sums of P (dP + dden), the gates'
-         * gradients inside the chunk, are fp64: the forget gates take differences of them over the whole sequence.
+         * matP becomes P / N, P being the scores times decay, and matW, which holds the gradient dP, becomes W = (dP + dden) times decay and q's scale. Row and column sums
+         * of P (dP + dden), the gates' gradients inside the chunk, are fp64: the forget gates take differences of them over the whole
+         * sequence.
          */
-        private static void weighBackward(MemorySegment w, Layout l, int count) {
+        private static void weighBackward(
+                MemorySegment scores, long first, MemorySegment w, Layout l, int count, float scale) {
             w.asSlice(l.colSums, 8L * l.lp).fill((byte) 0);
             for (int t = 0; t < count; t++) {
-                int end = (t / Panels.WIDTH + 1) * Panels.WIDTH;
-                decayRow(w, l, t, end);
-                weighRow(w, l, t, end);
-                w.set(DOUBLE, l.rowSums + 8L * t, sumRow(w, l, end));
+                int whole = (t + 1) / LANES * LANES;
+                decayRow(w, l, t, scale);
+                long row = first + 4L * t * l.square;
+                weighRow(scores, row, w, l, t, whole);
+                for (int s = whole; s < ChunkGemm.filled(t, count); s += LANES) {
+                    weighEnd(scores, row, w, l, t, s, VectorMath.first(Math.max(0, t + 1 - s)));
+                }
+                w.set(DOUBLE, l.rowSums + 8L * t, sumRow(w, l, t + 1));
             }
         }
 
-        /** Row t of P and W; their product without the second decay, P (dP + dden), replaces the decay row. */
-        private static void weighRow(MemorySegment w, Layout l, int t, int end) {
+        /** Row t of P / N and W; the product P (dP + dden) replaces the decay row. */
+        private static void weighRow(MemorySegment scores, long row, MemorySegment w, Layout l, int t, int end) {
             FloatVector dden = FloatVector.broadcast(F, w.get(FLOAT, l.dden + 4L * t));
+            FloatVector inverse = FloatVector.broadcast(F, w.get(FLOAT, l.inverse + 4L * t));
             for (int s = 0; s < end; s += LANES) {
-                long at = Panels.at(l.matP, l.lp, t, s);
+                long at = l.matP + 4L * ((long) t * l.square + s);
                 long wt = at - l.matP + l.matW;
                 FloatVector e = FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE);
-                FloatVector p = FloatVector.fromMemorySegment(F, w, at, LE).mul(e);
+                FloatVector p = FloatVector.fromMemorySegment(F, scores, row + 4L * s, LE)
+                        .mul(e);
                 FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(dden);
-                p.intoMemorySegment(w, at, LE);
+                p.mul(inverse).intoMemorySegment(w, at, LE);
                 dp.mul(e).intoMemorySegment(w, wt, LE);
                 p.mul(dp).intoMemorySegment(w, l.decayRow + 4L * s, LE);
             }
+        }
+
+        /** The same for the vector at s, of which only some lanes lie within the triangle; the others become zero. */
+        private static void weighEnd(
+                MemorySegment scores, long row, MemorySegment w, Layout l, int t, int s, VectorMask<Float> lanes) {
+            long at = l.matP + 4L * ((long) t * l.square + s);
+            long wt = at - l.matP + l.matW;
+            FloatVector zero = FloatVector.zero(F);
+            FloatVector e = FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE);
+            FloatVector p =
+                    FloatVector.fromMemorySegment(F, scores, row + 4L * s, LE).mul(e);
+            FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(w.get(FLOAT, l.dden + 4L * t));
+            zero.blend(p.mul(w.get(FLOAT, l.inverse + 4L * t)), lanes).intoMemorySegment(w, at, LE);
+            zero.blend(dp.mul(e), lanes).intoMemorySegment(w, wt, LE);
+            zero.blend(p.mul(dp), lanes).intoMemorySegment(w, l.decayRow + 4L * s, LE);
         }
 
         /** Adds the decay row's contents to the column sums. @return their sum */
@@ -878,24 +889,13 @@ final class CpuMlstm implements MlstmOps {
         void backward(int pair, Gradients g) {
             select(pair);
             boolean noTail = g.dLast == null;
+            w.asSlice(l.gradN, 4L * l.vector).fill((byte) 0);
             if (!noTail) {
-                Panels.pack(
-                        g.dLast.matC().segment(),
-                        4L * pair * dimQk * dimHv,
-                        4L * dimHv,
-                        dimQk,
-                        dimHv,
-                        1,
-                        w,
-                        l.gradC,
-                        l.dq);
+                long floats = (long) dimQk * dimHv;
+                MemorySegment.copy(g.dLast.matC().segment(), 4 * pair * floats, w, l.gradC, 4 * floats);
                 if (exact || !normalize && job.spec.exactGradient()) {
-                    loadVector(g.dLast.vecN().segment(), 4L * pair * dimQk, w, l.gradN);
-                } else {
-                    w.asSlice(l.gradN, 4L * l.dq).fill((byte) 0);
+                    MemorySegment.copy(g.dLast.vecN().segment(), 4L * pair * dimQk, w, l.gradN, 4L * dimQk);
                 }
-            } else {
-                w.asSlice(l.gradN, 4L * l.dq).fill((byte) 0);
             }
             double suffix = 0;
             double stabiliserGrad = 0;
@@ -905,22 +905,20 @@ final class CpuMlstm implements MlstmOps {
                 long state = savedState(pair, c);
                 boolean fresh = c == 0 && job.initial == null;
                 prepareGates(mem.get(FLOAT, stabiliserOf(state)));
-                packInputs();
                 outputGradients(pair, g);
-                Panels.transpose(w, l.matV, l.lp, Panels.pad(count), l.dh, w, l.valuesT, l.dh);
-                scores();
-                PanelGemm.nn(
-                        count, count, dimHv, true, false, w, l.matH, l.lp, w, l.valuesT, l.dh, false, w, l.matW, l.lp);
-                weighBackward(w, l, count);
+                gemm.left(g.dh, row(dimHv), (long) heads * dimHv, count, dimHv);
+                gemm.rightTransposed(job.v, row(dimHv), (long) heads * dimHv, count, dimHv);
+                gemm.multiplyLower(w, l.inverse / 4, w, l.matW / 4, l.square);
+                weighBackward(mem, savedScores(pair, c), w, l, count, scale);
                 queryGradients(mem, state, fresh, g);
-                valueGradients(noTail, g);
                 double tail = keyGradients(noTail, g);
+                valueGradients(noTail, g);
                 if (c == l.chunks - 1 && !noTail && job.spec.exactGradient()) {
                     suffix = tail;
                     if (!fresh) {
                         suffix += carryDecay
-                                * (Panels.dotAll(mem, state, w, l.gradC, (long) l.dq * l.dh)
-                                        + Panels.dotAll(mem, normaliserOf(state), w, l.gradN, l.dq));
+                                * (ChunkRows.longDot(mem, state / 4, w, l.gradC / 4, dimQk * dimHv)
+                                        + ChunkRows.longDot(mem, normaliserOf(state) / 4, w, l.gradN / 4, dimQk));
                     }
                 }
                 for (int t = count - 1; t >= 0; t--) {
@@ -945,14 +943,7 @@ final class CpuMlstm implements MlstmOps {
                     g.di.set(FLOAT, at, (float) di);
                 }
                 if (c > 0 || g.dInitial != null) {
-                    float keep = noTail ? 0 : carryDecay;
-                    Panels.scaleRows(w, l.matQ, l.lp, count, l.dq, w, l.inter, w, l.scaledK, l.lp);
-                    if (keep != 0) {
-                        Panels.scale(w, l.gradC, keep, w, l.gradC, (long) l.dq * l.dh);
-                    }
-                    PanelGemm.tn(
-                            l.dq, l.dh, count, false, w, l.scaledK, l.lp, w, l.matH, l.lp, keep != 0, w, l.gradC, l.dq);
-                    Panels.addWeightedRows(w, l.matQ, l.lp, count, l.dq, w, l.interDden, carryDecay, w, l.gradN);
+                    stateGradients(noTail ? 0 : carryDecay);
                     noTail = false;
                 }
             }
@@ -963,26 +954,27 @@ final class CpuMlstm implements MlstmOps {
                     dm = stabiliserGrad;
                     if (job.initial != null) {
                         long state = savedState(pair, 0);
-                        dm += Panels.dotAll(mem, state, w, l.gradC, (long) l.dq * l.dh)
-                                + Panels.dotAll(mem, normaliserOf(state), w, l.gradN, l.dq);
+                        dm += ChunkRows.longDot(mem, state / 4, w, l.gradC / 4, dimQk * dimHv)
+                                + ChunkRows.longDot(mem, normaliserOf(state) / 4, w, l.gradN / 4, dimQk);
                     }
                 }
                 store(pair, w, l.gradC, l.gradN, (float) dm, g.dInitial);
             }
         }
 
-        /** matH = dh / N; the gradients of the denominator and, through eps, of the stabiliser. */
+        /** 1 / N; the gradients of the denominator and, through eps, of the stabiliser. */
         private void outputGradients(int pair, Gradients g) {
-            Panels.pack(g.dh, token(dimHv), stride(dimHv), count, dimHv, 1, w, l.matH, l.lp);
             if (!normalize) {
                 for (int t = 0; t < count; t++) {
+                    w.set(FLOAT, l.inverse + 4L * t, 1);
+                    w.set(FLOAT, l.interInverse + 4L * t, w.get(FLOAT, l.inter + 4L * t));
                     w.set(FLOAT, l.dden + 4L * t, 0);
                     w.set(FLOAT, l.interDden + 4L * t, 0);
                 }
                 return;
             }
             MemorySegment.copy(job.saved, savedDen(pair), w, l.den, 4L * count);
-            long at = token(dimHv);
+            long at = row(dimHv);
             for (int t = 0; t < count; t++) {
                 float den = w.get(FLOAT, l.den + 4L * t);
                 float floor = w.get(FLOAT, l.floor + 4L * t);
@@ -990,104 +982,103 @@ final class CpuMlstm implements MlstmOps {
                 float dden = 0;
                 float epsGrad = 0;
                 if (exact) {
-                    double along = dot(g.dh, job.h, at + t * stride(dimHv), dimHv) / (double) divisor;
+                    long o = at + (long) t * heads * dimHv;
+                    double along = ChunkRows.dot(g.dh, o, job.h, o, dimHv) / (double) divisor;
                     dden = Math.abs(den) > floor ? (float) (-along * Math.signum(den)) : 0;
                     epsGrad = exponential ? (float) (-along * eps) : 0;
                 }
-                w.set(FLOAT, l.divisor + 4L * t, divisor);
+                float inter = w.get(FLOAT, l.inter + 4L * t);
+                w.set(FLOAT, l.inverse + 4L * t, 1 / divisor);
+                w.set(FLOAT, l.interInverse + 4L * t, inter / divisor);
                 w.set(FLOAT, l.dden + 4L * t, dden);
-                w.set(FLOAT, l.interDden + 4L * t, dden * w.get(FLOAT, l.inter + 4L * t));
+                w.set(FLOAT, l.interDden + 4L * t, dden * inter);
                 w.set(FLOAT, l.epsGrad + 4L * t, epsGrad);
             }
-            Panels.divideRows(w, l.matH, l.lp, count, l.dh, w, l.divisor);
         }
 
-        private static float dot(MemorySegment x, MemorySegment y, long at, int n) {
-            FloatVector s = FloatVector.zero(F);
-            int c = 0;
-            for (; c + LANES <= n; c += LANES) {
-                s = FloatVector.fromMemorySegment(F, x, at + 4L * c, LE)
-                        .fma(FloatVector.fromMemorySegment(F, y, at + 4L * c, LE), s);
-            }
-            if (c < n) {
-                VectorMask<Float> tail = F.indexInRange(c, n);
-                s = FloatVector.fromMemorySegment(F, x, at + 4L * c, LE, tail)
-                        .fma(FloatVector.fromMemorySegment(F, y, at + 4L * c, LE, tail), s);
-            }
-            return VectorMath.sum(s);
-        }
-
+        /** dq; the chunk's output gradients are packed to begin with. */
         private void queryGradients(MemorySegment mem, long state, boolean fresh, Gradients g) {
-            boolean add = false;
+            long at = row(dimQk);
+            long pitch = (long) heads * dimQk;
             if (!fresh) {
-                Panels.scaleRows(w, l.matH, l.lp, count, l.dh, w, l.inter, w, l.scaledH, l.lp);
-                Panels.transpose(mem, state, l.dq, l.dq, l.dh, w, l.stateT, l.dh);
-                PanelGemm.nn(
-                        count, l.dq, dimHv, false, false, w, l.scaledH, l.lp, w, l.stateT, l.dh, false, w, l.outQ,
-                        l.lp);
+                gemm.rightTransposed(mem, state / 4, dimHv, dimQk, dimHv);
+                gemm.multiply(false, w, l.interInverse / 4, g.dq, at, pitch);
                 if (exact) {
-                    Panels.addOuter(w, l.outQ, l.lp, count, l.dq, w, l.interDden, mem, normaliserOf(state));
+                    addOuter(l.interDden, mem, normaliserOf(state), g.dq);
                 }
-                addDots(l.matQ, l.outQ, l.rowSums);
-                add = true;
+                addDots(job.q, g.dq, l.rowSums);
             }
-            PanelGemm.nn(count, l.dq, count, false, true, w, l.matW, l.lp, w, l.matK, l.lp, add, w, l.outQ, l.lp);
-            Panels.unpack(w, l.outQ, l.lp, count, dimQk, scale, g.dq, token(dimQk), stride(dimQk));
+            gemm.leftLower(w, l.matW / 4, l.square, count);
+            gemm.right(job.k, at, pitch, count, dimQk);
+            gemm.multiply(!fresh, w, l.ones / 4, g.dq, at, pitch);
         }
 
-        /** Adds row-wise dot products of two key-sized matrices to {@code sums}. @return their total */
-        private double addDots(long x, long y, long sums) {
+        /** Adds factor[t] vec to each row t of a tensor of keys. */
+        private void addOuter(long factor, MemorySegment vec, long at, MemorySegment keys) {
+            long o = row(dimQk);
+            for (int t = 0; t < count; t++, o += (long) heads * dimQk) {
+                ChunkRows.addScaled(vec, at / 4, w.get(FLOAT, factor + 4L * t), keys, o, dimQk);
+            }
+        }
+
+        /** Adds row-wise dot products of two tensors of keys to {@code sums}. @return their total */
+        private double addDots(MemorySegment x, MemorySegment y, long sums) {
             double total = 0;
-            for (int t = 0; t < count; t++) {
-                double dot = Panels.dotRow(w, x, l.lp, w, y, l.lp, t, l.dq);
+            long o = row(dimQk);
+            for (int t = 0; t < count; t++, o += (long) heads * dimQk) {
+                double dot = ChunkRows.dot(x, o, y, o, dimQk);
                 w.set(DOUBLE, sums + 8L * t, w.get(DOUBLE, sums + 8L * t) + dot);
                 total += dot;
             }
             return total;
         }
 
-        private void valueGradients(boolean noTail, Gradients g) {
-            boolean add = false;
-            if (!noTail) {
-                Panels.scaleRows(w, l.matK, l.lp, count, l.dq, w, l.write, w, l.scaledK, l.lp);
-                PanelGemm.nn(
-                        count, l.dh, dimQk, false, false, w, l.scaledK, l.lp, w, l.gradC, l.dq, false, w, l.outV, l.lp);
-                add = true;
-            }
-            PanelGemm.tn(count, l.dh, count, true, w, l.matP, l.lp, w, l.matH, l.lp, add, w, l.outV, l.lp);
-            Panels.unpack(w, l.outV, l.lp, count, dimHv, 1, g.dv, token(dimHv), stride(dimHv));
-        }
-
         /** @return sum over the chunk of k . dk as far as it comes through the state after the chunk */
         private double keyGradients(boolean noTail, Gradients g) {
-            boolean add = false;
+            long at = row(dimQk);
+            long pitch = (long) heads * dimQk;
             double tail = 0;
             if (!noTail) {
-                PanelGemm.nn(
-                        l.dq,
-                        Panels.pad(count),
-                        dimHv,
-                        false,
-                        false,
-                        w,
-                        l.gradC,
-                        l.dq,
-                        w,
-                        l.valuesT,
-                        l.dh,
-                        false,
-                        w,
-                        l.outKt,
-                        l.dq);
-                Panels.transpose(w, l.outKt, l.dq, l.dq, Panels.pad(count), w, l.outK, l.lp);
-                Panels.scaleRows(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.outK, l.lp);
-                Panels.addOuter(w, l.outK, l.lp, count, l.dq, w, l.write, w, l.gradN);
-                tail = addDots(l.matK, l.outK, l.colSums);
-                add = true;
+                gemm.left(job.v, row(dimHv), (long) heads * dimHv, count, dimHv);
+                gemm.rightTransposed(w, l.gradC / 4, dimHv, dimQk, dimHv);
+                gemm.multiply(false, w, l.write / 4, g.dk, at, pitch);
+                addOuter(l.write, w, l.gradN, g.dk);
+                tail = addDots(job.k, g.dk, l.colSums);
             }
-            PanelGemm.tn(count, l.dq, count, true, w, l.matW, l.lp, w, l.matQ, l.lp, add, w, l.outK, l.lp);
-            Panels.unpack(w, l.outK, l.lp, count, dimQk, 1, g.dk, token(dimQk), stride(dimQk));
+            gemm.leftUpper(w, l.matW / 4, l.square, count);
+            gemm.right(job.q, at, pitch, count, dimQk);
+            gemm.multiply(!noTail, w, l.ones / 4, g.dk, at, pitch);
             return tail;
+        }
+
+        /** dv; leaves the chunk's output gradients packed. */
+        private void valueGradients(boolean noTail, Gradients g) {
+            long at = row(dimHv);
+            long pitch = (long) heads * dimHv;
+            if (!noTail) {
+                gemm.left(job.k, row(dimQk), (long) heads * dimQk, count, dimQk);
+                gemm.right(w, l.gradC / 4, dimHv, dimQk, dimHv);
+                gemm.multiply(false, w, l.write / 4, g.dv, at, pitch);
+            }
+            gemm.leftUpper(w, l.matP / 4, l.square, count);
+            gemm.right(g.dh, at, pitch, count, dimHv);
+            gemm.multiply(!noTail, w, l.ones / 4, g.dv, at, pitch);
+        }
+
+        /** Gradients of the state before the chunk, of which {@code keep} times the later ones; the output gradients are packed. */
+        private void stateGradients(float keep) {
+            if (keep != 0) {
+                ChunkRows.scale(w, l.gradC / 4, keep, w, l.gradC / 4, dimQk * dimHv);
+            }
+            long at = row(dimQk);
+            long pitch = (long) heads * dimQk;
+            gemm.leftTransposed(job.q, at, pitch, count, dimQk, w, l.interInverse / 4);
+            gemm.multiply(keep != 0, w, l.ones / 4, w, l.gradC / 4, dimHv);
+            ChunkRows.scale(w, l.gradN / 4, carryDecay, w, l.gradN / 4, dimQk);
+            for (int t = 0; t < count; t++) {
+                float by = w.get(FLOAT, l.interDden + 4L * t);
+                ChunkRows.addScaled(job.q, at + t * pitch, by, w, l.gradN / 4, dimQk);
+            }
         }
     }
 }

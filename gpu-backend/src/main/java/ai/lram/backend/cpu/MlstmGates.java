@@ -9,17 +9,16 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 
 /** The two narrow products from q, k and v to the input and forget gates of every head. */
 final class MlstmGates {
     /** Below this many rows x width x heads the forward product runs on the calling thread. */
     static final long INLINE = 1 << 18;
 
-    /** Columns of the weights' gradient that one pass over the rows computes. */
+    /** Columns of the weights' gradient are shared among threads in multiples of this. */
     static final int BLOCK = 4 * LANES;
 
-    /** Rows of the forward product that share their loads of the weights. */
+    /** Rows that share their loads of the weights, or of their gradient's sums. */
     private static final int ROWS = 4;
 
     /** Rows summed before a partial sum is added to the total: bounds rounding over long batches. */
@@ -82,10 +81,6 @@ final class MlstmGates {
 
     private static FloatVector load(MemorySegment m, long o) {
         return FloatVector.fromMemorySegment(F, m, o, LE);
-    }
-
-    private static FloatVector load(MemorySegment m, long o, VectorMask<Float> mask) {
-        return FloatVector.fromMemorySegment(F, m, o, LE, mask);
     }
 
     /** sums[at..at+4) += one gate's weights times four rows of x. One gate at a time: with both, the compiler boxes the sums. */
@@ -259,106 +254,132 @@ final class MlstmGates {
         }
     }
 
-    /** dwi[h,part,col..] += sum over rows of di[m,h] x[m,col..] for one block of columns; dwf alike. */
+    /**
+     * dwi[h,part,c] += sum over rows of di[m,h] x[m,c] for columns {@code first} to {@code last - 1}; dwf alike. A few rows at a time, so that
+     * memory is read in its order.
+     */
     static void backwardWeight(
-            Tensor x, Tensor di, Tensor df, Tensor dwi, Tensor dwf, int width, int heads, int part, int col, int rows) {
-        MemorySegment xs = x.segment();
-        MemorySegment dis = di.segment();
-        MemorySegment dfs = df.segment();
-        MemorySegment wi = dwi.segment();
-        MemorySegment wf = dwf.segment();
-        for (int m = 0; m < rows; m += SPAN) {
-            int end = Math.min(rows, m + SPAN);
+            Tensor x,
+            Tensor di,
+            Tensor df,
+            Tensor dwi,
+            Tensor dwf,
+            int width,
+            int heads,
+            int part,
+            int first,
+            int last,
+            int rows) {
+        int n = last - first;
+        float[] sums = ThreadFloats.get(ThreadFloats.BODY, 2 * heads * n);
+        for (int from = 0; from < rows; from += SPAN) {
+            int to = Math.min(rows, from + SPAN);
+            Arrays.fill(sums, 0, 2 * heads * n, 0f);
+            sumRows(x.segment(), di, df, width, heads, first, n, from, to, sums);
             for (int h = 0; h < heads; h++) {
-                long wo = 4 * ((3L * h + part) * width + col);
-                if (col + BLOCK <= width) {
-                    blockOf4(xs, dis, dfs, wi, wf, width, heads, h, col, wo, m, end);
-                } else {
-                    for (int c = col; c < width; c += LANES) {
-                        blockTail(xs, dis, dfs, wi, wf, width, heads, h, c, wo + 4L * (c - col), m, end);
-                    }
-                }
+                long wo = 4 * ((3L * h + part) * width + first);
+                addSums(sums, 2 * h * n, n, dwi.segment(), wo);
+                addSums(sums, (2 * h + 1) * n, n, dwf.segment(), wo);
             }
         }
     }
 
-    private static void blockOf4(
+    /** Adds rows {@code from} to {@code to - 1} of {@code n} columns, each times every gate's number, to the gates' sums. */
+    private static void sumRows(
             MemorySegment x,
-            MemorySegment di,
-            MemorySegment df,
-            MemorySegment wi,
-            MemorySegment wf,
+            Tensor di,
+            Tensor df,
             int width,
             int heads,
-            int h,
-            int col,
-            long wo,
+            int column,
+            int n,
             int from,
-            int to) {
-        FloatVector i0 = FloatVector.zero(F);
-        FloatVector i1 = i0;
-        FloatVector i2 = i0;
-        FloatVector i3 = i0;
-        FloatVector f0 = i0;
-        FloatVector f1 = i0;
-        FloatVector f2 = i0;
-        FloatVector f3 = i0;
-        for (int m = from; m < to; m++) {
-            long xo = 4 * ((long) m * width + col);
-            long go = 4 * ((long) m * heads + h);
-            FloatVector a = FloatVector.broadcast(F, di.get(FLOAT, go));
-            FloatVector b = FloatVector.broadcast(F, df.get(FLOAT, go));
-            FloatVector y = load(x, xo);
-            i0 = a.fma(y, i0);
-            f0 = b.fma(y, f0);
-            y = load(x, xo + 4L * LANES);
-            i1 = a.fma(y, i1);
-            f1 = b.fma(y, f1);
-            y = load(x, xo + 8L * LANES);
-            i2 = a.fma(y, i2);
-            f2 = b.fma(y, f2);
-            y = load(x, xo + 12L * LANES);
-            i3 = a.fma(y, i3);
-            f3 = b.fma(y, f3);
+            int to,
+            float[] sums) {
+        int m = from;
+        for (; m + ROWS <= to; m += ROWS) {
+            for (int h = 0; h < heads; h++) {
+                addRows(x, (long) m * width + column, width, n, di, df, (long) m * heads + h, heads, sums, 2 * h * n);
+            }
         }
-        addTo(wi, wo, i0);
-        addTo(wi, wo + 4L * LANES, i1);
-        addTo(wi, wo + 8L * LANES, i2);
-        addTo(wi, wo + 12L * LANES, i3);
-        addTo(wf, wo, f0);
-        addTo(wf, wo + 4L * LANES, f1);
-        addTo(wf, wo + 8L * LANES, f2);
-        addTo(wf, wo + 12L * LANES, f3);
+        for (; m < to; m++) {
+            for (int h = 0; h < heads; h++) {
+                long at = (long) m * heads + h;
+                addRow(x, (long) m * width + column, n, di.get(at), sums, 2 * h * n);
+                addRow(x, (long) m * width + column, n, df.get(at), sums, (2 * h + 1) * n);
+            }
+        }
     }
 
-    private static void addTo(MemorySegment m, long o, FloatVector v) {
-        load(m, o).add(v).intoMemorySegment(m, o, LE);
-    }
-
-    private static void blockTail(
+    /** Adds four rows of x to the sums of a head's input gate and, behind them, of its forget gate. */
+    private static void addRows(
             MemorySegment x,
-            MemorySegment di,
-            MemorySegment df,
-            MemorySegment wi,
-            MemorySegment wf,
+            long xo,
             int width,
-            int heads,
-            int h,
-            int col,
-            long wo,
-            int from,
+            int n,
+            Tensor di,
+            Tensor df,
+            long at,
+            int stride,
+            float[] sums,
             int to) {
-        VectorMask<Float> mask = F.indexInRange(col, width);
-        FloatVector i0 = FloatVector.zero(F);
-        FloatVector f0 = i0;
-        for (int m = from; m < to; m++) {
-            FloatVector y = load(x, 4 * ((long) m * width + col), mask);
-            long go = 4 * ((long) m * heads + h);
-            i0 = FloatVector.broadcast(F, di.get(FLOAT, go)).fma(y, i0);
-            f0 = FloatVector.broadcast(F, df.get(FLOAT, go)).fma(y, f0);
+        FloatVector i0 = FloatVector.broadcast(F, di.get(at));
+        FloatVector i1 = FloatVector.broadcast(F, di.get(at + stride));
+        FloatVector i2 = FloatVector.broadcast(F, di.get(at + 2L * stride));
+        FloatVector i3 = FloatVector.broadcast(F, di.get(at + 3L * stride));
+        FloatVector f0 = FloatVector.broadcast(F, df.get(at));
+        FloatVector f1 = FloatVector.broadcast(F, df.get(at + stride));
+        FloatVector f2 = FloatVector.broadcast(F, df.get(at + 2L * stride));
+        FloatVector f3 = FloatVector.broadcast(F, df.get(at + 3L * stride));
+        int forget = to + n;
+        long x1 = xo + width;
+        long x2 = xo + 2L * width;
+        long x3 = xo + 3L * width;
+        int whole = n - n % LANES;
+        for (int c = 0; c < whole; c += LANES) {
+            FloatVector v = VectorMath.load(x, xo + c);
+            FloatVector i = i0.fma(v, FloatVector.fromArray(F, sums, to + c));
+            FloatVector f = f0.fma(v, FloatVector.fromArray(F, sums, forget + c));
+            v = VectorMath.load(x, x1 + c);
+            i = i1.fma(v, i);
+            f = f1.fma(v, f);
+            v = VectorMath.load(x, x2 + c);
+            i = i2.fma(v, i);
+            f = f2.fma(v, f);
+            v = VectorMath.load(x, x3 + c);
+            i3.fma(v, i).intoArray(sums, to + c);
+            f3.fma(v, f).intoArray(sums, forget + c);
         }
-        load(wi, wo, mask).add(i0).intoMemorySegment(wi, wo, LE, mask);
-        load(wf, wo, mask).add(f0).intoMemorySegment(wf, wo, LE, mask);
+        for (int r = 0; r < ROWS && whole < n; r++) {
+            addRest(x, xo + (long) r * width, whole, n, di.get(at + (long) r * stride), sums, to);
+            addRest(x, xo + (long) r * width, whole, n, df.get(at + (long) r * stride), sums, forget);
+        }
+    }
+
+    private static void addRow(MemorySegment x, long xo, int n, float g, float[] sums, int to) {
+        FloatVector by = FloatVector.broadcast(F, g);
+        int whole = n - n % LANES;
+        for (int c = 0; c < whole; c += LANES) {
+            by.fma(VectorMath.load(x, xo + c), FloatVector.fromArray(F, sums, to + c))
+                    .intoArray(sums, to + c);
+        }
+        addRest(x, xo, whole, n, g, sums, to);
+    }
+
+    private static void addRest(MemorySegment x, long xo, int from, int n, float g, float[] sums, int to) {
+        for (int c = from; c < n; c++) {
+            sums[to + c] = Math.fma(g, x.get(FLOAT, 4 * (xo + c)), sums[to + c]);
+        }
+    }
+
+    private static void addSums(float[] sums, int at, int n, MemorySegment w, long wo) {
+        int whole = n - n % LANES;
+        for (int c = 0; c < whole; c += LANES) {
+            load(w, wo + 4L * c).add(FloatVector.fromArray(F, sums, at + c)).intoMemorySegment(w, wo + 4L * c, LE);
+        }
+        for (int c = whole; c < n; c++) {
+            w.set(FLOAT, wo + 4L * c, w.get(FLOAT, wo + 4L * c) + sums[at + c]);
+        }
     }
 
     /** out[h] += sum over rows of x[m,h], in fp64. */

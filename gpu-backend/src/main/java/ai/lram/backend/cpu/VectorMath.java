@@ -193,7 +193,8 @@ final class VectorMath {
 
     /** e^-|x|. */
     static FloatVector expMinusAbs(FloatVector x) {
-        return exp(x.abs().neg());
+        FloatVector y = x.abs().neg();
+        return expInRange(y).blend(ZERO, y.compare(VectorOperators.LT, EXP_MIN));
     }
 
     /** x * sigmoid(x). */
