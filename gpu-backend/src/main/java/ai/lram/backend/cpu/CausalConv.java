@@ -20,11 +20,8 @@ final class CausalConv {
     /** Tokens summed in fp32 before a compensated addition to the weight gradient, an even number. */
     private static final int CHUNK = 64;
 
-    /** Channels that are worked on together where K = 4, a multiple of every vector length. */
+    /** Channels whose gradients are computed together where K = 4, a multiple of every vector length. */
     private static final int STRIP = 512;
-
-    /** Rows of a strip that are worked on before the next strip. */
-    private static final int ROWS = 32;
 
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
     private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
@@ -58,58 +55,37 @@ final class CausalConv {
 
     /** Rows {@code from .. to-1} of the (B*S, C) output. */
     void forward(MemorySegment y, int from, int to) {
-        if (kernel != 4) {
-            for (int row = from; row < to; row++) {
-                rowAny(y, row / tokens, row % tokens);
-            }
-            return;
-        }
-        float[] strip = ThreadFloats.get(ThreadFloats.BODY, 5 * STRIP);
-        for (int block = from; block < to; block += ROWS) {
-            int end = Math.min(to, block + ROWS);
-            for (int c = 0; c < channels; c += STRIP) {
-                int n = Math.min(STRIP, channels - c);
-                stripTaps(c, n, strip);
-                for (int row = block; row < end; row++) {
-                    if (row % tokens >= 3) {
-                        row4(x, (long) (row - 3) * channels + c, channels, strip, y, (long) row * channels + c, n);
-                    }
-                }
-            }
-            for (int row = block; row < end; row++) {
-                if (row % tokens < 3) {
-                    rowAny(y, row / tokens, row % tokens);
-                }
+        long pitch = 4L * channels;
+        for (int row = from; row < to; row++) {
+            int t = row % tokens;
+            if (kernel == 4 && t >= 3) {
+                row4(x, (row - 3) * pitch, taps, y, row * pitch, channels);
+            } else {
+                rowAny(y, row / tokens, t);
             }
         }
     }
 
-    /** The taps of some channels side by side: with rows of 4 KB they, too, would fall on the lines of a cache that x falls on. */
-    private void stripTaps(int channel, int n, float[] strip) {
-        for (int j = 0; j < 5; j++) {
-            System.arraycopy(taps, j * channels + channel, strip, j * STRIP, n);
-        }
-    }
-
-    /** One row of a strip; offsets in elements. */
-    private static void row4(MemorySegment x, long oldest, int pitch, float[] strip, MemorySegment y, long at, int n) {
-        long x1 = oldest + pitch;
-        long x2 = x1 + pitch;
-        long x3 = x2 + pitch;
+    private static void row4(MemorySegment x, long oldest, float[] taps, MemorySegment y, long at, int channels) {
+        long pitch = 4L * channels;
         int c = 0;
-        for (; c <= n - LANES; c += LANES) {
-            FloatVector a = FloatVector.fromArray(F, strip, 4 * STRIP + c);
-            a = load(x, oldest + c).fma(FloatVector.fromArray(F, strip, c), a);
-            a = load(x, x1 + c).fma(FloatVector.fromArray(F, strip, STRIP + c), a);
-            a = load(x, x2 + c).fma(FloatVector.fromArray(F, strip, 2 * STRIP + c), a);
-            store(load(x, x3 + c).fma(FloatVector.fromArray(F, strip, 3 * STRIP + c), a), y, at + c);
+        for (; c <= channels - LANES; c += LANES) {
+            long o = oldest + 4L * c;
+            FloatVector a = FloatVector.fromArray(F, taps, 4 * channels + c);
+            a = FloatVector.fromMemorySegment(F, x, o, LE).fma(FloatVector.fromArray(F, taps, c), a);
+            a = FloatVector.fromMemorySegment(F, x, o + pitch, LE).fma(FloatVector.fromArray(F, taps, channels + c), a);
+            a = FloatVector.fromMemorySegment(F, x, o + 2 * pitch, LE)
+                    .fma(FloatVector.fromArray(F, taps, 2 * channels + c), a);
+            a = FloatVector.fromMemorySegment(F, x, o + 3 * pitch, LE)
+                    .fma(FloatVector.fromArray(F, taps, 3 * channels + c), a);
+            a.intoMemorySegment(y, at + 4L * c, LE);
         }
-        for (; c < n; c++) {
-            float a = strip[4 * STRIP + c];
+        for (; c < channels; c++) {
+            float a = taps[4 * channels + c];
             for (int j = 0; j < 4; j++) {
-                a = Math.fma(x.get(FLOAT, 4 * (oldest + (long) j * pitch + c)), strip[j * STRIP + c], a);
+                a = Math.fma(x.get(FLOAT, oldest + j * pitch + 4L * c), taps[j * channels + c], a);
             }
-            y.set(FLOAT, 4 * (at + c), a);
+            y.set(FLOAT, at + 4L * c, a);
         }
     }
 

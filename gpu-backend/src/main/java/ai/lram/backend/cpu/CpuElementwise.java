@@ -412,29 +412,15 @@ final class CpuElementwise implements ElementwiseOps {
                     int n = Math.min(PIECE, width - j);
                     long at = (long) r * width + j;
                     ActivationLoops.both(Activation.SILU, in[3], at, staging.block0, 0, staging.block1, 0, n);
-                    // The sum first: dh, dc and dz may take the place of the inputs.
-                    skipSum(staging.block0, in[2], in[4], at, partial, line + j, n);
-                    skipGateBackwardBlock(staging, in[0], in[1], j, in[2], in[4], dh, dc, dz, at, n);
+                    skipGateBackwardBlock(
+                            staging, in[0], in[1], j, in[2], in[4], dh, dc, dz, at, n, partial, line + j);
                 }
             }
         });
         sums.addTo(workers, 0, width, dskip);
     }
 
-    /** Adds value * c * dy to the partial sums. */
-    private static void skipSum(
-            MemorySegment value, MemorySegment c, MemorySegment dy, long at, float[] partial, int line, int n) {
-        int i = 0;
-        for (; i <= n - LANES; i += LANES) {
-            FloatVector a = load(value, i).mul(load(c, at + i));
-            a.fma(load(dy, at + i), FloatVector.fromArray(F, partial, line + i)).intoArray(partial, line + i);
-        }
-        for (; i < n; i++) {
-            float a = value.get(FLOAT, 4L * i) * c.get(FLOAT, (at + i) * 4);
-            partial[line + i] = Math.fma(a, dy.get(FLOAT, (at + i) * 4), partial[line + i]);
-        }
-    }
-
+    /** Adds to the partial sums for the skip besides; every element's inputs are read before its gradients are written. */
     private static void skipGateBackwardBlock(
             Staging staging,
             MemorySegment h,
@@ -446,15 +432,19 @@ final class CpuElementwise implements ElementwiseOps {
             MemorySegment dc,
             MemorySegment dz,
             long at,
-            int n) {
+            int n,
+            float[] partial,
+            int line) {
         MemorySegment value = staging.block0;
         MemorySegment slope = staging.block1;
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
             FloatVector d = load(dy, at + i);
             FloatVector k = load(skip, j + i);
-            FloatVector sum = k.fma(load(c, at + i), load(h, at + i));
+            FloatVector own = load(c, at + i);
+            FloatVector sum = k.fma(own, load(h, at + i));
             FloatVector dSum = d.mul(load(value, i));
+            dSum.fma(own, FloatVector.fromArray(F, partial, line + i)).intoArray(partial, line + i);
             store(dSum, dh, at + i);
             store(dSum.mul(k), dc, at + i);
             store(d.mul(sum).mul(load(slope, i)), dz, at + i);
@@ -463,8 +453,10 @@ final class CpuElementwise implements ElementwiseOps {
             long byteAt = (at + i) * 4;
             float d = dy.get(FLOAT, byteAt);
             float k = skip.get(FLOAT, (j + i) * 4L);
-            float sum = Math.fma(k, c.get(FLOAT, byteAt), h.get(FLOAT, byteAt));
+            float own = c.get(FLOAT, byteAt);
+            float sum = Math.fma(k, own, h.get(FLOAT, byteAt));
             float dSum = d * value.get(FLOAT, i * 4L);
+            partial[line + i] = Math.fma(dSum, own, partial[line + i]);
             dh.set(FLOAT, byteAt, dSum);
             dc.set(FLOAT, byteAt, dSum * k);
             dz.set(FLOAT, byteAt, d * sum * slope.get(FLOAT, i * 4L));

@@ -376,6 +376,9 @@ final class HeadwiseLanes {
             int width, int from, int to, MemorySegment dy, MemorySegment x, float[] sums, int at) {
         int whole = width / LANES * LANES;
         int r = from;
+        for (; r + 3 < to; r += 4) {
+            outerFour((long) r * width, width, whole, dy, x, sums, at);
+        }
         for (; r + 1 < to; r += 2) {
             outerTwo((long) r * width, (long) (r + 1) * width, whole, dy, x, sums, at);
         }
@@ -387,6 +390,40 @@ final class HeadwiseLanes {
             for (r = from; r < to; r++) {
                 outerLast((long) r * width + whole, lanes, dy, x, sums, at + whole * BLOCK);
             }
+        }
+    }
+
+    private static void outerFour(
+            long row, int pitch, int width, MemorySegment dy, MemorySegment x, float[] sums, int at) {
+        long row1 = row + pitch;
+        long row2 = row1 + pitch;
+        long row3 = row2 + pitch;
+        for (int j = 0; j < width; j += LANES) {
+            int o = at + j * BLOCK;
+            FloatVector d0 = load(dy, row + j);
+            FloatVector d1 = load(dy, row1 + j);
+            FloatVector d2 = load(dy, row2 + j);
+            FloatVector d3 = load(dy, row3 + j);
+            FloatVector x0 = load(x, row + j);
+            FloatVector x1 = load(x, row1 + j);
+            FloatVector x2 = load(x, row2 + j);
+            FloatVector x3 = load(x, row3 + j);
+            FloatVector p = d0.fma(x0, FloatVector.fromArray(F, sums, o));
+            p = d1.fma(x1, p);
+            p = d2.fma(x2, p);
+            d3.fma(x3, p).intoArray(sums, o);
+            p = d0.fma(x0.rearrange(ROTATE_1), FloatVector.fromArray(F, sums, o + LANES));
+            p = d1.fma(x1.rearrange(ROTATE_1), p);
+            p = d2.fma(x2.rearrange(ROTATE_1), p);
+            d3.fma(x3.rearrange(ROTATE_1), p).intoArray(sums, o + LANES);
+            p = d0.fma(x0.rearrange(ROTATE_2), FloatVector.fromArray(F, sums, o + 2 * LANES));
+            p = d1.fma(x1.rearrange(ROTATE_2), p);
+            p = d2.fma(x2.rearrange(ROTATE_2), p);
+            d3.fma(x3.rearrange(ROTATE_2), p).intoArray(sums, o + 2 * LANES);
+            p = d0.fma(x0.rearrange(ROTATE_3), FloatVector.fromArray(F, sums, o + 3 * LANES));
+            p = d1.fma(x1.rearrange(ROTATE_3), p);
+            p = d2.fma(x2.rearrange(ROTATE_3), p);
+            d3.fma(x3.rearrange(ROTATE_3), p).intoArray(sums, o + 3 * LANES);
         }
     }
 

@@ -50,61 +50,143 @@ final class MlstmGates {
         MemorySegment wfs = wf.segment();
         MemorySegment is = i.segment();
         MemorySegment fs = f.segment();
-        float[] sums = ThreadFloats.get(ThreadFloats.BODY, 2 * ROWS);
+        float[] sums = ThreadFloats.get(ThreadFloats.BODY, 4 * ROWS * (1 + LANES));
         for (int m = from; m < to; m += ROWS) {
             int rows = Math.min(ROWS, to - m);
-            for (int h = 0; h < heads; h++) {
+            int h = 0;
+            for (; h + 1 < heads && rows == ROWS; h += 2) {
+                Arrays.fill(sums, 0, ROWS, bi.get(h));
+                Arrays.fill(sums, ROWS, 2 * ROWS, bf.get(h));
+                Arrays.fill(sums, 2 * ROWS, 3 * ROWS, bi.get(h + 1));
+                Arrays.fill(sums, 3 * ROWS, 4 * ROWS, bf.get(h + 1));
+                for (int part = 0; part < 3; part++) {
+                    MemorySegment x = part == 0 ? qs : part == 1 ? ks : vs;
+                    addTwoHeads(wis, wfs, (3L * h + part) * width, x, (long) m * width, width, sums);
+                }
+                put(is, fs, m, h, heads, ROWS, sums, 0);
+                put(is, fs, m, h + 1, heads, ROWS, sums, 2 * ROWS);
+            }
+            for (; h < heads; h++) {
                 Arrays.fill(sums, 0, ROWS, bi.get(h));
                 Arrays.fill(sums, ROWS, 2 * ROWS, bf.get(h));
                 for (int part = 0; part < 3; part++) {
                     MemorySegment x = part == 0 ? qs : part == 1 ? ks : vs;
                     long xo = 4L * m * width;
                     long wo = 4L * (3L * h + part) * width;
-                    if (rows == ROWS) {
-                        addFour(wis, wo, x, xo, width, sums, 0);
-                        addFour(wfs, wo, x, xo, width, sums, ROWS);
-                    } else {
-                        for (int r = 0; r < rows; r++) {
-                            addOne(wis, wo, x, xo + 4L * r * width, width, sums, r);
-                            addOne(wfs, wo, x, xo + 4L * r * width, width, sums, ROWS + r);
-                        }
+                    for (int r = 0; r < rows; r++) {
+                        addOne(wis, wo, x, xo + 4L * r * width, width, sums, r);
+                        addOne(wfs, wo, x, xo + 4L * r * width, width, sums, ROWS + r);
                     }
                 }
-                for (int r = 0; r < rows; r++) {
-                    long o = 4L * ((long) (m + r) * heads + h);
-                    is.set(FLOAT, o, sums[r]);
-                    fs.set(FLOAT, o, sums[ROWS + r]);
-                }
+                put(is, fs, m, h, heads, rows, sums, 0);
             }
         }
     }
 
-    private static FloatVector load(MemorySegment m, long o) {
-        return FloatVector.fromMemorySegment(F, m, o, LE);
+    private static void put(MemorySegment i, MemorySegment f, int m, int h, int heads, int rows, float[] sums, int at) {
+        for (int r = 0; r < rows; r++) {
+            long o = 4L * ((long) (m + r) * heads + h);
+            i.set(FLOAT, o, sums[at + r]);
+            f.set(FLOAT, o, sums[at + ROWS + r]);
+        }
     }
 
-    /** sums[at..at+4) += one gate's weights times four rows of x. One gate at a time: with both, the compiler boxes the sums. */
-    private static void addFour(MemorySegment w, long wo, MemorySegment x, long xo, int width, float[] sums, int at) {
-        FloatVector s0 = FloatVector.zero(F);
-        FloatVector s1 = FloatVector.zero(F);
-        FloatVector s2 = FloatVector.zero(F);
-        FloatVector s3 = FloatVector.zero(F);
-        long row = 4L * width;
+    /**
+     * sums += both gates' weights, of two heads, times four rows of one part: the first head's input gate, its forget gate, the second head's.
+     * Behind the sums is room for their lanes. Offsets in elements.
+     */
+    private static void addTwoHeads(
+            MemorySegment wi, MemorySegment wf, long wo, MemorySegment x, long xo, int width, float[] sums) {
         int whole = width - width % LANES;
-        for (long c = 0; c < 4L * whole; c += 4L * LANES) {
-            FloatVector a = load(w, wo + c);
-            s0 = a.fma(load(x, xo + c), s0);
-            s1 = a.fma(load(x, xo + row + c), s1);
-            s2 = a.fma(load(x, xo + 2 * row + c), s2);
-            s3 = a.fma(load(x, xo + 3 * row + c), s3);
+        lanesOfTwoHeads(wi, wf, wo, wo + 3L * width, x, xo, width, whole, sums);
+        for (int i = 0; i < 4 * ROWS; i++) {
+            sums[i] += VectorMath.sum(FloatVector.fromArray(F, sums, 4 * ROWS + i * LANES));
         }
-        sums[at] += VectorMath.sum(s0);
-        sums[at + 1] += VectorMath.sum(s1);
-        sums[at + 2] += VectorMath.sum(s2);
-        sums[at + 3] += VectorMath.sum(s3);
-        for (int r = 0; r < 4 && whole < width; r++) {
-            sums[at + r] += rest(w, wo, x, xo + r * row, whole, width);
+        for (int r = 0; r < ROWS && whole < width; r++) {
+            long row = 4 * (xo + (long) r * width);
+            sums[r] += rest(wi, 4 * wo, x, row, whole, width);
+            sums[ROWS + r] += rest(wf, 4 * wo, x, row, whole, width);
+            sums[2 * ROWS + r] += rest(wi, 4 * (wo + 3L * width), x, row, whole, width);
+            sums[3 * ROWS + r] += rest(wf, 4 * (wo + 3L * width), x, row, whole, width);
         }
+    }
+
+    private static void lanesOfTwoHeads(
+            MemorySegment wi,
+            MemorySegment wf,
+            long first,
+            long second,
+            MemorySegment x,
+            long xo,
+            int width,
+            int whole,
+            float[] sums) {
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = FloatVector.zero(F);
+        FloatVector a2 = FloatVector.zero(F);
+        FloatVector a3 = FloatVector.zero(F);
+        FloatVector b0 = FloatVector.zero(F);
+        FloatVector b1 = FloatVector.zero(F);
+        FloatVector b2 = FloatVector.zero(F);
+        FloatVector b3 = FloatVector.zero(F);
+        FloatVector c0 = FloatVector.zero(F);
+        FloatVector c1 = FloatVector.zero(F);
+        FloatVector c2 = FloatVector.zero(F);
+        FloatVector c3 = FloatVector.zero(F);
+        FloatVector d0 = FloatVector.zero(F);
+        FloatVector d1 = FloatVector.zero(F);
+        FloatVector d2 = FloatVector.zero(F);
+        FloatVector d3 = FloatVector.zero(F);
+        long x1 = xo + width;
+        long x2 = x1 + width;
+        long x3 = x2 + width;
+        for (int c = 0; c < whole; c += LANES) {
+            FloatVector p = VectorMath.load(x, xo + c);
+            FloatVector q = VectorMath.load(x, x1 + c);
+            FloatVector s = VectorMath.load(x, x2 + c);
+            FloatVector t = VectorMath.load(x, x3 + c);
+            FloatVector w = VectorMath.load(wi, first + c);
+            a0 = w.fma(p, a0);
+            a1 = w.fma(q, a1);
+            a2 = w.fma(s, a2);
+            a3 = w.fma(t, a3);
+            w = VectorMath.load(wf, first + c);
+            b0 = w.fma(p, b0);
+            b1 = w.fma(q, b1);
+            b2 = w.fma(s, b2);
+            b3 = w.fma(t, b3);
+            w = VectorMath.load(wi, second + c);
+            c0 = w.fma(p, c0);
+            c1 = w.fma(q, c1);
+            c2 = w.fma(s, c2);
+            c3 = w.fma(t, c3);
+            w = VectorMath.load(wf, second + c);
+            d0 = w.fma(p, d0);
+            d1 = w.fma(q, d1);
+            d2 = w.fma(s, d2);
+            d3 = w.fma(t, d3);
+        }
+        int at = 4 * ROWS;
+        a0.intoArray(sums, at + 0 * LANES);
+        a1.intoArray(sums, at + 1 * LANES);
+        a2.intoArray(sums, at + 2 * LANES);
+        a3.intoArray(sums, at + 3 * LANES);
+        b0.intoArray(sums, at + 4 * LANES);
+        b1.intoArray(sums, at + 5 * LANES);
+        b2.intoArray(sums, at + 6 * LANES);
+        b3.intoArray(sums, at + 7 * LANES);
+        c0.intoArray(sums, at + 8 * LANES);
+        c1.intoArray(sums, at + 9 * LANES);
+        c2.intoArray(sums, at + 10 * LANES);
+        c3.intoArray(sums, at + 11 * LANES);
+        d0.intoArray(sums, at + 12 * LANES);
+        d1.intoArray(sums, at + 13 * LANES);
+        d2.intoArray(sums, at + 14 * LANES);
+        d3.intoArray(sums, at + 15 * LANES);
+    }
+
+    private static FloatVector load(MemorySegment m, long o) {
+        return FloatVector.fromMemorySegment(F, m, o, LE);
     }
 
     private static void addOne(MemorySegment w, long wo, MemorySegment x, long xo, int width, float[] sums, int at) {
@@ -183,12 +265,20 @@ final class MlstmGates {
         MemorySegment out = dx.segment();
         long row = 4L * width;
         int whole = width - width % LANES;
-        for (int m = from; m < to; m++) {
+        int m = from;
+        for (; m + 1 < to && heads % 2 == 0; m += 2) {
+            for (int h = 0; h < heads; h += 2) {
+                twoRows(wis, wfs, (3L * h + part) * width, dis, dfs, (long) m * heads + h, heads, out, (long) m * width, width, whole);
+            }
+            inputRest(wis, wfs, dis, dfs, out, m, heads, part, width, whole);
+            inputRest(wis, wfs, dis, dfs, out, m + 1, heads, part, width, whole);
+        }
+        for (; m < to; m++) {
             for (int h = 0; h < heads; h += 2) {
                 long go = 4L * ((long) m * heads + h);
                 long wo = (3L * h + part) * row;
                 if (h + 1 < heads) {
-                    addTwoHeads(
+                    addToOneRow(
                             wis,
                             wfs,
                             wo,
@@ -204,20 +294,74 @@ final class MlstmGates {
                     addOneHead(wis, wfs, wo, dis.get(FLOAT, go), dfs.get(FLOAT, go), out, m * row, whole);
                 }
             }
-            for (long c = 4L * whole; c < row; c += 4) {
-                float y = out.get(FLOAT, m * row + c);
-                for (int h = 0; h < heads; h++) {
-                    long go = 4L * ((long) m * heads + h);
-                    long wo = (3L * h + part) * row + c;
-                    y = Math.fma(dis.get(FLOAT, go), wis.get(FLOAT, wo), y);
-                    y = Math.fma(dfs.get(FLOAT, go), wfs.get(FLOAT, wo), y);
-                }
-                out.set(FLOAT, m * row + c, y);
-            }
+            inputRest(wis, wfs, dis, dfs, out, m, heads, part, width, whole);
         }
     }
 
-    private static void addTwoHeads(
+    private static void inputRest(
+            MemorySegment wi,
+            MemorySegment wf,
+            MemorySegment di,
+            MemorySegment df,
+            MemorySegment out,
+            int m,
+            int heads,
+            int part,
+            int width,
+            int from) {
+        long row = 4L * width;
+        for (long c = 4L * from; c < row; c += 4) {
+            float y = out.get(FLOAT, m * row + c);
+            for (int h = 0; h < heads; h++) {
+                long go = 4L * ((long) m * heads + h);
+                long wo = (3L * h + part) * row + c;
+                y = Math.fma(di.get(FLOAT, go), wi.get(FLOAT, wo), y);
+                y = Math.fma(df.get(FLOAT, go), wf.get(FLOAT, wo), y);
+            }
+            out.set(FLOAT, m * row + c, y);
+        }
+    }
+
+    /** Adds two heads' shares to two rows; offsets in elements. */
+    private static void twoRows(
+            MemorySegment wi,
+            MemorySegment wf,
+            long wo,
+            MemorySegment di,
+            MemorySegment df,
+            long g,
+            int heads,
+            MemorySegment out,
+            long o,
+            int width,
+            int whole) {
+        FloatVector i0 = FloatVector.broadcast(F, di.get(FLOAT, 4 * g));
+        FloatVector f0 = FloatVector.broadcast(F, df.get(FLOAT, 4 * g));
+        FloatVector i1 = FloatVector.broadcast(F, di.get(FLOAT, 4 * g + 4));
+        FloatVector f1 = FloatVector.broadcast(F, df.get(FLOAT, 4 * g + 4));
+        FloatVector j0 = FloatVector.broadcast(F, di.get(FLOAT, 4 * (g + heads)));
+        FloatVector k0 = FloatVector.broadcast(F, df.get(FLOAT, 4 * (g + heads)));
+        FloatVector j1 = FloatVector.broadcast(F, di.get(FLOAT, 4 * (g + heads) + 4));
+        FloatVector k1 = FloatVector.broadcast(F, df.get(FLOAT, 4 * (g + heads) + 4));
+        long second = wo + 3L * width;
+        long below = o + width;
+        for (int c = 0; c < whole; c += LANES) {
+            FloatVector w = VectorMath.load(wi, wo + c);
+            FloatVector y = i0.fma(w, VectorMath.load(out, o + c));
+            FloatVector z = j0.fma(w, VectorMath.load(out, below + c));
+            w = VectorMath.load(wf, wo + c);
+            y = f0.fma(w, y);
+            z = k0.fma(w, z);
+            w = VectorMath.load(wi, second + c);
+            y = i1.fma(w, y);
+            z = j1.fma(w, z);
+            w = VectorMath.load(wf, second + c);
+            VectorMath.store(f1.fma(w, y), out, o + c);
+            VectorMath.store(k1.fma(w, z), out, below + c);
+        }
+    }
+
+    private static void addToOneRow(
             MemorySegment wi,
             MemorySegment wf,
             long first,
