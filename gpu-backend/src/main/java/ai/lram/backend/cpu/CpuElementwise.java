@@ -1,11 +1,11 @@
 package ai.lram.backend.cpu;
 
+import static ai.lram.backend.cpu.NativeFloats.load;
+import static ai.lram.backend.cpu.NativeFloats.store;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.I;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.ONE;
-import static ai.lram.backend.cpu.VectorMath.load;
-import static ai.lram.backend.cpu.VectorMath.store;
 
 import ai.lram.backend.DType;
 import ai.lram.backend.ShapeMismatchException;
@@ -412,8 +412,7 @@ final class CpuElementwise implements ElementwiseOps {
                     int n = Math.min(PIECE, width - j);
                     long at = (long) r * width + j;
                     ActivationLoops.both(Activation.SILU, in[3], at, staging.block0, 0, staging.block1, 0, n);
-                    skipGateBackwardBlock(
-                            staging, in[0], in[1], j, in[2], in[4], dh, dc, dz, at, n, partial, line + j);
+                    skipGateBackwardBlock(staging, in[0], in[1], j, in[2], in[4], dh, dc, dz, at, n, partial, line + j);
                 }
             }
         });

@@ -1,5 +1,7 @@
 package ai.lram.backend.cpu;
 
+import static ai.lram.backend.cpu.NativeFloats.load;
+import static ai.lram.backend.cpu.NativeFloats.store;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 
@@ -9,7 +11,6 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.LossOps;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -40,7 +41,6 @@ final class CpuLoss implements LossOps {
 
     private static final ValueLayout.OfDouble DOUBLE = ValueLayout.JAVA_DOUBLE_UNALIGNED;
     private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
-    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
     private final Workers workers;
 
@@ -309,7 +309,7 @@ final class CpuLoss implements LossOps {
         FloatVector m = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            m = m.max(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE));
+            m = m.max(load(x, at / 4 + i));
         }
         float max = m.reduceLanes(VectorOperators.MAX);
         for (; i < n; i++) {
@@ -335,13 +335,11 @@ final class CpuLoss implements LossOps {
             FloatVector acc = FloatVector.zero(F);
             int i = start;
             for (; i <= end - LANES; i += LANES) {
-                acc = acc.add(VectorMath.exp(
-                        FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max)));
+                acc = acc.add(VectorMath.exp(load(x, at / 4 + i).sub(max)));
             }
             if (i < end) {
                 VectorMask<Float> tail = F.indexInRange(i, end);
-                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail)
-                        .sub(max));
+                FloatVector e = VectorMath.exp(load(x, at / 4 + i, tail).sub(max));
                 acc = acc.add(e, tail);
             }
             sum += VectorMath.sum(acc);
@@ -356,16 +354,14 @@ final class CpuLoss implements LossOps {
             FloatVector acc = FloatVector.zero(F);
             int i = start;
             for (; i <= end - LANES; i += LANES) {
-                FloatVector e = VectorMath.exp(
-                        FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).sub(max));
-                e.intoMemorySegment(out, at + 4L * i, LE);
+                FloatVector e = VectorMath.exp(load(x, at / 4 + i).sub(max));
+                store(e, out, at / 4 + i);
                 acc = acc.add(e);
             }
             if (i < end) {
                 VectorMask<Float> tail = F.indexInRange(i, end);
-                FloatVector e = VectorMath.exp(FloatVector.fromMemorySegment(F, x, at + 4L * i, LE, tail)
-                        .sub(max));
-                e.intoMemorySegment(out, at + 4L * i, LE, tail);
+                FloatVector e = VectorMath.exp(load(x, at / 4 + i, tail).sub(max));
+                store(e, out, at / 4 + i, tail);
                 acc = acc.add(e, tail);
             }
             sum += VectorMath.sum(acc);
@@ -376,7 +372,7 @@ final class CpuLoss implements LossOps {
     private static void multiply(MemorySegment x, long at, int n, float factor) {
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            FloatVector.fromMemorySegment(F, x, at + 4L * i, LE).mul(factor).intoMemorySegment(x, at + 4L * i, LE);
+            store(load(x, at / 4 + i).mul(factor), x, at / 4 + i);
         }
         for (; i < n; i++) {
             x.set(FLOAT, at + 4L * i, x.get(FLOAT, at + 4L * i) * factor);

@@ -1,8 +1,8 @@
 package ai.lram.backend.cpu;
 
+import static ai.lram.backend.cpu.NativeFloats.load;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
-import static ai.lram.backend.cpu.VectorMath.load;
 
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;

@@ -744,7 +744,7 @@ final class CpuMlstm implements MlstmOps {
         }
 
         private void sigmoidInPlace(long at) {
-            VectorMath.sigmoid(FloatVector.fromMemorySegment(F, w, at, LE)).intoMemorySegment(w, at, LE);
+            NativeFloats.put(VectorMath.sigmoid(NativeFloats.at(w, at)), w, at);
         }
 
         /**
@@ -773,11 +773,11 @@ final class CpuMlstm implements MlstmOps {
         }
 
         private void scaleInPlace(long at) {
-            FloatVector.fromMemorySegment(F, w, at, LE).mul(scale).intoMemorySegment(w, at, LE);
+            NativeFloats.put(NativeFloats.at(w, at).mul(scale), w, at);
         }
 
         private void expInPlace(long at) {
-            VectorMath.exp(FloatVector.fromMemorySegment(F, w, at, LE)).intoMemorySegment(w, at, LE);
+            NativeFloats.put(VectorMath.exp(NativeFloats.at(w, at)), w, at);
         }
 
         private void split(double x, long hi, long lo, int t) {
@@ -794,15 +794,13 @@ final class CpuMlstm implements MlstmOps {
                 long row = l.matP + 4L * t * l.square;
                 long from = first + 4L * t * l.square;
                 for (int s = 0; s < whole; s += LANES) {
-                    FloatVector.fromMemorySegment(F, scores, from + 4L * s, LE)
-                            .mul(FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE))
-                            .intoMemorySegment(w, row + 4L * s, LE);
+                    FloatVector e = NativeFloats.at(w, l.decayRow + 4L * s);
+                    NativeFloats.put(NativeFloats.at(scores, from + 4L * s).mul(e), w, row + 4L * s);
                 }
                 for (int s = whole; s < ChunkGemm.filled(t, count); s += LANES) {
                     VectorMask<Float> lanes = VectorMath.first(Math.max(0, t + 1 - s));
-                    FloatVector p = FloatVector.fromMemorySegment(F, scores, from + 4L * s, LE)
-                            .mul(FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE));
-                    VectorMath.ZERO.blend(p, lanes).intoMemorySegment(w, row + 4L * s, LE);
+                    FloatVector p = NativeFloats.at(scores, from + 4L * s).mul(NativeFloats.at(w, l.decayRow + 4L * s));
+                    NativeFloats.put(VectorMath.ZERO.blend(p, lanes), w, row + 4L * s);
                 }
             }
         }
@@ -813,11 +811,9 @@ final class CpuMlstm implements MlstmOps {
             FloatVector lo = FloatVector.broadcast(F, w.get(FLOAT, l.rowLo + 4L * t));
             FloatVector by = FloatVector.broadcast(F, scale);
             for (int s = 0; s <= t; s += LANES) {
-                FloatVector high = FloatVector.fromMemorySegment(F, w, l.colHi + 4L * s, LE)
-                        .add(hi);
-                FloatVector low = FloatVector.fromMemorySegment(F, w, l.colLo + 4L * s, LE)
-                        .add(lo);
-                VectorMath.exp(high.add(low)).mul(by).intoMemorySegment(w, l.decayRow + 4L * s, LE);
+                FloatVector high = NativeFloats.at(w, l.colHi + 4L * s).add(hi);
+                FloatVector low = NativeFloats.at(w, l.colLo + 4L * s).add(lo);
+                NativeFloats.put(VectorMath.exp(high.add(low)).mul(by), w, l.decayRow + 4L * s);
             }
         }
 
@@ -848,13 +844,12 @@ final class CpuMlstm implements MlstmOps {
             for (int s = 0; s < end; s += LANES) {
                 long at = l.matP + 4L * ((long) t * l.square + s);
                 long wt = at - l.matP + l.matW;
-                FloatVector e = FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE);
-                FloatVector p = FloatVector.fromMemorySegment(F, scores, row + 4L * s, LE)
-                        .mul(e);
-                FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(dden);
-                p.mul(inverse).intoMemorySegment(w, at, LE);
-                dp.mul(e).intoMemorySegment(w, wt, LE);
-                p.mul(dp).intoMemorySegment(w, l.decayRow + 4L * s, LE);
+                FloatVector e = NativeFloats.at(w, l.decayRow + 4L * s);
+                FloatVector p = NativeFloats.at(scores, row + 4L * s).mul(e);
+                FloatVector dp = NativeFloats.at(w, wt).add(dden);
+                NativeFloats.put(p.mul(inverse), w, at);
+                NativeFloats.put(dp.mul(e), w, wt);
+                NativeFloats.put(p.mul(dp), w, l.decayRow + 4L * s);
             }
         }
 
@@ -864,13 +859,12 @@ final class CpuMlstm implements MlstmOps {
             long at = l.matP + 4L * ((long) t * l.square + s);
             long wt = at - l.matP + l.matW;
             FloatVector zero = FloatVector.zero(F);
-            FloatVector e = FloatVector.fromMemorySegment(F, w, l.decayRow + 4L * s, LE);
-            FloatVector p =
-                    FloatVector.fromMemorySegment(F, scores, row + 4L * s, LE).mul(e);
-            FloatVector dp = FloatVector.fromMemorySegment(F, w, wt, LE).add(w.get(FLOAT, l.dden + 4L * t));
-            zero.blend(p.mul(w.get(FLOAT, l.inverse + 4L * t)), lanes).intoMemorySegment(w, at, LE);
-            zero.blend(dp.mul(e), lanes).intoMemorySegment(w, wt, LE);
-            zero.blend(p.mul(dp), lanes).intoMemorySegment(w, l.decayRow + 4L * s, LE);
+            FloatVector e = NativeFloats.at(w, l.decayRow + 4L * s);
+            FloatVector p = NativeFloats.at(scores, row + 4L * s).mul(e);
+            FloatVector dp = NativeFloats.at(w, wt).add(w.get(FLOAT, l.dden + 4L * t));
+            NativeFloats.put(zero.blend(p.mul(w.get(FLOAT, l.inverse + 4L * t)), lanes), w, at);
+            NativeFloats.put(zero.blend(dp.mul(e), lanes), w, wt);
+            NativeFloats.put(zero.blend(p.mul(dp), lanes), w, l.decayRow + 4L * s);
         }
 
         /** Adds the decay row's contents to the column sums. @return their sum */

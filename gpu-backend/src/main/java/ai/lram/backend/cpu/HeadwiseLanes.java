@@ -1,10 +1,10 @@
 package ai.lram.backend.cpu;
 
+import static ai.lram.backend.cpu.NativeFloats.load;
+import static ai.lram.backend.cpu.NativeFloats.store;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 import static ai.lram.backend.cpu.VectorMath.ZERO;
-import static ai.lram.backend.cpu.VectorMath.load;
-import static ai.lram.backend.cpu.VectorMath.store;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

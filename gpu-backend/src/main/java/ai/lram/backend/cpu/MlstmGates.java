@@ -141,26 +141,26 @@ final class MlstmGates {
         long x2 = x1 + width;
         long x3 = x2 + width;
         for (int c = 0; c < whole; c += LANES) {
-            FloatVector p = VectorMath.load(x, xo + c);
-            FloatVector q = VectorMath.load(x, x1 + c);
-            FloatVector s = VectorMath.load(x, x2 + c);
-            FloatVector t = VectorMath.load(x, x3 + c);
-            FloatVector w = VectorMath.load(wi, first + c);
+            FloatVector p = NativeFloats.load(x, xo + c);
+            FloatVector q = NativeFloats.load(x, x1 + c);
+            FloatVector s = NativeFloats.load(x, x2 + c);
+            FloatVector t = NativeFloats.load(x, x3 + c);
+            FloatVector w = NativeFloats.load(wi, first + c);
             a0 = w.fma(p, a0);
             a1 = w.fma(q, a1);
             a2 = w.fma(s, a2);
             a3 = w.fma(t, a3);
-            w = VectorMath.load(wf, first + c);
+            w = NativeFloats.load(wf, first + c);
             b0 = w.fma(p, b0);
             b1 = w.fma(q, b1);
             b2 = w.fma(s, b2);
             b3 = w.fma(t, b3);
-            w = VectorMath.load(wi, second + c);
+            w = NativeFloats.load(wi, second + c);
             c0 = w.fma(p, c0);
             c1 = w.fma(q, c1);
             c2 = w.fma(s, c2);
             c3 = w.fma(t, c3);
-            w = VectorMath.load(wf, second + c);
+            w = NativeFloats.load(wf, second + c);
             d0 = w.fma(p, d0);
             d1 = w.fma(q, d1);
             d2 = w.fma(s, d2);
@@ -268,7 +268,18 @@ final class MlstmGates {
         int m = from;
         for (; m + 1 < to && heads % 2 == 0; m += 2) {
             for (int h = 0; h < heads; h += 2) {
-                twoRows(wis, wfs, (3L * h + part) * width, dis, dfs, (long) m * heads + h, heads, out, (long) m * width, width, whole);
+                twoRows(
+                        wis,
+                        wfs,
+                        (3L * h + part) * width,
+                        dis,
+                        dfs,
+                        (long) m * heads + h,
+                        heads,
+                        out,
+                        (long) m * width,
+                        width,
+                        whole);
             }
             inputRest(wis, wfs, dis, dfs, out, m, heads, part, width, whole);
             inputRest(wis, wfs, dis, dfs, out, m + 1, heads, part, width, whole);
@@ -346,18 +357,18 @@ final class MlstmGates {
         long second = wo + 3L * width;
         long below = o + width;
         for (int c = 0; c < whole; c += LANES) {
-            FloatVector w = VectorMath.load(wi, wo + c);
-            FloatVector y = i0.fma(w, VectorMath.load(out, o + c));
-            FloatVector z = j0.fma(w, VectorMath.load(out, below + c));
-            w = VectorMath.load(wf, wo + c);
+            FloatVector w = NativeFloats.load(wi, wo + c);
+            FloatVector y = i0.fma(w, NativeFloats.load(out, o + c));
+            FloatVector z = j0.fma(w, NativeFloats.load(out, below + c));
+            w = NativeFloats.load(wf, wo + c);
             y = f0.fma(w, y);
             z = k0.fma(w, z);
-            w = VectorMath.load(wi, second + c);
+            w = NativeFloats.load(wi, second + c);
             y = i1.fma(w, y);
             z = j1.fma(w, z);
-            w = VectorMath.load(wf, second + c);
-            VectorMath.store(f1.fma(w, y), out, o + c);
-            VectorMath.store(k1.fma(w, z), out, below + c);
+            w = NativeFloats.load(wf, second + c);
+            NativeFloats.store(f1.fma(w, y), out, o + c);
+            NativeFloats.store(k1.fma(w, z), out, below + c);
         }
     }
 
@@ -481,16 +492,16 @@ final class MlstmGates {
         long x3 = xo + 3L * width;
         int whole = n - n % LANES;
         for (int c = 0; c < whole; c += LANES) {
-            FloatVector v = VectorMath.load(x, xo + c);
+            FloatVector v = NativeFloats.load(x, xo + c);
             FloatVector i = i0.fma(v, FloatVector.fromArray(F, sums, to + c));
             FloatVector f = f0.fma(v, FloatVector.fromArray(F, sums, forget + c));
-            v = VectorMath.load(x, x1 + c);
+            v = NativeFloats.load(x, x1 + c);
             i = i1.fma(v, i);
             f = f1.fma(v, f);
-            v = VectorMath.load(x, x2 + c);
+            v = NativeFloats.load(x, x2 + c);
             i = i2.fma(v, i);
             f = f2.fma(v, f);
-            v = VectorMath.load(x, x3 + c);
+            v = NativeFloats.load(x, x3 + c);
             i3.fma(v, i).intoArray(sums, to + c);
             f3.fma(v, f).intoArray(sums, forget + c);
         }
@@ -504,7 +515,7 @@ final class MlstmGates {
         FloatVector by = FloatVector.broadcast(F, g);
         int whole = n - n % LANES;
         for (int c = 0; c < whole; c += LANES) {
-            by.fma(VectorMath.load(x, xo + c), FloatVector.fromArray(F, sums, to + c))
+            by.fma(NativeFloats.load(x, xo + c), FloatVector.fromArray(F, sums, to + c))
                     .intoArray(sums, to + c);
         }
         addRest(x, xo, whole, n, g, sums, to);

@@ -120,7 +120,8 @@ class ChunkGemmTest {
                 double sum = 0;
                 double size = 0;
                 for (int s = transposed ? t : 0; s < (transposed ? tokens : t + 1); s++) {
-                    double term = at(p, transposed ? (long) s * ld + t : (long) t * ld + s) * at(y, (long) s * width + d);
+                    double term =
+                            at(p, transposed ? (long) s * ld + t : (long) t * ld + s) * at(y, (long) s * width + d);
                     sum += term;
                     size += Math.abs(term);
                 }
