@@ -6,9 +6,11 @@ import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.StepWeight;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * An mLSTM block of the control step in five phases, each shared by all workers:
@@ -35,8 +37,17 @@ final class MlstmBlockStep implements Workers.Phased {
     /** Floats of weights that a unit of a projection reads. */
     private static final int PROJECTION = 64 * 1024;
 
+    /** Bytes of a matrix state of which several column blocks are made one after the other. */
+    private static final long CACHED = 512 * 1024;
+
+    /** Units of the cells that there should be for each thread. */
+    private static final int UNITS_OF_THREAD = 4;
+
     /** Channels of a unit; the last may have fewer, a multiple of the lanes. */
     private static final int CHANNELS = 128;
+
+    /** Calls of all instances: what a thread has normalised belongs to one of them. */
+    private static final AtomicLong CALLS = new AtomicLong();
 
     private final MlstmStep cell = new MlstmStep();
     private final ConvStep conv = new ConvStep();
@@ -56,13 +67,14 @@ final class MlstmBlockStep implements Workers.Phased {
     private int headDim;
     private int upRows;
     private int downRows;
+    private int cellColumns;
     private long call;
 
     /** What a (row, head) leaves from its weighing to its columns. */
     private StepScratch[] cells = new StepScratch[0];
 
     private AtomicIntegerArray columnsLeft = new AtomicIntegerArray(0);
-    private float[] gates = new float[0];
+    private MemorySegment gates = MemorySegment.NULL;
 
     /** Whether the phases can work on these sizes; other blocks are put together from kernels. */
     static boolean supports(MlstmBlockWeights w) {
@@ -84,7 +96,8 @@ final class MlstmBlockStep implements Workers.Phased {
             MlstmBlockMemory memory,
             Tensor x,
             int batch,
-            int tokens) {
+            int tokens,
+            int threads) {
         w = weights;
         m = memory;
         this.counts = counts;
@@ -97,7 +110,8 @@ final class MlstmBlockStep implements Workers.Phased {
         headDim = inner / heads;
         upRows = rowsOfUnit(width);
         downRows = rowsOfUnit(inner);
-        call++;
+        cellColumns = columnsOfUnit(headDim, batch * heads, threads);
+        call = CALLS.incrementAndGet();
         int ring = state.slots().ringK().dim(2);
         cell.with(
                 w.cell(),
@@ -141,6 +155,19 @@ final class MlstmBlockStep implements Workers.Phased {
         return Math.max(1, PROJECTION / columns / PackedRows.TILE) * PackedRows.TILE;
     }
 
+    /**
+     * Value columns of a unit: whole heads where there are enough for all threads, since a head's state is one stretch of memory; fewer columns
+     * where there are not, or where a state would not stay cached from one block of columns to the next.
+     */
+    private static int columnsOfUnit(int headDim, int pairs, int threads) {
+        int blocks = units(headDim, MlstmStep.BLOCK);
+        int parts = units(UNITS_OF_THREAD * threads, pairs);
+        if (4L * headDim * headDim > CACHED) {
+            parts = blocks;
+        }
+        return units(blocks, Math.min(parts, blocks)) * MlstmStep.BLOCK;
+    }
+
     private static void fill(PackedRows.Product p, StepWeight w, int rows, Tensor y) {
         if (w.packed() == null) {
             return;
@@ -166,11 +193,11 @@ final class MlstmBlockStep implements Workers.Phased {
         }
         for (int i = 0; i < n; i++) {
             cells[i].reserve(tokens, ring, headDim, 0);
-            columnsLeft.setPlain(i, units(headDim, MlstmStep.BLOCK));
+            columnsLeft.setPlain(i, units(headDim, cellColumns));
         }
-        int floats = units(inner, CHANNELS) * batch * tokens * heads * 2;
-        if (gates.length < floats) {
-            gates = new float[floats];
+        long floats = 2L * units(inner, CHANNELS) * batch * tokens * heads;
+        if (gates.byteSize() < 4 * floats) {
+            gates = Arena.ofAuto().allocate(4 * floats, 64);
         }
     }
 
@@ -185,7 +212,7 @@ final class MlstmBlockStep implements Workers.Phased {
             case UP -> 2 * units(inner, upRows);
             case MIX -> units(inner, CHANNELS);
             case WEIGH -> batch * heads;
-            case CELL -> batch * heads * units(headDim, MlstmStep.BLOCK);
+            case CELL -> batch * heads * units(headDim, cellColumns);
             default -> units(width, downRows);
         };
     }
@@ -209,10 +236,9 @@ final class MlstmBlockStep implements Workers.Phased {
         StepScratch own = StepScratch.get();
         int rows = batch * tokens;
         MemorySegment normed = own.normed((long) rows * width);
-        if (own.normedOf != call || own.normedBy != this) {
+        if (own.normedOf != call) {
             CpuNorm.forwardRows(w.norm(), width, x, w.normWeight().segment(), null, normed, null, null, 0, rows);
             own.normedOf = call;
-            own.normedBy = this;
         }
         int half = units(inner, upRows);
         if (unit < half) {
@@ -304,9 +330,9 @@ final class MlstmBlockStep implements Workers.Phased {
             float sumI = biasI;
             float sumF = biasF;
             for (int part = 0; part < parts; part++) {
-                int at = ((part * rows + r) * heads + head) * 2;
-                sumI += gates[at];
-                sumF += gates[at + 1];
+                long at = 8L * ((part * rows + r) * heads + head);
+                sumI += gates.get(FLOAT, at);
+                sumF += gates.get(FLOAT, at + 4);
             }
             i.set(FLOAT, 4L * ((long) r * heads + head), sumI);
             f.set(FLOAT, 4L * ((long) r * heads + head), sumF);
@@ -315,14 +341,14 @@ final class MlstmBlockStep implements Workers.Phased {
     }
 
     private void columns(int unit) {
-        int blocks = units(headDim, MlstmStep.BLOCK);
+        int blocks = units(headDim, cellColumns);
         int pair = unit / blocks;
         int row = pair / heads;
         int head = pair % heads;
         int n = counts.getInt(row);
         if (n > 0) {
-            int from = unit % blocks * MlstmStep.BLOCK;
-            cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + MlstmStep.BLOCK));
+            int from = unit % blocks * cellColumns;
+            cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + cellColumns));
         }
         if (columnsLeft.decrementAndGet(pair) == 0) {
             finish(pair, row, head, n);

@@ -11,7 +11,6 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -93,14 +92,10 @@ final class PackedRows {
             float[] rows = staging.packedA(m * k);
             MemorySegment.copy(x, FLOAT, 0, rows, 0, m * k);
             long bytes = (long) TILE * k * type.bytes();
-            boolean far = w.byteSize() >= ReadAhead.FAR;
-            long read = from * bytes;
+            long read = ReadAhead.begin(w.byteSize(), from * bytes, to * bytes);
             for (int tile = from; tile < to; tile++) {
                 long at = tile * bytes;
-                if (far && at >= read) {
-                    read = Math.min(to * bytes, at + Math.max(bytes, ReadAhead.CHUNK / bytes * bytes));
-                    ReadAhead.touch(w, at, read);
-                }
+                read = ReadAhead.next(w, at, read, to * bytes, bytes);
                 int row = 0;
                 for (; row <= m - ROWS; row += ROWS) {
                     if (type == DType.BF16) {
@@ -154,16 +149,18 @@ final class PackedRows {
             v.intoMemorySegment(y, 4 * ((long) row * n + column), LE);
         }
 
+        /** Without vectors: a step comes here once, and the compiler would box them for the thousands of steps until it counts as hot. */
         private void part(int row, int column, float[] sums, int at) {
-            VectorMask<Float> mask = VectorMath.first(n - column);
-            FloatVector v = FloatVector.fromArray(F, sums, at);
-            if (scale != null) {
-                v = v.mul(FloatVector.fromMemorySegment(F, scale, 4L * column, LE, mask));
+            for (int j = column; j < n; j++) {
+                float v = sums[at + j - column];
+                if (scale != null) {
+                    v *= scale.get(FLOAT, 4L * j);
+                }
+                if (bias != null) {
+                    v += bias.get(FLOAT, 4L * j);
+                }
+                y.set(FLOAT, 4 * ((long) row * n + j), v);
             }
-            if (bias != null) {
-                v = v.add(FloatVector.fromMemorySegment(F, bias, 4L * column, LE, mask));
-            }
-            v.intoMemorySegment(y, 4 * ((long) row * n + column), LE, mask);
         }
     }
 
