@@ -294,7 +294,8 @@ final class MlstmStep implements Workers.Range {
                             Math.exp(kept - next),
                             Math.exp(w.inputs[at] - next),
                             w.normaliser,
-                            dimQk);
+                            dimQk,
+                            w.lanes);
             float floor = exponential ? (float) Math.exp(-next) : 1f;
             w.divisors[t] = normalize ? Math.max(Math.abs((float) den), floor) + eps : 1f;
             double base = w.sums[at] - next;
@@ -432,7 +433,8 @@ final class MlstmStep implements Workers.Range {
             double keep,
             double write,
             double[] normaliser,
-            int n) {
+            int n,
+            double[] lanes) {
         DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
         DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
         DoubleVector sum = DoubleVector.zero(DoubleMath.D);
@@ -447,7 +449,12 @@ final class MlstmStep implements Workers.Range {
                             .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
                     .fma(x, sum);
         }
-        double den = DoubleMath.sum(sum);
+        // Not by a helper: where the compiler does not inline it, it boxes the vector.
+        sum.intoArray(lanes, 0);
+        double den = 0;
+        for (int j = 0; j < DoubleMath.LANES; j++) {
+            den += lanes[j];
+        }
         for (; d < n; d++) {
             normaliser[d] = Math.fma(write, keys.get(FLOAT, key + 4L * d), keep * normaliser[d]);
             den += normaliser[d] * q.get(FLOAT, query + 4L * d);
@@ -472,8 +479,7 @@ final class MlstmStep implements Workers.Range {
         }
     }
 
-    private static void addTile(
-            MemorySegment c, long at, long pitch, int rows, int width, float keep, float[] tile) {
+    private static void addTile(MemorySegment c, long at, long pitch, int rows, int width, float keep, float[] tile) {
         if (width == WIDTH && keep != 0) {
             addWhole(c, at, pitch, rows, keep, tile);
             return;

@@ -28,6 +28,9 @@ final class StepScratch {
     /** Denominators per token. */
     float[] divisors = new float[0];
 
+    /** Lane sums of a product with the normaliser. */
+    final double[] lanes = new double[DoubleMath.LANES];
+
     /** What the ring's keys weigh in the normaliser. */
     double[] writes = new double[0];
 

@@ -95,7 +95,13 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    private static int type(PackedWeight w) {
+    private int type(PackedWeight w) {
+        if (!packs(w.data().dtype())) {
+            throw Check.mismatch(
+                    "packed weight in " + w.data().dtype(),
+                    "this engine packs BF16 and I8",
+                    "ask packs, and read the matrix as it is");
+        }
         return w.data().dtype() == DType.BF16 ? 1 : 2;
     }
 
