@@ -18,7 +18,7 @@ import java.util.concurrent.atomic.AtomicLong;
  * <ol>
  *   <li>norm and up-projection, by rows of the weights; every worker normalises for itself
  *   <li>convolution, SiLU, q, k, v and what they add to the gates, by channels
- *   <li>gates, weights of ring and state in the answers, by session and head
+ *   <li>gates, weights of ring and state in the answers, by session and head; with the next phase where its units are whole heads
  *   <li>fold and answer by session, head and block of value columns; who finishes a head's last block adds its norm, skip and gate
  *   <li>down-projection and residual, by rows of the weights
  * </ol>
@@ -40,11 +40,21 @@ final class MlstmBlockStep implements Workers.Phased {
     /** Bytes of a matrix state of which several column blocks are made one after the other. */
     private static final long CACHED = 512 * 1024;
 
-    /** Units of the cells that there should be for each thread. */
+    /** Units of the cells that there should be for each thread: more where a fold takes long, since it comes to one head at a time. */
     private static final int UNITS_OF_THREAD = 4;
 
-    /** Channels of a unit; the last may have fewer, a multiple of the lanes. */
+    private static final int SMALL_UNITS_OF_THREAD = 2;
+
+    /** Bytes of a matrix state whose fold is short. */
+    private static final long SMALL = 64 * 1024;
+
+    /** Channels of a unit, at most and at least; the last may have fewer, a multiple of the lanes. */
     private static final int CHANNELS = 128;
+
+    private static final int FEWEST_CHANNELS = 64;
+
+    /** Units of channels below which they get fewer channels: an odd one among few leaves a thread waiting. */
+    private static final int FEW_UNITS = 4;
 
     /** Calls of all instances: what a thread has normalised belongs to one of them. */
     private static final AtomicLong CALLS = new AtomicLong();
@@ -67,6 +77,7 @@ final class MlstmBlockStep implements Workers.Phased {
     private int headDim;
     private int upRows;
     private int downRows;
+    private int channels;
     private int cellColumns;
     private long call;
 
@@ -110,6 +121,7 @@ final class MlstmBlockStep implements Workers.Phased {
         headDim = inner / heads;
         upRows = rowsOfUnit(width);
         downRows = rowsOfUnit(inner);
+        channels = inner < FEW_UNITS * CHANNELS ? FEWEST_CHANNELS : CHANNELS;
         cellColumns = columnsOfUnit(headDim, batch * heads, threads);
         call = CALLS.incrementAndGet();
         int ring = state.slots().ringK().dim(2);
@@ -161,8 +173,9 @@ final class MlstmBlockStep implements Workers.Phased {
      */
     private static int columnsOfUnit(int headDim, int pairs, int threads) {
         int blocks = units(headDim, MlstmStep.BLOCK);
-        int parts = units(UNITS_OF_THREAD * threads, pairs);
-        if (4L * headDim * headDim > CACHED) {
+        long bytes = 4L * headDim * headDim;
+        int parts = units((bytes <= SMALL ? SMALL_UNITS_OF_THREAD : UNITS_OF_THREAD) * threads, pairs);
+        if (bytes > CACHED) {
             parts = blocks;
         }
         return units(blocks, Math.min(parts, blocks)) * MlstmStep.BLOCK;
@@ -195,7 +208,7 @@ final class MlstmBlockStep implements Workers.Phased {
             cells[i].reserve(tokens, ring, headDim, 0);
             columnsLeft.setPlain(i, units(headDim, cellColumns));
         }
-        long floats = 2L * units(inner, CHANNELS) * batch * tokens * heads;
+        long floats = 2L * units(inner, channels) * batch * tokens * heads;
         if (gates.byteSize() < 4 * floats) {
             gates = Arena.ofAuto().allocate(4 * floats, 64);
         }
@@ -210,11 +223,16 @@ final class MlstmBlockStep implements Workers.Phased {
     public int units(int phase) {
         return switch (phase) {
             case UP -> 2 * units(inner, upRows);
-            case MIX -> units(inner, CHANNELS);
-            case WEIGH -> batch * heads;
+            case MIX -> units(inner, channels);
+            case WEIGH -> wholeHeads() ? 0 : batch * heads;
             case CELL -> batch * heads * units(headDim, cellColumns);
             default -> units(width, downRows);
         };
+    }
+
+    /** Whether a unit of the cells is a head, which then weighs for itself: one phase less to wait for. */
+    private boolean wholeHeads() {
+        return cellColumns >= headDim;
     }
 
     private static int units(int rows, int each) {
@@ -264,8 +282,8 @@ final class MlstmBlockStep implements Workers.Phased {
     }
 
     private void mix(int unit) {
-        int from = unit * CHANNELS;
-        int to = Math.min(inner, from + CHANNELS);
+        int from = unit * channels;
+        int to = Math.min(inner, from + channels);
         readAhead(from, to);
         conv.run(from / VectorMath.LANES, to / VectorMath.LANES);
         int rows = batch * tokens;
@@ -320,7 +338,7 @@ final class MlstmBlockStep implements Workers.Phased {
             return;
         }
         int rows = batch * tokens;
-        int parts = units(inner, CHANNELS);
+        int parts = units(inner, channels);
         MemorySegment i = m.inputGate().segment();
         MemorySegment f = m.forgetGate().segment();
         float biasI = w.inputGateBias().get(head);
@@ -346,6 +364,9 @@ final class MlstmBlockStep implements Workers.Phased {
         int row = pair / heads;
         int head = pair % heads;
         int n = counts.getInt(row);
+        if (wholeHeads()) {
+            weigh(pair);
+        }
         if (n > 0) {
             int from = unit % blocks * cellColumns;
             cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + cellColumns));

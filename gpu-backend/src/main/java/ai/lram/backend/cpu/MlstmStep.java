@@ -133,6 +133,8 @@ final class MlstmStep implements Workers.Range {
     void prepare(StepScratch w, int row, int head, int n) {
         int cell = slots.getInt(row) * heads + head;
         int held = ringLength.getInt(cell);
+        long keys = 4L * cell * ring * dimQk;
+        ReadAhead.touch(ringK, keys, keys + 4L * held * dimQk);
         boolean hasC = folded.getInt(cell) != 0;
         int limit = hasC ? schedule.period() : schedule.firstOf(layer * heads + head);
         w.folding = held > 0 && held + n > limit ? held : 0;
@@ -157,6 +159,8 @@ final class MlstmStep implements Workers.Range {
     void columns(StepScratch w, int row, int head, int n, int from, int to) {
         int cell = slots.getInt(row) * heads + head;
         long first = first(row, head, n);
+        int read = w.folding > 0 ? w.folding : w.held;
+        ReadAhead.touchRows(ringV, 4 * ((long) cell * ring * dimHv + from), read, 4L * dimHv, 4L * (to - from));
         if (w.hasState && (w.folding == 0 || w.keep != 0)) {
             ReadAhead.touchRows(matC, 4 * ((long) cell * dimQk * dimHv + from), dimQk, 4L * dimHv, 4L * (to - from));
         }
