@@ -9,8 +9,10 @@ import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.atomic.AtomicLong;
+import jdk.incubator.vector.FloatVector;
 
 /**
  * An mLSTM block of the control step in five phases, each shared by all workers:
@@ -26,6 +28,7 @@ import java.util.concurrent.atomic.AtomicLong;
  * Filled in by one caller at a time, then only read. Allocates nothing once it has met the batch.
  */
 final class MlstmBlockStep implements Workers.Phased {
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private static final int UP = 0;
@@ -411,7 +414,9 @@ final class MlstmBlockStep implements Workers.Phased {
     private static void add(MemorySegment y, MemorySegment x, long from, long to) {
         long at = from;
         for (; at <= to - VectorMath.LANES; at += VectorMath.LANES) {
-            VectorMath.store(VectorMath.load(x, at).add(VectorMath.load(y, at)), x, at);
+            FloatVector.fromMemorySegment(VectorMath.F, x, 4 * at, LE)
+                    .add(FloatVector.fromMemorySegment(VectorMath.F, y, 4 * at, LE))
+                    .intoMemorySegment(x, 4 * at, LE);
         }
         for (; at < to; at++) {
             x.set(FLOAT, 4 * at, x.get(FLOAT, 4 * at) + y.get(FLOAT, 4 * at));

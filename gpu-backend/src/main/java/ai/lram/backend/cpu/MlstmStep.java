@@ -307,7 +307,7 @@ final class MlstmStep implements Workers.Range {
             for (int s = 0; s <= at; s++) {
                 w.weights[row + s] = (float) (base - w.sums[s] + w.inputs[s]);
             }
-            score(w.weights, row, row + pitch, w.dots, scale);
+            VectorMath.expTimes(w.weights, row, row + pitch, scale, w.dots);
             for (int s = at + 1; s < all; s++) {
                 w.weights[row + s] = 0;
             }
@@ -338,17 +338,6 @@ final class MlstmStep implements Workers.Range {
                 pitch,
                 0,
                 blocks);
-    }
-
-    /** weights = e^weights scale dots. */
-    private static void score(float[] weights, int from, int to, MemorySegment dots, float scale) {
-        FloatVector by = FloatVector.broadcast(F, scale);
-        for (int j = from; j < to; j += LANES) {
-            VectorMath.exp(FloatVector.fromArray(F, weights, j))
-                    .mul(by)
-                    .mul(FloatVector.fromMemorySegment(F, dots, 4L * j, LE))
-                    .intoArray(weights, j);
-        }
     }
 
     /** Normaliser after ring token held - 1, fp64: keep n + sum of k_s e^(rest - sums_s + inputs_s), whose factors stay in {@code w.writes}. */
