@@ -9,11 +9,15 @@ import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.MethodOrderer;
+import org.junit.jupiter.api.Order;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestMethodOrder;
 
 /** Warm kernels of the control step leave next to no garbage. */
 @Tag("allocation")
+@TestMethodOrder(MethodOrderer.OrderAnnotation.class)
 class KernelAllocationTest {
     private static final int WARM_UP = 10_000;
     private static final int MEASURED = 500;
@@ -71,8 +75,9 @@ class KernelAllocationTest {
         }
     }
 
-    /** The head's product: one call a step, so that what it calls once counts as hot only after 5000 steps. */
+    /** The head's product: one call a step, so that what it calls once counts as hot only after 5000 steps. First, before others make it hot. */
     @Test
+    @Order(1)
     void aProductLeavesNothingLongBeforeWhatItCallsOnceCountsAsHot() {
         Tensor w = rows(274, 192);
         Tensor bias = fx.zeros(274);
