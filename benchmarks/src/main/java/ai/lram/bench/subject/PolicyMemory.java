@@ -2,7 +2,9 @@ package ai.lram.bench.subject;
 
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.xlstm.XlstmConfig;
+import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
 
 /** Native memory of a model and its policy, before they take it. */
@@ -24,7 +26,7 @@ public final class PolicyMemory {
     private PolicyMemory() {}
 
     /**
-     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what narrow weights leave out.
+     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what copies of weights leave out.
      *
      * @param weightBytes of a weight as the step reads it
      * @param slots sessions, all of which may go through one step
@@ -34,7 +36,8 @@ public final class PolicyMemory {
         try (Lram model = new Lram(config)) {
             parameters = model.parameters().count();
         }
-        long packed = weightBytes < Float.BYTES ? weightBytes * parameters : 0;
+        boolean copied = weightBytes < Float.BYTES || LramPolicy.copies(DType.F32, parameters);
+        long packed = copied ? weightBytes * parameters : 0;
         XlstmConfig b = config.backbone();
         long padding = ALIGNMENT * (TENSORS + (long) TENSORS_PER_BLOCK * b.blocks());
         return Float.BYTES * parameters + packed + slots * (stateBytes(b) + rowBytes(config)) + padding;

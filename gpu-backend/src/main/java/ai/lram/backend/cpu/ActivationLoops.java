@@ -51,7 +51,7 @@ final class ActivationLoops {
         switch (act) {
             case NONE -> valueNone(x, xAt, y, yAt, end);
             case RELU -> valueRelu(x, xAt, y, yAt, end);
-            case SILU -> valueSilu(x, xAt, y, yAt, end);
+            case SILU -> VectorMath.silu(x, xAt, y, yAt, end);
             case GELU -> valueGelu(x, xAt, y, yAt, end);
             case SIGMOID -> valueSigmoid(x, xAt, y, yAt, end);
             case TANH -> valueTanh(x, xAt, y, yAt, end);
@@ -72,13 +72,6 @@ final class ActivationLoops {
         for (int i = 0; i < end; i += LANES) {
             FloatVector v = load(x, xAt + i);
             store(v.max(ZERO), y, yAt + i);
-        }
-    }
-
-    private static void valueSilu(MemorySegment x, long xAt, MemorySegment y, long yAt, int end) {
-        for (int i = 0; i < end; i += LANES) {
-            FloatVector v = load(x, xAt + i);
-            store(VectorMath.silu(v), y, yAt + i);
         }
     }
 

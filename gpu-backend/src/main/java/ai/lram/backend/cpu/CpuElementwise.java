@@ -36,6 +36,7 @@ final class CpuElementwise implements ElementwiseOps {
 
     private static final VectorSpecies<Byte> BYTES = LANES >= 16 ? ByteVector.SPECIES_128 : ByteVector.SPECIES_64;
 
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private final Workers workers;
@@ -354,8 +355,12 @@ final class CpuElementwise implements ElementwiseOps {
             int n) {
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            FloatVector sum = load(skip, j + i).fma(load(c, at + i), load(h, at + i));
-            store(sum.mul(load(gate, i)), y, at + i);
+            // Without load and store: see CpuNorm.
+            FloatVector sum = FloatVector.fromMemorySegment(F, skip, (j + i) * 4L, LE)
+                    .fma(
+                            FloatVector.fromMemorySegment(F, c, (at + i) * 4, LE),
+                            FloatVector.fromMemorySegment(F, h, (at + i) * 4, LE));
+            sum.mul(FloatVector.fromMemorySegment(F, gate, i * 4L, LE)).intoMemorySegment(y, (at + i) * 4, LE);
         }
         for (; i < n; i++) {
             float sum = Math.fma(skip.get(FLOAT, (j + i) * 4L), c.get(FLOAT, (at + i) * 4), h.get(FLOAT, (at + i) * 4));

@@ -4,6 +4,7 @@ import static ai.lram.backend.cpu.NativeFloats.load;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
@@ -128,6 +129,11 @@ final class CpuMatmul implements MatmulOps {
     }
 
     @Override
+    public boolean packs(DType type) {
+        return type == DType.F32 || type == DType.BF16 || type == DType.I8;
+    }
+
+    @Override
     public void pack(Stream s, Tensor w, PackedWeight out) {
         int n = out.rows();
         int k = out.columns();
@@ -146,6 +152,7 @@ final class CpuMatmul implements MatmulOps {
             for (int d = 0; d < k; d++) {
                 float v = at(from, (long) j * k + d);
                 switch (out.data().dtype()) {
+                    case F32 -> to.setAtIndex(ValueLayout.JAVA_FLOAT, PackedRows.place(j, d, k), v);
                     case BF16 ->
                         to.setAtIndex(ValueLayout.JAVA_SHORT, PackedRows.placeBf16(j, d, k), PackedRows.bf16(v));
                     default ->

@@ -12,10 +12,12 @@ import ai.lram.backend.ops.NormOps;
 import ai.lram.backend.ops.NormSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 
 /** Normalisation row by row. */
 final class CpuNorm implements NormOps {
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     /** Elements below which a call stays on its thread. */
@@ -114,11 +116,12 @@ final class CpuNorm implements NormOps {
         int groups = spec.groups();
         int n = width / groups;
         float offset = spec.residualScale() ? 1f : 0f;
+        float[] lanes = Staging.own().tile;
         for (int r = from; r < to; r++) {
             for (int g = 0; g < groups; g++) {
                 long at = (long) r * width + (long) g * n;
-                float m = spec.centred() ? sum(x, at, n) / n : 0f;
-                float scale = (float) (1 / Math.sqrt(squares(x, at, n, m) / (double) n + spec.eps()));
+                float m = spec.centred() ? sum(x, at, n, lanes) / n : 0f;
+                float scale = (float) (1 / Math.sqrt(squares(x, at, n, m, lanes) / (double) n + spec.eps()));
                 if (bias == null) {
                     write(x, at, n, m, scale, offset, weight, (long) g * n, y);
                 } else {
@@ -136,39 +139,46 @@ final class CpuNorm implements NormOps {
 
     /** One group of a row: element {@code at} on of x, weights from {@code wAt} on. */
     static void group(NormSpec spec, MemorySegment x, long at, int n, MemorySegment weight, long wAt, MemorySegment y) {
-        float m = spec.centred() ? sum(x, at, n) / n : 0f;
-        float scale = (float) (1 / Math.sqrt(squares(x, at, n, m) / (double) n + spec.eps()));
+        float[] lanes = Staging.own().tile;
+        float m = spec.centred() ? sum(x, at, n, lanes) / n : 0f;
+        float scale = (float) (1 / Math.sqrt(squares(x, at, n, m, lanes) / (double) n + spec.eps()));
         write(x, at, n, m, scale, spec.residualScale() ? 1f : 0f, weight, wAt, y);
     }
 
     // One accumulator each: with more of them the compiler boxes vectors in some profiles, and the sums are short.
-    private static float sum(MemorySegment x, long at, int n) {
+    // Lanes
+    // are added up in an array, and vectors are loaded and stored without helpers, for the same reason: one is boxed
+    // where the compiler stops inlining in the middle of a caller.
+    private static float sum(MemorySegment x, long at, int n, float[] lanes) {
         FloatVector a = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            a = a.add(load(x, at + i));
+            a = a.add(FloatVector.fromMemorySegment(F, x, (at + i) * 4, LE));
         }
+        a.intoArray(lanes, 0);
         float rest = 0;
         for (; i < n; i++) {
             rest += x.get(FLOAT, (at + i) * 4);
         }
-        return VectorMath.sum(a) + rest;
+        return VectorMath.foldLanes(lanes, 0) + rest;
     }
 
-    private static float squares(MemorySegment x, long at, int n, float mean) {
+    private static float squares(MemorySegment x, long at, int n, float mean, float[] lanes) {
         FloatVector m = FloatVector.broadcast(F, mean);
         FloatVector a = FloatVector.zero(F);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            FloatVector p = load(x, at + i).sub(m);
+            FloatVector p =
+                    FloatVector.fromMemorySegment(F, x, (at + i) * 4, LE).sub(m);
             a = p.fma(p, a);
         }
+        a.intoArray(lanes, 0);
         float rest = 0;
         for (; i < n; i++) {
             float p = x.get(FLOAT, (at + i) * 4) - mean;
             rest = Math.fma(p, p, rest);
         }
-        return VectorMath.sum(a) + rest;
+        return VectorMath.foldLanes(lanes, 0) + rest;
     }
 
     private static void write(
@@ -186,7 +196,10 @@ final class CpuNorm implements NormOps {
         FloatVector o = FloatVector.broadcast(F, offset);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            store(load(x, at + i).sub(m).mul(s).mul(load(w, wAt + i).add(o)), y, at + i);
+            FloatVector hat =
+                    FloatVector.fromMemorySegment(F, x, (at + i) * 4, LE).sub(m).mul(s);
+            hat.mul(FloatVector.fromMemorySegment(F, w, (wAt + i) * 4, LE).add(o))
+                    .intoMemorySegment(y, (at + i) * 4, LE);
         }
         for (; i < n; i++) {
             y.set(
@@ -212,8 +225,12 @@ final class CpuNorm implements NormOps {
         FloatVector o = FloatVector.broadcast(F, offset);
         int i = 0;
         for (; i <= n - LANES; i += LANES) {
-            FloatVector hat = load(x, at + i).sub(m).mul(s);
-            store(hat.fma(load(w, wAt + i).add(o), load(bias, wAt + i)), y, at + i);
+            FloatVector hat =
+                    FloatVector.fromMemorySegment(F, x, (at + i) * 4, LE).sub(m).mul(s);
+            FloatVector by =
+                    FloatVector.fromMemorySegment(F, w, (wAt + i) * 4, LE).add(o);
+            hat.fma(by, FloatVector.fromMemorySegment(F, bias, (wAt + i) * 4, LE))
+                    .intoMemorySegment(y, (at + i) * 4, LE);
         }
         for (; i < n; i++) {
             float hat = (x.get(FLOAT, (at + i) * 4) - mean) * rstd;

@@ -246,8 +246,9 @@ final class CpuSession implements SessionOps {
         boolean mine = taken.compareAndSet(false, true);
         try {
             MlstmBlockStep step = mine ? block : new MlstmBlockStep();
-            step.with(weights, state, slots, counts, memory, x, rows, tokens);
-            if (mine && (long) weights.width() * weights.inner() > PARALLEL / 4) {
+            boolean parallel = mine && (long) weights.width() * weights.inner() > PARALLEL / 4;
+            step.with(weights, state, slots, counts, memory, x, rows, tokens, parallel ? workers.threads() : 1);
+            if (parallel) {
                 workers.phases(step);
             } else {
                 Workers.alone(step);

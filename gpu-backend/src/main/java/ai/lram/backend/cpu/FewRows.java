@@ -67,17 +67,13 @@ final class FewRows {
             int to) {
         float[] sums = Staging.own().tile;
         int groups = (m + GROUP - 1) / GROUP;
-        boolean far = 4L * n * k >= ReadAhead.FAR;
+        long bytes = 4L * BLOCK * k;
         long end = 4 * (wAt + (long) Math.min(n, to * BLOCK) * k);
-        long ahead = 4 * (wAt + (long) from * BLOCK * k);
+        long read = ReadAhead.begin(4L * n * k, 4 * wAt + from * bytes, end);
         for (int block = from; block < to; block++) {
             int column = block * BLOCK;
             int columns = Math.min(BLOCK, n - column);
-            if (far && 4 * (wAt + (long) column * k) >= ahead) {
-                long next = Math.min(end, ahead + ReadAhead.CHUNK);
-                ReadAhead.touch(w, ahead, next);
-                ahead = next;
-            }
+            read = ReadAhead.next(w, 4 * wAt + block * bytes, read, end, bytes);
             int row = 0;
             for (int g = 0; g < groups; g++) {
                 int rows = (m - row + groups - g - 1) / (groups - g);

@@ -6,9 +6,13 @@ import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.StepWeight;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicLong;
+import jdk.incubator.vector.FloatVector;
 
 /**
  * An mLSTM block of the control step in five phases, each shared by all workers:
@@ -16,7 +20,7 @@ import java.util.concurrent.atomic.AtomicIntegerArray;
  * <ol>
  *   <li>norm and up-projection, by rows of the weights; every worker normalises for itself
  *   <li>convolution, SiLU, q, k, v and what they add to the gates, by channels
- *   <li>gates, weights of ring and state in the answers, by session and head
+ *   <li>gates, weights of ring and state in the answers, by session and head; with the next phase where its units are whole heads
  *   <li>fold and answer by session, head and block of value columns; who finishes a head's last block adds its norm, skip and gate
  *   <li>down-projection and residual, by rows of the weights
  * </ol>
@@ -24,6 +28,7 @@ import java.util.concurrent.atomic.AtomicIntegerArray;
  * Filled in by one caller at a time, then only read. Allocates nothing once it has met the batch.
  */
 final class MlstmBlockStep implements Workers.Phased {
+    private static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
 
     private static final int UP = 0;
@@ -35,8 +40,27 @@ final class MlstmBlockStep implements Workers.Phased {
     /** Floats of weights that a unit of a projection reads. */
     private static final int PROJECTION = 64 * 1024;
 
-    /** Channels of a unit; the last may have fewer, a multiple of the lanes. */
+    /** Bytes of a matrix state of which several column blocks are made one after the other. */
+    private static final long CACHED = 512 * 1024;
+
+    /** Units of the cells that there should be for each thread: more where a fold takes long, since it comes to one head at a time. */
+    private static final int UNITS_OF_THREAD = 4;
+
+    private static final int SMALL_UNITS_OF_THREAD = 2;
+
+    /** Bytes of a matrix state whose fold is short. */
+    private static final long SMALL = 64 * 1024;
+
+    /** Channels of a unit, at most and at least; the last may have fewer, a multiple of the lanes. */
     private static final int CHANNELS = 128;
+
+    private static final int FEWEST_CHANNELS = 64;
+
+    /** Units of channels below which they get fewer channels: an odd one among few leaves a thread waiting. */
+    private static final int FEW_UNITS = 4;
+
+    /** Calls of all instances: what a thread has normalised belongs to one of them. */
+    private static final AtomicLong CALLS = new AtomicLong();
 
     private final MlstmStep cell = new MlstmStep();
     private final ConvStep conv = new ConvStep();
@@ -56,13 +80,15 @@ final class MlstmBlockStep implements Workers.Phased {
     private int headDim;
     private int upRows;
     private int downRows;
+    private int channels;
+    private int cellColumns;
     private long call;
 
     /** What a (row, head) leaves from its weighing to its columns. */
     private StepScratch[] cells = new StepScratch[0];
 
     private AtomicIntegerArray columnsLeft = new AtomicIntegerArray(0);
-    private float[] gates = new float[0];
+    private MemorySegment gates = MemorySegment.NULL;
 
     /** Whether the phases can work on these sizes; other blocks are put together from kernels. */
     static boolean supports(MlstmBlockWeights w) {
@@ -84,7 +110,8 @@ final class MlstmBlockStep implements Workers.Phased {
             MlstmBlockMemory memory,
             Tensor x,
             int batch,
-            int tokens) {
+            int tokens,
+            int threads) {
         w = weights;
         m = memory;
         this.counts = counts;
@@ -97,7 +124,9 @@ final class MlstmBlockStep implements Workers.Phased {
         headDim = inner / heads;
         upRows = rowsOfUnit(width);
         downRows = rowsOfUnit(inner);
-        call++;
+        channels = inner < FEW_UNITS * CHANNELS ? FEWEST_CHANNELS : CHANNELS;
+        cellColumns = columnsOfUnit(headDim, batch * heads, threads);
+        call = CALLS.incrementAndGet();
         int ring = state.slots().ringK().dim(2);
         cell.with(
                 w.cell(),
@@ -141,6 +170,20 @@ final class MlstmBlockStep implements Workers.Phased {
         return Math.max(1, PROJECTION / columns / PackedRows.TILE) * PackedRows.TILE;
     }
 
+    /**
+     * Value columns of a unit: whole heads where there are enough for all threads, since a head's state is one stretch of memory; fewer columns
+     * where there are not, or where a state would not stay cached from one block of columns to the next.
+     */
+    private static int columnsOfUnit(int headDim, int pairs, int threads) {
+        int blocks = units(headDim, MlstmStep.BLOCK);
+        long bytes = 4L * headDim * headDim;
+        int parts = units((bytes <= SMALL ? SMALL_UNITS_OF_THREAD : UNITS_OF_THREAD) * threads, pairs);
+        if (bytes > CACHED) {
+            parts = blocks;
+        }
+        return units(blocks, Math.min(parts, blocks)) * MlstmStep.BLOCK;
+    }
+
     private static void fill(PackedRows.Product p, StepWeight w, int rows, Tensor y) {
         if (w.packed() == null) {
             return;
@@ -166,11 +209,11 @@ final class MlstmBlockStep implements Workers.Phased {
         }
         for (int i = 0; i < n; i++) {
             cells[i].reserve(tokens, ring, headDim, 0);
-            columnsLeft.setPlain(i, units(headDim, MlstmStep.BLOCK));
+            columnsLeft.setPlain(i, units(headDim, cellColumns));
         }
-        int floats = units(inner, CHANNELS) * batch * tokens * heads * 2;
-        if (gates.length < floats) {
-            gates = new float[floats];
+        long floats = 2L * units(inner, channels) * batch * tokens * heads;
+        if (gates.byteSize() < 4 * floats) {
+            gates = Arena.ofAuto().allocate(4 * floats, 64);
         }
     }
 
@@ -183,11 +226,16 @@ final class MlstmBlockStep implements Workers.Phased {
     public int units(int phase) {
         return switch (phase) {
             case UP -> 2 * units(inner, upRows);
-            case MIX -> units(inner, CHANNELS);
-            case WEIGH -> batch * heads;
-            case CELL -> batch * heads * units(headDim, MlstmStep.BLOCK);
+            case MIX -> units(inner, channels);
+            case WEIGH -> wholeHeads() ? 0 : batch * heads;
+            case CELL -> batch * heads * units(headDim, cellColumns);
             default -> units(width, downRows);
         };
+    }
+
+    /** Whether a unit of the cells is a head, which then weighs for itself: one phase less to wait for. */
+    private boolean wholeHeads() {
+        return cellColumns >= headDim;
     }
 
     private static int units(int rows, int each) {
@@ -209,10 +257,9 @@ final class MlstmBlockStep implements Workers.Phased {
         StepScratch own = StepScratch.get();
         int rows = batch * tokens;
         MemorySegment normed = own.normed((long) rows * width);
-        if (own.normedOf != call || own.normedBy != this) {
+        if (own.normedOf != call) {
             CpuNorm.forwardRows(w.norm(), width, x, w.normWeight().segment(), null, normed, null, null, 0, rows);
             own.normedOf = call;
-            own.normedBy = this;
         }
         int half = units(inner, upRows);
         if (unit < half) {
@@ -238,8 +285,8 @@ final class MlstmBlockStep implements Workers.Phased {
     }
 
     private void mix(int unit) {
-        int from = unit * CHANNELS;
-        int to = Math.min(inner, from + CHANNELS);
+        int from = unit * channels;
+        int to = Math.min(inner, from + channels);
         readAhead(from, to);
         conv.run(from / VectorMath.LANES, to / VectorMath.LANES);
         int rows = batch * tokens;
@@ -294,7 +341,7 @@ final class MlstmBlockStep implements Workers.Phased {
             return;
         }
         int rows = batch * tokens;
-        int parts = units(inner, CHANNELS);
+        int parts = units(inner, channels);
         MemorySegment i = m.inputGate().segment();
         MemorySegment f = m.forgetGate().segment();
         float biasI = w.inputGateBias().get(head);
@@ -304,9 +351,9 @@ final class MlstmBlockStep implements Workers.Phased {
             float sumI = biasI;
             float sumF = biasF;
             for (int part = 0; part < parts; part++) {
-                int at = ((part * rows + r) * heads + head) * 2;
-                sumI += gates[at];
-                sumF += gates[at + 1];
+                long at = 8L * ((part * rows + r) * heads + head);
+                sumI += gates.get(FLOAT, at);
+                sumF += gates.get(FLOAT, at + 4);
             }
             i.set(FLOAT, 4L * ((long) r * heads + head), sumI);
             f.set(FLOAT, 4L * ((long) r * heads + head), sumF);
@@ -315,14 +362,17 @@ final class MlstmBlockStep implements Workers.Phased {
     }
 
     private void columns(int unit) {
-        int blocks = units(headDim, MlstmStep.BLOCK);
+        int blocks = units(headDim, cellColumns);
         int pair = unit / blocks;
         int row = pair / heads;
         int head = pair % heads;
         int n = counts.getInt(row);
+        if (wholeHeads()) {
+            weigh(pair);
+        }
         if (n > 0) {
-            int from = unit % blocks * MlstmStep.BLOCK;
-            cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + MlstmStep.BLOCK));
+            int from = unit % blocks * cellColumns;
+            cell.columns(cells[pair], row, head, n, from, Math.min(headDim, from + cellColumns));
         }
         if (columnsLeft.decrementAndGet(pair) == 0) {
             finish(pair, row, head, n);
@@ -364,7 +414,9 @@ final class MlstmBlockStep implements Workers.Phased {
     private static void add(MemorySegment y, MemorySegment x, long from, long to) {
         long at = from;
         for (; at <= to - VectorMath.LANES; at += VectorMath.LANES) {
-            VectorMath.store(VectorMath.load(x, at).add(VectorMath.load(y, at)), x, at);
+            FloatVector.fromMemorySegment(VectorMath.F, x, 4 * at, LE)
+                    .add(FloatVector.fromMemorySegment(VectorMath.F, y, 4 * at, LE))
+                    .intoMemorySegment(x, 4 * at, LE);
         }
         for (; at < to; at++) {
             x.set(FLOAT, 4 * at, x.get(FLOAT, 4 * at) + y.get(FLOAT, 4 * at));

@@ -21,6 +21,12 @@ final class MlstmGates {
     /** Rows that share their loads of the weights, or of their gradient's sums. */
     private static final int ROWS = 4;
 
+    /** Rows, the tokens of a session, whose partial products share their loads of the weights. */
+    private static final int THREE = 3;
+
+    /** Heads whose lane sums are added up together: two gates each make a block of {@link FewRows#fold}. */
+    private static final int HEADS = FewRows.BLOCK / 2;
+
     /** Rows summed before a partial sum is added to the total: bounds rounding over long batches. */
     private static final int SPAN = 128;
 
@@ -207,8 +213,8 @@ final class MlstmGates {
     }
 
     /**
-     * What columns {@code from} to {@code to} (a multiple of LANES) of q, k and v add to the gates of {@code m} rows: sums[at + (r * NH + h) * 2] for
-     * the input gate, the next for the forget gate.
+     * What columns {@code from} to {@code to} (a multiple of LANES) of q, k and v add to the gates of {@code m} rows: float at + (r * NH + h) * 2 of
+     * {@code sums} for the input gate, the next for the forget gate.
      */
     static void partial(
             MemorySegment q,
@@ -221,20 +227,97 @@ final class MlstmGates {
             int heads,
             int from,
             int to,
-            float[] sums,
-            int at) {
-        for (int r = 0; r < m; r++) {
-            long row = 4L * r * width;
-            for (int h = 0; h < heads; h++) {
-                long weights = 12L * h * width;
-                int out = at + (r * heads + h) * 2;
-                sums[out] = three(q, k, v, row, wi, weights, 4L * width, 4L * from, 4L * to);
-                sums[out + 1] = three(q, k, v, row, wf, weights, 4L * width, 4L * from, 4L * to);
+            MemorySegment sums,
+            long at) {
+        float[] lanes = Staging.own().tile;
+        long pitch = 4L * width;
+        for (int r = 0; r < m; r += THREE) {
+            int rows = Math.min(THREE, m - r);
+            for (int h = 0; h < heads; h += HEADS) {
+                int some = Math.min(HEADS, heads - h);
+                for (int j = 0; j < some; j++) {
+                    long weights = 3 * (h + j) * pitch;
+                    if (rows == THREE) {
+                        threeRows(q, k, v, r * pitch, pitch, wi, wf, weights, 4L * from, 4L * to, lanes, j * 2 * LANES);
+                    } else {
+                        for (int i = 0; i < rows; i++) {
+                            int o = (i * HEADS + j) * 2 * LANES;
+                            oneRow(q, k, v, (r + i) * pitch, wi, weights, pitch, 4L * from, 4L * to, lanes, o);
+                            oneRow(q, k, v, (r + i) * pitch, wf, weights, pitch, 4L * from, 4L * to, lanes, o + LANES);
+                        }
+                    }
+                }
+                for (int i = 0; i < rows; i++) {
+                    FewRows.fold(2 * some, lanes, i * HEADS * 2 * LANES, sums, at + ((r + i) * heads + h) * 2L);
+                }
             }
         }
     }
 
-    private static float three(
+    /** Lane sums of both gates of a head, for three rows {@link #HEADS} pairs of vectors apart. */
+    private static void threeRows(
+            MemorySegment q,
+            MemorySegment k,
+            MemorySegment v,
+            long row,
+            long pitch,
+            MemorySegment wi,
+            MemorySegment wf,
+            long weights,
+            long from,
+            long to,
+            float[] lanes,
+            int at) {
+        FloatVector i0 = FloatVector.zero(F);
+        FloatVector f0 = FloatVector.zero(F);
+        FloatVector i1 = FloatVector.zero(F);
+        FloatVector f1 = FloatVector.zero(F);
+        FloatVector i2 = FloatVector.zero(F);
+        FloatVector f2 = FloatVector.zero(F);
+        for (long c = from; c < to; c += 4L * LANES) {
+            FloatVector a = FloatVector.fromMemorySegment(F, wi, weights + c, LE);
+            FloatVector b = FloatVector.fromMemorySegment(F, wf, weights + c, LE);
+            FloatVector x = FloatVector.fromMemorySegment(F, q, row + c, LE);
+            i0 = a.fma(x, i0);
+            f0 = b.fma(x, f0);
+            x = FloatVector.fromMemorySegment(F, q, row + pitch + c, LE);
+            i1 = a.fma(x, i1);
+            f1 = b.fma(x, f1);
+            x = FloatVector.fromMemorySegment(F, q, row + 2 * pitch + c, LE);
+            i2 = a.fma(x, i2);
+            f2 = b.fma(x, f2);
+            a = FloatVector.fromMemorySegment(F, wi, weights + pitch + c, LE);
+            b = FloatVector.fromMemorySegment(F, wf, weights + pitch + c, LE);
+            x = FloatVector.fromMemorySegment(F, k, row + c, LE);
+            i0 = a.fma(x, i0);
+            f0 = b.fma(x, f0);
+            x = FloatVector.fromMemorySegment(F, k, row + pitch + c, LE);
+            i1 = a.fma(x, i1);
+            f1 = b.fma(x, f1);
+            x = FloatVector.fromMemorySegment(F, k, row + 2 * pitch + c, LE);
+            i2 = a.fma(x, i2);
+            f2 = b.fma(x, f2);
+            a = FloatVector.fromMemorySegment(F, wi, weights + 2 * pitch + c, LE);
+            b = FloatVector.fromMemorySegment(F, wf, weights + 2 * pitch + c, LE);
+            x = FloatVector.fromMemorySegment(F, v, row + c, LE);
+            i0 = a.fma(x, i0);
+            f0 = b.fma(x, f0);
+            x = FloatVector.fromMemorySegment(F, v, row + pitch + c, LE);
+            i1 = a.fma(x, i1);
+            f1 = b.fma(x, f1);
+            x = FloatVector.fromMemorySegment(F, v, row + 2 * pitch + c, LE);
+            i2 = a.fma(x, i2);
+            f2 = b.fma(x, f2);
+        }
+        i0.intoArray(lanes, at);
+        f0.intoArray(lanes, at + LANES);
+        i1.intoArray(lanes, at + 2 * HEADS * LANES);
+        f1.intoArray(lanes, at + (2 * HEADS + 1) * LANES);
+        i2.intoArray(lanes, at + 4 * HEADS * LANES);
+        f2.intoArray(lanes, at + (4 * HEADS + 1) * LANES);
+    }
+
+    private static void oneRow(
             MemorySegment q,
             MemorySegment k,
             MemorySegment v,
@@ -243,16 +326,18 @@ final class MlstmGates {
             long weights,
             long part,
             long from,
-            long to) {
+            long to,
+            float[] lanes,
+            int at) {
         FloatVector a = FloatVector.zero(F);
-        FloatVector b = a;
-        FloatVector c = a;
+        FloatVector b = FloatVector.zero(F);
+        FloatVector c = FloatVector.zero(F);
         for (long o = from; o < to; o += 4L * LANES) {
             a = load(w, weights + o).fma(load(q, row + o), a);
             b = load(w, weights + part + o).fma(load(k, row + o), b);
             c = load(w, weights + 2 * part + o).fma(load(v, row + o), c);
         }
-        return VectorMath.sum(a.add(b).add(c));
+        a.add(b).add(c).intoArray(lanes, at);
     }
 
     /** dx[m,:] += sum over heads of di[m,h] wi[h,part,:] + df[m,h] wf[h,part,:]. */

@@ -1,5 +1,7 @@
 package ai.lram.backend.cpu;
 
+import static ai.lram.backend.cpu.GemmTile.HEIGHT;
+import static ai.lram.backend.cpu.GemmTile.WIDTH;
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
 
@@ -10,6 +12,7 @@ import ai.lram.backend.ops.MlstmSpec;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -25,6 +28,9 @@ final class MlstmStep implements Workers.Range {
 
     /** Value columns one pass over the matrix state covers. */
     static final int BLOCK = 4 * LANES;
+
+    /** Those of a pass over what is left of a head that is no multiple of it. */
+    private static final int HALF = 2 * LANES;
 
     private boolean exponential;
     private boolean normalize;
@@ -127,6 +133,8 @@ final class MlstmStep implements Workers.Range {
     void prepare(StepScratch w, int row, int head, int n) {
         int cell = slots.getInt(row) * heads + head;
         int held = ringLength.getInt(cell);
+        long keys = 4L * cell * ring * dimQk;
+        ReadAhead.touch(ringK, keys, keys + 4L * held * dimQk);
         boolean hasC = folded.getInt(cell) != 0;
         int limit = hasC ? schedule.period() : schedule.firstOf(layer * heads + head);
         w.folding = held > 0 && held + n > limit ? held : 0;
@@ -147,51 +155,27 @@ final class MlstmStep implements Workers.Range {
         return ((long) row * tokens + tokens - n) * heads + head;
     }
 
-    /** Value columns {@code from} to {@code to} of the answers; from is a multiple of {@link #BLOCK}. */
+    /** Value columns {@code from} to {@code to} of the answers; from is a multiple of {@link #BLOCK}, to is one or the last. */
     void columns(StepScratch w, int row, int head, int n, int from, int to) {
         int cell = slots.getInt(row) * heads + head;
-        int folding = w.folding;
-        int held = w.held;
-        float keep = w.keep;
         long first = first(row, head, n);
-        long cAt = 4L * cell * dimQk * dimHv;
-        long vAt = 4L * cell * ring * dimHv;
-        if (w.hasState && (folding == 0 || keep != 0)) {
-            ReadAhead.touchRows(matC, cAt + 4L * from, dimQk, 4L * dimHv, 4L * (to - from));
+        int read = w.folding > 0 ? w.folding : w.held;
+        ReadAhead.touchRows(ringV, 4 * ((long) cell * ring * dimHv + from), read, 4L * dimHv, 4L * (to - from));
+        if (w.hasState && (w.folding == 0 || w.keep != 0)) {
+            ReadAhead.touchRows(matC, 4 * ((long) cell * dimQk * dimHv + from), dimQk, 4L * dimHv, 4L * (to - from));
         }
-        for (int col = from; col < to; ) {
-            boolean wide = col + BLOCK <= dimHv;
-            int width = wide ? BLOCK : Math.min(LANES, dimHv - col);
-            long c = cAt + 4L * col;
-            long ringAt = vAt + 4L * col;
-            if (folding > 0) {
-                if (wide) {
-                    fold4(matC, c, 4L * dimHv, dimQk, keep, w.foldKeys, ringV, ringAt, folding);
-                } else {
-                    fold1(
-                            matC,
-                            c,
-                            4L * dimHv,
-                            dimQk,
-                            keep,
-                            w.foldKeys,
-                            ringV,
-                            ringAt,
-                            folding,
-                            VectorMath.first(width));
-                }
-            }
-            for (int t = 0; t < n; t++) {
-                MemorySegment.copy(
-                        v,
-                        4 * ((first + (long) t * heads) * dimHv + col),
-                        ringV,
-                        ringAt + 4L * (held + t) * dimHv,
-                        4L * width);
-            }
-            answer(w, c, ringAt, w.hasState ? dimQk : 0, held, n, first, col, wide, width);
-            col += width;
+        if (w.folding > 0) {
+            fold(w, cell, from, to);
         }
+        for (int t = 0; t < n; t++) {
+            MemorySegment.copy(
+                    v,
+                    4 * ((first + (long) t * heads) * dimHv + from),
+                    ringV,
+                    4 * (((long) cell * ring + w.held + t) * dimHv + from),
+                    4L * (to - from));
+        }
+        answer(w, cell, n, first, from, to);
     }
 
     /** Counts the new tokens and the fold once all columns are done. */
@@ -214,21 +198,41 @@ final class MlstmStep implements Workers.Range {
         }
         float m = (float) top;
         double keep = hasC ? Math.exp(total + m0 - m) : 0;
+        normaliser(w, cell, held, keep, total - m);
+        packKeys(ringK, 4L * cell * ring * dimQk, dimQk, held, w.writes, w.foldKeys);
         long n = 4L * cell * dimQk;
-        for (int d = 0; d < dimQk; d++) {
-            w.normaliser[d] = hasC ? keep * vecN.get(FLOAT, n + 4L * d) : 0;
-        }
-        for (int s = 0; s < held; s++) {
-            double write = Math.exp(total - w.sums[s] + w.inputs[s] - m);
-            long key = 4L * ((long) cell * ring + s) * dimQk;
-            scaleKey(ringK, key, (float) write, w.foldKeys, s * dimQk, dimQk);
-            addKey(ringK, key, write, w.normaliser, dimQk);
-        }
         for (int d = 0; d < dimQk; d++) {
             vecN.set(FLOAT, n + 4L * d, (float) w.normaliser[d]);
         }
         scaM.set(FLOAT, 4L * cell, exponential ? m : 0f);
         return (float) keep;
+    }
+
+    /**
+     * Keys of the ring, each times its weight, as the left panels of {@link GemmTile}. A vector may reach over the end of its row: the next
+     * token's row, or the next panel, is written later.
+     */
+    private static void packKeys(MemorySegment keys, long at, int n, int held, double[] writes, float[] panels) {
+        for (int d = 0; d < n; d += HEIGHT) {
+            for (int j = 0; j < HEIGHT && d + j < n; j += LANES) {
+                long from = at + 4L * (d + j);
+                int to = d * held + j;
+                if (d + j + LANES <= n) {
+                    for (int s = 0; s < held; s++) {
+                        FloatVector.fromMemorySegment(F, keys, from + 4L * s * n, LE)
+                                .mul((float) writes[s])
+                                .intoArray(panels, to + s * HEIGHT);
+                    }
+                } else {
+                    VectorMask<Float> rest = VectorMath.first(n - d - j);
+                    for (int s = 0; s < held; s++) {
+                        FloatVector.fromMemorySegment(F, keys, from + 4L * s * n, LE, rest)
+                                .mul((float) writes[s])
+                                .intoArray(panels, to + s * HEIGHT);
+                    }
+                }
+            }
+        }
     }
 
     private static void scaleKey(MemorySegment src, long at, float factor, float[] dst, int to, int n) {
@@ -275,8 +279,9 @@ final class MlstmStep implements Workers.Range {
         for (int s = 0; s < held && exponential; s++) {
             m = Math.max(m, before - w.sums[s] + w.inputs[s]);
         }
-        normaliserBefore(w, cell, held, hasC ? before + m0 - m : Double.NEGATIVE_INFINITY, before - m);
+        normaliser(w, cell, held, hasC ? Math.exp(before + m0 - m) : 0, before - m);
         int pitch = (all + LANES - 1) / LANES * LANES;
+        dots(w, cell, n, all, first, pitch);
         for (int t = 0; t < n; t++) {
             int at = held + t;
             double lf = ringF.get(FLOAT, 4 * ((long) cell * ring + at));
@@ -293,7 +298,8 @@ final class MlstmStep implements Workers.Range {
                             Math.exp(kept - next),
                             Math.exp(w.inputs[at] - next),
                             w.normaliser,
-                            dimQk);
+                            dimQk,
+                            w.lanes);
             float floor = exponential ? (float) Math.exp(-next) : 1f;
             w.divisors[t] = normalize ? Math.max(Math.abs((float) den), floor) + eps : 1f;
             double base = w.sums[at] - next;
@@ -301,8 +307,7 @@ final class MlstmStep implements Workers.Range {
             for (int s = 0; s <= at; s++) {
                 w.weights[row + s] = (float) (base - w.sums[s] + w.inputs[s]);
             }
-            expInPlace(w.weights, row, row + pitch);
-            scores(q, query, ringK, 4L * cell * ring * dimQk, dimQk, at + 1, scale, w.weights, row, w.partial);
+            VectorMath.expTimes(w.weights, row, row + pitch, scale, w.dots);
             for (int s = at + 1; s < all; s++) {
                 w.weights[row + s] = 0;
             }
@@ -313,35 +318,102 @@ final class MlstmStep implements Workers.Range {
         }
     }
 
-    private static void expInPlace(float[] x, int from, int to) {
-        for (int j = from; j < to; j += LANES) {
-            VectorMath.exp(FloatVector.fromArray(F, x, j)).intoArray(x, j);
-        }
+    /** Products of the n new queries with all keys of the ring, a query's from float t * pitch on. */
+    private void dots(StepScratch w, int cell, int n, int all, long first, int pitch) {
+        int blocks = (all + FewRows.BLOCK - 1) / FewRows.BLOCK;
+        long keys = (long) cell * ring * dimQk;
+        FewRows.multiply(
+                n,
+                all,
+                dimQk,
+                q,
+                first * dimQk,
+                (long) heads * dimQk,
+                ringK,
+                keys,
+                null,
+                0,
+                w.dots,
+                0,
+                pitch,
+                0,
+                blocks);
     }
 
-    /** Normaliser at ring token held - 1 under the running stabiliser, fp64: n e^state + sum of k_s e^(rest - sums_s + inputs_s). */
-    private void normaliserBefore(StepScratch w, int cell, int held, double state, double rest) {
-        double keep = Math.exp(state);
-        long n = 4L * cell * dimQk;
-        for (int d = 0; d < dimQk; d++) {
-            w.normaliser[d] = keep == 0 ? 0 : keep * vecN.get(FLOAT, n + 4L * d);
-        }
+    /** Normaliser after ring token held - 1, fp64: keep n + sum of k_s e^(rest - sums_s + inputs_s), whose factors stay in {@code w.writes}. */
+    private void normaliser(StepScratch w, int cell, int held, double keep, double rest) {
         for (int s = 0; s < held; s++) {
-            double write = Math.exp(rest - w.sums[s] + w.inputs[s]);
-            addKey(ringK, 4 * ((long) cell * ring + s) * dimQk, write, w.normaliser, dimQk);
+            w.writes[s] = Math.exp(rest - w.sums[s] + w.inputs[s]);
         }
+        sumKeys(vecN, 4L * cell * dimQk, keep, ringK, 4L * cell * ring * dimQk, held, w.writes, w.normaliser, dimQk);
     }
 
-    private static void addKey(MemorySegment keys, long at, double write, double[] sum, int n) {
-        int d = 0;
-        for (; d + DoubleMath.LANES <= n; d += DoubleMath.LANES) {
-            ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, at + 4L * d, LE)
-                            .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
-                    .fma(DoubleVector.broadcast(DoubleMath.D, write), DoubleVector.fromArray(DoubleMath.D, sum, d))
-                    .intoArray(sum, d);
+    /** sum = keep n + writes keys, n unread where keep is 0. One method with all its vectors: helpers would be boxed where it is inlined late. */
+    private static void sumKeys(
+            MemorySegment n,
+            long nAt,
+            double keep,
+            MemorySegment keys,
+            long at,
+            int held,
+            double[] writes,
+            double[] sum,
+            int size) {
+        int whole = size - size % DoubleMath.LANES;
+        if (keep == 0) {
+            Arrays.fill(sum, 0, size, 0);
+        } else {
+            DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
+            for (int d = 0; d < whole; d += DoubleMath.LANES) {
+                ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, n, nAt + 4L * d, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .mul(g)
+                        .intoArray(sum, d);
+            }
+            for (int d = whole; d < size; d++) {
+                sum[d] = keep * n.get(FLOAT, nAt + 4L * d);
+            }
         }
-        for (; d < n; d++) {
-            sum[d] = Math.fma(write, keys.get(FLOAT, at + 4L * d), sum[d]);
+        int s = 0;
+        for (; s + 4 <= held; s += 4) {
+            DoubleVector w0 = DoubleVector.broadcast(DoubleMath.D, writes[s]);
+            DoubleVector w1 = DoubleVector.broadcast(DoubleMath.D, writes[s + 1]);
+            DoubleVector w2 = DoubleVector.broadcast(DoubleMath.D, writes[s + 2]);
+            DoubleVector w3 = DoubleVector.broadcast(DoubleMath.D, writes[s + 3]);
+            long o = at + 4L * s * size;
+            for (int d = 0; d < whole; d += DoubleMath.LANES) {
+                DoubleVector x = DoubleVector.fromArray(DoubleMath.D, sum, d);
+                x = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, o, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .fma(w0, x);
+                x = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, o + 4L * size, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .fma(w1, x);
+                x = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, o + 8L * size, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .fma(w2, x);
+                x = ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, o + 12L * size, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .fma(w3, x);
+                x.intoArray(sum, d);
+                o += 4L * DoubleMath.LANES;
+            }
+        }
+        for (; s < held; s++) {
+            DoubleVector w = DoubleVector.broadcast(DoubleMath.D, writes[s]);
+            long o = at + 4L * s * size;
+            for (int d = 0; d < whole; d += DoubleMath.LANES) {
+                ((DoubleVector) FloatVector.fromMemorySegment(DoubleMath.NARROW, keys, o, LE)
+                                .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
+                        .fma(w, DoubleVector.fromArray(DoubleMath.D, sum, d))
+                        .intoArray(sum, d);
+                o += 4L * DoubleMath.LANES;
+            }
+        }
+        for (int d = whole; d < size; d++) {
+            for (int t = 0; t < held; t++) {
+                sum[d] = Math.fma(writes[t], keys.get(FLOAT, at + 4L * ((long) t * size + d)), sum[d]);
+            }
         }
     }
 
@@ -354,7 +426,8 @@ final class MlstmStep implements Workers.Range {
             double keep,
             double write,
             double[] normaliser,
-            int n) {
+            int n,
+            double[] lanes) {
         DoubleVector g = DoubleVector.broadcast(DoubleMath.D, keep);
         DoubleVector in = DoubleVector.broadcast(DoubleMath.D, write);
         DoubleVector sum = DoubleVector.zero(DoubleMath.D);
@@ -369,7 +442,12 @@ final class MlstmStep implements Workers.Range {
                             .convertShape(VectorOperators.F2D, DoubleMath.D, 0))
                     .fma(x, sum);
         }
-        double den = DoubleMath.sum(sum);
+        // Not by a helper: where the compiler does not inline it, it boxes the vector.
+        sum.intoArray(lanes, 0);
+        double den = 0;
+        for (int j = 0; j < DoubleMath.LANES; j++) {
+            den += lanes[j];
+        }
         for (; d < n; d++) {
             normaliser[d] = Math.fma(write, keys.get(FLOAT, key + 4L * d), keep * normaliser[d]);
             den += normaliser[d] * q.get(FLOAT, query + 4L * d);
@@ -377,243 +455,135 @@ final class MlstmStep implements Workers.Range {
         return den;
     }
 
-    /** weights[from + s] *= scale * q . key_s for s below {@code count}, four keys at a time. */
-    private static void scores(
-            MemorySegment q,
-            long query,
-            MemorySegment keys,
-            long key,
-            int n,
-            int count,
-            float scale,
-            float[] weights,
-            int from,
-            float[] partial) {
-        int whole = n / LANES * LANES;
-        long pitch = 4L * n;
-        for (int s = 0; s < count; s += 4) {
-            int width = Math.min(4, count - s);
-            long p = key + s * pitch;
-            if (width == 4) {
-                dot4(q, query, keys, p, pitch, whole, partial);
-            } else {
-                for (int j = 0; j < width; j++) {
-                    dot1(q, query, keys, p + j * pitch, whole, partial, j * LANES);
+    /** C = keep C + keys^T values for value columns {@code from} to {@code to}; C is unread where keep is 0. */
+    private void fold(StepScratch w, int cell, int from, int to) {
+        Staging staging = Staging.own();
+        int held = w.folding;
+        float[] values = staging.packedB(held * WIDTH + LANES);
+        long pitch = 4L * dimHv;
+        for (int col = from; col < to; col += WIDTH) {
+            int width = Math.min(WIDTH, to - col);
+            GemmPacking.panel(ringV, (long) cell * ring * dimHv + col, dimHv, held, width, WIDTH, values, 0);
+            long at = 4 * ((long) cell * dimQk * dimHv + col);
+            for (int d = 0; d < dimQk; d += HEIGHT) {
+                GemmTile.multiply(w.foldKeys, d * held, values, 0, held, staging.tile);
+                addTile(matC, at + d * pitch, pitch, Math.min(HEIGHT, dimQk - d), width, w.keep, staging.tile);
+            }
+        }
+    }
+
+    private static void addTile(MemorySegment c, long at, long pitch, int rows, int width, float keep, float[] tile) {
+        if (width == WIDTH && keep != 0) {
+            addWhole(c, at, pitch, rows, keep, tile);
+            return;
+        }
+        for (int j = 0; j < width; j += LANES) {
+            VectorMask<Float> lanes = VectorMath.first(Math.min(LANES, width - j));
+            for (int i = 0; i < rows; i++) {
+                long o = at + i * pitch + 4L * j;
+                FloatVector sum = FloatVector.fromArray(F, tile, i * WIDTH + j);
+                if (keep != 0) {
+                    sum = FloatVector.fromMemorySegment(F, c, o, LE, lanes).fma(FloatVector.broadcast(F, keep), sum);
                 }
-            }
-            for (int j = 0; j < width; j++) {
-                float dot = VectorMath.foldLanes(partial, j * LANES);
-                for (int d = whole; d < n; d++) {
-                    dot = Math.fma(q.get(FLOAT, query + 4L * d), keys.get(FLOAT, p + j * pitch + 4L * d), dot);
-                }
-                weights[from + s + j] *= scale * dot;
+                sum.intoMemorySegment(c, o, LE, lanes);
             }
         }
     }
 
-    private static void dot4(
-            MemorySegment q, long query, MemorySegment keys, long p, long pitch, int whole, float[] partial) {
-        FloatVector s0 = FloatVector.zero(F);
-        FloatVector s1 = FloatVector.zero(F);
-        FloatVector s2 = FloatVector.zero(F);
-        FloatVector s3 = FloatVector.zero(F);
-        for (long o = 0; o < 4L * whole; o += 4L * LANES) {
-            FloatVector x = FloatVector.fromMemorySegment(F, q, query + o, LE);
-            s0 = x.fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), s0);
-            s1 = x.fma(FloatVector.fromMemorySegment(F, keys, p + pitch + o, LE), s1);
-            s2 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 2 * pitch + o, LE), s2);
-            s3 = x.fma(FloatVector.fromMemorySegment(F, keys, p + 3 * pitch + o, LE), s3);
-        }
-        s0.intoArray(partial, 0);
-        s1.intoArray(partial, LANES);
-        s2.intoArray(partial, 2 * LANES);
-        s3.intoArray(partial, 3 * LANES);
-    }
-
-    private static void dot1(
-            MemorySegment q, long query, MemorySegment keys, long p, int whole, float[] partial, int to) {
-        FloatVector sum = FloatVector.zero(F);
-        for (long o = 0; o < 4L * whole; o += 4L * LANES) {
-            sum = FloatVector.fromMemorySegment(F, q, query + o, LE)
-                    .fma(FloatVector.fromMemorySegment(F, keys, p + o, LE), sum);
-        }
-        sum.intoArray(partial, to);
-    }
-
-    /** One column block of the matrix state: C = keep C + keys^T values, C unread where keep is 0. */
-    private static void fold4(
-            MemorySegment c,
-            long at,
-            long pitch,
-            int rows,
-            float keep,
-            float[] keys,
-            MemorySegment values,
-            long va,
-            int held) {
-        float factor = keep;
-        if (keep == 0) {
-            for (int d = 0; d < rows; d++) {
-                clear(c, at + d * pitch);
-            }
-            factor = 1;
-        }
-        int d = 0;
-        for (; d + 2 <= rows; d += 2) {
-            foldRows(c, at + d * pitch, at + (d + 1) * pitch, factor, keys, d, d + 1, rows, values, va, pitch, held);
-        }
-        if (d < rows) {
-            foldRow(c, at + d * pitch, factor, keys, d, rows, values, va, pitch, held);
-        }
-    }
-
-    private static void clear(MemorySegment c, long o) {
-        for (int part = 0; part < 4; part++) {
-            FloatVector.zero(F).intoMemorySegment(c, o + 4L * LANES * part, LE);
-        }
-    }
-
-    /** Two rows of a block at once: every value is loaded once for both. */
-    private static void foldRows(
-            MemorySegment c,
-            long oa,
-            long ob,
-            float keep,
-            float[] keys,
-            int ka,
-            int kb,
-            int rows,
-            MemorySegment values,
-            long va,
-            long pitch,
-            int held) {
+    private static void addWhole(MemorySegment c, long at, long pitch, int rows, float keep, float[] tile) {
         FloatVector g = FloatVector.broadcast(F, keep);
-        FloatVector a0 = FloatVector.fromMemorySegment(F, c, oa, LE).mul(g);
-        FloatVector a1 =
-                FloatVector.fromMemorySegment(F, c, oa + 4L * LANES, LE).mul(g);
-        FloatVector a2 =
-                FloatVector.fromMemorySegment(F, c, oa + 8L * LANES, LE).mul(g);
-        FloatVector a3 =
-                FloatVector.fromMemorySegment(F, c, oa + 12L * LANES, LE).mul(g);
-        FloatVector b0 = FloatVector.fromMemorySegment(F, c, ob, LE).mul(g);
-        FloatVector b1 =
-                FloatVector.fromMemorySegment(F, c, ob + 4L * LANES, LE).mul(g);
-        FloatVector b2 =
-                FloatVector.fromMemorySegment(F, c, ob + 8L * LANES, LE).mul(g);
-        FloatVector b3 =
-                FloatVector.fromMemorySegment(F, c, ob + 12L * LANES, LE).mul(g);
-        long u = va;
-        for (int s = 0; s < held; s++) {
-            FloatVector x = FloatVector.broadcast(F, keys[s * rows + ka]);
-            FloatVector y = FloatVector.broadcast(F, keys[s * rows + kb]);
-            FloatVector w = FloatVector.fromMemorySegment(F, values, u, LE);
-            a0 = x.fma(w, a0);
-            b0 = y.fma(w, b0);
-            w = FloatVector.fromMemorySegment(F, values, u + 4L * LANES, LE);
-            a1 = x.fma(w, a1);
-            b1 = y.fma(w, b1);
-            w = FloatVector.fromMemorySegment(F, values, u + 8L * LANES, LE);
-            a2 = x.fma(w, a2);
-            b2 = y.fma(w, b2);
-            w = FloatVector.fromMemorySegment(F, values, u + 12L * LANES, LE);
-            a3 = x.fma(w, a3);
-            b3 = y.fma(w, b3);
-            u += pitch;
-        }
-        a0.intoMemorySegment(c, oa, LE);
-        a1.intoMemorySegment(c, oa + 4L * LANES, LE);
-        a2.intoMemorySegment(c, oa + 8L * LANES, LE);
-        a3.intoMemorySegment(c, oa + 12L * LANES, LE);
-        b0.intoMemorySegment(c, ob, LE);
-        b1.intoMemorySegment(c, ob + 4L * LANES, LE);
-        b2.intoMemorySegment(c, ob + 8L * LANES, LE);
-        b3.intoMemorySegment(c, ob + 12L * LANES, LE);
-    }
-
-    private static void foldRow(
-            MemorySegment c,
-            long o,
-            float keep,
-            float[] keys,
-            int k,
-            int rows,
-            MemorySegment values,
-            long va,
-            long pitch,
-            int held) {
-        for (int part = 0; part < 4; part++) {
-            long p = o + 4L * LANES * part;
-            FloatVector sum = FloatVector.fromMemorySegment(F, c, p, LE).mul(keep);
-            for (int s = 0; s < held; s++) {
-                sum = FloatVector.fromMemorySegment(F, values, va + s * pitch + 4L * LANES * part, LE)
-                        .fma(FloatVector.broadcast(F, keys[s * rows + k]), sum);
-            }
-            sum.intoMemorySegment(c, p, LE);
+        for (int i = 0; i < rows; i++) {
+            long o = at + i * pitch;
+            FloatVector.fromMemorySegment(F, c, o, LE)
+                    .fma(g, FloatVector.fromArray(F, tile, i * WIDTH))
+                    .intoMemorySegment(c, o, LE);
+            FloatVector.fromMemorySegment(F, c, o + 4L * LANES, LE)
+                    .fma(g, FloatVector.fromArray(F, tile, i * WIDTH + LANES))
+                    .intoMemorySegment(c, o + 4L * LANES, LE);
         }
     }
 
-    private static void fold1(
-            MemorySegment c,
-            long at,
-            long pitch,
-            int rows,
-            float keep,
-            float[] keys,
-            MemorySegment values,
-            long va,
-            int held,
-            VectorMask<Float> mask) {
-        for (int d = 0; d < rows; d++) {
-            long o = at + d * pitch;
-            FloatVector sum = FloatVector.zero(F);
-            for (int s = 0; s < held; s++) {
-                sum = FloatVector.fromMemorySegment(F, values, va + s * pitch, LE, mask)
-                        .fma(FloatVector.broadcast(F, keys[s * rows + d]), sum);
+    /** h of value columns {@code from} to {@code to}: queries C + weights V, over the divisor; by blocks of four vectors, of two, and single ones. */
+    private void answer(StepScratch w, int cell, int n, long first, int from, int to) {
+        long c = 4L * cell * dimQk * dimHv;
+        long values = 4L * cell * ring * dimHv;
+        int rows = w.hasState ? dimQk : 0;
+        int all = w.held + n;
+        int step = (all + LANES - 1) / LANES * LANES;
+        int col = from;
+        for (; col + BLOCK <= to; col += BLOCK) {
+            int t = 0;
+            for (; t + 3 <= n; t += 3) {
+                three(w, c + 4L * col, values + 4L * col, 4L * dimHv, rows, all, step, t, first, col);
             }
-            if (keep != 0) {
-                sum = FloatVector.fromMemorySegment(F, c, o, LE, mask).fma(FloatVector.broadcast(F, keep), sum);
+            for (; t < n; t++) {
+                single(w, c + 4L * col, values + 4L * col, 4L * dimHv, rows, all, step, t, first, col);
             }
-            sum.intoMemorySegment(c, o, LE, mask);
+        }
+        for (; n == 3 && col + HALF <= to; col += HALF) {
+            threeHalf(w, c + 4L * col, values + 4L * col, 4L * dimHv, rows, all, step, first, col);
+        }
+        for (; col < to; col += LANES) {
+            VectorMask<Float> lanes = VectorMath.first(Math.min(LANES, to - col));
+            for (int t = 0; t < n; t++) {
+                part(w, c + 4L * col, values + 4L * col, 4L * dimHv, rows, all, step, t, first, col, lanes);
+            }
         }
     }
 
-    /** h of one column block: queries C + weights V, over the divisor. */
-    private void answer(
+    private void part(
             StepScratch w,
             long c,
             long values,
+            long pitch,
             int rows,
-            int held,
-            int n,
+            int all,
+            int step,
+            int t,
             long first,
             int col,
-            boolean wide,
-            int width) {
-        long pitch = 4L * dimHv;
-        int all = held + n;
-        int step = (all + LANES - 1) / LANES * LANES;
-        int t = 0;
-        if (wide) {
-            for (; t + 3 <= n; t += 3) {
-                three(w, c, values, pitch, rows, all, step, t, first, col);
-            }
-            for (; t < n; t++) {
-                single(w, c, values, pitch, rows, all, step, t, first, col);
-            }
-            return;
+            VectorMask<Float> lanes) {
+        FloatVector even = FloatVector.zero(F);
+        FloatVector odd = FloatVector.zero(F);
+        int query = t * dimQk;
+        int d = 0;
+        for (; d + 1 < rows; d += 2) {
+            even = FloatVector.fromMemorySegment(F, matC, c + d * pitch, LE, lanes)
+                    .fma(FloatVector.broadcast(F, w.queries[query + d]), even);
+            odd = FloatVector.fromMemorySegment(F, matC, c + (d + 1) * pitch, LE, lanes)
+                    .fma(FloatVector.broadcast(F, w.queries[query + d + 1]), odd);
         }
-        VectorMask<Float> mask = VectorMath.first(width);
-        for (; t < n; t++) {
-            FloatVector sum = FloatVector.zero(F);
-            for (int d = 0; d < rows; d++) {
-                sum = FloatVector.fromMemorySegment(F, matC, c + d * pitch, LE, mask)
-                        .fma(FloatVector.broadcast(F, w.queries[t * dimQk + d]), sum);
-            }
-            for (int s = 0; s < all; s++) {
-                sum = FloatVector.fromMemorySegment(F, ringV, values + s * pitch, LE, mask)
-                        .fma(FloatVector.broadcast(F, w.weights[t * step + s]), sum);
-            }
-            sum.div(FloatVector.broadcast(F, w.divisors[t])).intoMemorySegment(h, out(first, t, col), LE, mask);
+        FloatVector sum = even.add(odd);
+        if (d < rows) {
+            sum = FloatVector.fromMemorySegment(F, matC, c + d * pitch, LE, lanes)
+                    .fma(FloatVector.broadcast(F, w.queries[query + d]), sum);
+        }
+        for (int s = 0; s < all; s++) {
+            sum = FloatVector.fromMemorySegment(F, ringV, values + s * pitch, LE, lanes)
+                    .fma(FloatVector.broadcast(F, w.weights[t * step + s]), sum);
+        }
+        sum.div(FloatVector.broadcast(F, w.divisors[t])).intoMemorySegment(h, out(first, t, col), LE, lanes);
+    }
+
+    /** Three tokens and two vectors of columns. */
+    private void threeHalf(
+            StepScratch w, long c, long values, long pitch, int rows, int all, int step, long first, int col) {
+        long o0 = out(first, 0, col);
+        long o1 = out(first, 1, col);
+        long o2 = out(first, 2, col);
+        clear(h, o0, 2);
+        clear(h, o1, 2);
+        clear(h, o2, 2);
+        accumulate3Half(matC, c, pitch, rows, w.queries, dimQk, h, o0, o1, o2);
+        accumulate3Half(ringV, values, pitch, all, w.weights, step, h, o0, o1, o2);
+        divide(h, o0, 2, w.divisors[0]);
+        divide(h, o1, 2, w.divisors[1]);
+        divide(h, o2, 2, w.divisors[2]);
+    }
+
+    private static void clear(MemorySegment x, long o, int vectors) {
+        for (int part = 0; part < vectors; part++) {
+            FloatVector.zero(F).intoMemorySegment(x, o + 4L * LANES * part, LE);
         }
     }
 
@@ -624,37 +594,30 @@ final class MlstmStep implements Workers.Range {
     private void single(
             StepScratch w, long c, long values, long pitch, int rows, int all, int step, int t, long first, int col) {
         long o = out(first, t, col);
-        FloatVector zero = FloatVector.zero(F);
-        for (int part = 0; part < 4; part++) {
-            zero.intoMemorySegment(h, o + 4L * LANES * part, LE);
-        }
+        clear(h, o, 4);
         accumulate1(matC, c, pitch, rows, w.queries, t * dimQk, h, o);
         accumulate1(ringV, values, pitch, all, w.weights, t * step, h, o);
-        divide(h, o, w.divisors[t]);
+        divide(h, o, 4, w.divisors[t]);
     }
 
     private void three(
             StepScratch w, long c, long values, long pitch, int rows, int all, int step, int t, long first, int col) {
-        for (int u = t; u < t + 3; u++) {
-            long o = out(first, u, col);
-            FloatVector zero = FloatVector.zero(F);
-            for (int part = 0; part < 4; part++) {
-                zero.intoMemorySegment(h, o + 4L * LANES * part, LE);
-            }
-        }
         long o0 = out(first, t, col);
         long o1 = out(first, t + 1, col);
         long o2 = out(first, t + 2, col);
+        clear(h, o0, 4);
+        clear(h, o1, 4);
+        clear(h, o2, 4);
         accumulate3(matC, c, pitch, rows, w.queries, t * dimQk, dimQk, h, o0, o1, o2);
         accumulate3(ringV, values, pitch, all, w.weights, t * step, step, h, o0, o1, o2);
-        divide(h, o0, w.divisors[t]);
-        divide(h, o1, w.divisors[t + 1]);
-        divide(h, o2, w.divisors[t + 2]);
+        divide(h, o0, 4, w.divisors[t]);
+        divide(h, o1, 4, w.divisors[t + 1]);
+        divide(h, o2, 4, w.divisors[t + 2]);
     }
 
-    private static void divide(MemorySegment x, long o, float divisor) {
+    private static void divide(MemorySegment x, long o, int vectors, float divisor) {
         FloatVector d = FloatVector.broadcast(F, divisor);
-        for (int part = 0; part < 4; part++) {
+        for (int part = 0; part < vectors; part++) {
             long at = o + 4L * LANES * part;
             FloatVector.fromMemorySegment(F, x, at, LE).div(d).intoMemorySegment(x, at, LE);
         }
@@ -742,5 +705,46 @@ final class MlstmStep implements Workers.Range {
         c1.intoMemorySegment(out, o2 + 4L * LANES, LE);
         c2.intoMemorySegment(out, o2 + 8L * LANES, LE);
         c3.intoMemorySegment(out, o2 + 12L * LANES, LE);
+    }
+
+    /** The same for two vectors of columns. */
+    private static void accumulate3Half(
+            MemorySegment m,
+            long at,
+            long pitch,
+            int rows,
+            float[] a,
+            int step,
+            MemorySegment out,
+            long o0,
+            long o1,
+            long o2) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, out, o0, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, out, o0 + 4L * LANES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, out, o1, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, out, o1 + 4L * LANES, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F, out, o2, LE);
+        FloatVector c1 = FloatVector.fromMemorySegment(F, out, o2 + 4L * LANES, LE);
+        long p = at;
+        for (int r = 0; r < rows; r++) {
+            FloatVector x = FloatVector.broadcast(F, a[r]);
+            FloatVector y = FloatVector.broadcast(F, a[r + step]);
+            FloatVector z = FloatVector.broadcast(F, a[r + 2 * step]);
+            FloatVector w = FloatVector.fromMemorySegment(F, m, p, LE);
+            a0 = x.fma(w, a0);
+            b0 = y.fma(w, b0);
+            c0 = z.fma(w, c0);
+            w = FloatVector.fromMemorySegment(F, m, p + 4L * LANES, LE);
+            a1 = x.fma(w, a1);
+            b1 = y.fma(w, b1);
+            c1 = z.fma(w, c1);
+            p += pitch;
+        }
+        a0.intoMemorySegment(out, o0, LE);
+        a1.intoMemorySegment(out, o0 + 4L * LANES, LE);
+        b0.intoMemorySegment(out, o1, LE);
+        b1.intoMemorySegment(out, o1 + 4L * LANES, LE);
+        c0.intoMemorySegment(out, o2, LE);
+        c1.intoMemorySegment(out, o2 + 4L * LANES, LE);
     }
 }

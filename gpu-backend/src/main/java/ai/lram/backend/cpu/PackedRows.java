@@ -11,13 +11,12 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * {@link FewRows} over packed weights in bf16 or int8, three rows of x at a time: the tokens of one control step. Allocates nothing.
+ * {@link FewRows} over packed weights, three rows of x at a time: the tokens of one control step. Allocates nothing.
  *
  * <p>A lane is a weight row: {@link #TILE} rows lie together, column after column, so that a product reads its weights as one stream, every element of x
  * meets a whole vector, and no sum goes across lanes. In bf16 two columns share a vector of ints, the even one in the low halves.
@@ -93,33 +92,37 @@ final class PackedRows {
             float[] rows = staging.packedA(m * k);
             MemorySegment.copy(x, FLOAT, 0, rows, 0, m * k);
             long bytes = (long) TILE * k * type.bytes();
-            boolean far = w.byteSize() >= ReadAhead.FAR;
-            long read = from * bytes;
+            long read = ReadAhead.begin(w.byteSize(), from * bytes, to * bytes);
             for (int tile = from; tile < to; tile++) {
                 long at = tile * bytes;
-                if (far && at >= read) {
-                    read = Math.min(to * bytes, at + Math.max(bytes, ReadAhead.CHUNK / bytes * bytes));
-                    ReadAhead.touch(w, at, read);
-                }
+                read = ReadAhead.next(w, at, read, to * bytes, bytes);
                 int row = 0;
                 for (; row <= m - ROWS; row += ROWS) {
-                    if (type == DType.BF16) {
-                        bf16Three(w, at, rows, row * k, k, sums);
-                    } else {
-                        int8Three(w, at, rows, row * k, k, sums);
-                    }
+                    three(at, rows, row * k, sums);
                     for (int i = 0; i < ROWS; i++) {
                         finish(tile, row + i, rows, sums, i * TILE);
                     }
                 }
                 for (; row < m; row++) {
-                    if (type == DType.BF16) {
-                        bf16One(w, at, rows, row * k, k, sums);
-                    } else {
-                        int8One(w, at, rows, row * k, k, sums);
-                    }
+                    one(at, rows, row * k, sums);
                     finish(tile, row, rows, sums, 0);
                 }
+            }
+        }
+
+        private void three(long at, float[] rows, int row, float[] sums) {
+            switch (type) {
+                case BF16 -> bf16Three(w, at, rows, row, k, sums);
+                case I8 -> int8Three(w, at, rows, row, k, sums);
+                default -> fp32Three(w, at, rows, row, k, sums);
+            }
+        }
+
+        private void one(long at, float[] rows, int row, float[] sums) {
+            switch (type) {
+                case BF16 -> bf16One(w, at, rows, row, k, sums);
+                case I8 -> int8One(w, at, rows, row, k, sums);
+                default -> fp32One(w, at, rows, row, k, sums);
             }
         }
 
@@ -154,16 +157,18 @@ final class PackedRows {
             v.intoMemorySegment(y, 4 * ((long) row * n + column), LE);
         }
 
+        /** Without vectors: a step comes here once, and the compiler would box them for the thousands of steps until it counts as hot. */
         private void part(int row, int column, float[] sums, int at) {
-            VectorMask<Float> mask = VectorMath.first(n - column);
-            FloatVector v = FloatVector.fromArray(F, sums, at);
-            if (scale != null) {
-                v = v.mul(FloatVector.fromMemorySegment(F, scale, 4L * column, LE, mask));
+            for (int j = column; j < n; j++) {
+                float v = sums[at + j - column];
+                if (scale != null) {
+                    v *= scale.get(FLOAT, 4L * j);
+                }
+                if (bias != null) {
+                    v += bias.get(FLOAT, 4L * j);
+                }
+                y.set(FLOAT, 4 * ((long) row * n + j), v);
             }
-            if (bias != null) {
-                v = v.add(FloatVector.fromMemorySegment(F, bias, 4L * column, LE, mask));
-            }
-            v.intoMemorySegment(y, 4 * ((long) row * n + column), LE, mask);
         }
     }
 
@@ -278,6 +283,76 @@ final class PackedRows {
             pair = IntVector.fromMemorySegment(I, w, next + 3 * VECTOR, LE);
             s3 = pair.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(p, s3);
             s3 = pair.and(HIGH_HALF).reinterpretAsFloats().fma(q, s3);
+            next += 4 * VECTOR;
+        }
+        s0.intoArray(sums, 0);
+        s1.intoArray(sums, LANES);
+        s2.intoArray(sums, 2 * LANES);
+        s3.intoArray(sums, 3 * LANES);
+    }
+
+    private static void fp32Three(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
+        FloatVector s00 = FloatVector.zero(F);
+        FloatVector s01 = FloatVector.zero(F);
+        FloatVector s02 = FloatVector.zero(F);
+        FloatVector s03 = FloatVector.zero(F);
+        FloatVector s10 = FloatVector.zero(F);
+        FloatVector s11 = FloatVector.zero(F);
+        FloatVector s12 = FloatVector.zero(F);
+        FloatVector s13 = FloatVector.zero(F);
+        FloatVector s20 = FloatVector.zero(F);
+        FloatVector s21 = FloatVector.zero(F);
+        FloatVector s22 = FloatVector.zero(F);
+        FloatVector s23 = FloatVector.zero(F);
+        long next = at;
+        for (int d = xAt; d < xAt + k; d++) {
+            FloatVector p0 = FloatVector.broadcast(F, x[d]);
+            FloatVector p1 = FloatVector.broadcast(F, x[d + k]);
+            FloatVector p2 = FloatVector.broadcast(F, x[d + 2 * k]);
+            FloatVector v = FloatVector.fromMemorySegment(F, w, next, LE);
+            s00 = v.fma(p0, s00);
+            s10 = v.fma(p1, s10);
+            s20 = v.fma(p2, s20);
+            v = FloatVector.fromMemorySegment(F, w, next + VECTOR, LE);
+            s01 = v.fma(p0, s01);
+            s11 = v.fma(p1, s11);
+            s21 = v.fma(p2, s21);
+            v = FloatVector.fromMemorySegment(F, w, next + 2 * VECTOR, LE);
+            s02 = v.fma(p0, s02);
+            s12 = v.fma(p1, s12);
+            s22 = v.fma(p2, s22);
+            v = FloatVector.fromMemorySegment(F, w, next + 3 * VECTOR, LE);
+            s03 = v.fma(p0, s03);
+            s13 = v.fma(p1, s13);
+            s23 = v.fma(p2, s23);
+            next += 4 * VECTOR;
+        }
+        s00.intoArray(sums, 0);
+        s01.intoArray(sums, LANES);
+        s02.intoArray(sums, 2 * LANES);
+        s03.intoArray(sums, 3 * LANES);
+        s10.intoArray(sums, 4 * LANES);
+        s11.intoArray(sums, 5 * LANES);
+        s12.intoArray(sums, 6 * LANES);
+        s13.intoArray(sums, 7 * LANES);
+        s20.intoArray(sums, 8 * LANES);
+        s21.intoArray(sums, 9 * LANES);
+        s22.intoArray(sums, 10 * LANES);
+        s23.intoArray(sums, 11 * LANES);
+    }
+
+    private static void fp32One(MemorySegment w, long at, float[] x, int xAt, int k, float[] sums) {
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
+        long next = at;
+        for (int d = xAt; d < xAt + k; d++) {
+            FloatVector p = FloatVector.broadcast(F, x[d]);
+            s0 = FloatVector.fromMemorySegment(F, w, next, LE).fma(p, s0);
+            s1 = FloatVector.fromMemorySegment(F, w, next + VECTOR, LE).fma(p, s1);
+            s2 = FloatVector.fromMemorySegment(F, w, next + 2 * VECTOR, LE).fma(p, s2);
+            s3 = FloatVector.fromMemorySegment(F, w, next + 3 * VECTOR, LE).fma(p, s3);
             next += 4 * VECTOR;
         }
         s0.intoArray(sums, 0);

@@ -22,13 +22,19 @@ final class StepScratch {
     /** Queries weighted for the matrix state, tokens by DHQK; sLSTM: raw gates. */
     float[] queries = new float[0];
 
-    /** Lane sums of four dot products. */
-    final float[] partial = new float[4 * VectorMath.LANES];
+    /** Products of queries with the ring's keys, as {@link #weights} lie. */
+    MemorySegment dots = MemorySegment.NULL;
 
     /** Denominators per token. */
     float[] divisors = new float[0];
 
-    /** Ring keys weighted for a fold, ring length by DHQK. */
+    /** Lane sums of a product with the normaliser. */
+    final double[] lanes = new double[DoubleMath.LANES];
+
+    /** What the ring's keys weigh in the normaliser. */
+    double[] writes = new double[0];
+
+    /** Ring keys weighted for a fold, as panels of {@link GemmTile}. */
     float[] foldKeys = new float[0];
 
     /** Native memory for one head's sLSTM cell. */
@@ -41,11 +47,10 @@ final class StepScratch {
     float keep;
     boolean hasState;
 
-    /** The normalised input of a block, and of which call. */
+    /** The normalised input of a block, and of which of {@link MlstmBlockStep}'s calls; 0 for none. */
     MemorySegment normed = MemorySegment.NULL;
 
     long normedOf;
-    MlstmBlockStep normedBy;
 
     StepScratch() {}
 
@@ -73,12 +78,14 @@ final class StepScratch {
         if (sums.length < padded) {
             sums = new double[padded];
             inputs = new double[padded];
+            writes = new double[padded];
         }
         if (normaliser.length < dimQk) {
             normaliser = new double[dimQk];
         }
         if (weights.length < tokens * padded) {
             weights = new float[tokens * padded];
+            dots = Arena.ofAuto().allocate(4L * tokens * padded, 64);
         }
         if (queries.length < Math.max(tokens * dimQk, raw)) {
             queries = new float[Math.max(tokens * dimQk, raw)];
@@ -86,8 +93,9 @@ final class StepScratch {
         if (divisors.length < tokens) {
             divisors = new float[tokens];
         }
-        if (foldKeys.length < ring * dimQk) {
-            foldKeys = new float[ring * dimQk];
+        int panels = ring * (dimQk + GemmTile.HEIGHT) + VectorMath.LANES;
+        if (foldKeys.length < panels) {
+            foldKeys = new float[panels];
         }
     }
 }

@@ -197,9 +197,54 @@ final class VectorMath {
         return expInRange(y).blend(ZERO, y.compare(VectorOperators.LT, EXP_MIN));
     }
 
-    /** x * sigmoid(x). */
-    static FloatVector silu(FloatVector x) {
-        return x.div(onePlusExpMinus(x));
+    // The two loops that follow spell everything out, for the control step: where the compiler stops inlining in the
+    // middle of a caller, calls of the Vector API still become instructions, but a helper that takes or hands out a
+    // vector makes it box it, in every call for as long as the JVM lives.
+
+    /** y = x * sigmoid(x) for {@code n} elements, a multiple of the lanes; y may be x. */
+    static void silu(MemorySegment x, long xAt, MemorySegment y, long yAt, int n) {
+        for (int i = 0; i < n; i += LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, x, (xAt + i) * Float.BYTES, ByteOrder.LITTLE_ENDIAN);
+            FloatVector c = v.blend(SIGMOID_MAX, v.compare(VectorOperators.GT, SIGMOID_MAX));
+            c = c.blend(SIGMOID_MIN, c.compare(VectorOperators.LT, SIGMOID_MIN)).neg();
+            FloatVector t = c.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, c));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            v.div(r.fma(ZERO, p).add(ONE)).intoMemorySegment(y, (yAt + i) * Float.BYTES, ByteOrder.LITTLE_ENDIAN);
+        }
+    }
+
+    /** x = {@link #exp}(x) * by * y from float {@code from} to {@code to} of both, whole vectors. */
+    static void expTimes(float[] x, int from, int to, float by, MemorySegment y) {
+        FloatVector factor = FloatVector.broadcast(F, by);
+        for (int i = from; i < to; i += LANES) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            FloatVector t = v.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, v));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            p = r.fma(ZERO, p).blend(ZERO, v.compare(VectorOperators.LT, EXP_MIN));
+            v.add(INFINITY)
+                    .blend(p, v.compare(VectorOperators.LE, EXP_MAX))
+                    .mul(factor)
+                    .mul(FloatVector.fromMemorySegment(F, y, 4L * i, ByteOrder.LITTLE_ENDIAN))
+                    .intoArray(x, i);
+        }
     }
 
     private static FloatVector onePlusExpMinus(FloatVector x) {

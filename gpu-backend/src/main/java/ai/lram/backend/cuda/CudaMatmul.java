@@ -95,20 +95,27 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    private static int type(PackedWeight w) {
+    private int type(PackedWeight w) {
+        if (!packs(w.data().dtype())) {
+            throw Check.mismatch(
+                    "packed weight in " + w.data().dtype(),
+                    "this engine packs BF16 and I8",
+                    "ask packs, and read the matrix as it is");
+        }
         return w.data().dtype() == DType.BF16 ? 1 : 2;
     }
 
     @Override
     public void pack(Stream s, Tensor w, PackedWeight out) {
         Check.f32("pack", "w", w, (long) out.rows() * out.columns());
+        int type = type(out);
         engine.launch(pack)
                 .put(w)
                 .put(out.data())
                 .put(out.scale())
                 .put(out.rows())
                 .put(out.columns())
-                .put(type(out))
+                .put(type)
                 .run((out.rows() + WARPS - 1) / WARPS);
     }
 
@@ -119,6 +126,7 @@ final class CudaMatmul implements MatmulOps {
         int m = Check.other("linearPacked", "x", x, k);
         Check.optional("linearPacked", "bias", bias, n);
         Check.f32("linearPacked", "y", y, (long) m * n);
+        int type = type(w);
         if (m == 0) {
             return;
         }
@@ -131,7 +139,7 @@ final class CudaMatmul implements MatmulOps {
                 .put(m)
                 .put(k)
                 .put(n)
-                .put(type(w))
+                .put(type)
                 .run((n + WARPS - 1) / WARPS);
         if (act != Activation.NONE) {
             elementwise.activate(act, y, y);

@@ -1,5 +1,6 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 
@@ -8,8 +9,13 @@ public interface MatmulOps {
     /** y[M,N] = act(x[M,K] w[N,K]^T + bias[N]); bias may be null. */
     void linear(Stream s, Tensor x, Tensor w, Tensor bias, Activation act, Tensor y);
 
+    /** Whether {@link #pack} takes weights of that type. All engines take bf16 and int8. */
+    default boolean packs(DType type) {
+        return type == DType.BF16 || type == DType.I8;
+    }
+
     /**
-     * Lays w (N, K) fp32 out in {@code out}, rounded: to the nearest bf16, ties to even; or to int8 with scale[n] =
+     * Lays w (N, K) fp32 out in {@code out}, as it is or rounded: to the nearest bf16, ties to even; or to int8 with scale[n] =
      * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells.
      */
     void pack(Stream s, Tensor w, PackedWeight out);

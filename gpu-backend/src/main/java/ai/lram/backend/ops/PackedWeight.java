@@ -6,12 +6,12 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 
 /**
- * A weight matrix (N, K) laid out for the control step, in the order in which few rows of x read it, and in fewer bits: half or a quarter of the
- * bytes. Only {@link MatmulOps#pack} writes it; the order of the elements inside {@code data} is the engine's own.
+ * A weight matrix (N, K) laid out for the control step, in the order in which few rows of x read it: in fewer bits, half or a quarter of the
+ * bytes, or in fp32 where the engine says so ({@link MatmulOps#packs}). Only {@link MatmulOps#pack} writes it; the order of the elements inside {@code data} is the engine's own.
  *
  * @param rows N
- * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#BF16}, or {@link DType#I8}, an element being data *
- *     scale of its row
+ * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#F32}, {@link DType#BF16}, or {@link DType#I8}, an element
+ *     being data * scale of its row
  * @param scale (N) fp32; null unless int8
  */
 public record PackedWeight(int rows, Tensor data, Tensor scale) {
@@ -19,12 +19,13 @@ public record PackedWeight(int rows, Tensor data, Tensor scale) {
     public static final int TILE = 64;
 
     public PackedWeight {
-        boolean bf16 = data.dtype() == DType.BF16 && scale == null;
+        boolean plain = (data.dtype() == DType.F32 || data.dtype() == DType.BF16) && scale == null;
         boolean int8 = data.dtype() == DType.I8 && scale != null && scale.size() == rows;
-        if (data.rank() != 2 || rows < 1 || data.dim(0) != padded(rows) || !(bf16 || int8)) {
+        if (data.rank() != 2 || rows < 1 || data.dim(0) != padded(rows) || !(plain || int8)) {
             throw new ShapeMismatchException(
                     "a packed weight of " + rows + " rows in " + data + " with scale " + scale,
-                    "it is (N rounded up to " + TILE + ", K) in bf16 without a scale, or in int8 with a scale per row",
+                    "it is (N rounded up to " + TILE
+                            + ", K) in fp32 or bf16 without a scale, or in int8 with a scale per row",
                     "allocate it by PackedWeight.allocate");
         }
     }

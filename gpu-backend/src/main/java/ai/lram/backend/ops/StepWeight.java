@@ -4,7 +4,7 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 
 /**
- * A large weight matrix (N, K) as the control step reads it: the model's own fp32 tensor, or a copy in a narrow type.
+ * A large weight matrix (N, K) as the control step reads it: the model's own fp32 tensor, or a copy in the engine's order.
  *
  * @param full fp32 (N, K); null if there is a packed one
  * @param packed null if the model's own is read

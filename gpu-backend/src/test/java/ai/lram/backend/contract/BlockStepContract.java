@@ -28,9 +28,10 @@ public abstract class BlockStepContract extends KernelContract {
         return fx.of(fx.normal(Math.toIntExact(Tensor.sizeOf(shape)), scale), shape);
     }
 
-    private StepWeight weight(DType type, int n, int k) {
+    /** In fp32 as it is, or in the engine's order where it has one. */
+    private StepWeight weight(DType type, boolean copied, int n, int k) {
         Tensor full = drawn(1 / Math.sqrt(k), n, k);
-        if (type == DType.F32) {
+        if (type == DType.F32 && !(copied && fx.ops.matmul().packs(type))) {
             return StepWeight.of(full);
         }
         PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
@@ -38,13 +39,13 @@ public abstract class BlockStepContract extends KernelContract {
         return StepWeight.of(packed);
     }
 
-    private MlstmBlockWeights weights(DType type, int width, int inner, int heads, int group) {
+    private MlstmBlockWeights weights(DType type, boolean copied, int width, int inner, int heads, int group) {
         int groups = inner / group;
         return new MlstmBlockWeights(
                 new NormSpec(1, 1e-5f, true, true),
                 drawn(0.2, width),
-                weight(type, inner, width),
-                weight(type, inner, width),
+                weight(type, copied, inner, width),
+                weight(type, copied, inner, width),
                 drawn(0.5, inner, TAPS),
                 drawn(0.1, inner),
                 drawn(0.5, groups, group, group),
@@ -58,7 +59,7 @@ public abstract class BlockStepContract extends KernelContract {
                 new NormSpec(heads, 1e-5f, true, true),
                 drawn(0.2, inner),
                 drawn(1, inner),
-                weight(type, width, inner));
+                weight(type, copied, width, inner));
     }
 
     private static float[] fill(int n, float v) {
@@ -83,23 +84,27 @@ public abstract class BlockStepContract extends KernelContract {
         return new MlstmBlockState(s, fx.zeros(slots, TAPS - 1, inner), schedule, 1);
     }
 
-    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} group={5} steps={6}")
+    @ParameterizedTest(name = "{0} copied={1} batch={2} D={3} I={4} NH={5} group={6} steps={7}")
     @CsvSource({
-        "F32,1,64,128,2,4,40",
-        "BF16,1,64,256,2,4,30",
-        "I8,3,48,256,4,4,30",
-        "F32,5,80,384,3,4,25",
-        "BF16,2,512,1024,4,4,6",
-        "F32,1,192,384,4,4,25",
-        "BF16,2,40,160,2,4,25",
-        "I8,1,20,48,3,4,25",
-        "F32,2,24,40,2,5,20",
-        "BF16,2,32,48,3,4,20"
+        "F32,false,1,64,128,2,4,40",
+        "BF16,true,1,64,256,2,4,30",
+        "I8,true,3,48,256,4,4,30",
+        "F32,false,5,80,384,3,4,25",
+        "BF16,true,2,512,1024,4,4,6",
+        "F32,false,1,192,384,4,4,25",
+        "F32,true,1,192,384,4,4,25",
+        "BF16,true,8,160,320,4,4,12",
+        "BF16,true,2,40,160,2,4,25",
+        "I8,true,1,20,48,3,4,25",
+        "F32,true,2,24,40,2,5,20",
+        "F32,true,1,36,112,1,4,25",
+        "BF16,true,2,32,48,3,4,20"
     })
-    void aBlockAnswersLikeItsParts(DType type, int batch, int width, int inner, int heads, int group, int steps) {
+    void aBlockAnswersLikeItsParts(
+            DType type, boolean copied, int batch, int width, int inner, int heads, int group, int steps) {
         int pool = batch + 2;
         FoldSchedule schedule = new FoldSchedule(12, 9, 3);
-        MlstmBlockWeights w = weights(type, width, inner, heads, group);
+        MlstmBlockWeights w = weights(type, copied, width, inner, heads, group);
         MlstmBlockState fused = state(pool, inner, heads, schedule);
         MlstmBlockState parts = state(pool, inner, heads, schedule);
         MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);

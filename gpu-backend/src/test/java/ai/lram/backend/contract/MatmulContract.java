@@ -127,10 +127,21 @@ public abstract class MatmulContract extends KernelContract {
         Tensor tx = fx.of(x, m, k);
         Tensor tw = fx.of(w, n, k);
         Tensor tb = fx.of(bias, n);
-        for (DType type : new DType[] {DType.BF16, DType.I8}) {
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
+            if (!ops().packs(type)) {
+                assertEquals(DType.F32, type, "bf16 and int8 are for every engine");
+                PackedWeight refused = PackedWeight.allocate(fx.arena, type, n, k);
+                assertThrows(ShapeMismatchException.class, () -> ops().pack(fx.stream, tw, refused));
+                continue;
+            }
             PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
             ops().pack(fx.stream, tw, packed);
-            double[] stored = type == DType.BF16 ? ReferenceMatmul.bf16(w) : ReferenceMatmul.int8(n, k, w);
+            double[] stored =
+                    switch (type) {
+                        case F32 -> Fixture.doubles(w);
+                        case BF16 -> ReferenceMatmul.bf16(w);
+                        default -> ReferenceMatmul.int8(n, k, w);
+                    };
             Tensor y = fx.poisoned(m, n);
             ops().linearPacked(fx.stream, tx, packed, null, Activation.NONE, y);
             double[] want = ReferenceMatmul.linear(m, n, k, Fixture.doubles(x), stored, null);
@@ -168,7 +179,7 @@ public abstract class MatmulContract extends KernelContract {
         assertArrayEquals(new float[] {0, 126}, fx.read(y));
         Tensor other = fx.of(new float[4], 2, 2);
         assertThrows(ShapeMismatchException.class, () -> ops().pack(fx.stream, other, packed));
-        assertThrows(ShapeMismatchException.class, () -> PackedWeight.allocate(fx.arena, DType.F32, 2, 2));
+        assertThrows(ShapeMismatchException.class, () -> PackedWeight.allocate(fx.arena, DType.I32, 2, 2));
         assertThrows(ShapeMismatchException.class, () -> new PackedWeight(2, other, null));
     }
 

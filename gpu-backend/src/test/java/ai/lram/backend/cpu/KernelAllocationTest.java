@@ -9,11 +9,15 @@ import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.MethodOrderer;
+import org.junit.jupiter.api.Order;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestMethodOrder;
 
 /** Warm kernels of the control step leave next to no garbage. */
 @Tag("allocation")
+@TestMethodOrder(MethodOrderer.OrderAnnotation.class)
 class KernelAllocationTest {
     private static final int WARM_UP = 10_000;
     private static final int MEASURED = 500;
@@ -58,7 +62,7 @@ class KernelAllocationTest {
     void linearOverPackedWeightsAllocatesLittle() {
         Tensor w = rows(67, 70);
         Tensor bias = fx.zeros(67);
-        for (DType type : new DType[] {DType.BF16, DType.I8}) {
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
             PackedWeight packed = PackedWeight.allocate(fx.arena, type, 67, 70);
             fx.ops.matmul().pack(fx.stream, w, packed);
             for (int m : new int[] {1, 3, 24}) {
@@ -69,6 +73,21 @@ class KernelAllocationTest {
                         () -> fx.ops.matmul().linearPacked(fx.stream, x, packed, bias, Activation.NONE, y));
             }
         }
+    }
+
+    /** The head's product: one call a step, so that what it calls once counts as hot only after 5000 steps. First, before others make it hot. */
+    @Test
+    @Order(1)
+    void aProductLeavesNothingLongBeforeWhatItCallsOnceCountsAsHot() {
+        Tensor w = rows(274, 192);
+        Tensor bias = fx.zeros(274);
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, 274, 192);
+        fx.ops.matmul().pack(fx.stream, w, packed);
+        Tensor x = rows(1, 192);
+        Tensor y = fx.zeros(1, 274);
+        WarmGarbage.assertNoneWithin("a head", 4000, 250, () -> fx.ops
+                .matmul()
+                .linearPacked(fx.stream, x, packed, bias, Activation.NONE, y));
     }
 
     @Test

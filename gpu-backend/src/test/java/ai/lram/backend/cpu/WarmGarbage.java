@@ -1,5 +1,6 @@
 package ai.lram.backend.cpu;
 
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sun.management.ThreadMXBean;
@@ -35,6 +36,16 @@ final class WarmGarbage {
         }
         assertTrue(
                 bytes <= measured * BYTES_PER_CALL, what + ": " + bytes + " bytes allocated in " + measured + " calls");
+    }
+
+    /** Of so many calls, with pauses for the compiler, the last round leaves nothing. */
+    static void assertNoneWithin(String what, int calls, int round, Runnable code) {
+        long bytes = 1;
+        for (int n = 0; n < calls && bytes > 0; n += round) {
+            LockSupport.parkNanos(100_000_000);
+            bytes = allocated(round, code);
+        }
+        assertEquals(0, bytes, what + " after " + calls + " calls");
     }
 
     private static long allocated(int calls, Runnable code) {

@@ -48,6 +48,9 @@ public final class LramPolicy implements Policy {
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
 
+    /** Parameters up to which fp32 weights are copied in the engine's order: they come from caches, where that order counts, and are few. */
+    private static final long COPIED = 4_000_000;
+
     /**
      * How a policy is set up.
      *
@@ -171,7 +174,7 @@ public final class LramPolicy implements Policy {
 
     /**
      * Takes the model, allocated on its backend, into use; closing the policy does not close the model, which must not change meanwhile: with
-     * narrow weights the policy holds copies of its large matrices.
+     * narrow weights, or few of them, the policy holds copies of its large matrices.
      *
      * @throws ai.lram.backend.NonFiniteException if a weight is NaN or infinite
      */
@@ -250,13 +253,23 @@ public final class LramPolicy implements Policy {
         }
     }
 
+    /**
+     * Whether a policy on the CPU holds its own copies of the large matrices.
+     *
+     * @param parameters of the model
+     */
+    public static boolean copies(DType weights, long parameters) {
+        return weights != DType.F32 || parameters <= COPIED;
+    }
+
     private StepWeight pack(Tensor w) {
-        if (options.weights() == DType.F32) {
+        if (!copies(options.weights(), model.parameters().count())
+                || !ops.matmul().packs(options.weights())) {
             return StepWeight.of(w);
         }
-        PackedWeight narrow = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
-        ops.matmul().pack(stream, w, narrow);
-        return StepWeight.of(narrow);
+        PackedWeight copy = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
+        ops.matmul().pack(stream, w, copy);
+        return StepWeight.of(copy);
     }
 
     private void product(Tensor x, StepWeight w, Tensor bias, Tensor y) {
