@@ -100,6 +100,9 @@ interface Driver {
             long stream,
             long argument);
 
+    /** Queues a kernel of one argument, a line of blocks that are all on the device at once. */
+    int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument);
+
     int beginCapture(long stream, int mode);
 
     int endCapture(long[] graph, long stream);

@@ -36,7 +36,7 @@ final class Engine implements AutoCloseable {
     private static final int PINNED_MAPPED = 2;
     private static final int DYNAMIC_SHARED_ATTRIBUTE = 8;
     private static final int STATIC_SHARED_LIMIT = 48 << 10;
-    private static final int ARGUMENT_BYTES = 4096;
+    private static final int ARGUMENT_BYTES = 16384;
 
     /** The entry of the engine whose context each thread has entered last. */
     private static final ThreadLocal<Object[]> ENTERED = ThreadLocal.withInitial(() -> new Object[1]);
@@ -282,6 +282,11 @@ final class Engine implements AutoCloseable {
         return address;
     }
 
+    /** Zero-filled device memory for the engine's life, from any thread. */
+    long lasting(long bytes) {
+        return thread.call(() -> takeForLife(bytes));
+    }
+
     /** An event for the engine's life; on the device thread. */
     long newEvent(int flags) {
         long[] out = new long[1];
@@ -435,6 +440,19 @@ final class Engine implements AutoCloseable {
 
         void run(long blocks) {
             run(blocks, 1, 1, THREADS, 0);
+        }
+
+        /** Runs blocks that wait for each other: all must fit the device at once. */
+        void together(int blocks, int threads, int sharedBytes) {
+            try {
+                check(
+                        driver.launchTogether(
+                                kernel.function(), blocks, threads, sharedBytes, stream, arguments.address()),
+                        kernel.name());
+            } finally {
+                begun = false;
+                leave();
+            }
         }
 
         void run(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {

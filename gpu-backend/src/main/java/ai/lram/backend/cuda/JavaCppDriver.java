@@ -245,6 +245,22 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
+    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+        arguments.set(ValueLayout.JAVA_LONG, 0, argument);
+        return cudart.cuLaunchCooperativeKernel(
+                launchFunction.at(function),
+                blocks,
+                1,
+                1,
+                threads,
+                1,
+                1,
+                sharedBytes,
+                launchStream.at(stream),
+                argumentsPointer);
+    }
+
+    @Override
     public int beginCapture(long stream, int mode) {
         return cudart.cuStreamBeginCapture(stream(stream), mode);
     }

@@ -45,6 +45,7 @@ final class EmulatedDriver extends ScriptedDriver {
 
     EmulatedDriver() {
         name = "Emulated GPU";
+        cooperative = false; // its blocks run one after the other
     }
 
     /** Runs now, or as part of the graph that is being captured. */

@@ -18,7 +18,17 @@ class MlstmChunksTest {
 
     private static Device device(int capability, int sharedKilobytes) {
         return new Device(
-                0, 0, "a GPU", capability / 10, capability % 10, 132, 1L << 36, 50 << 20, sharedKilobytes << 10, 13000);
+                0,
+                0,
+                "a GPU",
+                capability / 10,
+                capability % 10,
+                132,
+                1L << 36,
+                50 << 20,
+                sharedKilobytes << 10,
+                true,
+                13000);
     }
 
     private static TensorCoreLimits limits(DType type) {

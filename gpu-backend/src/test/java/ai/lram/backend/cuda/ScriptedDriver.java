@@ -35,6 +35,7 @@ class ScriptedDriver implements Driver {
     int major = 9;
     int minor = 0;
     int sharedBytes = 227 << 10;
+    boolean cooperative = true;
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
 
@@ -143,6 +144,7 @@ class ScriptedDriver implements Driver {
             case Device.MINOR -> minor;
             case Device.L2_BYTES -> 50 << 20;
             case Device.SHARED_BYTES -> sharedBytes;
+            case Device.COOPERATIVE -> cooperative ? 1 : 0;
             default -> throw new AssertionError("attribute " + attribute);
         };
         return answer("deviceAttribute");
@@ -301,6 +303,11 @@ class ScriptedDriver implements Driver {
             long stream,
             long argument) {
         return answer("launch");
+    }
+
+    @Override
+    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+        return answer("launchTogether");
     }
 
     @Override
