@@ -21,12 +21,8 @@ struct BlockSteps {
     StepLayer layer[STEP_LAYERS];
 };
 
-__device__ __forceinline__ Place placeInGrid() {
-    Place at;
-    at.block = static_cast<int>(blockIdx.x);
-    at.blocks = static_cast<int>(gridDim.x);
-    return at;
-}
+// Shared memory: weights, then what a phase works with.
+__device__ __forceinline__ float* working(const StepShape& p, float* memory) { return memory + p.keptFloats; }
 
 }  // namespace lram
 
@@ -34,22 +30,31 @@ using namespace lram;
 
 LRAM_KERNEL(block_up, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
+    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+    const StepWeights weights(p.shape, at, memory);
     if (!refused(p.shape)) {
-        upPhase(p.shape, p.layer, placeInGrid(), memory);
+        upBegin(p.shape, p.layer, at, weights);
+        endCopies();
+        upPhase(p.shape, p.layer, at, weights, working(p.shape, memory));
     }
 }
 
 LRAM_KERNEL(block_cell, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
+    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
     if (!faulted(p.shape.faults)) {
-        cellPhase(p.shape, p.layer, placeInGrid(), memory);
+        cellPhase(p.shape, p.layer, at, working(p.shape, memory));
     }
 }
 
 LRAM_KERNEL(block_down, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
+    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+    const StepWeights weights(p.shape, at, memory);
     if (!faulted(p.shape.faults)) {
-        downPhase(p.shape, p.layer, placeInGrid(), memory);
+        downBegin(p.shape, p.layer, at, weights);
+        endCopies();
+        downPhase(p.shape, p.layer, at, weights, working(p.shape, memory));
     }
 }
 
@@ -77,14 +82,27 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     if (refused(p.shape)) {
         return;
     }
-    const Place at = placeInGrid();
+    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+    const StepWeights weights(p.shape, at, memory);
+    float* const work = working(p.shape, memory);
+    upBegin(p.shape, p.layer[0], at, weights);
+    downBegin(p.shape, p.layer[0], at, weights);
     for (int l = 0; l < p.layers; l++) {
-        upPhase(p.shape, p.layer[l], at, memory);
+        const bool more = l + 1 < p.layers;
+        upPhase(p.shape, p.layer[l], at, weights, work);
+        __syncthreads();
+        if (more) {
+            upBegin(p.shape, p.layer[l + 1], at, weights);
+        } else {
+            endCopies();
+        }
         gridBarrier(p.arrived);
-        cellPhase(p.shape, p.layer[l], at, memory);
+        cellPhase(p.shape, p.layer[l], at, work);
         gridBarrier(p.arrived);
-        downPhase(p.shape, p.layer[l], at, memory);
-        if (l + 1 < p.layers) {
+        downPhase(p.shape, p.layer[l], at, weights, work);
+        if (more) {
+            __syncthreads();
+            downBegin(p.shape, p.layer[l + 1], at, weights);
             gridBarrier(p.arrived);
         }
     }

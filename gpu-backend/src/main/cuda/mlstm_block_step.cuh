@@ -16,6 +16,7 @@ namespace lram {
 
 constexpr int STEP_TOKENS = 3;
 constexpr int STEP_TAPS = 4;  // of the convolution
+constexpr int STEP_HEAD_QUADS = 12;  // a head has up to 64 times as many channels
 
 // The weights and the kept state of one block, as SessionOps names them.
 struct StepLayer {
@@ -75,6 +76,9 @@ struct StepShape {
     int stagger;
     int columns;  // value columns of a unit of the cell, a multiple of 4
     int type;     // of the large weights: 0 fp32, 1 bf16, 2 int8
+    int elementBytes;
+    int keptFloats;  // shared memory for the weights
+    int kept;     // whether a block's share of the large weights is copied into shared memory
     float scale;
     float cellEps;
     float normEps;
@@ -88,13 +92,34 @@ struct StepShape {
     Faults faults;
 };
 
-// Where a phase stands in its grid.
+// Where a phase stands in its grid: channels [c0, c0 + channels) of the inner width and rows [r0, r0 + rows) of x are its own.
 struct Place {
     int block;
     int blocks;
+    int c0;
+    int channels;
+    int r0;
+    int rows;
+
+    __device__ Place(const StepShape& p, int block, int blocks) : block(block), blocks(blocks) {
+        const int groups = p.inner / 4;
+        c0 = 4 * static_cast<int>(static_cast<long long>(block) * groups / blocks);
+        channels = 4 * static_cast<int>(static_cast<long long>(block + 1) * groups / blocks) - c0;
+        r0 = static_cast<int>(static_cast<long long>(block) * p.width / blocks);
+        rows = static_cast<int>(static_cast<long long>(block + 1) * p.width / blocks) - r0;
+    }
 };
 
-// Fp32 words of shared memory that each phase needs; as BlockSteps.java reckons. `all` tokens, rounded up to STEP_TOKENS.
+// Fp32 words of shared memory, as BlockSteps.java reckons: what a block copies of the weights before it needs them, then the
+// most that a phase works with. `all` tokens are rounded up to STEP_TOKENS.
+__host__ __device__ constexpr long long smallFloats(int width, int inner, int heads, int channels) {
+    return width + channels * (17LL + 6 * heads) + 2LL * inner;
+}
+
+__host__ __device__ constexpr long long largeBytes(int width, int inner, int channels, int rows, int elementBytes) {
+    return (2LL * channels * width + static_cast<long long>(rows) * inner) * elementBytes;
+}
+
 __host__ __device__ constexpr long long upFloats(int all, int width, int channels) {
     return static_cast<long long>(all) * width + 5LL * channels * all;
 }
@@ -106,6 +131,54 @@ __host__ __device__ constexpr long long cellFloats(int ring, int dimHead) {
 
 __host__ __device__ constexpr long long downFloats(int all, int inner, int rows) {
     return static_cast<long long>(all) * inner + 8LL * rows * STEP_TOKENS;
+}
+
+// A block's weights of one layer in shared memory. The large ones stay in device memory where there is no room.
+struct StepWeights {
+    float* norm;       // (D)
+    float* conv;       // (channels, 4)
+    float* convBias;   // (channels)
+    float* maps;       // q, k, v: (3, channels, 4)
+    float* gates;      // (NH, i and f, 3, channels)
+    float* headNorm;   // (I)
+    float* skip;       // (I)
+    unsigned char* up;    // rows of u, then of z; null: in device memory
+    unsigned char* down;
+
+    __device__ StepWeights(const StepShape& p, const Place& at, float* memory) {
+        const int most = 4 * ((p.inner / 4 + at.blocks - 1) / at.blocks);
+        norm = memory;
+        conv = norm + p.width;
+        convBias = conv + 4 * most;
+        maps = convBias + most;
+        gates = maps + 12 * most;
+        headNorm = gates + 6 * p.heads * most;
+        skip = headNorm + p.inner;
+        up = p.kept ? reinterpret_cast<unsigned char*>(skip + p.inner) : nullptr;
+        down = p.kept ? up + 2LL * most * p.width * p.elementBytes : nullptr;
+    }
+};
+
+#ifdef LRAM_EMULATED
+__device__ __forceinline__ void copySixteen(void* to, const void* from) { memcpy(to, from, 16); }
+__device__ __forceinline__ void endCopies() {}
+__device__ __forceinline__ void awaitCopiesBeforeTheLast() {}
+__device__ __forceinline__ void readAheadLine(const void*) {}
+#else
+__device__ __forceinline__ void copySixteen(void* to, const void* from) {
+    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+__device__ __forceinline__ void endCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void awaitCopiesBeforeTheLast() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+__device__ __forceinline__ void readAheadLine(const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
+#endif
+
+// Begins to copy; bytes and both addresses are multiples of 16.
+__device__ __forceinline__ void copyBegin(void* to, const void* from, long long bytes) {
+    for (long long i = 16LL * threadIdx.x; i < bytes; i += 16LL * LRAM_THREADS) {
+        copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
+    }
 }
 
 __device__ __forceinline__ float4 load4(const float* w) { return *reinterpret_cast<const float4*>(w); }
@@ -152,15 +225,32 @@ __device__ __forceinline__ void dotRow(const W* w, const float* x, int pitch, in
     sum[2] = warpSum(s2);
 }
 
-__device__ __forceinline__ void dotAny(const void* w, int type, long long row, const float* x, int pitch, int from,
-                                       int to, float* sum) {
+__device__ __forceinline__ void dotAny(const unsigned char* w, int type, const float* x, int pitch, int from, int to,
+                                       float* sum) {
     if (type == 1) {
-        dotRow(static_cast<const Bf16*>(w) + row * pitch, x, pitch, from, to, sum);
+        dotRow(reinterpret_cast<const Bf16*>(w), x, pitch, from, to, sum);
     } else if (type == 0) {
-        dotRow(static_cast<const float*>(w) + row * pitch, x, pitch, from, to, sum);
+        dotRow(reinterpret_cast<const float*>(w), x, pitch, from, to, sum);
     } else {
-        dotRow(static_cast<const signed char*>(w) + row * pitch, x, pitch, from, to, sum);
+        dotRow(reinterpret_cast<const signed char*>(w), x, pitch, from, to, sum);
     }
+}
+
+// e^x to fp32 accuracy: the part of x that a float cannot hold goes in as a factor.
+__device__ __forceinline__ float expOf(double x) {
+    const float high = static_cast<float>(x);
+    const float low = static_cast<float>(x - static_cast<double>(high));
+    const float e = expf(high);
+    return low == low ? fmaf(e, low, e) : e;  // of an infinity the rest is not a number
+}
+
+__device__ __forceinline__ float logSigmoidFloat(float x) { return fminf(x, 0.f) - log1pf(expf(-fabsf(x))); }
+
+__device__ __forceinline__ float groupSum(float x, int lanes) {
+    for (int d = lanes / 2; d > 0; d /= 2) {
+        x += __shfl_xor_sync(0xffffffffu, x, d);
+    }
+    return x;
 }
 
 // Every block finds the same faults, so all leave a faulty step alone.
@@ -190,14 +280,88 @@ __device__ __forceinline__ bool refused(const StepShape& p) {
     return blockSum(wrong) != 0;
 }
 
-__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, float* memory) {
+// Begins to copy what the next upPhase needs.
+__device__ __forceinline__ void upBegin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
+    copyBegin(to.norm, w.normWeight, 4LL * p.width);
+    const int channels = at.channels;
+    copyBegin(to.conv, w.conv + STEP_TAPS * at.c0, 16LL * channels);
+    if (w.convBias != nullptr) {
+        copyBegin(to.convBias, w.convBias + at.c0, 4LL * channels);
+    }
+    copyBegin(to.maps, w.wq + 4 * at.c0, 16LL * channels);
+    copyBegin(to.maps + 4 * channels, w.wk + 4 * at.c0, 16LL * channels);
+    copyBegin(to.maps + 8 * channels, w.wv + 4 * at.c0, 16LL * channels);
+    const int each = channels / 4;
+    for (int i = static_cast<int>(threadIdx.x); i < 6 * p.heads * each; i += LRAM_THREADS) {
+        const int line = i / each;
+        const int gate = line / 3;  // head and which
+        const float* from = (gate % 2 == 0 ? w.wi : w.wf) +
+                            (static_cast<long long>(gate / 2) * 3 + line % 3) * p.inner + at.c0 + 4 * (i - line * each);
+        copySixteen(to.gates + 4 * i, from);
+    }
+    if (to.up != nullptr) {
+        const long long bytes = static_cast<long long>(channels) * p.width * p.elementBytes;
+        const long long from = static_cast<long long>(at.c0) * p.width * p.elementBytes;
+        copyBegin(to.up, static_cast<const unsigned char*>(w.upU) + from, bytes);
+        copyBegin(to.up + bytes, static_cast<const unsigned char*>(w.upZ) + from, bytes);
+    }
+    endCopies();
+}
+
+// A warp's row of up to 128 * STEP_QUADS elements.
+constexpr int STEP_QUADS = 16;
+
+__device__ __forceinline__ void normRow(const float* x, const float* weight, int n, bool centred, bool residual, float eps,
+                                        float* to) {
+    float4 v[STEP_QUADS];
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < STEP_QUADS; i++) {
+        const int j = 128 * i + 4 * lane();
+        v[i].x = v[i].y = v[i].z = v[i].w = 0.f;
+        if (j < n) {
+            v[i] = load4(x + j);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < STEP_QUADS; i++) {
+        sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
+    }
+    const float mean = centred ? warpSum(sum) / n : 0.f;
+    float squares = 0.f;
+#pragma unroll
+    for (int i = 0; i < STEP_QUADS; i++) {
+        if (128 * i + 4 * lane() < n) {
+            v[i].x -= mean;
+            v[i].y -= mean;
+            v[i].z -= mean;
+            v[i].w -= mean;
+            squares = dot4(v[i], v[i], squares);
+        }
+    }
+    const float rstd = 1.f / sqrtf(warpSum(squares) / n + eps);
+    const float one = residual ? 1.f : 0.f;
+#pragma unroll
+    for (int i = 0; i < STEP_QUADS; i++) {
+        const int j = 128 * i + 4 * lane();
+        if (j < n) {
+            const float4 scale = load4(weight + j);
+            float4 y;
+            y.x = v[i].x * rstd * (one + scale.x);
+            y.y = v[i].y * rstd * (one + scale.y);
+            y.z = v[i].z * rstd * (one + scale.z);
+            y.w = v[i].w * rstd * (one + scale.w);
+            *reinterpret_cast<float4*>(to + j) = y;
+        }
+    }
+}
+
+__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
+                                        float* memory) {
     const int all = p.rows * p.tokens;
     const int padded = (all + STEP_TOKENS - 1) / STEP_TOKENS * STEP_TOKENS;
-    const int groups = p.inner / 4;
-    const int g0 = static_cast<int>(static_cast<long long>(at.block) * groups / at.blocks);
-    const int g1 = static_cast<int>(static_cast<long long>(at.block + 1) * groups / at.blocks);
-    const int channels = 4 * (g1 - g0);
-    const int c0 = 4 * g0;
+    const int channels = at.channels;
+    const int c0 = at.c0;
     if (channels == 0) {
         for (int i = static_cast<int>(threadIdx.x); i < all * p.heads * 2; i += LRAM_THREADS) {
             p.shares[static_cast<long long>(i) * at.blocks + at.block] = 0.f;
@@ -210,41 +374,31 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* q = c + channels * padded;
     float* k = q + channels * padded;
     float* v = k + channels * padded;
+    awaitCopiesBeforeTheLast();
+    __syncthreads();
     for (int t = warp(); t < padded; t += LRAM_WARPS) {
         float* to = normed + t * p.width;
-        if (t >= all) {
+        if (t < all) {
+            normRow(p.x + static_cast<long long>(t) * p.width, kept.norm, p.width, p.centred, p.residual, p.normEps, to);
+        } else {
             for (int j = lane(); j < p.width; j += 32) {
                 to[j] = 0.f;
             }
-            continue;
-        }
-        const float* x = p.x + static_cast<long long>(t) * p.width;
-        float sum = 0.f;
-        for (int j = lane(); j < p.width; j += 32) {
-            to[j] = x[j];
-            sum += to[j];
-        }
-        const float mean = p.centred ? warpSum(sum) / p.width : 0.f;
-        float squares = 0.f;
-        for (int j = lane(); j < p.width; j += 32) {
-            const float d = to[j] - mean;
-            squares = fmaf(d, d, squares);
-        }
-        const float rstd = 1.f / sqrtf(warpSum(squares) / p.width + p.normEps);
-        for (int j = lane(); j < p.width; j += 32) {
-            const float scale = p.residual ? 1.f + w.normWeight[j] : w.normWeight[j];
-            to[j] = (to[j] - mean) * rstd * scale;
         }
     }
     __syncthreads();
+    const long long rowBytes = static_cast<long long>(p.width) * p.elementBytes;
     for (int r = warp(); r < 2 * channels; r += LRAM_WARPS) {
         const bool isU = r < channels;
         const int row = c0 + (isU ? r : r - channels);
+        const unsigned char* from =
+                kept.up != nullptr ? kept.up + r * rowBytes
+                                   : static_cast<const unsigned char*>(isU ? w.upU : w.upZ) + row * rowBytes;
         const float* scales = isU ? w.upUScale : w.upZScale;
         const float scale = scales == nullptr ? 1.f : scales[row];
         for (int t = 0; t < all; t += STEP_TOKENS) {
             float sum[STEP_TOKENS];
-            dotAny(isU ? w.upU : w.upZ, p.type, row, normed + t * p.width, p.width, 0, p.width, sum);
+            dotAny(from, p.type, normed + t * p.width, p.width, 0, p.width, sum);
 #pragma unroll
             for (int j = 0; j < STEP_TOKENS; j++) {
                 if (lane() == j && t + j < all) {
@@ -274,8 +428,8 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         for (int t = 0; t < STEP_TOKENS; t++) {
             line[past + t] = t < n ? u[j * padded + from + t] : 0.f;
         }
-        const float4 taps = load4(w.conv + STEP_TAPS * (c0 + j));
-        const float bias = w.convBias == nullptr ? 0.f : w.convBias[c0 + j];
+        const float4 taps = load4(kept.conv + STEP_TAPS * j);
+        const float bias = w.convBias == nullptr ? 0.f : kept.convBias[j];
 #pragma unroll
         for (int t = 0; t < STEP_TOKENS; t++) {
             float sum = fmaf(taps.x, line[t], bias);
@@ -300,25 +454,24 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         const int rest = i - part * all * channels;
         const int t = rest / channels;
         const int j = rest - t * channels;
-        const float* weights = (part == 0 ? w.wq : (part == 1 ? w.wk : w.wv)) + 4 * (c0 + j);
+        const float4 weights = load4(kept.maps + 4 * (part * channels + j));
         const float* x = (part == 2 ? u : c) + (j & ~3) * padded + t;
-        float sum = weights[0] * x[0];
-        sum = fmaf(weights[1], x[padded], sum);
-        sum = fmaf(weights[2], x[2 * padded], sum);
-        sum = fmaf(weights[3], x[3 * padded], sum);
+        float sum = weights.x * x[0];
+        sum = fmaf(weights.y, x[padded], sum);
+        sum = fmaf(weights.z, x[2 * padded], sum);
+        sum = fmaf(weights.w, x[3 * padded], sum);
         (part == 0 ? q : (part == 1 ? k : v))[j * padded + t] = sum;
         (part == 0 ? p.q : (part == 1 ? p.k : p.v))[static_cast<long long>(t) * p.inner + c0 + j] = sum;
     }
     __syncthreads();
     for (int i = warp(); i < 2 * p.heads; i += LRAM_WARPS) {
-        const int head = i / 2;
-        const float* gate = (i % 2 == 0 ? w.wi : w.wf) + static_cast<long long>(head) * 3 * p.inner + c0;
+        const float* gate = kept.gates + 3 * i * channels;
         for (int t = 0; t < all; t++) {
             float sum = 0.f;
             for (int part = 0; part < 3; part++) {
                 const float* x = part == 0 ? q : (part == 1 ? k : v);
                 for (int j = lane(); j < channels; j += 32) {
-                    sum = fmaf(gate[static_cast<long long>(part) * p.inner + j], x[j * padded + t], sum);
+                    sum = fmaf(gate[part * channels + j], x[j * padded + t], sum);
                 }
             }
             sum = warpSum(sum);
@@ -351,29 +504,23 @@ struct HeadOfStep {
 };
 
 __device__ __forceinline__ double stepInput(const StepShape& p, float gate) {
-    return p.sigmoid ? logSigmoidOf(gate) : static_cast<double>(gate);
+    return p.sigmoid ? logSigmoidFloat(gate) : gate;
 }
 
-// Running sums of log forget gates, and log input gates; by warp 0, for the block after the next barrier.
-__device__ __forceinline__ void scanGates(const StepShape& p, const StepLayer& w, const HeadOfStep& u, int held,
-                                          const float* newI, const float* newF, int n, double* sums, double* inputs) {
-    if (warp() != 0) {
-        return;
-    }
+// Running sums of the ring's log forget gates, and its log input gates; by one warp, for the block after the next barrier.
+__device__ __forceinline__ void scanRing(const StepShape& p, const StepLayer& w, const HeadOfStep& u, double* sums,
+                                         double* inputs) {
     const long long ring = static_cast<long long>(u.cell) * p.ring;
     double before = 0;
-    for (int s = 0; s < held + n; s += 32) {
+    for (int s = 0; s < u.held; s += 32) {
         const int e = s + lane();
         double f = 0;
-        if (e < held) {
+        if (e < u.held) {
             f = w.ringF[ring + e];
             inputs[e] = stepInput(p, w.ringI[ring + e]);
-        } else if (e < held + n) {
-            f = static_cast<float>(logSigmoidOf(newF[e - held]));
-            inputs[e] = stepInput(p, newI[e - held]);
         }
         const double sum = before + warpScan(f);
-        if (e < held + n) {
+        if (e < u.held) {
             sums[e] = sum;
         }
         before = __shfl_sync(0xffffffffu, sum, 31);
@@ -426,18 +573,28 @@ __device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w,
     const long long ring = static_cast<long long>(u.cell) * p.ring;
     const int offset = head * dim;
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < STEP_TOKENS * dim; i += LRAM_THREADS) {
-        const int t = i / dim;
-        queries[i] = t < u.n ? p.q[(u.token + t) * p.inner + offset + i - t * dim] : 0.f;
+    for (int i = static_cast<int>(threadIdx.x); i < STEP_TOKENS * dim / 4; i += LRAM_THREADS) {
+        const int t = 4 * i / dim;
+        float4 x;
+        x.x = x.y = x.z = x.w = 0.f;
+        if (t < u.n) {
+            x = load4(p.q + (u.token + t) * p.inner + offset + 4 * i - t * dim);
+        }
+        reinterpret_cast<float4*>(queries)[i] = x;
+    }
+    if (warp() == LRAM_WARPS - 1) {
+        scanRing(p, w, u, sums, inputs);
     }
     for (int i = warp(); i < 2 * u.n; i += LRAM_WARPS) {
         const int t = i / 2;
         const float* share = p.shares + (((u.token + t) * p.heads + head) * 2 + i % 2) * at.blocks;
+        const float bias = (i % 2 == 0 ? w.bi : w.bf)[head];
         float sum = 0.f;
+#pragma unroll 8
         for (int b = lane(); b < at.blocks; b += 32) {
             sum += share[b];
         }
-        sum = warpSum(sum) + (i % 2 == 0 ? w.bi : w.bf)[head];
+        sum = warpSum(sum) + bias;
         if (lane() == 0) {
             gates[i % 2 * 4 + t] = sum;
             if (chunk == 0) {
@@ -446,20 +603,38 @@ __device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w,
         }
     }
     __syncthreads();
-    scanGates(p, w, u, u.held, gates, gates + 4, u.n, sums, inputs);
-    for (int s = LRAM_WARPS - 1 - warp(); s <= all; s += LRAM_WARPS) {  // the last is the normaliser's
-        if (s == all && !u.hasC) {
-            break;
+    // Eight lanes a key: those of the ring, the new ones, then the normaliser.
+    const int part8 = lane() & 7;
+    for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
+        const int s = s0 + static_cast<int>(threadIdx.x) / 8;
+        float sum[STEP_TOKENS] = {0.f, 0.f, 0.f};
+        if (s < all || (s == all && u.hasC)) {
+            const float* key = s == all ? w.vecN + static_cast<long long>(u.cell) * dim
+                                        : (s < u.held ? w.ringK + (ring + s) * dim
+                                                      : p.k + (u.token + s - u.held) * p.inner + offset);
+#pragma unroll 8
+            for (int d = 4 * part8; d < dim; d += 32) {
+                const float4 a = load4(key + d);
+                sum[0] = dot4(a, load4(queries + d), sum[0]);
+                sum[1] = dot4(a, load4(queries + dim + d), sum[1]);
+                sum[2] = dot4(a, load4(queries + 2 * dim + d), sum[2]);
+            }
         }
-        const float* key = s == all ? w.vecN + static_cast<long long>(u.cell) * dim
-                                    : (s < u.held ? w.ringK + (ring + s) * dim
-                                                  : p.k + (u.token + s - u.held) * p.inner + offset);
-        float sum[STEP_TOKENS];
-        dotRow(key, queries, dim, 0, dim, sum);
 #pragma unroll
         for (int t = 0; t < STEP_TOKENS; t++) {
-            if (lane() == t) {
+            sum[t] = groupSum(sum[t], 8);
+            if (part8 == t && s <= all) {
                 dots[t * pitch + s] = sum[t];
+            }
+        }
+    }
+    if (threadIdx.x < 32) {  // the new tokens' gates follow the ring's
+        double sum = u.held == 0 ? 0 : sums[u.held - 1];
+        for (int t = 0; t < u.n; t++) {
+            sum += logSigmoidFloat(gates[4 + t]);
+            if (lane() == t) {
+                sums[u.held + t] = sum;
+                inputs[u.held + t] = stepInput(p, gates[t]);
             }
         }
     }
@@ -468,10 +643,10 @@ __device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w,
     const double total = u.held == 0 ? 0 : sums[u.held - 1];
     const double top = ringTop(p, u.held, m0, sums, inputs);
     const double m = u.folding > 0 ? static_cast<double>(static_cast<float>(top)) : top;
-    const double keep = u.folding > 0 && u.hasC ? exp(total + m0 - m) : 0;
+    const double keep = u.folding > 0 && u.hasC ? expOf(total + m0 - m) : 0;
     if (u.folding > 0) {
         for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
-            writes[s] = static_cast<float>(exp(total - sums[s] + inputs[s] - m));
+            writes[s] = expOf(total - sums[s] + inputs[s] - m);
         }
     }
     if (warp() < u.n) {
@@ -490,9 +665,9 @@ __device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w,
             const double dot = dots[t * pitch + s];
             double weight = 0;
             if (s < u.held && u.folding > 0) {
-                normaliser += exp(total - sums[s] + inputs[s] - m) * dot;
+                normaliser += expOf(total - sums[s] + inputs[s] - m) * dot;
             } else if (s <= u.held + t) {
-                weight = exp(base - sums[s] + inputs[s]);
+                weight = expOf(base - sums[s] + inputs[s]);
                 den += weight * dot;
             }
             weights[t * pitch + s] = static_cast<float>(weight) * p.scale * static_cast<float>(dot);
@@ -501,15 +676,15 @@ __device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w,
         double carry = 0;
         if (u.folding > 0) {
             normaliser = warpSum(normaliser) + (u.hasC ? keep * dots[t * pitch + all] : 0);
-            carry = exp(last - total + m - next);
+            carry = expOf(last - total + m - next);
             den += carry * normaliser;
         } else if (u.hasC) {
-            carry = exp(last + m0 - next);
+            carry = expOf(last + m0 - next);
             den += carry * dots[t * pitch + all];
         }
         if (lane() == 0) {
             const float magnitude = fabsf(static_cast<float>(p.scale * den));
-            const float least = p.sigmoid ? 1.f : static_cast<float>(exp(-next));
+            const float least = p.sigmoid ? 1.f : expOf(-next);
             carried[t] = static_cast<float>(p.scale * carry);
             divisors[t] = p.normalize ? (magnitude < least ? least : magnitude) + p.cellEps : 1.f;
         }
@@ -663,15 +838,17 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
     if (u.folding > 0) {
         double* sums = reinterpret_cast<double*>(memory);
         double* inputs = sums + most;
-        scanGates(p, w, u, u.held, nullptr, nullptr, 0, sums, inputs);
+        if (warp() == 0) {
+            scanRing(p, w, u, sums, inputs);
+        }
         __syncthreads();
         const double m0 = w.scaM[u.cell];
         const double total = sums[u.held - 1];
         const float m = static_cast<float>(ringTop(p, u.held, m0, sums, inputs));
-        const double keep = u.hasC ? exp(total + m0 - m) : 0;
+        const double keep = u.hasC ? expOf(total + m0 - m) : 0;
         __syncthreads();
         for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
-            inputs[s] = exp(total - sums[s] + inputs[s] - m);
+            inputs[s] = expOf(total - sums[s] + inputs[s] - m);
         }
         __syncthreads();
         for (int d = static_cast<int>(threadIdx.x); d < dim; d += LRAM_THREADS) {
@@ -696,7 +873,7 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
     const int t = static_cast<int>(threadIdx.x);
     if (t < u.n) {
         w.ringI[ring + held + t] = p.gateI[(u.token + t) * p.heads + head];
-        w.ringF[ring + held + t] = static_cast<float>(logSigmoidOf(p.gateF[(u.token + t) * p.heads + head]));
+        w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * p.heads + head]);
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -704,49 +881,99 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
     }
 }
 
-__device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, float* memory) {
+// Begins to copy what the next downPhase needs.
+__device__ __forceinline__ void downBegin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
+    copyBegin(to.headNorm, w.headNorm, 4LL * p.inner);
+    copyBegin(to.skip, w.skip, 4LL * p.inner);
+    if (to.down != nullptr) {
+        const long long rowBytes = static_cast<long long>(p.inner) * p.elementBytes;
+        copyBegin(to.down, static_cast<const unsigned char*>(w.down) + at.r0 * rowBytes, at.rows * rowBytes);
+    }
+    endCopies();
+}
+
+// Head norm, skip and gate of one token and head, by sixteen lanes with N quads each.
+template <int N>
+__device__ __forceinline__ void mixHead(const StepShape& p, const StepWeights& kept, int t, int from, int dim, bool valid,
+                                        float* to) {
+    const int part = lane() & 15;
+    const long long at = static_cast<long long>(t) * p.inner + from;
+    float4 h[N];
+    float4 z[N];
+    float4 c[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const int j = 64 * i + 4 * part;
+        h[i].x = h[i].y = h[i].z = h[i].w = 0.f;
+        z[i] = h[i];
+        c[i] = h[i];
+        if (j < dim && valid) {
+            h[i] = load4(p.h + at + j);
+            z[i] = load4(p.z + at + j);
+            c[i] = load4(p.c + at + j);
+        }
+    }
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        sum += (h[i].x + h[i].y) + (h[i].z + h[i].w);
+    }
+    const float mean = p.headCentred ? groupSum(sum, 16) / dim : 0.f;
+    float squares = 0.f;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (64 * i + 4 * part < dim) {
+            h[i].x -= mean;
+            h[i].y -= mean;
+            h[i].z -= mean;
+            h[i].w -= mean;
+            squares = dot4(h[i], h[i], squares);
+        }
+    }
+    const float rstd = 1.f / sqrtf(groupSum(squares, 16) / dim + p.headEps);
+    const float one = p.headResidual ? 1.f : 0.f;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const int j = 64 * i + 4 * part;
+        if (j < dim) {
+            const float4 scale = load4(kept.headNorm + from + j);
+            const float4 skip = load4(kept.skip + from + j);
+            float4 y;
+            y.x = fmaf(skip.x, c[i].x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
+            y.y = fmaf(skip.y, c[i].y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
+            y.z = fmaf(skip.z, c[i].z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
+            y.w = fmaf(skip.w, c[i].w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
+            *reinterpret_cast<float4*>(to + j) = y;
+        }
+    }
+}
+
+__device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
+                                          float* memory) {
     const int all = p.rows * p.tokens;
     const int padded = (all + STEP_TOKENS - 1) / STEP_TOKENS * STEP_TOKENS;
     const int dim = p.inner / p.heads;
+    const int r0 = at.r0;
     float* mixed = memory;
     float* parts = mixed + padded * p.inner;
-    const int r0 = static_cast<int>(static_cast<long long>(at.block) * p.width / at.blocks);
-    const int r1 = static_cast<int>(static_cast<long long>(at.block + 1) * p.width / at.blocks);
-    if (r1 > r0) {
-        for (int i = warp(); i < padded * p.heads; i += LRAM_WARPS) {
+    awaitCopiesBeforeTheLast();
+    __syncthreads();
+    if (at.rows > 0) {
+        const int units = padded * p.heads;
+        for (int i0 = 0; i0 < units; i0 += LRAM_THREADS / 16) {
+            const int i = min(i0 + static_cast<int>(threadIdx.x) / 16, units - 1);  // the last one more than once
             const int t = i / p.heads;
             const int from = (i - t * p.heads) * dim;
-            float* to = mixed + t * p.inner + from;
-            const int b = t / p.tokens;
-            if (t >= all || t - b * p.tokens < p.tokens - p.counts[b]) {
-                for (int j = lane(); j < dim; j += 32) {
-                    to[j] = 0.f;
-                }
-                continue;
-            }
-            const float* h = p.h + static_cast<long long>(t) * p.inner + from;
-            float sum = 0.f;
-            for (int j = lane(); j < dim; j += 32) {
-                to[j] = h[j];
-                sum += to[j];
-            }
-            const float mean = p.headCentred ? warpSum(sum) / dim : 0.f;
-            float squares = 0.f;
-            for (int j = lane(); j < dim; j += 32) {
-                const float d = to[j] - mean;
-                squares = fmaf(d, d, squares);
-            }
-            const float rstd = 1.f / sqrtf(warpSum(squares) / dim + p.headEps);
-            const long long at0 = static_cast<long long>(t) * p.inner + from;
-            for (int j = lane(); j < dim; j += 32) {
-                const float scale = p.headResidual ? 1.f + w.headNorm[from + j] : w.headNorm[from + j];
-                const float z = p.z[at0 + j];
-                const float normed = (to[j] - mean) * rstd * scale;
-                to[j] = fmaf(w.skip[from + j], p.c[at0 + j], normed) * (z * sigmoidOf(z));
+            const bool valid = t < all && t % p.tokens >= p.tokens - p.counts[t / p.tokens];
+            if (dim <= 256) {
+                mixHead<4>(p, kept, t, from, dim, valid, mixed + t * p.inner + from);
+            } else {
+                mixHead<STEP_HEAD_QUADS>(p, kept, t, from, dim, valid, mixed + t * p.inner + from);
             }
         }
         __syncthreads();
-        const int rows = r1 - r0;
+        const int rows = at.rows;
+        const long long rowBytes = static_cast<long long>(p.inner) * p.elementBytes;
         int splits = 1;
         int best = LRAM_WARPS * 8;
         for (int s = 1; s <= 8; s *= 2) {
@@ -762,7 +989,10 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
                 const int r = i / splits;
                 const int part = i - r * splits;
                 float sum[STEP_TOKENS];
-                dotAny(w.down, p.type, r0 + r, mixed + t * p.inner, p.inner, part * share, (part + 1) * share, sum);
+                const unsigned char* from = kept.down != nullptr
+                                                    ? kept.down + r * rowBytes
+                                                    : static_cast<const unsigned char*>(w.down) + (r0 + r) * rowBytes;
+                dotAny(from, p.type, mixed + t * p.inner, p.inner, part * share, (part + 1) * share, sum);
 #pragma unroll
                 for (int j = 0; j < STEP_TOKENS; j++) {
                     if (lane() == j) {

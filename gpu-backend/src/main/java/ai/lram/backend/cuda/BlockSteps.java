@@ -23,6 +23,8 @@ final class BlockSteps {
     private static final int TOKENS = 3;
     private static final int TAPS = 4;
     private static final int LAYERS = 32;
+    private static final int MOST_WIDTH = 2048;
+    private static final int MOST_HEAD = 768;
 
     private final Engine engine;
     private final int mostShared;
@@ -62,8 +64,15 @@ final class BlockSteps {
         return (n + by - 1) / by * by;
     }
 
-    /** As the constants of the same names in the source. */
-    private int sharedBytes(MlstmBlockWeights w, MlstmBlockState state, int all) {
+    /** Shared memory of a launch, as the constants of the source: what a block copies of the weights, then what a phase works with. */
+    private record Memory(int keptFloats, boolean kept, int bytes) {}
+
+    private static int elementBytes(int type) {
+        return type == 0 ? Float.BYTES : type == 1 ? Short.BYTES : 1;
+    }
+
+    /** @return null where a block has too little shared memory */
+    private Memory memory(MlstmBlockWeights w, MlstmBlockState state, int all) {
         int padded = up(all, TOKENS);
         int channels = 4 * ((w.inner() / 4 + blocks() - 1) / blocks());
         int rows = (w.width() + blocks() - 1) / blocks();
@@ -75,8 +84,13 @@ final class BlockSteps {
                 + (long) TOKENS * (w.inner() / w.heads())
                 + Engine.THREADS * 4L * TOKENS;
         long downFloats = (long) padded * w.inner() + 8L * rows * TOKENS;
-        long bytes = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
-        return bytes > mostShared ? -1 : (int) bytes;
+        long work = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
+        long small = 4 * (w.width() + channels * (17L + 6L * w.heads()) + 2L * w.inner());
+        long element = elementBytes(type(w.down()));
+        long large = (2L * channels * w.width() + (long) rows * w.inner()) * element;
+        boolean kept = w.inner() * element % 16 == 0 && small + large + work <= mostShared;
+        long weights = kept ? small + (large + 15) / 16 * 16 : small;
+        return weights + work > mostShared ? null : new Memory((int) (weights / 4), kept, (int) (weights + work));
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
@@ -97,7 +111,9 @@ final class BlockSteps {
                 && type(w.upZ()) == type(w.down())
                 && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
                 && all <= 8 * TOKENS
-                && sharedBytes(w, state, all) > 0;
+                && w.width() <= MOST_WIDTH
+                && inner / w.heads() <= MOST_HEAD
+                && memory(w, state, all) != null;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -167,7 +183,8 @@ final class BlockSteps {
             Tensor slots,
             Tensor counts,
             MlstmBlockMemory m,
-            Tensor x) {
+            Tensor x,
+            Memory memory) {
         int dim = w.inner() / w.heads();
         FoldSchedule schedule = state.schedule();
         MlstmSpec spec = w.cell();
@@ -195,6 +212,9 @@ final class BlockSteps {
                 .put(schedule.stagger())
                 .put(columns(x.dim(0), w.inner(), w.heads()))
                 .put(type(w.down()))
+                .put(elementBytes(type(w.down())))
+                .put(memory.keptFloats())
+                .put(memory.kept())
                 .put((float) (1 / Math.sqrt(dim)))
                 .put(spec.eps())
                 .put(w.norm().eps())
@@ -252,12 +272,12 @@ final class BlockSteps {
     /** Three launches; {@link #takes} must have said yes. */
     void run(MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
         check(w, state, slots, counts, m, x);
-        int shared = sharedBytes(w, state, x.dim(0) * x.dim(1));
+        Memory memory = memory(w, state, x.dim(0) * x.dim(1));
         for (Kernel phase : new Kernel[] {up, cell, down}) {
             Engine.Launch launch = engine.launch(phase);
-            shape(launch, w, state, slots, counts, m, x);
+            shape(launch, w, state, slots, counts, m, x, memory);
             layer(launch, w, state);
-            launch.run(blocks(), 1, 1, Engine.THREADS, shared);
+            launch.run(blocks(), 1, 1, Engine.THREADS, memory.bytes());
         }
     }
 
@@ -298,15 +318,15 @@ final class BlockSteps {
         for (int from = 0; from < layers.size(); from += LAYERS) {
             int n = Math.min(LAYERS, layers.size() - from);
             MlstmLayer first = layers.get(from);
+            Memory memory = memory(first.weights(), first.state(), x.dim(0) * x.dim(1));
             Engine.Launch launch = engine.launch(resident);
-            shape(launch, first.weights(), first.state(), slots, counts, m, x);
+            shape(launch, first.weights(), first.state(), slots, counts, m, x, memory);
             launch.put(arrived).put(n);
             for (int l = 0; l < n; l++) {
                 MlstmLayer layer = layers.get(from + l);
                 layer(launch, layer.weights(), layer.state());
             }
-            int shared = sharedBytes(first.weights(), first.state(), x.dim(0) * x.dim(1));
-            launch.together(blocks(), Engine.THREADS, shared);
+            launch.together(blocks(), Engine.THREADS, memory.bytes());
         }
     }
 }
