@@ -2,7 +2,26 @@
 //
 // Contract: ai.lram.backend.ops.SessionOps. The phases are in mlstm_block_step.cuh.
 //
-// Compile:  as elementwise.cu. Dynamic shared memory: the most of upFloats, cellFloats and downFloats.
+// Compile:  as elementwise.cu, with the sizes that BlockSteps.java defines. Dynamic shared memory: STEP_FLOATS.
+#ifndef STEP_WIDTH  // the sizes of a small model, for a look at the machine code
+#define LRAM_THREADS 512
+#define STEP_WIDTH 512
+#define STEP_INNER 1024
+#define STEP_HEADS 4
+#define STEP_ROWS 1
+#define STEP_TOKENS 3
+#define STEP_BLOCKS 132
+#define STEP_RING 168
+#define STEP_COLUMNS 8
+#define STEP_TYPE 1
+#define STEP_KEPT 1
+#define STEP_SIGMOID 0
+#define STEP_NORMALIZE 1
+#define STEP_CENTRED 1
+#define STEP_RESIDUAL 1
+#define STEP_HEAD_CENTRED 1
+#define STEP_HEAD_RESIDUAL 1
+#endif
 #include "mlstm_block_step.cuh"
 
 namespace lram {
@@ -21,40 +40,43 @@ struct BlockSteps {
     StepLayer layer[STEP_LAYERS];
 };
 
-// Shared memory: weights, then what a phase works with.
-__device__ __forceinline__ float* working(const StepShape& p, float* memory) { return memory + p.keptFloats; }
-
 }  // namespace lram
 
 using namespace lram;
 
 LRAM_KERNEL(block_up, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
-    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-    const StepWeights weights(p.shape, at, memory);
+    const Place at(static_cast<int>(blockIdx.x));
+    const StepWeights weights(memory);
     if (!refused(p.shape)) {
-        upBegin(p.shape, p.layer, at, weights);
+        upBegin(p.layer, at, weights);
         endCopies();
-        upPhase(p.shape, p.layer, at, weights, working(p.shape, memory));
+        upPhase(p.shape, p.layer, at, weights);
     }
 }
 
 LRAM_KERNEL(block_cell, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
-    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
     if (!faulted(p.shape.faults)) {
-        cellPhase(p.shape, p.layer, at, working(p.shape, memory));
+        for (int unit = static_cast<int>(blockIdx.x); unit < UNITS; unit += BLOCKS) {
+            CellUnit cell;
+            __syncthreads();
+            cell.begin(p.shape, p.layer, unit, memory);
+            cell.finish(p.shape, p.layer, memory);
+        }
     }
 }
 
 LRAM_KERNEL(block_down, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
-    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-    const StepWeights weights(p.shape, at, memory);
+    const Place at(static_cast<int>(blockIdx.x));
+    const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
-        downBegin(p.shape, p.layer, at, weights);
+        downBegin(p.layer, at, weights);
         endCopies();
-        downPhase(p.shape, p.layer, at, weights, working(p.shape, memory));
+        MixAhead ahead;
+        ahead.begin(p.shape, warp());
+        downPhase(p.shape, p.layer, at, weights, ahead);
     }
 }
 
@@ -66,8 +88,7 @@ __device__ __forceinline__ void gridBarrier(unsigned long long* arrived) {
     __syncthreads();
     if (threadIdx.x == 0) {
         __threadfence();
-        const unsigned long long blocks = gridDim.x;
-        const unsigned long long goal = (atomicAdd(arrived, 1ULL) / blocks + 1) * blocks;
+        const unsigned long long goal = (atomicAdd(arrived, 1ULL) / BLOCKS + 1) * BLOCKS;
         while (*static_cast<volatile unsigned long long*>(arrived) < goal) {
         }
         __threadfence();
@@ -82,27 +103,40 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     if (refused(p.shape)) {
         return;
     }
-    const Place at(p.shape, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-    const StepWeights weights(p.shape, at, memory);
-    float* const work = working(p.shape, memory);
-    upBegin(p.shape, p.layer[0], at, weights);
-    downBegin(p.shape, p.layer[0], at, weights);
+    const Place at(static_cast<int>(blockIdx.x));
+    const StepWeights weights(memory);
+    upBegin(p.layer[0], at, weights);
+    downBegin(p.layer[0], at, weights);
+#pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
+        const StepLayer& layer = p.layer[l];
         const bool more = l + 1 < p.layers;
-        upPhase(p.shape, p.layer[l], at, weights, work);
+        upPhase(p.shape, layer, at, weights);
         __syncthreads();
+        CellUnit cell;
+        if (at.block < UNITS) {
+            cell.begin(p.shape, layer, at.block, weights.work);
+        }
         if (more) {
-            upBegin(p.shape, p.layer[l + 1], at, weights);
+            upBegin(p.layer[l + 1], at, weights);
         } else {
             endCopies();
         }
         gridBarrier(p.arrived);
-        cellPhase(p.shape, p.layer[l], at, work);
+        for (int unit = at.block; unit < UNITS; unit += BLOCKS) {
+            if (unit != at.block) {
+                __syncthreads();
+                cell.begin(p.shape, layer, unit, weights.work);
+            }
+            cell.finish(p.shape, layer, weights.work);
+        }
+        MixAhead ahead;
+        ahead.begin(p.shape, warp());
         gridBarrier(p.arrived);
-        downPhase(p.shape, p.layer[l], at, weights, work);
+        downPhase(p.shape, layer, at, weights, ahead);
         if (more) {
             __syncthreads();
-            downBegin(p.shape, p.layer[l + 1], at, weights);
+            downBegin(p.layer[l + 1], at, weights);
             gridBarrier(p.arrived);
         }
     }

@@ -6,24 +6,54 @@
 //   cell  a session's head and a run of its value columns: gates, weights of ring and state, answers, folds
 //   down  head norm, skip and gate of all channels; a block's rows of the down-projection, added to x; what heads keep
 // A block owns its channels, columns and rows, so nothing is added up by atomics: sums depend on sizes and the grid alone.
+// Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that.
 //
 // Bytes: the weights and the matrix state once; x and the heads' answers, queries and ring keys once a block of the grid,
-// from the second-level cache.
+// from the second-level cache. Time is not bytes but what follows one after the other: so sizes are constants of the
+// compilation (BlockSteps.java gives them), and a warp has little to do in each phase.
 #pragma once
 #include "lram_common.cuh"
 
 namespace lram {
 
-constexpr int STEP_TOKENS = 3;
-constexpr int STEP_TAPS = 4;  // of the convolution
-constexpr int STEP_HEAD_QUADS = 12;  // a head has up to 64 times as many channels
+constexpr int TOKENS = 3;          // of a session, at most, and rows of a dot product
+constexpr int TAPS = 4;
+constexpr int D = STEP_WIDTH;
+constexpr int I = STEP_INNER;
+constexpr int NH = STEP_HEADS;
+constexpr int DH = I / NH;
+constexpr int B = STEP_ROWS;
+constexpr int L = STEP_TOKENS;
+constexpr int BLOCKS = STEP_BLOCKS;  // of the grid
+constexpr int RING = STEP_RING;
+constexpr int COLUMNS = STEP_COLUMNS;  // value columns of a unit of the cell, a multiple of 4
+constexpr bool SIGMOID = STEP_SIGMOID;
+
+#if STEP_TYPE == 0
+using Weight = float;
+#elif STEP_TYPE == 1
+using Weight = Bf16;
+#else
+using Weight = signed char;
+#endif
+
+constexpr int ALL = B * L;
+constexpr int PADDED = (ALL + TOKENS - 1) / TOKENS * TOKENS;
+constexpr int CHANNELS = 4 * ((I / 4 + BLOCKS - 1) / BLOCKS);  // most of a block
+constexpr int ROWS = (D + BLOCKS - 1) / BLOCKS;
+constexpr int CHUNKS = (DH + COLUMNS - 1) / COLUMNS;
+constexpr int UNITS = B * NH * CHUNKS;
+constexpr int MOST = RING + TOKENS;  // tokens that weigh in one step
+constexpr int QUADS = COLUMNS / 4;
+constexpr int LINES = LRAM_THREADS / QUADS;
+constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 
 // The weights and the kept state of one block, as SessionOps names them.
 struct StepLayer {
     const float* normWeight;
-    const void* upU;
+    const Weight* upU;
     const float* upUScale;  // int8 alone, as the others
-    const void* upZ;
+    const Weight* upZ;
     const float* upZScale;
     const float* conv;
     const float* convBias;
@@ -36,7 +66,7 @@ struct StepLayer {
     const float* bf;
     const float* headNorm;
     const float* skip;
-    const void* down;
+    const Weight* down;
     const float* downScale;
     float* matC;
     float* vecN;
@@ -63,99 +93,70 @@ struct StepShape {
     float* gateI;
     float* gateF;
     float* h;
-    float* shares;  // of the gates: (T, NH, 2, blocks)
-    int rows;
-    int tokens;
+    float* shares;  // of the gates: (T, NH, 2, BLOCKS)
     int pool;
-    int width;
-    int inner;
-    int heads;
-    int ring;
     int first;
     int period;
     int stagger;
-    int columns;  // value columns of a unit of the cell, a multiple of 4
-    int type;     // of the large weights: 0 fp32, 1 bf16, 2 int8
-    int elementBytes;
-    int keptFloats;  // shared memory for the weights
-    int kept;     // whether a block's share of the large weights is copied into shared memory
     float scale;
     float cellEps;
     float normEps;
     float headEps;
-    int centred;
-    int residual;
-    int headCentred;
-    int headResidual;
-    int sigmoid;
-    int normalize;
     Faults faults;
 };
 
-// Where a phase stands in its grid: channels [c0, c0 + channels) of the inner width and rows [r0, r0 + rows) of x are its own.
+// Where a block stands in its grid: channels [c0, c0 + channels) of the inner width and rows [r0, r0 + rows) of x are its own.
 struct Place {
     int block;
-    int blocks;
     int c0;
     int channels;
     int r0;
     int rows;
 
-    __device__ Place(const StepShape& p, int block, int blocks) : block(block), blocks(blocks) {
-        const int groups = p.inner / 4;
-        c0 = 4 * static_cast<int>(static_cast<long long>(block) * groups / blocks);
-        channels = 4 * static_cast<int>(static_cast<long long>(block + 1) * groups / blocks) - c0;
-        r0 = static_cast<int>(static_cast<long long>(block) * p.width / blocks);
-        rows = static_cast<int>(static_cast<long long>(block + 1) * p.width / blocks) - r0;
+    __device__ Place(int at) : block(at) {
+        c0 = 4 * (at * (I / 4) / BLOCKS);
+        channels = 4 * ((at + 1) * (I / 4) / BLOCKS) - c0;
+        r0 = at * D / BLOCKS;
+        rows = (at + 1) * D / BLOCKS - r0;
     }
 };
 
-// Fp32 words of shared memory, as BlockSteps.java reckons: what a block copies of the weights before it needs them, then the
-// most that a phase works with. `all` tokens are rounded up to STEP_TOKENS.
-__host__ __device__ constexpr long long smallFloats(int width, int inner, int heads, int channels) {
-    return width + channels * (17LL + 6 * heads) + 2LL * inner;
-}
+__host__ __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
 
-__host__ __device__ constexpr long long largeBytes(int width, int inner, int channels, int rows, int elementBytes) {
-    return (2LL * channels * width + static_cast<long long>(rows) * inner) * elementBytes;
-}
-
-__host__ __device__ constexpr long long upFloats(int all, int width, int channels) {
-    return static_cast<long long>(all) * width + 5LL * channels * all;
-}
-
-__host__ __device__ constexpr long long cellFloats(int ring, int dimHead) {
-    return 5LL * (ring + STEP_TOKENS) + 2LL * STEP_TOKENS * (ring + STEP_TOKENS + 1) + 20 +
-           static_cast<long long>(STEP_TOKENS) * dimHead + LRAM_THREADS * 4LL * STEP_TOKENS;
-}
-
-__host__ __device__ constexpr long long downFloats(int all, int inner, int rows) {
-    return static_cast<long long>(all) * inner + 8LL * rows * STEP_TOKENS;
-}
+// Shared memory in fp32 words, as BlockSteps.java reckons: what a block copies of the weights before it needs them, then the
+// most that a phase works with.
+constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH) + 2 * I;
+constexpr int LARGE_FLOATS =
+        STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;
+constexpr int UP_FLOATS = PADDED * D + 5 * CHANNELS * PADDED;
+constexpr int CELL_FLOATS = 5 * MOST + 2 * TOKENS * (MOST + 1) + 20 + TOKENS * DH + LRAM_THREADS * 4 * TOKENS;
+constexpr int DOWN_FLOATS = PADDED * I + 8 * ROWS * TOKENS;
+constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + most(UP_FLOATS, most(CELL_FLOATS, DOWN_FLOATS));
 
 // A block's weights of one layer in shared memory. The large ones stay in device memory where there is no room.
 struct StepWeights {
-    float* norm;       // (D)
-    float* conv;       // (channels, 4)
-    float* convBias;   // (channels)
-    float* maps;       // q, k, v: (3, channels, 4)
-    float* gates;      // (NH, i and f, 3, channels)
-    float* headNorm;   // (I)
-    float* skip;       // (I)
-    unsigned char* up;    // rows of u, then of z; null: in device memory
-    unsigned char* down;
+    float* norm;      // (D)
+    float* conv;      // (channels, 4)
+    float* convBias;  // (channels)
+    float* maps;      // q, k, v: (3, channels, 4)
+    float* gates;     // (NH, i and f, 3, channels)
+    float* headNorm;  // (I)
+    float* skip;      // (I)
+    Weight* up;       // rows of u, then of z
+    Weight* down;
+    float* work;
 
-    __device__ StepWeights(const StepShape& p, const Place& at, float* memory) {
-        const int most = 4 * ((p.inner / 4 + at.blocks - 1) / at.blocks);
+    __device__ StepWeights(float* memory) {
         norm = memory;
-        conv = norm + p.width;
-        convBias = conv + 4 * most;
-        maps = convBias + most;
-        gates = maps + 12 * most;
-        headNorm = gates + 6 * p.heads * most;
-        skip = headNorm + p.inner;
-        up = p.kept ? reinterpret_cast<unsigned char*>(skip + p.inner) : nullptr;
-        down = p.kept ? up + 2LL * most * p.width * p.elementBytes : nullptr;
+        conv = norm + D;
+        convBias = conv + 4 * CHANNELS;
+        maps = convBias + CHANNELS;
+        gates = maps + 12 * CHANNELS;
+        headNorm = gates + 6 * NH * CHANNELS;
+        skip = headNorm + I;
+        up = reinterpret_cast<Weight*>(skip + I);
+        down = up + 2 * CHANNELS * D;
+        work = memory + SMALL_FLOATS + LARGE_FLOATS;
     }
 };
 
@@ -163,7 +164,6 @@ struct StepWeights {
 __device__ __forceinline__ void copySixteen(void* to, const void* from) { memcpy(to, from, 16); }
 __device__ __forceinline__ void endCopies() {}
 __device__ __forceinline__ void awaitCopiesBeforeTheLast() {}
-__device__ __forceinline__ void readAheadLine(const void*) {}
 #else
 __device__ __forceinline__ void copySixteen(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
@@ -171,12 +171,11 @@ __device__ __forceinline__ void copySixteen(void* to, const void* from) {
 }
 __device__ __forceinline__ void endCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 __device__ __forceinline__ void awaitCopiesBeforeTheLast() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
-__device__ __forceinline__ void readAheadLine(const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 #endif
 
 // Begins to copy; bytes and both addresses are multiples of 16.
-__device__ __forceinline__ void copyBegin(void* to, const void* from, long long bytes) {
-    for (long long i = 16LL * threadIdx.x; i < bytes; i += 16LL * LRAM_THREADS) {
+__device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes) {
+    for (int i = 16 * static_cast<int>(threadIdx.x); i < bytes; i += 16 * LRAM_THREADS) {
         copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
     }
 }
@@ -203,37 +202,64 @@ __device__ __forceinline__ float4 load4(const signed char* w) {
     return x;
 }
 
+__device__ __forceinline__ float4 none() {
+    float4 x;
+    x.x = x.y = x.z = x.w = 0.f;
+    return x;
+}
+
 __device__ __forceinline__ float dot4(const float4& a, const float4& b, float sum) {
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
 
-// sum[t] of w[from..to) and three rows of x in shared memory, over the lanes; all bounds multiples of 4.
-template <typename W>
-__device__ __forceinline__ void dotRow(const W* w, const float* x, int pitch, int from, int to, float* sum) {
-    float s0 = 0.f;
-    float s1 = 0.f;
-    float s2 = 0.f;
-#pragma unroll 4
-    for (int k = from + 4 * lane(); k < to; k += 128) {
-        const float4 a = load4(w + k);
-        s0 = dot4(a, load4(x + k), s0);
-        s1 = dot4(a, load4(x + pitch + k), s1);
-        s2 = dot4(a, load4(x + 2 * pitch + k), s2);
-    }
-    sum[0] = warpSum(s0);
-    sum[1] = warpSum(s1);
-    sum[2] = warpSum(s2);
+__device__ __forceinline__ void addTimes(float a, const float4& x, float* sum) {
+    sum[0] = fmaf(a, x.x, sum[0]);
+    sum[1] = fmaf(a, x.y, sum[1]);
+    sum[2] = fmaf(a, x.z, sum[2]);
+    sum[3] = fmaf(a, x.w, sum[3]);
 }
 
-__device__ __forceinline__ void dotAny(const unsigned char* w, int type, const float* x, int pitch, int from, int to,
-                                       float* sum) {
-    if (type == 1) {
-        dotRow(reinterpret_cast<const Bf16*>(w), x, pitch, from, to, sum);
-    } else if (type == 0) {
-        dotRow(reinterpret_cast<const float*>(w), x, pitch, from, to, sum);
-    } else {
-        dotRow(reinterpret_cast<const signed char*>(w), x, pitch, from, to, sum);
+// Over groups of LANES lanes, for all of them.
+template <int LANES>
+__device__ __forceinline__ float groupSum(float x) {
+#pragma unroll
+    for (int d = LANES / 2; d > 0; d /= 2) {
+        x += __shfl_xor_sync(0xffffffffu, x, d);
     }
+    return x;
+}
+
+// Three sums over the lanes at once: lane 0 gets the first, lane 1 the second, lane 2 the third.
+__device__ __forceinline__ float threeSums(float a, float b, float c) {
+    const bool odd = lane() & 1;
+    const bool high = lane() & 2;
+    float first = odd ? b : a;
+    first += __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
+    c += __shfl_xor_sync(0xffffffffu, c, 1);
+    float sum = high ? c : first;
+    sum += __shfl_xor_sync(0xffffffffu, high ? first : c, 2);
+#pragma unroll
+    for (int d = 4; d < 32; d *= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    }
+    return sum;
+}
+
+// w[0..N) times three rows of x in shared memory; lane t gets row t's. N is a multiple of 4.
+template <int N, typename W>
+__device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
+    float sum[TOKENS] = {0.f, 0.f, 0.f};
+#pragma unroll
+    for (int k0 = 0; k0 < N; k0 += 128) {
+        const int k = k0 + 4 * lane();
+        if (k0 + 128 <= N || k < N) {
+            const float4 a = load4(w + k);
+            sum[0] = dot4(a, load4(x + k), sum[0]);
+            sum[1] = dot4(a, load4(x + pitch + k), sum[1]);
+            sum[2] = dot4(a, load4(x + 2 * pitch + k), sum[2]);
+        }
+    }
+    return threeSums(sum[0], sum[1], sum[2]);
 }
 
 // e^x to fp32 accuracy: the part of x that a float cannot hold goes in as a factor.
@@ -246,33 +272,27 @@ __device__ __forceinline__ float expOf(double x) {
 
 __device__ __forceinline__ float logSigmoidFloat(float x) { return fminf(x, 0.f) - log1pf(expf(-fabsf(x))); }
 
-__device__ __forceinline__ float groupSum(float x, int lanes) {
-    for (int d = lanes / 2; d > 0; d /= 2) {
-        x += __shfl_xor_sync(0xffffffffu, x, d);
-    }
-    return x;
-}
-
 // Every block finds the same faults, so all leave a faulty step alone.
 __device__ __forceinline__ bool refused(const StepShape& p) {
     if (faulted(p.faults)) {
         return true;
     }
     int wrong = 0;
-    for (int b = static_cast<int>(threadIdx.x); b < p.rows; b += LRAM_THREADS) {
+    const int b = static_cast<int>(threadIdx.x);
+    if (b < B) {
         const int slot = p.slots[b];
         const int count = p.counts[b];
         if (slot < 0 || slot >= p.pool) {
             reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
             wrong = 1;
         }
-        if (count < 0 || count > p.tokens) {
-            reportFault(p.faults, FAULT_COUNT, b, count, p.tokens);
+        if (count < 0 || count > L) {
+            reportFault(p.faults, FAULT_COUNT, b, count, L);
             wrong = 1;
         }
         for (int other = 0; other < b; other++) {
             if (p.slots[other] == slot) {
-                reportFault(p.faults, FAULT_DUPLICATE, b, slot, p.rows);
+                reportFault(p.faults, FAULT_DUPLICATE, b, slot, B);
                 wrong = 1;
             }
         }
@@ -280,58 +300,55 @@ __device__ __forceinline__ bool refused(const StepShape& p) {
     return blockSum(wrong) != 0;
 }
 
+// ---- up
+
 // Begins to copy what the next upPhase needs.
-__device__ __forceinline__ void upBegin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
-    copyBegin(to.norm, w.normWeight, 4LL * p.width);
-    const int channels = at.channels;
-    copyBegin(to.conv, w.conv + STEP_TAPS * at.c0, 16LL * channels);
+__device__ __forceinline__ void upBegin(const StepLayer& w, const Place& at, const StepWeights& to) {
+#if STEP_KEPT
+    const long long from = static_cast<long long>(at.c0) * D;
+    const int bytes = at.channels * D * static_cast<int>(sizeof(Weight));
+    copyBegin(to.up, w.upU + from, bytes);
+    copyBegin(to.up + CHANNELS * D, w.upZ + from, bytes);
+#endif
+    copyBegin(to.norm, w.normWeight, 4 * D);
+    copyBegin(to.conv, w.conv + TAPS * at.c0, 16 * at.channels);
     if (w.convBias != nullptr) {
-        copyBegin(to.convBias, w.convBias + at.c0, 4LL * channels);
+        copyBegin(to.convBias, w.convBias + at.c0, 4 * at.channels);
     }
-    copyBegin(to.maps, w.wq + 4 * at.c0, 16LL * channels);
-    copyBegin(to.maps + 4 * channels, w.wk + 4 * at.c0, 16LL * channels);
-    copyBegin(to.maps + 8 * channels, w.wv + 4 * at.c0, 16LL * channels);
-    const int each = channels / 4;
-    for (int i = static_cast<int>(threadIdx.x); i < 6 * p.heads * each; i += LRAM_THREADS) {
-        const int line = i / each;
+    copyBegin(to.maps, w.wq + 4 * at.c0, 16 * at.channels);
+    copyBegin(to.maps + 4 * CHANNELS, w.wk + 4 * at.c0, 16 * at.channels);
+    copyBegin(to.maps + 8 * CHANNELS, w.wv + 4 * at.c0, 16 * at.channels);
+    for (int i = static_cast<int>(threadIdx.x); i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS) {
+        const int line = i / (CHANNELS / 4);
+        const int j = 4 * (i % (CHANNELS / 4));
         const int gate = line / 3;  // head and which
-        const float* from = (gate % 2 == 0 ? w.wi : w.wf) +
-                            (static_cast<long long>(gate / 2) * 3 + line % 3) * p.inner + at.c0 + 4 * (i - line * each);
-        copySixteen(to.gates + 4 * i, from);
-    }
-    if (to.up != nullptr) {
-        const long long bytes = static_cast<long long>(channels) * p.width * p.elementBytes;
-        const long long from = static_cast<long long>(at.c0) * p.width * p.elementBytes;
-        copyBegin(to.up, static_cast<const unsigned char*>(w.upU) + from, bytes);
-        copyBegin(to.up + bytes, static_cast<const unsigned char*>(w.upZ) + from, bytes);
+        if (j < at.channels) {
+            copySixteen(to.gates + line * CHANNELS + j,
+                        (gate % 2 == 0 ? w.wi : w.wf) + (gate / 2 * 3 + line % 3) * I + at.c0 + j);
+        }
     }
     endCopies();
 }
 
-// A warp's row of up to 128 * STEP_QUADS elements.
-constexpr int STEP_QUADS = 16;
-
-__device__ __forceinline__ void normRow(const float* x, const float* weight, int n, bool centred, bool residual, float eps,
-                                        float* to) {
-    float4 v[STEP_QUADS];
+// One warp, one row of x.
+__device__ __forceinline__ void normRow(const float* x, const float* weight, float eps, float* to) {
+    constexpr int N = (D + 127) / 128;
+    float4 v[N];
     float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < STEP_QUADS; i++) {
+    for (int i = 0; i < N; i++) {
         const int j = 128 * i + 4 * lane();
-        v[i].x = v[i].y = v[i].z = v[i].w = 0.f;
-        if (j < n) {
-            v[i] = load4(x + j);
-        }
+        v[i] = j < D ? load4(x + j) : none();
     }
 #pragma unroll
-    for (int i = 0; i < STEP_QUADS; i++) {
+    for (int i = 0; i < N; i++) {
         sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
     }
-    const float mean = centred ? warpSum(sum) / n : 0.f;
+    const float mean = STEP_CENTRED ? groupSum<32>(sum) / D : 0.f;
     float squares = 0.f;
 #pragma unroll
-    for (int i = 0; i < STEP_QUADS; i++) {
-        if (128 * i + 4 * lane() < n) {
+    for (int i = 0; i < N; i++) {
+        if (128 * i + 4 * lane() < D) {
             v[i].x -= mean;
             v[i].y -= mean;
             v[i].z -= mean;
@@ -339,148 +356,145 @@ __device__ __forceinline__ void normRow(const float* x, const float* weight, int
             squares = dot4(v[i], v[i], squares);
         }
     }
-    const float rstd = 1.f / sqrtf(warpSum(squares) / n + eps);
-    const float one = residual ? 1.f : 0.f;
+    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / D + eps);
+    constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
-    for (int i = 0; i < STEP_QUADS; i++) {
+    for (int i = 0; i < N; i++) {
         const int j = 128 * i + 4 * lane();
-        if (j < n) {
+        if (j < D) {
             const float4 scale = load4(weight + j);
-            float4 y;
-            y.x = v[i].x * rstd * (one + scale.x);
-            y.y = v[i].y * rstd * (one + scale.y);
-            y.z = v[i].z * rstd * (one + scale.z);
-            y.w = v[i].w * rstd * (one + scale.w);
-            *reinterpret_cast<float4*>(to + j) = y;
+            v[i].x *= rstd * (one + scale.x);
+            v[i].y *= rstd * (one + scale.y);
+            v[i].z *= rstd * (one + scale.z);
+            v[i].w *= rstd * (one + scale.w);
+            *reinterpret_cast<float4*>(to + j) = v[i];
         }
     }
 }
 
-__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
-                                        float* memory) {
-    const int all = p.rows * p.tokens;
-    const int padded = (all + STEP_TOKENS - 1) / STEP_TOKENS * STEP_TOKENS;
-    const int channels = at.channels;
+__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept) {
     const int c0 = at.c0;
-    if (channels == 0) {
-        for (int i = static_cast<int>(threadIdx.x); i < all * p.heads * 2; i += LRAM_THREADS) {
-            p.shares[static_cast<long long>(i) * at.blocks + at.block] = 0.f;
-        }
-        return;
-    }
-    float* normed = memory;
-    float* u = normed + padded * p.width;  // channel after channel, (channels, all), as the rest
-    float* c = u + channels * padded;
-    float* q = c + channels * padded;
-    float* k = q + channels * padded;
-    float* v = k + channels * padded;
+    float* normed = kept.work;
+    float* u = normed + PADDED * D;  // channel after channel, (CHANNELS, PADDED), as the rest
+    float* c = u + CHANNELS * PADDED;
+    float* maps = c + CHANNELS * PADDED;  // q, k and v
     awaitCopiesBeforeTheLast();
     __syncthreads();
-    for (int t = warp(); t < padded; t += LRAM_WARPS) {
-        float* to = normed + t * p.width;
-        if (t < all) {
-            normRow(p.x + static_cast<long long>(t) * p.width, kept.norm, p.width, p.centred, p.residual, p.normEps, to);
+    for (int t = warp(); t < PADDED; t += LRAM_WARPS) {
+        float* to = normed + t * D;
+        if (t < ALL) {
+            normRow(p.x + t * D, kept.norm, p.normEps, to);
         } else {
-            for (int j = lane(); j < p.width; j += 32) {
+            for (int j = lane(); j < D; j += 32) {
                 to[j] = 0.f;
             }
         }
     }
     __syncthreads();
-    const long long rowBytes = static_cast<long long>(p.width) * p.elementBytes;
-    for (int r = warp(); r < 2 * channels; r += LRAM_WARPS) {
-        const bool isU = r < channels;
-        const int row = c0 + (isU ? r : r - channels);
-        const unsigned char* from =
-                kept.up != nullptr ? kept.up + r * rowBytes
-                                   : static_cast<const unsigned char*>(isU ? w.upU : w.upZ) + row * rowBytes;
-        const float* scales = isU ? w.upUScale : w.upZScale;
-        const float scale = scales == nullptr ? 1.f : scales[row];
-        for (int t = 0; t < all; t += STEP_TOKENS) {
-            float sum[STEP_TOKENS];
-            dotAny(from, p.type, normed + t * p.width, p.width, 0, p.width, sum);
-#pragma unroll
-            for (int j = 0; j < STEP_TOKENS; j++) {
-                if (lane() == j && t + j < all) {
-                    if (isU) {
-                        u[r * padded + t + j] = sum[j] * scale;
-                    } else {
-                        p.z[static_cast<long long>(t + j) * p.inner + row] = sum[j] * scale;
-                    }
+    for (int i = warp(); i < 2 * CHANNELS; i += LRAM_WARPS) {
+        const bool isU = i < CHANNELS;
+        const int r = isU ? i : i - CHANNELS;
+        if (r >= at.channels) {
+            continue;
+        }
+        const int row = c0 + r;
+#if STEP_KEPT
+        const Weight* from = kept.up + i * D;
+#else
+        const Weight* from = (isU ? w.upU : w.upZ) + static_cast<long long>(row) * D;
+#endif
+        float scale = 1.f;
+        if (STEP_TYPE == 2) {
+            scale = (isU ? w.upUScale : w.upZScale)[row];
+        }
+#pragma unroll 1
+        for (int t = 0; t < ALL; t += TOKENS) {
+            const float sum = dotRow<D>(from, normed + t * D, D) * scale;
+            if (lane() < TOKENS && t + lane() < ALL) {
+                if (isU) {
+                    u[r * PADDED + t + lane()] = sum;
+                } else {
+                    p.z[(t + lane()) * I + row] = sum;
                 }
             }
         }
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < p.rows * channels; i += LRAM_THREADS) {
-        const int b = i / channels;
-        const int j = i - b * channels;
+    for (int i = static_cast<int>(threadIdx.x); i < B * CHANNELS; i += LRAM_THREADS) {
+        const int b = i / CHANNELS;
+        const int j = i % CHANNELS;
+        if (j >= at.channels) {
+            continue;
+        }
         const int n = p.counts[b];
-        constexpr int past = STEP_TAPS - 1;
-        const int from = b * p.tokens + p.tokens - n;
-        float* history = w.history + static_cast<long long>(p.slots[b]) * past * p.inner + c0 + j;
-        float line[past + STEP_TOKENS];
+        constexpr int past = TAPS - 1;
+        const int from = b * L + L - n;
+        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + j;
+        float line[past + TOKENS];
 #pragma unroll
         for (int h = 0; h < past; h++) {
-            line[h] = history[static_cast<long long>(h) * p.inner];
+            line[h] = history[h * I];
         }
 #pragma unroll
-        for (int t = 0; t < STEP_TOKENS; t++) {
-            line[past + t] = t < n ? u[j * padded + from + t] : 0.f;
+        for (int t = 0; t < TOKENS; t++) {
+            line[past + t] = t < n ? u[j * PADDED + from + t] : 0.f;
         }
-        const float4 taps = load4(kept.conv + STEP_TAPS * j);
+        const float4 taps = load4(kept.conv + TAPS * j);
         const float bias = w.convBias == nullptr ? 0.f : kept.convBias[j];
 #pragma unroll
-        for (int t = 0; t < STEP_TOKENS; t++) {
+        for (int t = 0; t < TOKENS; t++) {
             float sum = fmaf(taps.x, line[t], bias);
             sum = fmaf(taps.y, line[t + 1], sum);
             sum = fmaf(taps.z, line[t + 2], sum);
             sum = fmaf(taps.w, line[t + 3], sum);
             sum = sum * sigmoidOf(sum);
             if (t < n) {
-                c[j * padded + from + t] = sum;
-                p.c[static_cast<long long>(from + t) * p.inner + c0 + j] = sum;
+                c[j * PADDED + from + t] = sum;
+                p.c[(from + t) * I + c0 + j] = sum;
             }
         }
 #pragma unroll
         for (int h = 0; h < past; h++) {
-            const float value = n == 0 ? line[h] : (n == 1 ? line[h + 1] : (n == 2 ? line[h + 2] : line[h + 3]));
-            history[static_cast<long long>(h) * p.inner] = value;
+            history[h * I] = n == 0 ? line[h] : (n == 1 ? line[h + 1] : (n == 2 ? line[h + 2] : line[h + 3]));
         }
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < all * channels * 3; i += LRAM_THREADS) {
-        const int part = i / (all * channels);
-        const int rest = i - part * all * channels;
-        const int t = rest / channels;
-        const int j = rest - t * channels;
-        const float4 weights = load4(kept.maps + 4 * (part * channels + j));
-        const float* x = (part == 2 ? u : c) + (j & ~3) * padded + t;
-        float sum = weights.x * x[0];
-        sum = fmaf(weights.y, x[padded], sum);
-        sum = fmaf(weights.z, x[2 * padded], sum);
-        sum = fmaf(weights.w, x[3 * padded], sum);
-        (part == 0 ? q : (part == 1 ? k : v))[j * padded + t] = sum;
-        (part == 0 ? p.q : (part == 1 ? p.k : p.v))[static_cast<long long>(t) * p.inner + c0 + j] = sum;
+    for (int i = static_cast<int>(threadIdx.x); i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
+        const int e = i % (3 * CHANNELS);
+        const int t = i / (3 * CHANNELS);
+        const int part = e / CHANNELS;
+        const int j = e % CHANNELS;
+        if (j < at.channels) {
+            const float4 weights = load4(kept.maps + 4 * e);
+            const float* x = (part == 2 ? u : c) + (j & ~3) * PADDED + t;
+            float sum = weights.x * x[0];
+            sum = fmaf(weights.y, x[PADDED], sum);
+            sum = fmaf(weights.z, x[2 * PADDED], sum);
+            sum = fmaf(weights.w, x[3 * PADDED], sum);
+            maps[e * PADDED + t] = sum;
+            (part == 0 ? p.q : (part == 1 ? p.k : p.v))[t * I + c0 + j] = sum;
+        }
     }
     __syncthreads();
-    for (int i = warp(); i < 2 * p.heads; i += LRAM_WARPS) {
-        const float* gate = kept.gates + 3 * i * channels;
-        for (int t = 0; t < all; t++) {
-            float sum = 0.f;
-            for (int part = 0; part < 3; part++) {
-                const float* x = part == 0 ? q : (part == 1 ? k : v);
-                for (int j = lane(); j < channels; j += 32) {
-                    sum = fmaf(gate[part * channels + j], x[j * padded + t], sum);
-                }
+    for (int i = warp(); i < 2 * NH * ALL; i += LRAM_WARPS) {
+        const int gate = i % (2 * NH);
+        const int t = i / (2 * NH);
+        float sum = 0.f;
+#pragma unroll
+        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 32) {
+            const int e = e0 + lane();
+            if (e < 3 * CHANNELS && e % CHANNELS < at.channels) {
+                sum = fmaf(kept.gates[gate * 3 * CHANNELS + e], maps[e * PADDED + t], sum);
             }
-            sum = warpSum(sum);
-            if (lane() == 0) {
-                p.shares[(static_cast<long long>(t) * 2 * p.heads + i) * at.blocks + at.block] = sum;
-            }
+        }
+        sum = groupSum<32>(sum);
+        if (lane() == 0) {
+            p.shares[(t * 2 * NH + gate) * BLOCKS + at.block] = sum;
         }
     }
 }
+
+// ---- cell
 
 // A session's head: what it held before this step.
 struct HeadOfStep {
@@ -489,35 +503,34 @@ struct HeadOfStep {
     int held;
     int folding;  // ring tokens that are folded first; 0 for none
     bool hasC;
-    long long token;  // row of the first new one in (B, L)
+    int token;  // row of the first new one in (B, L)
+
+    __device__ HeadOfStep() {}
 
     __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head) {
         n = p.counts[row];
-        cell = p.slots[row] * p.heads + head;
+        cell = p.slots[row] * NH + head;
         held = w.ringLength[cell];
         hasC = w.folded[cell] != 0;
-        const int index = static_cast<int>(w.layer) * p.heads + head;
+        const int index = static_cast<int>(w.layer) * NH + head;
         const int limit = hasC ? p.period : max(3, p.first - 3 * (index % p.stagger));
         folding = held > 0 && held + n > limit ? held : 0;
-        token = static_cast<long long>(row) * p.tokens + p.tokens - n;
+        token = row * L + L - n;
     }
 };
 
-__device__ __forceinline__ double stepInput(const StepShape& p, float gate) {
-    return p.sigmoid ? logSigmoidFloat(gate) : gate;
-}
+__device__ __forceinline__ double stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
 
 // Running sums of the ring's log forget gates, and its log input gates; by one warp, for the block after the next barrier.
-__device__ __forceinline__ void scanRing(const StepShape& p, const StepLayer& w, const HeadOfStep& u, double* sums,
-                                         double* inputs) {
-    const long long ring = static_cast<long long>(u.cell) * p.ring;
+__device__ __forceinline__ void scanRing(const StepLayer& w, const HeadOfStep& u, double* sums, double* inputs) {
+    const long long ring = static_cast<long long>(u.cell) * RING;
     double before = 0;
     for (int s = 0; s < u.held; s += 32) {
         const int e = s + lane();
         double f = 0;
         if (e < u.held) {
             f = w.ringF[ring + e];
-            inputs[e] = stepInput(p, w.ringI[ring + e]);
+            inputs[e] = stepInput(w.ringI[ring + e]);
         }
         const double sum = before + warpScan(f);
         if (e < u.held) {
@@ -536,9 +549,8 @@ __device__ __forceinline__ double warpTop(double x) {
 }
 
 // Stabiliser of state and ring after `held` tokens; every lane of every warp gets it.
-__device__ __forceinline__ double ringTop(const StepShape& p, int held, double m0, const double* sums,
-                                          const double* inputs) {
-    if (p.sigmoid) {
+__device__ __forceinline__ double ringTop(int held, double m0, const double* sums, const double* inputs) {
+    if (SIGMOID) {
         return 0;
     }
     const double total = held == 0 ? 0 : sums[held - 1];
@@ -549,280 +561,309 @@ __device__ __forceinline__ double ringTop(const StepShape& p, int held, double m
     return warpTop(top);
 }
 
-__device__ __forceinline__ void cellUnit(const StepShape& p, const StepLayer& w, const Place& at, int row, int head,
-                                         int e0, int chunk, float* memory) {
-    const HeadOfStep u(p, w, row, head);
-    if (u.n == 0) {
-        return;
-    }
-    const int dim = p.inner / p.heads;
-    const int cols = min(p.columns, dim - e0);
-    const int most = p.ring + STEP_TOKENS;
-    const int pitch = most + 1;
-    double* sums = reinterpret_cast<double*>(memory);
-    double* inputs = sums + most;
-    float* dots = reinterpret_cast<float*>(inputs + most);  // (tokens, pitch)
-    float* weights = dots + STEP_TOKENS * pitch;
-    float* writes = weights + STEP_TOKENS * pitch;
-    float* gates = writes + most;      // i, then f, of the new tokens
-    float* carried = gates + 8;
-    float* divisors = carried + 4;
-    float* queries = memory + (4 * most + 2 * STEP_TOKENS * pitch + most + 16 + 3) / 4 * 4;
-    float* parts = queries + STEP_TOKENS * dim;
-    const int all = u.held + u.n;
-    const long long ring = static_cast<long long>(u.cell) * p.ring;
-    const int offset = head * dim;
-    __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < STEP_TOKENS * dim / 4; i += LRAM_THREADS) {
-        const int t = 4 * i / dim;
-        float4 x;
-        x.x = x.y = x.z = x.w = 0.f;
-        if (t < u.n) {
-            x = load4(p.q + (u.token + t) * p.inner + offset + 4 * i - t * dim);
-        }
-        reinterpret_cast<float4*>(queries)[i] = x;
-    }
-    if (warp() == LRAM_WARPS - 1) {
-        scanRing(p, w, u, sums, inputs);
-    }
-    for (int i = warp(); i < 2 * u.n; i += LRAM_WARPS) {
-        const int t = i / 2;
-        const float* share = p.shares + (((u.token + t) * p.heads + head) * 2 + i % 2) * at.blocks;
-        const float bias = (i % 2 == 0 ? w.bi : w.bf)[head];
-        float sum = 0.f;
-#pragma unroll 8
-        for (int b = lane(); b < at.blocks; b += 32) {
-            sum += share[b];
-        }
-        sum = warpSum(sum) + bias;
-        if (lane() == 0) {
-            gates[i % 2 * 4 + t] = sum;
-            if (chunk == 0) {
-                (i % 2 == 0 ? p.gateI : p.gateF)[(u.token + t) * p.heads + head] = sum;
-            }
-        }
-    }
-    __syncthreads();
-    // Eight lanes a key: those of the ring, the new ones, then the normaliser.
-    const int part8 = lane() & 7;
-    for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
-        const int s = s0 + static_cast<int>(threadIdx.x) / 8;
-        float sum[STEP_TOKENS] = {0.f, 0.f, 0.f};
-        if (s < all || (s == all && u.hasC)) {
-            const float* key = s == all ? w.vecN + static_cast<long long>(u.cell) * dim
-                                        : (s < u.held ? w.ringK + (ring + s) * dim
-                                                      : p.k + (u.token + s - u.held) * p.inner + offset);
-#pragma unroll 8
-            for (int d = 4 * part8; d < dim; d += 32) {
-                const float4 a = load4(key + d);
-                sum[0] = dot4(a, load4(queries + d), sum[0]);
-                sum[1] = dot4(a, load4(queries + dim + d), sum[1]);
-                sum[2] = dot4(a, load4(queries + 2 * dim + d), sum[2]);
-            }
-        }
-#pragma unroll
-        for (int t = 0; t < STEP_TOKENS; t++) {
-            sum[t] = groupSum(sum[t], 8);
-            if (part8 == t && s <= all) {
-                dots[t * pitch + s] = sum[t];
-            }
-        }
-    }
-    if (threadIdx.x < 32) {  // the new tokens' gates follow the ring's
-        double sum = u.held == 0 ? 0 : sums[u.held - 1];
-        for (int t = 0; t < u.n; t++) {
-            sum += logSigmoidFloat(gates[4 + t]);
-            if (lane() == t) {
-                sums[u.held + t] = sum;
-                inputs[u.held + t] = stepInput(p, gates[t]);
-            }
-        }
-    }
-    __syncthreads();
-    const double m0 = w.scaM[u.cell];
-    const double total = u.held == 0 ? 0 : sums[u.held - 1];
-    const double top = ringTop(p, u.held, m0, sums, inputs);
-    const double m = u.folding > 0 ? static_cast<double>(static_cast<float>(top)) : top;
-    const double keep = u.folding > 0 && u.hasC ? expOf(total + m0 - m) : 0;
-    if (u.folding > 0) {
-        for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
-            writes[s] = expOf(total - sums[s] + inputs[s] - m);
-        }
-    }
-    if (warp() < u.n) {
-        const int t = warp();
-        double next = m;
-        double last = total;
-        for (int j = 0; j <= t; j++) {
-            const double kept = sums[u.held + j] - last + next;
-            next = p.sigmoid ? 0 : fmax(kept, inputs[u.held + j]);
-            last = sums[u.held + j];
-        }
-        double den = 0;
-        double normaliser = 0;  // q.n after the fold
-        const double base = last - next;
-        for (int s = lane(); s < all; s += 32) {
-            const double dot = dots[t * pitch + s];
-            double weight = 0;
-            if (s < u.held && u.folding > 0) {
-                normaliser += expOf(total - sums[s] + inputs[s] - m) * dot;
-            } else if (s <= u.held + t) {
-                weight = expOf(base - sums[s] + inputs[s]);
-                den += weight * dot;
-            }
-            weights[t * pitch + s] = static_cast<float>(weight) * p.scale * static_cast<float>(dot);
-        }
-        den = warpSum(den);
-        double carry = 0;
-        if (u.folding > 0) {
-            normaliser = warpSum(normaliser) + (u.hasC ? keep * dots[t * pitch + all] : 0);
-            carry = expOf(last - total + m - next);
-            den += carry * normaliser;
-        } else if (u.hasC) {
-            carry = expOf(last + m0 - next);
-            den += carry * dots[t * pitch + all];
-        }
-        if (lane() == 0) {
-            const float magnitude = fabsf(static_cast<float>(p.scale * den));
-            const float least = p.sigmoid ? 1.f : expOf(-next);
-            carried[t] = static_cast<float>(p.scale * carry);
-            divisors[t] = p.normalize ? (magnitude < least ? least : magnitude) + p.cellEps : 1.f;
-        }
-    }
-    __syncthreads();
-    const int quads = cols / 4;
-    const int lines = LRAM_THREADS / quads;
-    const int line = static_cast<int>(threadIdx.x) / quads;
-    const int quad = static_cast<int>(threadIdx.x) - line * quads;
-    const bool active = line < lines;
-    float sum[STEP_TOKENS][4];
-#pragma unroll
-    for (int t = 0; t < STEP_TOKENS; t++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            sum[t][j] = 0.f;
-        }
-    }
-    float* values = w.ringV + ring * dim + e0 + 4 * quad;
-    if (active && (u.hasC || u.folding > 0)) {
-        float* matC = w.matC + static_cast<long long>(u.cell) * dim * dim + e0 + 4 * quad;
-        if (u.folding > 0) {
-            const float* keys = w.ringK + ring * dim;
-            const float decay = static_cast<float>(keep);
-            for (int d = line; d < dim; d += lines) {
-                float4 x;
-                x.x = x.y = x.z = x.w = 0.f;
-                if (u.hasC) {
-                    x = load4(matC + static_cast<long long>(d) * dim);
-                    x.x *= decay;
-                    x.y *= decay;
-                    x.z *= decay;
-                    x.w *= decay;
-                }
-#pragma unroll 4
-                for (int s = 0; s < u.held; s++) {
-                    const float a = writes[s] * keys[static_cast<long long>(s) * dim + d];
-                    const float4 value = load4(values + static_cast<long long>(s) * dim);
-                    x.x = fmaf(a, value.x, x.x);
-                    x.y = fmaf(a, value.y, x.y);
-                    x.z = fmaf(a, value.z, x.z);
-                    x.w = fmaf(a, value.w, x.w);
-                }
-                *reinterpret_cast<float4*>(matC + static_cast<long long>(d) * dim) = x;
-#pragma unroll
-                for (int t = 0; t < STEP_TOKENS; t++) {
-                    const float a = queries[t * dim + d];
-                    sum[t][0] = fmaf(a, x.x, sum[t][0]);
-                    sum[t][1] = fmaf(a, x.y, sum[t][1]);
-                    sum[t][2] = fmaf(a, x.z, sum[t][2]);
-                    sum[t][3] = fmaf(a, x.w, sum[t][3]);
-                }
-            }
-        } else {
-#pragma unroll 8
-            for (int d = line; d < dim; d += lines) {
-                const float4 x = load4(matC + static_cast<long long>(d) * dim);
-#pragma unroll
-                for (int t = 0; t < STEP_TOKENS; t++) {
-                    const float a = queries[t * dim + d];
-                    sum[t][0] = fmaf(a, x.x, sum[t][0]);
-                    sum[t][1] = fmaf(a, x.y, sum[t][1]);
-                    sum[t][2] = fmaf(a, x.z, sum[t][2]);
-                    sum[t][3] = fmaf(a, x.w, sum[t][3]);
-                }
-            }
-        }
-#pragma unroll
-        for (int t = 0; t < STEP_TOKENS; t++) {
-            const float a = t < u.n ? carried[t] : 0.f;
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                sum[t][j] *= a;
-            }
-        }
-    }
-    if (active) {
-        for (int s = (u.folding > 0 ? u.held : 0) + line; s < all; s += lines) {
-            const bool isNew = s >= u.held;
-            const float4 value = load4(isNew ? p.v + (u.token + s - u.held) * p.inner + offset + e0 + 4 * quad
-                                             : values + static_cast<long long>(s) * dim);
-#pragma unroll
-            for (int t = 0; t < STEP_TOKENS; t++) {
-                if (t < u.n && s <= u.held + t) {  // a later token's NaN stays out
-                    const float a = weights[t * pitch + s];
-                    sum[t][0] = fmaf(a, value.x, sum[t][0]);
-                    sum[t][1] = fmaf(a, value.y, sum[t][1]);
-                    sum[t][2] = fmaf(a, value.z, sum[t][2]);
-                    sum[t][3] = fmaf(a, value.w, sum[t][3]);
-                }
-            }
-        }
-#pragma unroll
-        for (int t = 0; t < STEP_TOKENS; t++) {
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                parts[line * cols * STEP_TOKENS + t * cols + 4 * quad + j] = sum[t][j];
-            }
-        }
-    }
-    __syncthreads();
-    const int outputs = STEP_TOKENS * cols;
-    int helpers = 1;  // threads that add up one output
-    while (2 * helpers * outputs <= LRAM_THREADS && helpers < 32) {
-        helpers *= 2;
-    }
-    for (int i0 = 0; i0 < outputs; i0 += LRAM_THREADS / helpers) {
-        const int i = i0 + static_cast<int>(threadIdx.x) / helpers;
-        const int helper = static_cast<int>(threadIdx.x) % helpers;
-        float answer = 0.f;
-        for (int l = helper; l < lines && i < outputs; l += helpers) {
-            answer += parts[l * outputs + i];
-        }
-        for (int d = helpers / 2; d > 0; d /= 2) {
-            answer += __shfl_xor_sync(0xffffffffu, answer, d);
-        }
-        const int t = i / cols;
-        if (helper == 0 && i < outputs && t < u.n) {
-            p.h[(u.token + t) * p.inner + offset + e0 + i - t * cols] = answer / divisors[t];
-        }
-    }
-    const int kept = u.folding > 0 ? 0 : u.held;
-    for (int i = static_cast<int>(threadIdx.x); i < u.n * cols; i += LRAM_THREADS) {
-        const int t = i / cols;
-        w.ringV[(ring + kept + t) * dim + e0 + i - t * cols] = p.v[(u.token + t) * p.inner + offset + e0 + i - t * cols];
-    }
-}
+// A unit of the cell: a session's head and a chunk of its value columns.
+struct CellUnit {
+    HeadOfStep u;
+    int head;
+    int chunk;
+    double m0;
+    float4 state[STATE_QUADS];  // this thread's of C, where it is read and not folded
 
-__device__ __forceinline__ void cellPhase(const StepShape& p, const StepLayer& w, const Place& at, float* memory) {
-    const int dim = p.inner / p.heads;
-    const int chunks = (dim + p.columns - 1) / p.columns;
-    for (int unit = at.block; unit < p.rows * p.heads * chunks; unit += at.blocks) {
-        const int pair = unit / chunks;
-        const int chunk = unit - pair * chunks;
-        const int row = pair / p.heads;
-        cellUnit(p, w, at, row, pair - row * p.heads, chunk * p.columns, chunk, memory);
+    double* sums;
+    double* inputs;
+
+    // What does not depend on this step's tokens. `memory` must be free.
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, float* memory) {
+        const int pair = unit / CHUNKS;
+        chunk = unit % CHUNKS;
+        head = pair % NH;
+        u = HeadOfStep(p, w, pair / NH, head);
+        sums = reinterpret_cast<double*>(memory);
+        inputs = sums + MOST;
+        if (u.n == 0) {
+            return;
+        }
+        m0 = w.scaM[u.cell];
+        const int line = static_cast<int>(threadIdx.x) / QUADS;
+        const int quad = static_cast<int>(threadIdx.x) % QUADS;
+        if (u.hasC && u.folding == 0 && line < LINES && chunk * COLUMNS + 4 * quad < DH) {
+            const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + chunk * COLUMNS + 4 * quad;
+#pragma unroll
+            for (int i = 0; i < STATE_QUADS; i++) {
+                const int d = line + i * LINES;
+                state[i] = d < DH ? load4(c + d * DH) : none();
+            }
+        }
+        if (warp() == LRAM_WARPS - 1) {
+            scanRing(w, u, sums, inputs);
+        }
     }
-}
+
+    __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, float* memory) {
+        if (u.n == 0) {
+            return;
+        }
+        const int e0 = chunk * COLUMNS;
+        constexpr int pitch = MOST + 1;
+        float* dots = memory + 4 * MOST;  // (TOKENS, pitch)
+        float* weights = dots + TOKENS * pitch;
+        float* writes = weights + TOKENS * pitch;
+        float* gates = writes + MOST;  // i, then f, of the new tokens
+        float* carried = gates + 8;
+        float* divisors = carried + 4;
+        float* queries = memory + (5 * MOST + 2 * TOKENS * pitch + 16 + 3) / 4 * 4;
+        float* parts = queries + TOKENS * DH;
+        const int all = u.held + u.n;
+        const long long ring = static_cast<long long>(u.cell) * RING;
+        const int offset = head * DH;
+        for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DH / 4; i += LRAM_THREADS) {
+            const int t = i / (DH / 4);
+            reinterpret_cast<float4*>(queries)[i] =
+                    t < u.n ? load4(p.q + (u.token + t) * I + offset + 4 * (i % (DH / 4))) : none();
+        }
+        for (int i = LRAM_WARPS - 1 - warp(); i < 2 * u.n; i += LRAM_WARPS) {
+            const int t = i / 2;
+            const float* share = p.shares + (((u.token + t) * NH + head) * 2 + i % 2) * BLOCKS;
+            const float bias = (i % 2 == 0 ? w.bi : w.bf)[head];
+            float sum = 0.f;
+#pragma unroll
+            for (int b0 = 0; b0 < BLOCKS; b0 += 32) {
+                if (b0 + lane() < BLOCKS) {
+                    sum += share[b0 + lane()];
+                }
+            }
+            sum = groupSum<32>(sum) + bias;
+            if (lane() == 0) {
+                gates[i % 2 * 4 + t] = sum;
+                if (chunk == 0) {
+                    (i % 2 == 0 ? p.gateI : p.gateF)[(u.token + t) * NH + head] = sum;
+                }
+            }
+        }
+        __syncthreads();
+        // Eight lanes a key: those of the ring, the new ones, then the normaliser.
+        const int part8 = lane() & 7;
+        for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
+            const int s = s0 + static_cast<int>(threadIdx.x) / 8;
+            float sum[TOKENS] = {0.f, 0.f, 0.f};
+            if (s < all || (s == all && u.hasC)) {
+                const float* key = s == all ? w.vecN + static_cast<long long>(u.cell) * DH
+                                            : (s < u.held ? w.ringK + (ring + s) * DH
+                                                          : p.k + (u.token + s - u.held) * I + offset);
+#pragma unroll
+                for (int d0 = 0; d0 < DH; d0 += 32) {
+                    const int d = d0 + 4 * part8;
+                    if (d0 + 32 <= DH || d < DH) {
+                        const float4 a = load4(key + d);
+                        sum[0] = dot4(a, load4(queries + d), sum[0]);
+                        sum[1] = dot4(a, load4(queries + DH + d), sum[1]);
+                        sum[2] = dot4(a, load4(queries + 2 * DH + d), sum[2]);
+                    }
+                }
+            }
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                sum[t] = groupSum<8>(sum[t]);
+                if (part8 == t && s <= all) {
+                    dots[t * pitch + s] = sum[t];
+                }
+            }
+        }
+        if (warp() == LRAM_WARPS - 1) {  // the new tokens' gates follow the ring's
+            double sum = u.held == 0 ? 0 : sums[u.held - 1];
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                if (t < u.n) {
+                    sum += logSigmoidFloat(gates[4 + t]);
+                    if (lane() == t) {
+                        sums[u.held + t] = sum;
+                        inputs[u.held + t] = stepInput(gates[t]);
+                    }
+                }
+            }
+        }
+        __syncthreads();
+        const double total = u.held == 0 ? 0 : sums[u.held - 1];
+        double m = 0;
+        double keep = 0;
+        if (u.folding > 0 || warp() < u.n) {
+            m = ringTop(u.held, m0, sums, inputs);
+        }
+        if (u.folding > 0) {
+            m = static_cast<float>(m);
+            keep = u.hasC ? expOf(total + m0 - m) : 0;
+            for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
+                writes[s] = expOf(total - sums[s] + inputs[s] - m);
+            }
+        }
+        if (warp() < u.n) {
+            const int t = warp();
+            double next = m;
+            double last = total;
+            for (int j = 0; j <= t; j++) {
+                const double stayed = sums[u.held + j] - last + next;
+                next = SIGMOID ? 0 : fmax(stayed, inputs[u.held + j]);
+                last = sums[u.held + j];
+            }
+            double den = 0;
+            double normaliser = 0;  // q.n after the fold
+            const double base = last - next;
+            for (int s = lane(); s < all; s += 32) {
+                const float dot = dots[t * pitch + s];
+                float weight = 0.f;
+                if (s < u.held && u.folding > 0) {
+                    normaliser += static_cast<double>(expOf(total - sums[s] + inputs[s] - m)) * dot;
+                } else if (s <= u.held + t) {
+                    weight = expOf(base - sums[s] + inputs[s]);
+                    den += static_cast<double>(weight) * dot;
+                }
+                weights[t * pitch + s] = weight * p.scale * dot;
+            }
+            den = warpSum(den);
+            double carry = 0;
+            if (u.folding > 0) {
+                normaliser = warpSum(normaliser) + (u.hasC ? keep * dots[t * pitch + all] : 0);
+                carry = expOf(last - total + m - next);
+                den += carry * normaliser;
+            } else if (u.hasC) {
+                carry = expOf(last + m0 - next);
+                den += carry * dots[t * pitch + all];
+            }
+            if (lane() == 0) {
+                const float magnitude = fabsf(static_cast<float>(p.scale * den));
+                const float least = SIGMOID ? 1.f : expOf(-next);
+                carried[t] = static_cast<float>(p.scale * carry);
+                divisors[t] = STEP_NORMALIZE ? (magnitude < least ? least : magnitude) + p.cellEps : 1.f;
+            }
+        }
+        __syncthreads();
+        const int line = static_cast<int>(threadIdx.x) / QUADS;
+        const int quad = static_cast<int>(threadIdx.x) % QUADS;
+        const bool active = line < LINES && e0 + 4 * quad < DH;
+        float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
+        float* values = w.ringV + ring * DH + e0 + 4 * quad;
+        if (active && u.folding > 0) {
+            fold(w, ring, line, quad, static_cast<float>(keep), writes);
+        }
+        if (active && (u.hasC || u.folding > 0)) {
+#pragma unroll
+            for (int i = 0; i < STATE_QUADS; i++) {
+                const int d = min(line + i * LINES, DH - 1);  // beyond, the state is zero
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    addTimes(queries[t * DH + d], state[i], sum[t]);
+                }
+            }
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                const float a = t < u.n ? carried[t] : 0.f;
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    sum[t][j] *= a;
+                }
+            }
+        }
+        if (active) {
+            for (int s = (u.folding > 0 ? u.held : 0) + line; s < all; s += LINES) {
+                const float4 value = load4(s >= u.held ? p.v + (u.token + s - u.held) * I + offset + e0 + 4 * quad
+                                                       : values + s * DH);
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    if (t < u.n && s <= u.held + t) {  // a later token's NaN stays out
+                        addTimes(weights[t * pitch + s], value, sum[t]);
+                    }
+                }
+            }
+        }
+        if (line < LINES) {
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                float4 x;
+                x.x = sum[t][0];
+                x.y = sum[t][1];
+                x.z = sum[t][2];
+                x.w = sum[t][3];
+                *reinterpret_cast<float4*>(parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = x;
+            }
+        }
+        __syncthreads();
+        constexpr int outputs = TOKENS * COLUMNS;
+        constexpr int wanted = LRAM_THREADS / outputs;
+        constexpr int helpers = wanted >= 16 ? 16 : (wanted >= 8 ? 8 : (wanted >= 4 ? 4 : (wanted >= 2 ? 2 : 1)));
+#pragma unroll
+        for (int i0 = 0; i0 < outputs; i0 += LRAM_THREADS / helpers) {
+            const int i = i0 + static_cast<int>(threadIdx.x) / helpers;
+            const int helper = static_cast<int>(threadIdx.x) % helpers;
+            float answer = 0.f;
+            if (i < outputs) {
+#pragma unroll 8
+                for (int l = helper; l < LINES; l += helpers) {
+                    answer += parts[l * outputs + i];
+                }
+            }
+            answer = groupSum<helpers>(answer);
+            const int t = i / COLUMNS;
+            const int e = e0 + i % COLUMNS;
+            if (helper == 0 && i < outputs && t < u.n && e < DH) {
+                p.h[(u.token + t) * I + offset + e] = answer / divisors[t];
+            }
+        }
+        const int stay = u.folding > 0 ? 0 : u.held;
+        for (int i = static_cast<int>(threadIdx.x); i < TOKENS * QUADS; i += LRAM_THREADS) {
+            const int t = i / QUADS;
+            const int e = e0 + 4 * (i % QUADS);
+            if (t < u.n && e < DH) {
+                *reinterpret_cast<float4*>(w.ringV + (ring + stay + t) * DH + e) = load4(p.v + (u.token + t) * I + offset + e);
+            }
+        }
+    }
+
+    // This thread's part of C after the ring went into it.
+    __device__ __forceinline__ void fold(const StepLayer& w, long long ring, int line, int quad, float decay,
+                                         const float* writes) {
+        const int e = chunk * COLUMNS + 4 * quad;
+        float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
+        const float* keys = w.ringK + ring * DH;
+        const float* values = w.ringV + ring * DH + e;
+#pragma unroll
+        for (int i = 0; i < STATE_QUADS; i++) {
+            const int d = line + i * LINES;
+            float x[4] = {0.f, 0.f, 0.f, 0.f};
+            if (u.hasC && d < DH) {
+                addTimes(decay, load4(c + d * DH), x);
+            }
+            state[i].x = x[0];
+            state[i].y = x[1];
+            state[i].z = x[2];
+            state[i].w = x[3];
+        }
+#pragma unroll 2
+        for (int s = 0; s < u.held; s++) {
+            const float4 value = load4(values + s * DH);
+            const float write = writes[s];
+#pragma unroll
+            for (int i = 0; i < STATE_QUADS; i++) {
+                const int d = line + i * LINES;
+                if (d < DH) {
+                    const float a = write * keys[s * DH + d];
+                    state[i].x = fmaf(a, value.x, state[i].x);
+                    state[i].y = fmaf(a, value.y, state[i].y);
+                    state[i].z = fmaf(a, value.z, state[i].z);
+                    state[i].w = fmaf(a, value.w, state[i].w);
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < STATE_QUADS; i++) {
+            const int d = line + i * LINES;
+            if (d < DH) {
+                *reinterpret_cast<float4*>(c + d * DH) = state[i];
+            }
+        }
+    }
+};
+
+// ---- down
 
 // Normaliser, stabiliser, keys, gates and lengths, which the blocks of a head read in the cell's phase.
 __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w, int row, int head, float* memory) {
@@ -830,32 +871,31 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
     if (u.n == 0) {
         return;
     }
-    const int dim = p.inner / p.heads;
-    const int most = p.ring + STEP_TOKENS;
-    const long long ring = static_cast<long long>(u.cell) * p.ring;
+    const long long ring = static_cast<long long>(u.cell) * RING;
     int held = u.held;
     __syncthreads();
     if (u.folding > 0) {
         double* sums = reinterpret_cast<double*>(memory);
-        double* inputs = sums + most;
+        double* inputs = sums + MOST;
         if (warp() == 0) {
-            scanRing(p, w, u, sums, inputs);
+            scanRing(w, u, sums, inputs);
         }
         __syncthreads();
         const double m0 = w.scaM[u.cell];
         const double total = sums[u.held - 1];
-        const float m = static_cast<float>(ringTop(p, u.held, m0, sums, inputs));
+        const float m = static_cast<float>(ringTop(u.held, m0, sums, inputs));
         const double keep = u.hasC ? expOf(total + m0 - m) : 0;
         __syncthreads();
         for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
             inputs[s] = expOf(total - sums[s] + inputs[s] - m);
         }
         __syncthreads();
-        for (int d = static_cast<int>(threadIdx.x); d < dim; d += LRAM_THREADS) {
-            float* n = w.vecN + static_cast<long long>(u.cell) * dim + d;
+        for (int d = static_cast<int>(threadIdx.x); d < DH; d += LRAM_THREADS) {
+            float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
             double sum = u.hasC ? keep * *n : 0;
+#pragma unroll 8
             for (int s = 0; s < u.held; s++) {
-                sum += inputs[s] * w.ringK[(ring + s) * dim + d];
+                sum += inputs[s] * w.ringK[(ring + s) * DH + d];
             }
             *n = static_cast<float>(sum);
         }
@@ -866,14 +906,17 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
             w.folded[u.cell] = 1;
         }
     }
-    for (int i = static_cast<int>(threadIdx.x); i < u.n * dim; i += LRAM_THREADS) {
-        const int t = i / dim;
-        w.ringK[(ring + held + t) * dim + i - t * dim] = p.k[(u.token + t) * p.inner + head * dim + i - t * dim];
+    for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DH / 4; i += LRAM_THREADS) {
+        const int t = i / (DH / 4);
+        const int d = 4 * (i % (DH / 4));
+        if (t < u.n) {
+            *reinterpret_cast<float4*>(w.ringK + (ring + held + t) * DH + d) = load4(p.k + (u.token + t) * I + head * DH + d);
+        }
     }
     const int t = static_cast<int>(threadIdx.x);
     if (t < u.n) {
-        w.ringI[ring + held + t] = p.gateI[(u.token + t) * p.heads + head];
-        w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * p.heads + head]);
+        w.ringI[ring + held + t] = p.gateI[(u.token + t) * NH + head];
+        w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * NH + head]);
     }
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -881,48 +924,37 @@ __device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w,
     }
 }
 
+constexpr int HEAD_QUADS = (DH + 127) / 128;
+
 // Begins to copy what the next downPhase needs.
-__device__ __forceinline__ void downBegin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
-    copyBegin(to.headNorm, w.headNorm, 4LL * p.inner);
-    copyBegin(to.skip, w.skip, 4LL * p.inner);
-    if (to.down != nullptr) {
-        const long long rowBytes = static_cast<long long>(p.inner) * p.elementBytes;
-        copyBegin(to.down, static_cast<const unsigned char*>(w.down) + at.r0 * rowBytes, at.rows * rowBytes);
-    }
+__device__ __forceinline__ void downBegin(const StepLayer& w, const Place& at, const StepWeights& to) {
+#if STEP_KEPT
+    copyBegin(to.down, w.down + static_cast<long long>(at.r0) * I, at.rows * I * static_cast<int>(sizeof(Weight)));
+#endif
+    copyBegin(to.headNorm, w.headNorm, 4 * I);
+    copyBegin(to.skip, w.skip, 4 * I);
     endCopies();
 }
 
-// Head norm, skip and gate of one token and head, by sixteen lanes with N quads each.
-template <int N>
-__device__ __forceinline__ void mixHead(const StepShape& p, const StepWeights& kept, int t, int from, int dim, bool valid,
-                                        float* to) {
-    const int part = lane() & 15;
-    const long long at = static_cast<long long>(t) * p.inner + from;
-    float4 h[N];
-    float4 z[N];
-    float4 c[N];
+// Head norm, skip and gate of one token and head, by one warp. `z` and `c` are its channels' already.
+__device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* norm, const float* skip,
+                                        float eps, float* to) {
+    float4 h[HEAD_QUADS];
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int j = 64 * i + 4 * part;
-        h[i].x = h[i].y = h[i].z = h[i].w = 0.f;
-        z[i] = h[i];
-        c[i] = h[i];
-        if (j < dim && valid) {
-            h[i] = load4(p.h + at + j);
-            z[i] = load4(p.z + at + j);
-            c[i] = load4(p.c + at + j);
-        }
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        const int j = 128 * i + 4 * lane();
+        h[i] = j < DH ? load4(from + j) : none();
     }
     float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < HEAD_QUADS; i++) {
         sum += (h[i].x + h[i].y) + (h[i].z + h[i].w);
     }
-    const float mean = p.headCentred ? groupSum(sum, 16) / dim : 0.f;
+    const float mean = STEP_HEAD_CENTRED ? groupSum<32>(sum) / DH : 0.f;
     float squares = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        if (64 * i + 4 * part < dim) {
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        if (128 * i + 4 * lane() < DH) {
             h[i].x -= mean;
             h[i].y -= mean;
             h[i].z -= mean;
@@ -930,95 +962,120 @@ __device__ __forceinline__ void mixHead(const StepShape& p, const StepWeights& k
             squares = dot4(h[i], h[i], squares);
         }
     }
-    const float rstd = 1.f / sqrtf(groupSum(squares, 16) / dim + p.headEps);
-    const float one = p.headResidual ? 1.f : 0.f;
+    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
+    constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int j = 64 * i + 4 * part;
-        if (j < dim) {
-            const float4 scale = load4(kept.headNorm + from + j);
-            const float4 skip = load4(kept.skip + from + j);
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        const int j = 128 * i + 4 * lane();
+        if (j < DH) {
+            const float4 scale = load4(norm + j);
+            const float4 s = load4(skip + j);
             float4 y;
-            y.x = fmaf(skip.x, c[i].x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
-            y.y = fmaf(skip.y, c[i].y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
-            y.z = fmaf(skip.z, c[i].z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
-            y.w = fmaf(skip.w, c[i].w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
+            y.x = fmaf(s.x, c[i].x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
+            y.y = fmaf(s.y, c[i].y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
+            y.z = fmaf(s.z, c[i].z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
+            y.w = fmaf(s.w, c[i].w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
             *reinterpret_cast<float4*>(to + j) = y;
         }
     }
 }
 
+// The first unit's channels, which the up phase wrote.
+struct MixAhead {
+    float4 z[HEAD_QUADS];
+    float4 c[HEAD_QUADS];
+    bool valid;
+
+    __device__ __forceinline__ void begin(const StepShape& p, int unit) {
+        const int t = unit / NH;
+        const int from = unit % NH * DH;
+        valid = unit < PADDED * NH && t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L];
+#pragma unroll
+        for (int i = 0; i < HEAD_QUADS; i++) {
+            const int j = 128 * i + 4 * lane();
+            z[i] = none();
+            c[i] = none();
+            if (valid && j < DH) {
+                z[i] = load4(p.z + t * I + from + j);
+                c[i] = load4(p.c + t * I + from + j);
+            }
+        }
+    }
+};
+
+__host__ __device__ constexpr int splitsOf(int rows) {
+    int best = 1;
+    int least = 1 << 30;
+    for (int s = 1; s <= 8; s *= 2) {
+        const int cost = (rows * s + LRAM_WARPS - 1) / LRAM_WARPS * (8 / s);
+        if (cost < least && I % (4 * s) == 0) {
+            least = cost;
+            best = s;
+        }
+    }
+    return best;
+}
+
 __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
-                                          float* memory) {
-    const int all = p.rows * p.tokens;
-    const int padded = (all + STEP_TOKENS - 1) / STEP_TOKENS * STEP_TOKENS;
-    const int dim = p.inner / p.heads;
-    const int r0 = at.r0;
-    float* mixed = memory;
-    float* parts = mixed + padded * p.inner;
+                                          MixAhead& ahead) {
+    float* mixed = kept.work;
+    float* parts = mixed + PADDED * I;
     awaitCopiesBeforeTheLast();
     __syncthreads();
-    if (at.rows > 0) {
-        const int units = padded * p.heads;
-        for (int i0 = 0; i0 < units; i0 += LRAM_THREADS / 16) {
-            const int i = min(i0 + static_cast<int>(threadIdx.x) / 16, units - 1);  // the last one more than once
-            const int t = i / p.heads;
-            const int from = (i - t * p.heads) * dim;
-            const bool valid = t < all && t % p.tokens >= p.tokens - p.counts[t / p.tokens];
-            if (dim <= 256) {
-                mixHead<4>(p, kept, t, from, dim, valid, mixed + t * p.inner + from);
-            } else {
-                mixHead<STEP_HEAD_QUADS>(p, kept, t, from, dim, valid, mixed + t * p.inner + from);
+#pragma unroll 1
+    for (int unit = warp(); unit < PADDED * NH; unit += LRAM_WARPS) {
+        const int t = unit / NH;
+        const int from = unit % NH * DH;
+        if (unit >= LRAM_WARPS) {
+            ahead.begin(p, unit);
+        }
+        float* to = mixed + t * I + from;
+        if (ahead.valid) {
+            mixHead(p.h + t * I + from, ahead.z, ahead.c, kept.headNorm + from, kept.skip + from, p.headEps, to);
+        } else {
+            for (int j = lane(); j < DH; j += 32) {
+                to[j] = 0.f;
+            }
+        }
+    }
+    __syncthreads();
+    constexpr int splits = splitsOf(ROWS);
+    constexpr int share = I / splits;
+#pragma unroll 1
+    for (int t = 0; t < ALL; t += TOKENS) {
+#pragma unroll 1
+        for (int i = warp(); i < at.rows * splits; i += LRAM_WARPS) {
+            const int r = i / splits;
+            const int from = i % splits * share;
+#if STEP_KEPT
+            const Weight* row = kept.down + r * I + from;
+#else
+            const Weight* row = w.down + static_cast<long long>(at.r0 + r) * I + from;
+#endif
+            const float sum = dotRow<share>(row, mixed + t * I + from, I);
+            if (lane() < TOKENS) {
+                parts[i * TOKENS + lane()] = sum;
             }
         }
         __syncthreads();
-        const int rows = at.rows;
-        const long long rowBytes = static_cast<long long>(p.inner) * p.elementBytes;
-        int splits = 1;
-        int best = LRAM_WARPS * 8;
-        for (int s = 1; s <= 8; s *= 2) {
-            const int cost = (rows * s + LRAM_WARPS - 1) / LRAM_WARPS * (8 / s);
-            if (cost < best && p.inner % (4 * s) == 0) {
-                best = cost;
-                splits = s;
-            }
-        }
-        const int share = p.inner / splits;
-        for (int t = 0; t < all; t += STEP_TOKENS) {
-            for (int i = warp(); i < rows * splits; i += LRAM_WARPS) {
-                const int r = i / splits;
-                const int part = i - r * splits;
-                float sum[STEP_TOKENS];
-                const unsigned char* from = kept.down != nullptr
-                                                    ? kept.down + r * rowBytes
-                                                    : static_cast<const unsigned char*>(w.down) + (r0 + r) * rowBytes;
-                dotAny(from, p.type, mixed + t * p.inner, p.inner, part * share, (part + 1) * share, sum);
+        const int i = static_cast<int>(threadIdx.x);
+        const int r = i / TOKENS;
+        const int token = t + i % TOKENS;
+        if (r < at.rows && token < ALL) {
+            float sum = 0.f;
 #pragma unroll
-                for (int j = 0; j < STEP_TOKENS; j++) {
-                    if (lane() == j) {
-                        parts[i * STEP_TOKENS + j] = sum[j];
-                    }
-                }
+            for (int part = 0; part < splits; part++) {
+                sum += parts[(r * splits + part) * TOKENS + i % TOKENS];
             }
-            __syncthreads();
-            for (int i = static_cast<int>(threadIdx.x); i < rows * STEP_TOKENS; i += LRAM_THREADS) {
-                const int r = i / STEP_TOKENS;
-                const int j = i - r * STEP_TOKENS;
-                float sum = 0.f;
-                for (int part = 0; part < splits; part++) {
-                    sum += parts[(r * splits + part) * STEP_TOKENS + j];
-                }
-                if (t + j < all) {
-                    const float scale = w.downScale == nullptr ? 1.f : w.downScale[r0 + r];
-                    float* x = p.x + static_cast<long long>(t + j) * p.width + r0 + r;
-                    *x = fmaf(sum, scale, *x);
-                }
+            if (STEP_TYPE == 2) {
+                sum *= w.downScale[at.r0 + r];
             }
-            __syncthreads();
+            p.x[token * D + at.r0 + r] += sum;
         }
+        __syncthreads();
     }
-    for (int pair = at.blocks - 1 - at.block; pair < p.rows * p.heads; pair += at.blocks) {
-        keepHead(p, w, pair / p.heads, pair % p.heads, memory);
+    for (int pair = BLOCKS - 1 - at.block; pair < B * NH; pair += BLOCKS) {
+        keepHead(p, w, pair / NH, pair % NH, kept.work);
     }
 }
 

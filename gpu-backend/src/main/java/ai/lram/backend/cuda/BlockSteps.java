@@ -9,8 +9,11 @@ import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.StepWeight;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * Launches {@code mlstm_block_step.cu}: mLSTM blocks of the control step in three phases each, as kernels of their own or, where the device
@@ -20,32 +23,97 @@ final class BlockSteps {
     /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part. */
     static final String PROPERTY = "lram.cuda.step";
 
+    private static final int THREADS = 512;
     private static final int TOKENS = 3;
     private static final int TAPS = 4;
     private static final int LAYERS = 32;
-    private static final int MOST_WIDTH = 2048;
-    private static final int MOST_HEAD = 768;
+
+    /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
+    private static final int MOST_ROWS = 8;
 
     private final Engine engine;
     private final int mostShared;
-    private final Kernel up;
-    private final Kernel cell;
-    private final Kernel down;
-    private final Kernel resident;
+    private final boolean cooperative;
     private final long arrived;
     private final String form;
+    private final Map<Sizes, Form> forms = new HashMap<>();
+
+    /** What the kernels are compiled for. */
+    private record Sizes(
+            int rows,
+            int tokens,
+            int width,
+            int inner,
+            int heads,
+            int ring,
+            int type,
+            NormSpec norm,
+            NormSpec headNorm,
+            MlstmSpec.InputGate inputGate,
+            boolean normalize) {}
+
+    /** The kernels of one shape. */
+    private record Form(Kernel up, Kernel cell, Kernel down, Kernel resident, int sharedBytes) {}
 
     BlockSteps(Engine engine) {
         this.engine = engine;
         mostShared = engine.device().sharedBytes() - 1024; // the kernels' own reductions take some
-        KernelModule module = new KernelModule(engine, "mlstm_block_step");
-        up = module.kernel("block_up", mostShared);
-        cell = module.kernel("block_cell", mostShared);
-        down = module.kernel("block_down", mostShared);
-        boolean cooperative = engine.device().cooperative();
-        resident = cooperative ? module.kernel("block_steps", mostShared) : null;
+        cooperative = engine.device().cooperative();
         arrived = cooperative ? engine.lasting(Long.BYTES) : 0;
         form = System.getProperty(PROPERTY, "resident");
+    }
+
+    private static Sizes sizes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+        return new Sizes(
+                x.dim(0),
+                x.dim(1),
+                w.width(),
+                w.inner(),
+                w.heads(),
+                state.slots().ringK().dim(2),
+                type(w.down()),
+                w.norm(),
+                w.headNorm(),
+                w.cell().inputGate(),
+                w.cell().normalize());
+    }
+
+    private static String define(String name, boolean on) {
+        return name + "=" + (on ? 1 : 0);
+    }
+
+    /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
+    private Form form(Sizes z) {
+        return forms.computeIfAbsent(z, s -> {
+            Memory memory = memory(s);
+            KernelModule module = new KernelModule(
+                    engine,
+                    "mlstm_block_step",
+                    "LRAM_THREADS=" + THREADS,
+                    "STEP_WIDTH=" + s.width(),
+                    "STEP_INNER=" + s.inner(),
+                    "STEP_HEADS=" + s.heads(),
+                    "STEP_ROWS=" + s.rows(),
+                    "STEP_TOKENS=" + s.tokens(),
+                    "STEP_BLOCKS=" + blocks(),
+                    "STEP_RING=" + s.ring(),
+                    "STEP_COLUMNS=" + columns(s.rows(), s.inner(), s.heads()),
+                    "STEP_TYPE=" + s.type(),
+                    define("STEP_KEPT", memory.kept()),
+                    define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
+                    define("STEP_NORMALIZE", s.normalize()),
+                    define("STEP_CENTRED", s.norm().centred()),
+                    define("STEP_RESIDUAL", s.norm().residualScale()),
+                    define("STEP_HEAD_CENTRED", s.headNorm().centred()),
+                    define("STEP_HEAD_RESIDUAL", s.headNorm().residualScale()));
+            int bytes = memory.bytes();
+            return new Form(
+                    module.kernel("block_up", bytes),
+                    module.kernel("block_cell", bytes),
+                    module.kernel("block_down", bytes),
+                    cooperative ? module.kernel("block_steps", bytes) : null,
+                    bytes);
+        });
     }
 
     /** Blocks of the grid: one a multiprocessor. */
@@ -65,32 +133,31 @@ final class BlockSteps {
     }
 
     /** Shared memory of a launch, as the constants of the source: what a block copies of the weights, then what a phase works with. */
-    private record Memory(int keptFloats, boolean kept, int bytes) {}
+    private record Memory(boolean kept, int bytes) {}
 
     private static int elementBytes(int type) {
         return type == 0 ? Float.BYTES : type == 1 ? Short.BYTES : 1;
     }
 
     /** @return null where a block has too little shared memory */
-    private Memory memory(MlstmBlockWeights w, MlstmBlockState state, int all) {
-        int padded = up(all, TOKENS);
-        int channels = 4 * ((w.inner() / 4 + blocks() - 1) / blocks());
-        int rows = (w.width() + blocks() - 1) / blocks();
-        int ring = state.slots().ringK().dim(2);
-        long upFloats = (long) padded * w.width() + 5L * channels * padded;
-        long cellFloats = 5L * (ring + TOKENS)
-                + 2L * TOKENS * (ring + TOKENS + 1)
+    private Memory memory(Sizes s) {
+        int padded = up(s.rows() * s.tokens(), TOKENS);
+        int channels = 4 * ((s.inner() / 4 + blocks() - 1) / blocks());
+        int rows = (s.width() + blocks() - 1) / blocks();
+        long upFloats = (long) padded * s.width() + 5L * channels * padded;
+        long cellFloats = 5L * (s.ring() + TOKENS)
+                + 2L * TOKENS * (s.ring() + TOKENS + 1)
                 + 20
-                + (long) TOKENS * (w.inner() / w.heads())
-                + Engine.THREADS * 4L * TOKENS;
-        long downFloats = (long) padded * w.inner() + 8L * rows * TOKENS;
+                + (long) TOKENS * (s.inner() / s.heads())
+                + THREADS * 4L * TOKENS;
+        long downFloats = (long) padded * s.inner() + 8L * rows * TOKENS;
         long work = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
-        long small = 4 * (w.width() + channels * (17L + 6L * w.heads()) + 2L * w.inner());
-        long element = elementBytes(type(w.down()));
-        long large = (2L * channels * w.width() + (long) rows * w.inner()) * element;
-        boolean kept = w.inner() * element % 16 == 0 && small + large + work <= mostShared;
-        long weights = kept ? small + (large + 15) / 16 * 16 : small;
-        return weights + work > mostShared ? null : new Memory((int) (weights / 4), kept, (int) (weights + work));
+        long small = 4 * (s.width() + channels * (17L + 6L * s.heads()) + 2L * s.inner());
+        int element = elementBytes(s.type());
+        long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16);
+        boolean kept = s.inner() * element % 16 == 0 && small + large + work <= mostShared;
+        long all = small + (kept ? large : 0) + work;
+        return all > mostShared ? null : new Memory(kept, (int) all);
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
@@ -110,10 +177,8 @@ final class BlockSteps {
                 && type(w.upU()) == type(w.down())
                 && type(w.upZ()) == type(w.down())
                 && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
-                && all <= 8 * TOKENS
-                && w.width() <= MOST_WIDTH
-                && inner / w.heads() <= MOST_HEAD
-                && memory(w, state, all) != null;
+                && x.dim(0) <= MOST_ROWS
+                && memory(sizes(w, state, x)) != null;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -183,11 +248,9 @@ final class BlockSteps {
             Tensor slots,
             Tensor counts,
             MlstmBlockMemory m,
-            Tensor x,
-            Memory memory) {
+            Tensor x) {
         int dim = w.inner() / w.heads();
         FoldSchedule schedule = state.schedule();
-        MlstmSpec spec = w.cell();
         launch.put(slots)
                 .put(counts)
                 .put(x)
@@ -200,31 +263,14 @@ final class BlockSteps {
                 .put(m.forgetGate())
                 .put(m.h())
                 .put(engine.partials())
-                .put(x.dim(0))
-                .put(x.dim(1))
                 .put(state.slots().matC().dim(0))
-                .put(w.width())
-                .put(w.inner())
-                .put(w.heads())
-                .put(state.slots().ringK().dim(2))
                 .put(schedule.first())
                 .put(schedule.period())
                 .put(schedule.stagger())
-                .put(columns(x.dim(0), w.inner(), w.heads()))
-                .put(type(w.down()))
-                .put(elementBytes(type(w.down())))
-                .put(memory.keptFloats())
-                .put(memory.kept())
                 .put((float) (1 / Math.sqrt(dim)))
-                .put(spec.eps())
+                .put(w.cell().eps())
                 .put(w.norm().eps())
                 .put(w.headNorm().eps())
-                .put(w.norm().centred())
-                .put(w.norm().residualScale())
-                .put(w.headNorm().centred())
-                .put(w.headNorm().residualScale())
-                .put(spec.inputGate() == MlstmSpec.InputGate.SIGMOID)
-                .put(spec.normalize())
                 .faults();
     }
 
@@ -272,18 +318,18 @@ final class BlockSteps {
     /** Three launches; {@link #takes} must have said yes. */
     void run(MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
         check(w, state, slots, counts, m, x);
-        Memory memory = memory(w, state, x.dim(0) * x.dim(1));
-        for (Kernel phase : new Kernel[] {up, cell, down}) {
+        Form f = form(sizes(w, state, x));
+        for (Kernel phase : new Kernel[] {f.up(), f.cell(), f.down()}) {
             Engine.Launch launch = engine.launch(phase);
-            shape(launch, w, state, slots, counts, m, x, memory);
+            shape(launch, w, state, slots, counts, m, x);
             layer(launch, w, state);
-            launch.run(blocks(), 1, 1, Engine.THREADS, memory.bytes());
+            launch.run(blocks(), 1, 1, THREADS, f.sharedBytes());
         }
     }
 
     /** Whether these blocks run in one launch; all must be of one shape. */
     boolean takesTogether(List<MlstmLayer> layers, Tensor x) {
-        if (resident == null || !form.equals("resident") || layers.isEmpty()) {
+        if (!cooperative || !form.equals("resident") || layers.isEmpty()) {
             return false;
         }
         MlstmLayer first = layers.getFirst();
@@ -318,15 +364,15 @@ final class BlockSteps {
         for (int from = 0; from < layers.size(); from += LAYERS) {
             int n = Math.min(LAYERS, layers.size() - from);
             MlstmLayer first = layers.get(from);
-            Memory memory = memory(first.weights(), first.state(), x.dim(0) * x.dim(1));
-            Engine.Launch launch = engine.launch(resident);
-            shape(launch, first.weights(), first.state(), slots, counts, m, x, memory);
+            Form f = form(sizes(first.weights(), first.state(), x));
+            Engine.Launch launch = engine.launch(f.resident());
+            shape(launch, first.weights(), first.state(), slots, counts, m, x);
             launch.put(arrived).put(n);
             for (int l = 0; l < n; l++) {
                 MlstmLayer layer = layers.get(from + l);
                 layer(launch, layer.weights(), layer.state());
             }
-            launch.together(blocks(), Engine.THREADS, memory.bytes());
+            launch.together(blocks(), THREADS, f.sharedBytes());
         }
     }
 }
