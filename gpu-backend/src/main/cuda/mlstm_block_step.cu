@@ -87,11 +87,12 @@ namespace lram {
 __device__ __forceinline__ void gridBarrier(unsigned long long* arrived) {
     __syncthreads();
     if (threadIdx.x == 0) {
-        __threadfence();
-        const unsigned long long goal = (atomicAdd(arrived, 1ULL) / BLOCKS + 1) * BLOCKS;
-        while (*static_cast<volatile unsigned long long*>(arrived) < goal) {
-        }
-        __threadfence();
+        unsigned long long now;
+        asm volatile("atom.add.release.gpu.global.u64 %0, [%1], 1;" : "=l"(now) : "l"(arrived) : "memory");
+        const unsigned long long goal = (now / BLOCKS + 1) * BLOCKS;
+        do {
+            asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(now) : "l"(arrived) : "memory");
+        } while (now < goal);
     }
     __syncthreads();
 }

@@ -47,6 +47,7 @@ constexpr int MOST = RING + TOKENS;  // tokens that weigh in one step
 constexpr int QUADS = COLUMNS / 4;
 constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
+constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
 
 // The weights and the kept state of one block, as SessionOps names them.
 struct StepLayer {
@@ -129,7 +130,7 @@ constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH) + 2 * I;
 constexpr int LARGE_FLOATS =
         STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;
 constexpr int UP_FLOATS = PADDED * D + 5 * CHANNELS * PADDED;
-constexpr int CELL_FLOATS = 5 * MOST + 2 * TOKENS * (MOST + 1) + 20 + TOKENS * DH + LRAM_THREADS * 4 * TOKENS;
+constexpr int CELL_FLOATS = 20 + most(5 * MOST + 2 * TOKENS * (MOST + 1) + 4 + TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
 constexpr int DOWN_FLOATS = PADDED * I + 8 * ROWS * TOKENS;
 constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + most(UP_FLOATS, most(CELL_FLOATS, DOWN_FLOATS));
 
@@ -378,6 +379,22 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* u = normed + PADDED * D;  // channel after channel, (CHANNELS, PADDED), as the rest
     float* c = u + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
+    constexpr int past = TAPS - 1;
+    static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
+    const int b = static_cast<int>(threadIdx.x) / CHANNELS;
+    const int channel = static_cast<int>(threadIdx.x) % CHANNELS;
+    const bool convolves = b < B && channel < at.channels;
+    int n = 0;
+    float* history = nullptr;
+    float line[past + TOKENS];
+    if (convolves) {
+        n = p.counts[b];
+        history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
+#pragma unroll
+        for (int h = 0; h < past; h++) {
+            line[h] = history[h * I];
+        }
+    }
     awaitCopiesBeforeTheLast();
     __syncthreads();
     for (int t = warp(); t < PADDED; t += LRAM_WARPS) {
@@ -420,27 +437,14 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < B * CHANNELS; i += LRAM_THREADS) {
-        const int b = i / CHANNELS;
-        const int j = i % CHANNELS;
-        if (j >= at.channels) {
-            continue;
-        }
-        const int n = p.counts[b];
-        constexpr int past = TAPS - 1;
+    if (convolves) {
         const int from = b * L + L - n;
-        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + j;
-        float line[past + TOKENS];
-#pragma unroll
-        for (int h = 0; h < past; h++) {
-            line[h] = history[h * I];
-        }
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            line[past + t] = t < n ? u[j * PADDED + from + t] : 0.f;
+            line[past + t] = t < n ? u[channel * PADDED + from + t] : 0.f;
         }
-        const float4 taps = load4(kept.conv + TAPS * j);
-        const float bias = w.convBias == nullptr ? 0.f : kept.convBias[j];
+        const float4 taps = load4(kept.conv + TAPS * channel);
+        const float bias = w.convBias == nullptr ? 0.f : kept.convBias[channel];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             float sum = fmaf(taps.x, line[t], bias);
@@ -449,8 +453,8 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
             sum = fmaf(taps.w, line[t + 3], sum);
             sum = sum * sigmoidOf(sum);
             if (t < n) {
-                c[j * PADDED + from + t] = sum;
-                p.c[(from + t) * I + c0 + j] = sum;
+                c[channel * PADDED + from + t] = sum;
+                p.c[(from + t) * I + c0 + channel] = sum;
             }
         }
 #pragma unroll
@@ -567,7 +571,7 @@ struct CellUnit {
     int head;
     int chunk;
     double m0;
-    float4 state[STATE_QUADS];  // this thread's of C, where it is read and not folded
+    float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
     double* sums;
     double* inputs;
@@ -578,7 +582,7 @@ struct CellUnit {
         chunk = unit % CHUNKS;
         head = pair % NH;
         u = HeadOfStep(p, w, pair / NH, head);
-        sums = reinterpret_cast<double*>(memory);
+        sums = reinterpret_cast<double*>(memory + 20);
         inputs = sums + MOST;
         if (u.n == 0) {
             return;
@@ -586,16 +590,21 @@ struct CellUnit {
         m0 = w.scaM[u.cell];
         const int line = static_cast<int>(threadIdx.x) / QUADS;
         const int quad = static_cast<int>(threadIdx.x) % QUADS;
-        if (u.hasC && u.folding == 0 && line < LINES && chunk * COLUMNS + 4 * quad < DH) {
-            const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + chunk * COLUMNS + 4 * quad;
-#pragma unroll
-            for (int i = 0; i < STATE_QUADS; i++) {
-                const int d = line + i * LINES;
-                state[i] = d < DH ? load4(c + d * DH) : none();
-            }
+        if (u.hasC && line < LINES && chunk * COLUMNS + 4 * quad < DH) {
+            loadState(w, line, chunk * COLUMNS + 4 * quad);
         }
         if (warp() == LRAM_WARPS - 1) {
             scanRing(w, u, sums, inputs);
+        }
+    }
+
+    // Rows line, line + LINES, ... of a column of quads; beyond the last one zero.
+    __device__ __forceinline__ void loadState(const StepLayer& w, int line, int e) {
+        const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
+#pragma unroll
+        for (int i = 0; i < PIECE; i++) {
+            const int d = line + i * LINES;
+            state[i] = d < DH ? load4(c + d * DH) : none();
         }
     }
 
@@ -605,14 +614,14 @@ struct CellUnit {
         }
         const int e0 = chunk * COLUMNS;
         constexpr int pitch = MOST + 1;
-        float* dots = memory + 4 * MOST;  // (TOKENS, pitch)
-        float* weights = dots + TOKENS * pitch;
-        float* writes = weights + TOKENS * pitch;
-        float* gates = writes + MOST;  // i, then f, of the new tokens
+        float* gates = memory;  // i, then f, of the new tokens
         float* carried = gates + 8;
         float* divisors = carried + 4;
-        float* queries = memory + (5 * MOST + 2 * TOKENS * pitch + 16 + 3) / 4 * 4;
-        float* parts = queries + TOKENS * DH;
+        float* dots = memory + 20 + 4 * MOST;  // (TOKENS, pitch), after sums and inputs
+        float* weights = dots + TOKENS * pitch;
+        float* writes = weights + TOKENS * pitch;
+        float* queries = memory + 20 + (5 * MOST + 2 * TOKENS * pitch + 3) / 4 * 4;
+        float* parts = memory + 20;  // in place of all but the first twenty
         const int all = u.held + u.n;
         const long long ring = static_cast<long long>(u.cell) * RING;
         const int offset = head * DH;
@@ -742,16 +751,26 @@ struct CellUnit {
         const bool active = line < LINES && e0 + 4 * quad < DH;
         float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
         float* values = w.ringV + ring * DH + e0 + 4 * quad;
-        if (active && u.folding > 0) {
-            fold(w, ring, line, quad, static_cast<float>(keep), writes);
+        if (u.folding > 0) {
+            fold(w, ring, static_cast<float>(keep), writes);
+            __syncthreads();
+            if (active) {
+                loadState(w, line, e0 + 4 * quad);
+            }
         }
         if (active && (u.hasC || u.folding > 0)) {
+#pragma unroll 1
+            for (int from = line; from < DH; from += PIECE * LINES) {
+                if (from != line) {
+                    loadState(w, from, e0 + 4 * quad);
+                }
 #pragma unroll
-            for (int i = 0; i < STATE_QUADS; i++) {
-                const int d = min(line + i * LINES, DH - 1);  // beyond, the state is zero
+                for (int i = 0; i < PIECE; i++) {
+                    const int d = min(from + i * LINES, DH - 1);  // beyond, the state is zero
 #pragma unroll
-                for (int t = 0; t < TOKENS; t++) {
-                    addTimes(queries[t * DH + d], state[i], sum[t]);
+                    for (int t = 0; t < TOKENS; t++) {
+                        addTimes(queries[t * DH + d], state[i], sum[t]);
+                    }
                 }
             }
 #pragma unroll
@@ -775,6 +794,7 @@ struct CellUnit {
                 }
             }
         }
+        __syncthreads();
         if (line < LINES) {
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
@@ -818,46 +838,43 @@ struct CellUnit {
         }
     }
 
-    // This thread's part of C after the ring went into it.
-    __device__ __forceinline__ void fold(const StepLayer& w, long long ring, int line, int quad, float decay,
-                                         const float* writes) {
-        const int e = chunk * COLUMNS + 4 * quad;
-        float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
-        const float* keys = w.ringK + ring * DH;
-        const float* values = w.ringV + ring * DH + e;
-#pragma unroll
-        for (int i = 0; i < STATE_QUADS; i++) {
-            const int d = line + i * LINES;
-            float x[4] = {0.f, 0.f, 0.f, 0.f};
-            if (u.hasC && d < DH) {
-                addTimes(decay, load4(c + d * DH), x);
+    // The ring goes into the chunk's columns of C, four rows and four columns a thread.
+    __device__ __forceinline__ void fold(const StepLayer& w, long long ring, float decay, const float* writes) {
+#pragma unroll 1
+        for (int tile = static_cast<int>(threadIdx.x); tile < DH / 4 * QUADS; tile += LRAM_THREADS) {
+            const int d = 4 * (tile / QUADS);
+            const int e = chunk * COLUMNS + 4 * (tile % QUADS);
+            if (e >= DH) {
+                continue;
             }
-            state[i].x = x[0];
-            state[i].y = x[1];
-            state[i].z = x[2];
-            state[i].w = x[3];
-        }
-#pragma unroll 2
-        for (int s = 0; s < u.held; s++) {
-            const float4 value = load4(values + s * DH);
-            const float write = writes[s];
+            float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + d * DH + e;
+            const float* keys = w.ringK + ring * DH + d;
+            const float* values = w.ringV + ring * DH + e;
+            float sum[4][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
+            if (u.hasC) {
 #pragma unroll
-            for (int i = 0; i < STATE_QUADS; i++) {
-                const int d = line + i * LINES;
-                if (d < DH) {
-                    const float a = write * keys[s * DH + d];
-                    state[i].x = fmaf(a, value.x, state[i].x);
-                    state[i].y = fmaf(a, value.y, state[i].y);
-                    state[i].z = fmaf(a, value.z, state[i].z);
-                    state[i].w = fmaf(a, value.w, state[i].w);
+                for (int r = 0; r < 4; r++) {
+                    addTimes(decay, load4(c + r * DH), sum[r]);
                 }
             }
-        }
+#pragma unroll 8
+            for (int s = 0; s < u.held; s++) {
+                const float4 key = load4(keys + s * DH);
+                const float4 value = load4(values + s * DH);
+                const float write = writes[s];
+                addTimes(write * key.x, value, sum[0]);
+                addTimes(write * key.y, value, sum[1]);
+                addTimes(write * key.z, value, sum[2]);
+                addTimes(write * key.w, value, sum[3]);
+            }
 #pragma unroll
-        for (int i = 0; i < STATE_QUADS; i++) {
-            const int d = line + i * LINES;
-            if (d < DH) {
-                *reinterpret_cast<float4*>(c + d * DH) = state[i];
+            for (int r = 0; r < 4; r++) {
+                float4 x;
+                x.x = sum[r][0];
+                x.y = sum[r][1];
+                x.z = sum[r][2];
+                x.w = sum[r][3];
+                *reinterpret_cast<float4*>(c + r * DH) = x;
             }
         }
     }

@@ -145,11 +145,13 @@ final class BlockSteps {
         int channels = 4 * ((s.inner() / 4 + blocks() - 1) / blocks());
         int rows = (s.width() + blocks() - 1) / blocks();
         long upFloats = (long) padded * s.width() + 5L * channels * padded;
-        long cellFloats = 5L * (s.ring() + TOKENS)
-                + 2L * TOKENS * (s.ring() + TOKENS + 1)
-                + 20
-                + (long) TOKENS * (s.inner() / s.heads())
-                + THREADS * 4L * TOKENS;
+        long cellFloats = 20
+                + Math.max(
+                        5L * (s.ring() + TOKENS)
+                                + 2L * TOKENS * (s.ring() + TOKENS + 1)
+                                + 4
+                                + (long) TOKENS * (s.inner() / s.heads()),
+                        THREADS * 4L * TOKENS);
         long downFloats = (long) padded * s.inner() + 8L * rows * TOKENS;
         long work = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
         long small = 4 * (s.width() + channels * (17L + 6L * s.heads()) + 2L * s.inner());
