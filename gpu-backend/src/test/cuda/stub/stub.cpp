@@ -257,6 +257,8 @@ int cuStreamCreate(void** stream, unsigned flags) {
     return flags == 1 && context != nullptr ? 0 : INVALID;
 }
 
+int cuStreamQuery(void* stream) { return stream == nullptr ? INVALID : sticky; }
+
 int cuStreamSynchronize(void* stream) { return stream == nullptr ? INVALID : sticky; }
 
 int cuStreamDestroy_v2(void* stream) {
