@@ -121,10 +121,6 @@ public final class TransformerSubject extends PolicySubject {
         }
         context = steps;
         reset(1);
-        putBack();
-    }
-
-    private void putBack() {
         // Without steps behind there is nothing to put into the cache.
         if (context > 0) {
             long perLayer = state.byteSize() / model.config().layers();
@@ -132,9 +128,14 @@ public final class TransformerSubject extends PolicySubject {
                 state.set(ValueLayout.JAVA_INT_UNALIGNED, layer * perLayer - Integer.BYTES, Lram.TOKENS * context);
             }
             policy.restoreState(0, state);
-        } else {
-            policy.reset(0, task);
         }
+        standsAfter(context);
+        taken = 0;
+    }
+
+    /** What lies behind is still in the cache; only what came since is forgotten. */
+    private void putBack() {
+        transformer.rewind(0, Lram.TOKENS * context);
         standsAfter(context);
         taken = 0;
     }
