@@ -34,7 +34,7 @@ public final class GpuStepBench implements Benchmark {
 
     private static final int OBSERVATIONS = 204;
     private static final int REPETITIONS = 5;
-    /** Steps of a session at each of the contexts that are compared. */
+    /** Steps of a session at each of the contexts that are compared, at most. */
     private static final int WINDOW = 2000;
     /** Steps that a case takes however long they are. */
     private static final int ENOUGH = 100;
@@ -193,10 +193,11 @@ public final class GpuStepBench implements Benchmark {
             warmUp(ours, 1, name);
             ours.begin(1, STEADY_FROM);
             Latencies steady = new Latencies(model.steps(), REPETITIONS);
-            Latencies early = new Latencies(WINDOW, REPETITIONS);
-            Latencies late = new Latencies(WINDOW, REPETITIONS);
+            int window = Math.min(WINDOW, model.steps());
+            Latencies early = new Latencies(window, REPETITIONS);
+            Latencies late = new Latencies(window, REPETITIONS);
             int far = model.longContext();
-            int needed = far > 0 ? far + WINDOW : STEADY_FROM + ENOUGH;
+            int needed = far > 0 ? far + window : STEADY_FROM + ENOUGH;
             long end = System.nanoTime() + (long) (1e9 * settings.longestSeconds());
             for (int at = STEADY_FROM; at < needed || steady.count() < model.steps(); at++) {
                 boolean timely = System.nanoTime() < end;
@@ -207,10 +208,10 @@ public final class GpuStepBench implements Benchmark {
                 if (steady.count() < model.steps() && (timely || steady.count() < ENOUGH)) {
                     steady.record(ns);
                 }
-                if (at < STEADY_FROM + WINDOW) {
+                if (at < STEADY_FROM + window) {
                     early.record(ns);
                 }
-                if (far > 0 && at >= far && at < far + WINDOW) {
+                if (far > 0 && at >= far && at < far + window) {
                     late.record(ns);
                 }
             }

@@ -39,6 +39,8 @@ public final class DecisionTransformerPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
+    /** Numbers of rows that {@link #warmUp} prepares; each keeps a recording. */
+    private static final int MOST_PREPARED = 256;
 
     /** A block's parameters and cache as tensors, taken once. */
     private record Layer(
@@ -209,21 +211,24 @@ public final class DecisionTransformerPolicy implements Policy {
         Tensor lastNormed = arena.f32(maxBatch, d);
         Frame[] all = new Frame[maxBatch + 1];
         for (int n = 1; n <= maxBatch; n++) {
+            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
+            Tensor x = width[3].slice(0, n);
+            Tensor normed = width[4].slice(0, n);
             all[n] = new Frame(
                     n,
                     exchange.rows(n),
-                    width[0].view(0, n, d),
-                    width[1].view(0, n, d),
-                    width[2].view(0, n, d),
-                    width[3].slice(0, n),
-                    width[4].slice(0, n),
+                    one ? normed.view(d, n, d) : width[0].view(0, n, d),
+                    one ? normed.view(2L * d, n, d) : width[1].view(0, n, d),
+                    one ? normed.view(0, n, d) : width[2].view(0, n, d),
+                    x,
+                    normed,
                     width[5].view(0, n, L, heads, d / heads),
                     width[6].view(0, n, L, heads, d / heads),
                     width[7].view(0, n, L, heads, d / heads),
                     width[8].view(0, n, L, heads, d / heads),
                     width[9].slice(0, n),
                     hidden.slice(0, n),
-                    last.slice(0, n),
+                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
                     lastNormed.slice(0, n));
         }
         return all;
@@ -301,7 +306,7 @@ public final class DecisionTransformerPolicy implements Policy {
 
     @Override
     public void warmUp() {
-        for (int rows = 1; rows <= maxBatch; rows++) {
+        for (int rows = 1; rows <= Math.min(maxBatch, MOST_PREPARED); rows++) {
             kernels[rows].warmUp(frames[rows].io);
         }
     }
@@ -313,7 +318,9 @@ public final class DecisionTransformerPolicy implements Policy {
             block(f, layer);
         }
         int d = model.config().width();
-        ops.elementwise().copyRows(stream, f.rows, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        if (f.rows > 1) {
+            ops.elementwise().copyRows(stream, f.rows, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        }
         norm(f.last, model.postNorm.value(), model.postNormBias.value(), f.lastNormed);
         ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.io.logitRows());
         f.io.queueOut(stream);
@@ -344,9 +351,11 @@ public final class DecisionTransformerPolicy implements Policy {
         linear(f.io.rewards(), model.rewardWeight.value(), model.rewardBias.value(), f.embedR);
         int d = model.config().width();
         long stride = (long) L * d;
-        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
+        if (n > 1) {
+            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
+        }
         ops.norm()
                 .forward(
                         stream,

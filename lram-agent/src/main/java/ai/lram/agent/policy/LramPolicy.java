@@ -51,6 +51,8 @@ public final class LramPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
+    /** Numbers of rows that {@link #warmUp()} prepares; each keeps a recording. */
+    private static final int MOST_PREPARED = 256;
 
     /**
      * How a policy is set up.
@@ -346,15 +348,18 @@ public final class LramPolicy implements Policy {
         Tensor lastNormed = arena.f32(max, d);
         Frame[] all = new Frame[max + 1];
         for (int n = 1; n <= max; n++) {
+            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
+            Tensor x = width[3].slice(0, n);
+            Tensor y = width[5].slice(0, n);
             all[n] = new Frame(
                     n,
                     exchange.rows(n),
-                    width[0].view(0, n, d),
-                    width[1].view(0, n, d),
-                    width[2].view(0, n, d),
-                    width[3].slice(0, n),
+                    one ? y.view(d, n, d) : width[0].view(0, n, d),
+                    one ? y.view(2L * d, n, d) : width[1].view(0, n, d),
+                    one ? y.view(0, n, d) : width[2].view(0, n, d),
+                    x,
                     width[4].slice(0, n),
-                    width[5].slice(0, n),
+                    y,
                     block.rows(n),
                     four[0].slice(0, n),
                     four[1].slice(0, n),
@@ -362,7 +367,7 @@ public final class LramPolicy implements Policy {
                     four[3].slice(0, n),
                     f1.slice(0, n),
                     f2.slice(0, n),
-                    last.slice(0, n),
+                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
                     lastNormed.slice(0, n));
         }
         return all;
@@ -457,10 +462,10 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    /** Prepares steps of any number of rows. */
+    /** {@link #warmUp(int)} for every number of rows up to {@value #MOST_PREPARED}. */
     @Override
     public void warmUp() {
-        for (int rows = 1; rows <= options.maxBatch(); rows++) {
+        for (int rows = 1; rows <= Math.min(options.maxBatch(), MOST_PREPARED); rows++) {
             warmUp(rows);
         }
     }
@@ -488,7 +493,9 @@ public final class LramPolicy implements Policy {
             }
         }
         int d = model.config().backbone().width();
-        ops.elementwise().copyRows(stream, f.n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        if (f.n > 1) {
+            ops.elementwise().copyRows(stream, f.n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        }
         ops.norm()
                 .forward(
                         stream,
@@ -521,9 +528,11 @@ public final class LramPolicy implements Policy {
         int n = f.n;
         int d = model.config().backbone().width();
         long stride = (long) L * d;
-        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
+        if (n > 1) {
+            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
+        }
         ops.norm()
                 .forward(
                         stream,

@@ -11,14 +11,17 @@ import java.lang.foreign.ValueLayout;
 
 /**
  * What a control step takes from the host and gives back: one contiguous block in, one out, in host-visible memory. On a device engine kernels
- * work on copies in its own memory, since memory of the host is read across the bus at every access; {@link Rows#queueIn} and {@link
- * Rows#queueOut} are a kernel each and may be recorded. A host engine's kernels use the blocks themselves.
+ * work on copies in its own memory, since memory of the host is read across the bus at every access; few logits are written straight to the host.
+ * {@link Rows#queueIn} and {@link Rows#queueOut} are a kernel each, if any, and may be recorded. A host engine's kernels use the blocks
+ * themselves.
  *
  * <p>One thread owns an instance. Filling and reading allocate nothing.
  */
 public final class StepExchange {
     /** Parts of a block begin at multiples of this. */
     private static final int ALIGNMENT = 64;
+    /** Logits up to which a kernel of their own costs more than to send each across the bus by itself. */
+    private static final int FEW = 2048;
 
     private final Backend backend;
     private final int stateDim;
@@ -26,7 +29,7 @@ public final class StepExchange {
     private final Tensor hostIn;
     private final Tensor hostOut;
     private final Tensor in;
-    private final Tensor out;
+    private final Tensor deviceOut;
     private final float[] logits;
 
     /**
@@ -43,7 +46,7 @@ public final class StepExchange {
         hostIn = arena.hostVisible(DType.F32, inFloats);
         hostOut = arena.hostVisible(DType.F32, outFloats);
         in = hostIn.isHost() ? hostIn : arena.f32(inFloats);
-        out = hostOut.isHost() ? hostOut : arena.f32(outFloats);
+        deviceOut = hostOut.isHost() || outFloats <= FEW ? hostOut : arena.f32(outFloats);
         logits = new float[outFloats];
     }
 
@@ -92,6 +95,7 @@ public final class StepExchange {
     public final class Rows {
         private final int n;
         private final int inFloats;
+        private final Tensor out;
         private final Tensor states;
         private final Tensor returns;
         private final Tensor rewards;
@@ -114,6 +118,7 @@ public final class StepExchange {
             rewards = in.carve(DType.F32, at.rewards(), n, 1);
             slots = in.carve(DType.I32, at.slots(), n);
             counts = in.carve(DType.I32, at.counts(), n);
+            out = n * headRows <= FEW ? hostOut : deviceOut;
             logitRows = out.carve(DType.F32, 0, n, headRows);
             MemorySegment host = hostIn.segment();
             hostStates = host.asSlice(0, states.bytes());

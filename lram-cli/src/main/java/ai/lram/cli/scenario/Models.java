@@ -82,13 +82,14 @@ public final class Models {
     }
 
     /**
-     * As {@link #open(Path, String, int, int, int, DType)}, and steps the policy with made-up observations until its code is compiled: a robot's first deadline is as short as
-     * its last. Takes about three seconds.
+     * As {@link #open(Path, String, int, int, int, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
+     * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three seconds.
      */
     public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
         Policy policy = open(model, device, threads, slots, maxBatch, weights);
         boolean kept = false;
         try {
+            policy.warmUp();
             warmUp(policy);
             kept = true;
             return policy;
@@ -177,6 +178,11 @@ public final class Models {
         @Override
         public void step(PolicyBatch batch) {
             policy.step(batch);
+        }
+
+        @Override
+        public void warmUp() {
+            policy.warmUp();
         }
 
         @Override
