@@ -138,7 +138,8 @@ public final class GpuStepBench implements Benchmark {
                         .mapToInt(Transformer::context)
                         .max()
                         .orElseThrow();
-                try (TransformerSubject theirs = TransformerSubject.open(engine, model.size(), card, longest)) {
+                try (TransformerSubject theirs =
+                        TransformerSubject.open(engine, model.size(), settings.weights(), card, longest)) {
                     theirs.check();
                     for (Transformer t : model.transformer()) {
                         transformer(theirs, t, "dt-" + key + "-ctx" + t.context());
@@ -269,7 +270,12 @@ public final class GpuStepBench implements Benchmark {
             while (latencies.count() < samples && (latencies.count() < ENOUGH || System.nanoTime() < end)) {
                 latencies.record(stepNs(theirs, name));
             }
-            report(name, latencies, theirs.stepBytes(1, t.context()), t.publishedMs(), "fp32 weights and cache");
+            report(
+                    name,
+                    latencies,
+                    theirs.stepBytes(1, t.context()),
+                    t.publishedMs(),
+                    settings.weights().name() + " weights, fp32 cache");
         }
 
         private double floorMs(double bytes) {

@@ -32,11 +32,16 @@ public final class LramSubject extends PolicySubject {
      * How a policy stores its weights.
      *
      * @param name in case names and options
-     * @param bytes of a weight
+     * @param type of the large matrices
      * @param tolerance how far the logits may be from those of the fp32 weights, of the largest
      * @param policy makes the policy
      */
-    public record Weights(String name, int bytes, double tolerance, Maker policy) {}
+    public record Weights(String name, DType type, double tolerance, Maker policy) {
+        /** Of a weight. */
+        public int bytes() {
+            return type.bytes();
+        }
+    }
 
     /** Makes a policy of a model whose weights are fp32. */
     @FunctionalInterface
@@ -46,15 +51,15 @@ public final class LramSubject extends PolicySubject {
 
     /** Every storage the policy supports. */
     public static final List<Weights> WEIGHTS = List.of(
-            new Weights("fp32", 4, Agreement.ROUNDING, LramPolicy::new),
+            new Weights("fp32", DType.F32, Agreement.ROUNDING, LramPolicy::new),
             new Weights(
                     "bf16",
-                    2,
+                    DType.BF16,
                     0.05,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.BF16))),
             new Weights(
                     "int8",
-                    1,
+                    DType.I8,
                     0.1,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 

@@ -5,6 +5,7 @@ import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
@@ -12,11 +13,13 @@ import ai.lram.agent.policy.SlotBindings;
 import ai.lram.agent.policy.StepExchange;
 import ai.lram.agent.policy.StepRecording;
 import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -30,7 +33,7 @@ import java.util.List;
  *
  * <p>A saved state is, layer by layer: keys, values ({@code 3 * steps} rows of {@code width} floats each), number of tokens (one int).
  *
- * <p>On an engine that records, the step of each number of rows becomes one recording, as in {@link ai.lram.agent.policy.LramPolicy}: how long a
+ * <p>On an engine that records, the step of each number of rows becomes one recording, as in {@link LramPolicy}: how long a
  * cache is, kernels read from the device, so that one recording serves every context.
  *
  * <p>{@link #step} allocates nothing on the heap once warm. One thread owns an instance.
@@ -46,19 +49,19 @@ public final class DecisionTransformerPolicy implements Policy {
     private record Layer(
             Tensor norm,
             Tensor normBias,
-            Tensor q,
+            StepWeight q,
             Tensor qBias,
-            Tensor k,
+            StepWeight k,
             Tensor kBias,
-            Tensor v,
+            StepWeight v,
             Tensor vBias,
-            Tensor out,
+            StepWeight out,
             Tensor outBias,
             Tensor ffnNorm,
             Tensor ffnNormBias,
-            Tensor up,
+            StepWeight up,
             Tensor upBias,
-            Tensor down,
+            StepWeight down,
             Tensor downBias,
             Tensor keys,
             Tensor values,
@@ -86,6 +89,7 @@ public final class DecisionTransformerPolicy implements Policy {
     private final ModelCard card;
     private final LramConfig shape;
     private final DecisionTransformer.Context context;
+    private final DType weights;
     private final int slots;
     private final int maxBatch;
     private final int capacity;
@@ -101,7 +105,7 @@ public final class DecisionTransformerPolicy implements Policy {
     private final Frame[] frames;
     private final StepRecording[] kernels;
     private final int headRows;
-    private final Tensor head;
+    private final StepWeight head;
     private final Tensor headBias;
     /** Tokens in each slot's cache, those forgotten included. */
     private final long[] tokens;
@@ -114,7 +118,9 @@ public final class DecisionTransformerPolicy implements Policy {
             int slots,
             int maxBatch,
             DecisionTransformer.Context context,
-            int steps) {
+            int steps,
+            DType weights) {
+        LramPolicy.Options.requireWeights(weights);
         if (steps < 1 || steps > Integer.MAX_VALUE / L) {
             throw new PolicyException(
                     "a cache of " + steps + " steps", "it must hold at least one", "use a context of 1 step or more");
@@ -124,6 +130,7 @@ public final class DecisionTransformerPolicy implements Policy {
         this.slots = slots;
         this.maxBatch = maxBatch;
         this.context = context;
+        this.weights = weights;
         shape = model.shape();
         capacity = L * steps;
         int actions = 1;
@@ -140,7 +147,7 @@ public final class DecisionTransformerPolicy implements Policy {
         try {
             length = host.allocate(ValueLayout.JAVA_INT);
             headRows = actions * shape.vocabulary();
-            head = model.head.rows(0, headRows).value();
+            head = pack(model.head.rows(0, headRows).value());
             headBias = model.headBias.rows(0, headRows).value();
             List<Layer> all = new ArrayList<>();
             for (DecisionTransformer.Block b : model.blocks()) {
@@ -174,25 +181,29 @@ public final class DecisionTransformerPolicy implements Policy {
         }
     }
 
+    private StepWeight pack(Tensor w) {
+        return StepWeight.of(w, weights, arena, ops.matmul(), stream);
+    }
+
     private Layer layer(DecisionTransformer.Block b) {
         int heads = model.config().heads();
         int dim = model.config().width() / heads;
         return new Layer(
                 b.norm().value(),
                 b.normBias().value(),
-                b.q().value(),
+                pack(b.q().value()),
                 b.qBias().value(),
-                b.k().value(),
+                pack(b.k().value()),
                 b.kBias().value(),
-                b.v().value(),
+                pack(b.v().value()),
                 b.vBias().value(),
-                b.out().value(),
+                pack(b.out().value()),
                 b.outBias().value(),
                 b.ffnNorm().value(),
                 b.ffnNormBias().value(),
-                b.up().value(),
+                pack(b.up().value()),
                 b.upBias().value(),
-                b.down().value(),
+                pack(b.down().value()),
                 b.downBias().value(),
                 arena.f32(slots, capacity, heads, dim),
                 arena.f32(slots, capacity, heads, dim),
@@ -322,7 +333,7 @@ public final class DecisionTransformerPolicy implements Policy {
             ops.elementwise().copyRows(stream, f.rows, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
         }
         norm(f.last, model.postNorm.value(), model.postNormBias.value(), f.lastNormed);
-        ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.io.logitRows());
+        head.linear(ops.matmul(), stream, f.lastNormed, headBias, f.io.logitRows());
         f.io.queueOut(stream);
     }
 
@@ -370,15 +381,15 @@ public final class DecisionTransformerPolicy implements Policy {
 
     private void block(Frame f, Layer b) {
         norm(f.x, b.norm, b.normBias, f.n);
-        linear(f.n, b.q, b.qBias, f.q);
-        linear(f.n, b.k, b.kBias, f.k);
-        linear(f.n, b.v, b.vBias, f.v);
+        b.q.linear(ops.matmul(), stream, f.n, b.qBias, f.q);
+        b.k.linear(ops.matmul(), stream, f.n, b.kBias, f.k);
+        b.v.linear(ops.matmul(), stream, f.n, b.vBias, f.v);
         ops.attention().cachedStep(stream, f.io.slots(), f.io.counts(), f.q, f.k, f.v, b.keys, b.values, b.length, f.y);
-        linear(f.y, b.out, b.outBias, f.projected);
+        b.out.linear(ops.matmul(), stream, f.y, b.outBias, f.projected);
         ops.elementwise().axpy(stream, 1f, f.projected, f.x);
         norm(f.x, b.ffnNorm, b.ffnNormBias, f.n);
-        ops.matmul().linear(stream, f.n, b.up, b.upBias, Activation.GELU, f.hidden);
-        linear(f.hidden, b.down, b.downBias, f.projected);
+        b.up.linear(ops.matmul(), stream, f.n, b.upBias, Activation.GELU, f.hidden);
+        b.down.linear(ops.matmul(), stream, f.hidden, b.downBias, f.projected);
         ops.elementwise().axpy(stream, 1f, f.projected, f.x);
     }
 

@@ -28,7 +28,6 @@ import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
-import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -68,17 +67,22 @@ public final class LramPolicy implements Policy {
             boolean zeroRewards,
             DType weights) {
         public Options {
-            if (weights != DType.F32 && weights != DType.BF16 && weights != DType.I8) {
-                throw new PolicyException(
-                        "policy with weights in " + weights,
-                        "a control step reads F32, BF16 or I8",
-                        "choose one of them");
-            }
+            requireWeights(weights);
             if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
                 throw new PolicyException(
                         "policy with " + slots + " slots and batches of " + maxBatch,
                         "both must be >= 1 and a batch holds each slot once",
                         "use 1 <= maxBatch <= slots");
+            }
+        }
+
+        /** @throws PolicyException unless control steps can read weights of that type */
+        public static void requireWeights(DType weights) {
+            if (weights != DType.F32 && weights != DType.BF16 && weights != DType.I8) {
+                throw new PolicyException(
+                        "policy with weights in " + weights,
+                        "a control step reads F32, BF16 or I8",
+                        "choose one of them");
             }
         }
 
@@ -252,12 +256,7 @@ public final class LramPolicy implements Policy {
     }
 
     private StepWeight pack(Tensor w) {
-        if (options.weights() == DType.F32) {
-            return StepWeight.of(w);
-        }
-        PackedWeight narrow = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
-        ops.matmul().pack(stream, w, narrow);
-        return StepWeight.of(narrow);
+        return StepWeight.of(w, options.weights(), arena, ops.matmul(), stream);
     }
 
     private void product(Tensor x, StepWeight w, Tensor bias, Tensor y) {
