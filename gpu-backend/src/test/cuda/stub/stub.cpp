@@ -204,7 +204,7 @@ int cuMemFree_v2(uint64_t address) {
 int cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
     *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     pinned[*out] = bytes;
-    return flags == 2 ? 0 : INVALID;
+    return flags == 3 ? 0 : INVALID;
 }
 
 int cuMemFreeHost(void* p) {
