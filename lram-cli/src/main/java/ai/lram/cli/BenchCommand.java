@@ -527,7 +527,7 @@ final class BenchCommand implements Runnable {
                 names = "--steps",
                 paramLabel = "N",
                 description =
-                        "Timed steps of one 16M session; other cases take a share of them (default: 100000, or 15 seconds a case).")
+                        "Timed steps of one 16M session; other cases take a share of them (default: 100000, or 10 seconds a case).")
         private Integer steps;
 
         @Override

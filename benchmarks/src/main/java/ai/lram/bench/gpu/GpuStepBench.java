@@ -4,6 +4,9 @@ import ai.lram.agent.card.ModelCard;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.Replay;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
 import ai.lram.bench.Distribution;
@@ -43,7 +46,12 @@ public final class GpuStepBench implements Benchmark {
 
     private static final int FEW = 4;
     /** Of the steps of one session, in batches and of the transformer. */
-    private static final int SHARE = 20;
+    private static final int SHARE = 10;
+    /** Of the cheapest recording. */
+    private static final int LAUNCHES = 20_000;
+
+    /** Steps of a batch that are compared with the CPU's. */
+    private static final int FEW_CHECKED = 10;
 
     private static final double FP32_TOLERANCE = 1e-4;
     /** Engines may round what narrow weights are multiplied with. */
@@ -102,8 +110,37 @@ public final class GpuStepBench implements Benchmark {
                 "GPU control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits); recurrent"
                         + " state in fp32; peers are not of this run but an H100's: for our step the published step code in a CUDA graph, for"
                         + " the transformer a cached one of equal size in a CUDA graph.");
+        launch(run, engine);
         for (Model model : settings.models()) {
             new OfModel(run, engine, bytesPerSecond, model).measure();
+        }
+    }
+
+    /** What lies below every step: a recording of one small kernel, launched and waited for. */
+    private void launch(Run run, Backend engine) {
+        run.progress("launch");
+        try (TensorArena arena = engine.arena("launch")) {
+            Tensor word = arena.f32(1);
+            Runnable kernel = () -> engine.ops().elementwise().fill(engine.stream(), 1, word);
+            kernel.run();
+            engine.stream().synchronize();
+            try (Replay replay = engine.stream().record(kernel)) {
+                int launches = quick ? LAUNCHES / 10 : LAUNCHES;
+                for (int i = 0; i < launches; i++) {
+                    replay.finish();
+                }
+                Latencies latencies = new Latencies(launches, REPETITIONS);
+                for (int i = 0; i < launches; i++) {
+                    long begin = System.nanoTime();
+                    replay.finish();
+                    latencies.record(System.nanoTime() - begin);
+                }
+                run.distribution(
+                        new Distribution(NAME, "launch", latencies),
+                        Double.NaN,
+                        Double.NaN,
+                        "a recording of one small kernel, launched and waited for: in every time below");
+            }
         }
     }
 
@@ -150,14 +187,14 @@ public final class GpuStepBench implements Benchmark {
 
         private String check(LramSubject ours) {
             int steps =
-                    quick ? ENOUGH / 10 : LramSubject.checkedSteps(model.size().backbone());
+                    quick ? FEW_CHECKED : LramSubject.checkedSteps(model.size().backbone());
             double tolerance = settings.weights().bytes() < Float.BYTES ? NARROW_TOLERANCE : FP32_TOLERANCE;
             double worst = 0;
             try (Backend cpu = Backends.open("cpu", BackendOptions.defaults());
                     LramSubject same = LramSubject.open(cpu, model.size(), settings.weights(), card, 2)) {
                 worst = Math.max(worst, ours.check(same, 1, steps, tolerance));
                 for (Batch b : model.batches()) {
-                    worst = Math.max(worst, ours.check(same, b.sessions(), steps, tolerance));
+                    worst = Math.max(worst, ours.check(same, b.sessions(), FEW_CHECKED, tolerance));
                 }
             }
             return String.format(

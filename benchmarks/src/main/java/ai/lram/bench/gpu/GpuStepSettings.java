@@ -67,7 +67,7 @@ public record GpuStepSettings(
             throw new BenchException(n + " steps", "a distribution needs one at least", "name a number of 1 or more");
         }
         List<Model> models = sizes.stream().map(size -> model(size, n, quick)).toList();
-        return new GpuStepSettings(models, weights, quick ? 0.2 : 2, quick ? 2 : 15);
+        return new GpuStepSettings(models, weights, quick ? 0.2 : 2, quick ? 2 : 10);
     }
 
     /** Both sizes. */

@@ -80,6 +80,7 @@ class GpuStepBenchTest {
             assertEquals("gpu-step", r.bench());
             assertTrue(r.value() > 0 && r.floor() > 0, r.toString());
         }
+        assertTrue(results.get("launch").value() > 0, results.toString());
         assertEquals(1.5, results.get("step-tiny-b1").peer());
         assertTrue(results.get("step-tiny-b1").note().contains("from the CPU's"), results.toString());
         assertEquals(0.2, results.get("dt-tiny-ctx4").peer());
