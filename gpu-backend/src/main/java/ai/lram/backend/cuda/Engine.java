@@ -554,13 +554,11 @@ final class Engine implements AutoCloseable {
 
     /** As {@link #synchronize}, between enter and leave and not recording: looks at the stream until it is done, for a while. */
     void spin() {
-        int status = spins ? driver.queryStream(stream) : Driver.NOT_READY;
-        if (status == Driver.NOT_READY && spins) {
-            long patience = System.nanoTime() + PATIENCE_NS;
-            do {
-                Thread.onSpinWait();
-                status = driver.queryStream(stream);
-            } while (status == Driver.NOT_READY && System.nanoTime() - patience < 0);
+        int status = Driver.NOT_READY;
+        long patience = System.nanoTime() + PATIENCE_NS;
+        while (spins && status == Driver.NOT_READY && System.nanoTime() - patience < 0) {
+            Thread.onSpinWait();
+            status = driver.queryStream(stream);
         }
         check(status == Driver.NOT_READY ? driver.synchronizeStream(stream) : status, WAITING);
         settle();
