@@ -205,7 +205,7 @@ int cuMemFree_v2(uint64_t address) {
 int cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
     *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     pinned[*out] = bytes;
-    return flags == 2 ? 0 : INVALID;
+    return flags == 3 ? 0 : INVALID;
 }
 
 int cuMemFreeHost(void* p) {
@@ -257,6 +257,8 @@ int cuStreamCreate(void** stream, unsigned flags) {
     *stream = malloc(1);
     return flags == 1 && context != nullptr ? 0 : INVALID;
 }
+
+int cuStreamQuery(void* stream) { return stream == nullptr ? INVALID : sticky; }
 
 int cuStreamSynchronize(void* stream) { return stream == nullptr ? INVALID : sticky; }
 

@@ -11,6 +11,9 @@ import java.lang.foreign.MemorySegment;
 interface Driver {
     int SUCCESS = 0;
 
+    /** Of {@link #queryStream}: no error. */
+    int NOT_READY = 600;
+
     int init();
 
     /** 1000 major + 10 minor of the newest CUDA the driver speaks, such as 13000. */
@@ -60,6 +63,9 @@ interface Driver {
     int createStream(long[] stream, int flags);
 
     int synchronizeStream(long stream);
+
+    /** {@link #SUCCESS} if everything queued is done, {@link #NOT_READY} if not. */
+    int queryStream(long stream);
 
     int destroyStream(long stream);
 

@@ -31,6 +31,7 @@ enum EntryPoint {
     MEMSET_D8_ASYNC(Library.DRIVER, "cuMemsetD8Async"),
     STREAM_CREATE(Library.DRIVER, "cuStreamCreate"),
     STREAM_SYNCHRONIZE(Library.DRIVER, "cuStreamSynchronize"),
+    STREAM_QUERY(Library.DRIVER, "cuStreamQuery"),
     STREAM_DESTROY(Library.DRIVER, "cuStreamDestroy", "cuStreamDestroy_v2"),
     EVENT_CREATE(Library.DRIVER, "cuEventCreate"),
     EVENT_RECORD(Library.DRIVER, "cuEventRecord"),

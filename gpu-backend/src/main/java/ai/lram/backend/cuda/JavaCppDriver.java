@@ -159,6 +159,11 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
+    public int queryStream(long stream) {
+        return cudart.cuStreamQuery(graphStream.at(stream));
+    }
+
+    @Override
     public int destroyStream(long stream) {
         return cudart.cuStreamDestroy(stream(stream));
     }

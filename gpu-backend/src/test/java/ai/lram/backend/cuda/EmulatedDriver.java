@@ -128,6 +128,7 @@ final class EmulatedDriver extends ScriptedDriver {
         capture.add(() -> {
             if (run(f, gridX, gridY, gridZ, blockX, sharedBytes, kept) != SUCCESS) {
                 answers.put("synchronizeStream", LAUNCH_FAILED);
+                answers.put("queryStream", LAUNCH_FAILED);
             }
         });
         return SUCCESS;

@@ -39,6 +39,12 @@ class ScriptedDriver implements Driver {
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
 
+    /** Of the last page-locked memory. */
+    int pinnedFlags;
+
+    /** How often the stream is still at work when it is looked at. */
+    int busyQueries;
+
     private final Map<Long, Arena> memory = Collections.synchronizedMap(new HashMap<>());
     private long next = 0x1000;
 
@@ -190,6 +196,7 @@ class ScriptedDriver implements Driver {
 
     @Override
     public int allocatePinned(long[] address, long bytes, int flags) {
+        pinnedFlags = flags;
         return block("allocatePinned", address, bytes);
     }
 
@@ -236,6 +243,12 @@ class ScriptedDriver implements Driver {
     @Override
     public int synchronizeStream(long stream) {
         return answer("synchronizeStream");
+    }
+
+    @Override
+    public int queryStream(long stream) {
+        int status = answer("queryStream");
+        return status == SUCCESS && busyQueries > 0 && busyQueries-- > 0 ? NOT_READY : status;
     }
 
     @Override
