@@ -25,6 +25,7 @@ import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
@@ -104,9 +105,10 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private sealed interface Layer permits MlstmLayer, SlstmLayer {}
+    private sealed interface Layer permits MlstmRun, SlstmLayer {}
 
-    private record MlstmLayer(MlstmBlockWeights w, MlstmBlockState state) implements Layer {}
+    /** mLSTM blocks that follow each other. */
+    private record MlstmRun(List<MlstmLayer> blocks) implements Layer {}
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
 
@@ -158,7 +160,6 @@ public final class LramPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final FoldSchedule schedule;
-    private final List<Layer> layers = new ArrayList<>();
     private final Layer[] layerArray;
     private final StepExchange exchange;
     private final Frame[] frames;
@@ -207,10 +208,7 @@ public final class LramPolicy implements Policy {
             head = pack(model.head.rows(0, headRows).value());
             headBias = model.headBias.rows(0, headRows).value();
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
-            for (Block block : model.stack().blocks()) {
-                layers.add(layer(block, b));
-            }
-            layerArray = layers.toArray(Layer[]::new);
+            layerArray = layers(model.stack().blocks(), b);
             exchange = new StepExchange(backend, arena, options.maxBatch(), config.stateDim(), headRows);
             frames = frames(config);
             kernels = kernels(config);
@@ -263,65 +261,84 @@ public final class LramPolicy implements Policy {
         w.linear(ops.matmul(), stream, x, bias, y);
     }
 
-    private Layer layer(Block block, XlstmConfig c) {
-        int p = options.slots();
-        switch (block) {
-            case MlstmBlock m -> {
-                int d = c.headDim();
-                int r = schedule.capacity();
-                int inner = c.inner();
-                MlstmSlots s = new MlstmSlots(
-                        arena.f32(p, c.heads(), d, d),
-                        arena.f32(p, c.heads(), d),
-                        arena.f32(p, c.heads()),
-                        arena.f32(p, c.heads(), r, d),
-                        arena.f32(p, c.heads(), r, d),
-                        arena.f32(p, c.heads(), r),
-                        arena.f32(p, c.heads(), r),
-                        arena.i32(p, c.heads()),
-                        arena.i32(p, c.heads()));
-                MlstmBlockWeights w = new MlstmBlockWeights(
-                        XlstmStack.NORM,
-                        m.norm.value(),
-                        pack(m.up.rows(0, inner).value()),
-                        pack(m.up.rows(inner, inner).value()),
-                        m.conv.value().reshape(inner, XlstmConfig.CONV),
-                        m.convBias.value(),
-                        m.q.value(),
-                        m.k.value(),
-                        m.v.value(),
-                        m.inputGate.value(),
-                        m.inputGateBias.value(),
-                        m.forgetGate.value(),
-                        m.forgetGateBias.value(),
-                        m.spec(),
-                        m.headNorm(),
-                        m.outNorm.value(),
-                        m.skip.value(),
-                        pack(m.down.value()));
-                Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
-                return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, layers.size()));
-            }
-            case SlstmBlock b -> {
-                int f = b.feedForward();
-                SlstmWeights w = new SlstmWeights(
-                        b.norm.value(),
-                        b.conv.value().reshape(c.width(), XlstmConfig.CONV),
-                        b.convBias.value(),
-                        b.inputMap.value(),
-                        b.forgetMap.value(),
-                        b.zMap.value(),
-                        b.outputMap.value(),
-                        b.recurrent.value(),
-                        b.bias.value(),
-                        b.groupNorm.value(),
-                        b.ffnNorm.value(),
-                        pack(b.ffnUp.rows(0, f).value()),
-                        pack(b.ffnUp.rows(f, f).value()),
-                        pack(b.ffnDown.value()));
-                return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
+    private Layer[] layers(List<Block> blocks, XlstmConfig c) {
+        List<Layer> all = new ArrayList<>();
+        List<MlstmLayer> run = new ArrayList<>();
+        for (int i = 0; i < blocks.size(); i++) {
+            switch (blocks.get(i)) {
+                case MlstmBlock m -> run.add(mlstm(m, c, i));
+                case SlstmBlock s -> {
+                    if (!run.isEmpty()) {
+                        all.add(new MlstmRun(List.copyOf(run)));
+                        run.clear();
+                    }
+                    all.add(slstm(s, c));
+                }
             }
         }
+        if (!run.isEmpty()) {
+            all.add(new MlstmRun(List.copyOf(run)));
+        }
+        return all.toArray(Layer[]::new);
+    }
+
+    private MlstmLayer mlstm(MlstmBlock m, XlstmConfig c, int index) {
+        int p = options.slots();
+        int d = c.headDim();
+        int r = schedule.capacity();
+        int inner = c.inner();
+        MlstmSlots s = new MlstmSlots(
+                arena.f32(p, c.heads(), d, d),
+                arena.f32(p, c.heads(), d),
+                arena.f32(p, c.heads()),
+                arena.f32(p, c.heads(), r, d),
+                arena.f32(p, c.heads(), r, d),
+                arena.f32(p, c.heads(), r),
+                arena.f32(p, c.heads(), r),
+                arena.i32(p, c.heads()),
+                arena.i32(p, c.heads()));
+        MlstmBlockWeights w = new MlstmBlockWeights(
+                XlstmStack.NORM,
+                m.norm.value(),
+                pack(m.up.rows(0, inner).value()),
+                pack(m.up.rows(inner, inner).value()),
+                m.conv.value().reshape(inner, XlstmConfig.CONV),
+                m.convBias.value(),
+                m.q.value(),
+                m.k.value(),
+                m.v.value(),
+                m.inputGate.value(),
+                m.inputGateBias.value(),
+                m.forgetGate.value(),
+                m.forgetGateBias.value(),
+                m.spec(),
+                m.headNorm(),
+                m.outNorm.value(),
+                m.skip.value(),
+                pack(m.down.value()));
+        Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
+        return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, index));
+    }
+
+    private SlstmLayer slstm(SlstmBlock b, XlstmConfig c) {
+        int p = options.slots();
+        int f = b.feedForward();
+        SlstmWeights w = new SlstmWeights(
+                b.norm.value(),
+                b.conv.value().reshape(c.width(), XlstmConfig.CONV),
+                b.convBias.value(),
+                b.inputMap.value(),
+                b.forgetMap.value(),
+                b.zMap.value(),
+                b.outputMap.value(),
+                b.recurrent.value(),
+                b.bias.value(),
+                b.groupNorm.value(),
+                b.ffnNorm.value(),
+                pack(b.ffnUp.rows(0, f).value()),
+                pack(b.ffnUp.rows(f, f).value()),
+                pack(b.ffnDown.value()));
+        return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
     }
 
     private Frame[] frames(LramConfig config) {
@@ -407,9 +424,11 @@ public final class LramPolicy implements Policy {
         bindings.bind(slot, task);
         for (Layer layer : layerArray) {
             switch (layer) {
-                case MlstmLayer m -> {
-                    ops.session().mlstmReset(stream, m.state().slots(), slot);
-                    ops.elementwise().fill(stream, 0f, m.state().history().slice(slot, 1));
+                case MlstmRun run -> {
+                    for (MlstmLayer m : run.blocks()) {
+                        ops.session().mlstmReset(stream, m.state().slots(), slot);
+                        ops.elementwise().fill(stream, 0f, m.state().history().slice(slot, 1));
+                    }
                 }
                 case SlstmLayer s -> {
                     ops.elementwise().fill(stream, 0f, s.state().slice(slot, 1));
@@ -486,8 +505,8 @@ public final class LramPolicy implements Policy {
         tokens(f);
         for (int i = 0; i < layerArray.length; i++) {
             switch (layerArray[i]) {
-                case MlstmLayer m ->
-                    ops.session().mlstmBlock(stream, m.w(), m.state(), f.io.slots(), f.io.counts(), f.block, f.x);
+                case MlstmRun run ->
+                    ops.session().mlstmBlocks(stream, run.blocks(), f.io.slots(), f.io.counts(), f.block, f.x);
                 case SlstmLayer s -> slstm(f, s);
             }
         }
@@ -597,19 +616,21 @@ public final class LramPolicy implements Policy {
         List<Tensor> all = new ArrayList<>();
         for (Layer layer : layerArray) {
             switch (layer) {
-                case MlstmLayer m -> {
-                    MlstmSlots s = m.state().slots();
-                    all.addAll(List.of(
-                            s.matC(),
-                            s.vecN(),
-                            s.scaM(),
-                            s.ringK(),
-                            s.ringV(),
-                            s.ringI(),
-                            s.ringF(),
-                            s.ringLength(),
-                            s.folded(),
-                            m.state().history()));
+                case MlstmRun run -> {
+                    for (MlstmLayer m : run.blocks()) {
+                        MlstmSlots s = m.state().slots();
+                        all.addAll(List.of(
+                                s.matC(),
+                                s.vecN(),
+                                s.scaM(),
+                                s.ringK(),
+                                s.ringV(),
+                                s.ringI(),
+                                s.ringF(),
+                                s.ringLength(),
+                                s.folded(),
+                                m.state().history()));
+                    }
                 }
                 case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
             }
