@@ -156,7 +156,7 @@ public final class GpuRun {
         List<Run.Table> tables = new ArrayList<>();
         tables.add(new Run.Table(
                 GpuBench.NAME,
-                "work on the device, bf16",
+                "work on the device, in bf16 but for slstm",
                 List.of("work", "ours", "published", "floor", "ratio", "TB/s", "TFLOP/s"),
                 rows));
         if (!kernels.isEmpty()) {
