@@ -195,7 +195,12 @@ class GpuBenchTest {
             gpu.tables().forEach(run::table);
         }
         assertEquals(
-                List.of("train-tiny", "train-tiny-bandwidth", "train-tiny-flop", "train-tiny-memory"),
+                List.of(
+                        "train-tiny",
+                        "train-tiny-bandwidth",
+                        "train-tiny-flop",
+                        "train-tiny-memory",
+                        "train-tiny-memory-formula"),
                 run.results().stream()
                         .map(Result::caseName)
                         .filter(n -> !n.contains("-ms-"))
@@ -210,6 +215,12 @@ class GpuBenchTest {
                 .findFirst()
                 .orElseThrow();
         assertTrue(memory.value() > memory.floor(), memory.toString());
+        Result formula = run.results().stream()
+                .filter(r -> r.caseName().endsWith("-formula"))
+                .findFirst()
+                .orElseThrow();
+        assertEquals(1, memory.value() / formula.value(), 0.02, formula.toString());
+        assertTrue(formula.note().contains("arenas hold"), formula.note());
         assertEquals(2, run.tables().getFirst().rows().size());
         List<String> kernels =
                 run.tables().get(1).rows().stream().map(row -> row.get(1)).toList();
