@@ -1,10 +1,11 @@
-// mLSTM backward of one chunk with states for heads of up to 256 keys: what mlstm_backward_sm90.cu computes from 1.66 MB a
-// chunk (256/512) in place of 2.18. K stays in shared memory; dk and dv come from one reading of V and dC, dq then from dH
-// and C. A warpgroup of its own copies.
+// mLSTM backward of one chunk with states for heads of up to 256 keys: what mlstm_backward_sm90.cu computes, from
+// 1664 KiB a chunk (256/512) in place of 2176: K stays in shared memory, dk and dv come from one reading of V and dC, dq then
+// from one of dH and C. A warpgroup of its own copies.
 //
 // Contract, order, formulas, sums: as mlstm_backward_sm90.cu. 384 threads, dimQk <= 256.
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_backward_kept_sm90.cu; on another target the
 //           body traps. Shared memory by backwardKeptSharedBytes(): 223 KiB.
+// Tried:    nvcc 13.0.88, no registers spilled; not run on a device yet.
 #include "mlstm_backward.cuh"
 #include "mlstm_pipeline.cuh"
 
@@ -458,9 +459,15 @@ __device__ __forceinline__ void backwardKeptSm90(const MlstmBackward& p, unsigne
     for (int w = 0; w < GROUPS; w++) {
         atLast += totals[GROUPS + w];
     }
-    for (int t = 0; t < count; t++) {
-        atLast += carriedColumns[t];
+    double columns = 0;
+    for (int t = lane; t < count; t += 32) {
+        columns += carriedColumns[t];
     }
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        columns += __shfl_xor_sync(0xffffffffu, columns, d);
+    }
+    atLast += columns;
     if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
         p.straight[pair] = static_cast<float>(atLast);
     }

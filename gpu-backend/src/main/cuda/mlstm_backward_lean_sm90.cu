@@ -5,6 +5,7 @@
 // Contract, order, formulas, sums: as mlstm_backward_sm90.cu. 384 threads.
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_backward_lean_sm90.cu; on another target the
 //           body traps. Shared memory by backwardLeanSharedBytes(): 214 KiB.
+// Tried:    nvcc 13.0.88, no registers spilled; not run on a device yet.
 #include "mlstm_backward.cuh"
 #include "mlstm_pipeline.cuh"
 
@@ -387,9 +388,15 @@ __device__ __forceinline__ void backwardLeanSm90(const MlstmBackward& p, unsigne
     for (int w = 0; w < GROUPS; w++) {
         atLast += totals[GROUPS + w];
     }
-    for (int t = 0; t < count; t++) {
-        atLast += carriedColumns[t];
+    double columns = 0;
+    for (int t = lane; t < count; t += 32) {
+        columns += carriedColumns[t];
     }
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        columns += __shfl_xor_sync(0xffffffffu, columns, d);
+    }
+    atLast += columns;
     if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
         p.straight[pair] = static_cast<float>(atLast);
     }

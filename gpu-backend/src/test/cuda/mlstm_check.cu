@@ -2,16 +2,15 @@
 //
 // Build: nvcc -std=c++17 -O3 --split-compile=0 -gencode=arch=compute_90a,code=sm_90a mlstm_check.cu -lcublas
 //             -o mlstm_check
-// Run:   mlstm_check [check|small|chunks|time|all] [seed] [stages|ring|lean|kept]
+// Run:   mlstm_check [check|small|chunks|time|all] [seed] [stages|lean|kept]
 //        small: narrow heads only, for compute-sanitizer. chunks: the gradients of several chunks only. time: of the three
 //        problems of several chunks only where a kernel is named. Exit code 1 if any case fails.
-//        ring, lean, kept: the chunks' backward of mlstm_backward_{ring,lean,kept}_sm90.cu in place of
+//        lean, kept: the chunks' backward of mlstm_backward_{lean,kept}_sm90.cu in place of
 //        mlstm_backward_sm90.cu; kept with more than 256 keys is lean.
 #define LRAM_TEMPLATES_ONLY
 #include "../../main/cuda/mlstm_backward.cu"
 #include "../../main/cuda/mlstm_backward_kept_sm90.cu"
 #include "../../main/cuda/mlstm_backward_lean_sm90.cu"
-#include "../../main/cuda/mlstm_backward_ring_sm90.cu"
 #include "../../main/cuda/mlstm_backward_rows.cu"
 #include "../../main/cuda/mlstm_backward_sm90.cu"
 #include "../../main/cuda/mlstm_forward.cu"
@@ -136,9 +135,6 @@ struct ChunkBackward {
 };
 
 static ChunkBackward chosenChunkBackward(int dimQk) {
-    if (chunkBackward == "ring") {
-        return {mlstm_backward_chunk_ring_sm90, lram::backwardRingSharedBytes(), 256};
-    }
     if (chunkBackward == "kept" && dimQk <= lram::KEPT_KEYS) {
         return {mlstm_backward_chunk_kept_sm90, lram::backwardKeptSharedBytes(), lram::PRODUCERS + lram::CONSUMERS};
     }
@@ -1485,8 +1481,8 @@ int main(int count, char** arguments) {
     unsigned long long seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : std::random_device{}();
     if (count > 3) {
         chunkBackward = arguments[3];
-        if (chunkBackward != "stages" && chunkBackward != "ring" && chunkBackward != "lean" && chunkBackward != "kept") {
-            std::printf("%s is none of stages, ring, lean and kept\n", arguments[3]);
+        if (chunkBackward != "stages" && chunkBackward != "lean" && chunkBackward != "kept") {
+            std::printf("%s is none of stages, lean and kept\n", arguments[3]);
             return 2;
         }
     }
