@@ -27,6 +27,7 @@ public final class GpuBench implements Benchmark {
     public static List<GpuCase> usual() {
         List<GpuCase> all = new ArrayList<>();
         all.addAll(MlstmCase.usual());
+        all.addAll(SlstmCase.usual());
         all.addAll(TrainCase.usual());
         all.add(TrainerCase.usual());
         return all;
@@ -34,7 +35,7 @@ public final class GpuBench implements Benchmark {
 
     /** In one sentence, for lists. */
     public static String purpose() {
-        return "an NVIDIA GPU: kernels and training steps in bf16, checked, beside copy, product and published times";
+        return "an NVIDIA GPU: kernels and training steps, checked, beside copy, product and published times";
     }
 
     @Override
