@@ -28,6 +28,14 @@ struct Pack {
     int type;  // 1 bf16, 2 int8
 };
 
+// x as the sum of two bf16 numbers, which holds 16 of its 24 bits.
+struct Split {
+    const float* x;
+    Bf16* high;
+    Bf16* low;
+    long long n;
+};
+
 struct PackedRows {
     const float* x;
     const void* w;
@@ -175,6 +183,16 @@ LRAM_KERNEL(pack, Pack) {
             static_cast<signed char*>(p.data)[from + j] =
                     static_cast<signed char>(scale == 0.f ? 0.f : fminf(fmaxf(rintf(x / scale), -127.f), 127.f));
         }
+    }
+}
+
+LRAM_KERNEL(split_bf16, Split) {
+    for (long long i = gridStart(); i < p.n; i += gridStride()) {
+        const float x = p.x[i];
+        Bf16 high;
+        high.bits = narrow(x);
+        p.high[i] = high;
+        store(p.low[i], x - widened(high));
     }
 }
 

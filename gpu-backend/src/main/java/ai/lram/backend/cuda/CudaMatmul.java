@@ -18,6 +18,9 @@ final class CudaMatmul implements MatmulOps {
 
     private static final int WARPS = Engine.THREADS / 32;
 
+    /** Rows from which packed bf16 weights go to the tensor cores. */
+    private static final int MANY_ROWS = 24;
+
     private final Engine engine;
     private final Products products;
     private final ColumnSums sums;
@@ -26,6 +29,7 @@ final class CudaMatmul implements MatmulOps {
     private final Kernel fewRows;
     private final Kernel pack;
     private final Kernel packedRows;
+    private final Kernel split;
     private final Kernel headwise;
     private final Kernel headwiseInput;
     private final Kernel headwiseSums;
@@ -45,6 +49,7 @@ final class CudaMatmul implements MatmulOps {
         fewRows = module.kernel("few_rows");
         pack = module.kernel("pack");
         packedRows = module.kernel("packed_rows");
+        split = module.kernel("split_bf16");
         headwise = module.kernel("headwise");
         headwiseInput = module.kernel("headwise_input");
         headwiseSums = module.kernel("headwise_sums");
@@ -122,19 +127,36 @@ final class CudaMatmul implements MatmulOps {
         if (m == 0) {
             return;
         }
-        engine.launch(packedRows)
-                .put(x)
-                .put(w.data())
-                .put(w.scale())
-                .put(bias)
-                .put(y)
-                .put(m)
-                .put(k)
-                .put(n)
-                .put(type(w))
-                .run((n + WARPS - 1) / WARPS);
+        if (m >= MANY_ROWS && type(w) == 1 && k % 8 == 0 && n % 8 == 0 && 4L * m * k <= Engine.WORKSPACE) {
+            manyPacked(x, w, bias, y, m, k, n);
+        } else {
+            engine.launch(packedRows)
+                    .put(x)
+                    .put(w.data())
+                    .put(w.scale())
+                    .put(bias)
+                    .put(y)
+                    .put(m)
+                    .put(k)
+                    .put(n)
+                    .put(type(w))
+                    .run((n + WARPS - 1) / WARPS);
+        }
         if (act != Activation.NONE) {
             elementwise.activate(act, y, y);
+        }
+    }
+
+    /** On tensor cores: x as the sum of two bf16 numbers, so that its rounding stays below that of an fp32 sum of k terms. */
+    private void manyPacked(Tensor x, PackedWeight w, Tensor bias, Tensor y, int m, int k, int n) {
+        long high = engine.partials();
+        long low = high + 2L * m * k;
+        engine.launch(split).put(x).put(high).put(low).put((long) m * k).run(engine.blocks((long) m * k));
+        Shape shape = Shape.plain(n, m, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        products.multiply("linearPacked", shape, w.data().address(), high, 0, false, y.address());
+        products.multiply("linearPacked", shape, w.data().address(), low, 0, true, y.address());
+        if (bias != null) {
+            engine.launch(addBias).put(bias).put(y).put((long) m * n).put(n).run(engine.blocks((long) m * n));
         }
     }
 
