@@ -28,11 +28,10 @@ struct Pack {
     int type;  // 1 bf16, 2 int8
 };
 
-// x as the sum of two bf16 numbers, which holds 16 of its 24 bits.
+// x as the sum of three bf16 numbers, which hold all of its 24 bits.
 struct Split {
     const float* x;
-    Bf16* high;
-    Bf16* low;
+    Bf16* parts;  // (3, n)
     long long n;
 };
 
@@ -188,11 +187,14 @@ LRAM_KERNEL(pack, Pack) {
 
 LRAM_KERNEL(split_bf16, Split) {
     for (long long i = gridStart(); i < p.n; i += gridStride()) {
-        const float x = p.x[i];
-        Bf16 high;
-        high.bits = narrow(x);
-        p.high[i] = high;
-        store(p.low[i], x - widened(high));
+        float rest = p.x[i];
+#pragma unroll
+        for (int part = 0; part < 3; part++) {
+            Bf16 y;
+            y.bits = narrow(rest);
+            p.parts[part * p.n + i] = y;
+            rest -= widened(y);
+        }
     }
 }
 

@@ -135,6 +135,11 @@ final class BlockSteps {
     /** Shared memory of a launch, as the constants of the source: what a block copies of the weights, then what a phase works with. */
     private record Memory(boolean kept, int bytes) {}
 
+    /** Most channels of a block of the grid. */
+    private int channels(int inner) {
+        return 4 * ((inner / 4 + blocks() - 1) / blocks());
+    }
+
     private static int elementBytes(int type) {
         return type == 0 ? Float.BYTES : type == 1 ? Short.BYTES : 1;
     }
@@ -142,7 +147,7 @@ final class BlockSteps {
     /** @return null where a block has too little shared memory */
     private Memory memory(Sizes s) {
         int padded = up(s.rows() * s.tokens(), TOKENS);
-        int channels = 4 * ((s.inner() / 4 + blocks() - 1) / blocks());
+        int channels = channels(s.inner());
         int rows = (s.width() + blocks() - 1) / blocks();
         long upFloats = (long) padded * s.width() + 5L * channels * padded;
         long cellFloats = 20
@@ -180,6 +185,7 @@ final class BlockSteps {
                 && type(w.upZ()) == type(w.down())
                 && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
                 && x.dim(0) <= MOST_ROWS
+                && x.dim(0) * channels(inner) <= THREADS
                 && memory(sizes(w, state, x)) != null;
     }
 

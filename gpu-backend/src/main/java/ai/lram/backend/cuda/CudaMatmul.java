@@ -21,6 +21,9 @@ final class CudaMatmul implements MatmulOps {
     /** Rows from which packed bf16 weights go to the tensor cores. */
     private static final int MANY_ROWS = 24;
 
+    /** Numbers in bf16 that an fp32 number is the sum of. */
+    private static final int PARTS = 3;
+
     private final Engine engine;
     private final Products products;
     private final ColumnSums sums;
@@ -127,7 +130,7 @@ final class CudaMatmul implements MatmulOps {
         if (m == 0) {
             return;
         }
-        if (m >= MANY_ROWS && type(w) == 1 && k % 8 == 0 && n % 8 == 0 && 4L * m * k <= Engine.WORKSPACE) {
+        if (m >= MANY_ROWS && type(w) == 1 && k % 8 == 0 && n % 8 == 0 && 2L * PARTS * m * k <= Engine.WORKSPACE) {
             manyPacked(x, w, bias, y, m, k, n);
         } else {
             engine.launch(packedRows)
@@ -147,14 +150,16 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /** On tensor cores: x as the sum of two bf16 numbers, so that its rounding stays below that of an fp32 sum of k terms. */
+    /** On tensor cores, as exact as in fp32: x as the sum of three bf16 numbers. */
     private void manyPacked(Tensor x, PackedWeight w, Tensor bias, Tensor y, int m, int k, int n) {
-        long high = engine.partials();
-        long low = high + 2L * m * k;
-        engine.launch(split).put(x).put(high).put(low).put((long) m * k).run(engine.blocks((long) m * k));
+        long parts = engine.partials();
+        long size = (long) m * k;
+        engine.launch(split).put(x).put(parts).put(size).run(engine.blocks(size));
         Shape shape = Shape.plain(n, m, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
-        products.multiply("linearPacked", shape, w.data().address(), high, 0, false, y.address());
-        products.multiply("linearPacked", shape, w.data().address(), low, 0, true, y.address());
+        for (int part = 0; part < PARTS; part++) {
+            products.multiply(
+                    "linearPacked", shape, w.data().address(), parts + 2 * part * size, 0, part > 0, y.address());
+        }
         if (bias != null) {
             engine.launch(addBias).put(bias).put(y).put((long) m * n).put(n).run(engine.blocks((long) m * n));
         }

@@ -141,10 +141,10 @@ public abstract class BlockStepContract extends KernelContract {
 
     @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5} steps={6}")
     @CsvSource({
-        "F32,1,64,128,2,3,30",
-        "BF16,1,512,1024,4,2,40",
-        "I8,4,48,256,4,5,30",
-        "BF16,3,80,640,4,34,12",
+        "F32,1,64,128,2,3,16",
+        "BF16,1,512,1024,4,2,12",
+        "I8,4,48,256,4,5,12",
+        "BF16,3,80,160,4,34,6",
         "F32,2,24,40,2,2,20"
     })
     void aRunOfBlocksAnswersLikeOneAfterTheOther(

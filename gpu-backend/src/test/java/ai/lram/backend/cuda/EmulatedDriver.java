@@ -45,6 +45,7 @@ final class EmulatedDriver extends ScriptedDriver {
 
     EmulatedDriver() {
         name = "Emulated GPU";
+        multiprocessors = 12; // a grid of a block for each takes its time here
         cooperative = false; // its blocks run one after the other
     }
 

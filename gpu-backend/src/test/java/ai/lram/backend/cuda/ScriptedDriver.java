@@ -36,6 +36,7 @@ class ScriptedDriver implements Driver {
     int minor = 0;
     int sharedBytes = 227 << 10;
     boolean cooperative = true;
+    int multiprocessors = 132;
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
 
@@ -145,7 +146,7 @@ class ScriptedDriver implements Driver {
     @Override
     public int deviceAttribute(int[] value, int attribute, int device) {
         value[0] = switch (attribute) {
-            case Device.MULTIPROCESSORS -> 132;
+            case Device.MULTIPROCESSORS -> multiprocessors;
             case Device.MAJOR -> major;
             case Device.MINOR -> minor;
             case Device.L2_BYTES -> 50 << 20;
