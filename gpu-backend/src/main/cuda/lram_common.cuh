@@ -1,12 +1,14 @@
 // What our plain kernels share: launch convention, reductions, reports of indices out of range.
 //
-// Convention. Every kernel takes one record by value, has 256 threads a block and uses neither toolkit headers nor
+// Convention. Every kernel takes one record by value, has 256 threads a block (unless its module says otherwise) and uses neither toolkit headers nor
 // inline PTX, so that NVRTC needs nothing but these files, and a host compiler can run the same source thread by
 // thread (src/test/cuda/emulator). Sums run in an order that depends on sizes alone: the same inputs give the same
 // bits.
 #pragma once
 
+#ifndef LRAM_THREADS
 #define LRAM_THREADS 256
+#endif
 #define LRAM_WARPS (LRAM_THREADS / 32)
 
 #ifndef LRAM_EMULATED

@@ -28,6 +28,13 @@ struct Pack {
     int type;  // 1 bf16, 2 int8
 };
 
+// x as the sum of three bf16 numbers, which hold all of its 24 bits.
+struct Split {
+    const float* x;
+    Bf16* parts;  // (3, n)
+    long long n;
+};
+
 struct PackedRows {
     const float* x;
     const void* w;
@@ -174,6 +181,19 @@ LRAM_KERNEL(pack, Pack) {
         } else {
             static_cast<signed char*>(p.data)[from + j] =
                     static_cast<signed char>(scale == 0.f ? 0.f : fminf(fmaxf(rintf(x / scale), -127.f), 127.f));
+        }
+    }
+}
+
+LRAM_KERNEL(split_bf16, Split) {
+    for (long long i = gridStart(); i < p.n; i += gridStride()) {
+        float rest = p.x[i];
+#pragma unroll
+        for (int part = 0; part < 3; part++) {
+            Bf16 y;
+            y.bits = narrow(rest);
+            p.parts[part * p.n + i] = y;
+            rest -= widened(y);
         }
     }
 }

@@ -199,7 +199,7 @@ struct GateGradients {
         if (lane == 31) {
             totals[warp] = inclusive;
         }
-        __syncthreads();
+        syncFirst<32 * GROUPS>();
         double rest = change - inclusive + atLast;
 #pragma unroll
         for (int w = 0; w < GROUPS; w++) {

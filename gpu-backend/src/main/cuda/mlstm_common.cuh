@@ -396,7 +396,13 @@ struct Gates {
     float* carry;  // exp(m0 - M_t), the weight of the state before the chunk
 };
 
-// Run by the whole block, PER tokens a thread. `totals` holds 2 WARPS + 2 doubles; its last two receive b and M of the
+// A barrier of the first THREADS threads of a block; those beyond, where there are any, go their own way.
+template <int THREADS>
+__device__ __forceinline__ void syncFirst() {
+    asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
+}
+
+// Run by the first THREADS threads of a block, PER tokens a thread. `totals` holds 2 WARPS + 2 doubles; its last two receive b and M of the
 // chunk's last token. The caller's next barrier publishes the results.
 template <int THREADS, int KEYS>
 struct GateScan {
@@ -439,7 +445,7 @@ struct GateScan {
             totals[warp] = inclusive;
         }
         double before = inclusive - sum;
-        __syncthreads();
+        syncFirst<THREADS>();
 #pragma unroll
         for (int w = 0; w < WARPS; w++) {
             before += w < warp ? totals[w] : 0;
@@ -463,7 +469,7 @@ struct GateScan {
         if (lane == 31) {
             totals[WARPS + warp] = top;
         }
-        __syncthreads();
+        syncFirst<THREADS>();
         double running = __shfl_up_sync(0xffffffffu, top, 1);
         running = lane == 0 ? m0 : fmax(running, static_cast<double>(m0));
 #pragma unroll

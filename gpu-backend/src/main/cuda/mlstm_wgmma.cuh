@@ -75,4 +75,28 @@ __device__ __forceinline__ void productHalf(float (&c)[64], unsigned long long a
             : "memory");
 }
 
+// c += A B, 64 x 64.
+template <bool ACROSS_A, bool ACROSS_B>
+__device__ __forceinline__ void product64(float (&c)[32], unsigned long long a, unsigned long long b) {
+    asm volatile(
+            "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, "
+            "%8, %9, %10, %11, %12, %13, %14, %15, "
+            "%16, %17, %18, %19, %20, %21, %22, %23, "
+            "%24, %25, %26, %27, %28, %29, %30, %31}, "
+            "%32, %33, 1, 1, 1, %34, %35;"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]),
+              "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]),
+              "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]),
+              "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
+            : "l"(a), "l"(b), "n"(ACROSS_A ? 1 : 0), "n"(ACROSS_B ? 1 : 0)
+            : "memory");
+}
+
+__device__ __forceinline__ void clear64(float (&c)[64]) {
+#pragma unroll
+    for (int x = 0; x < 64; x++) {
+        c[x] = 0.f;
+    }
+}
+
 }  // namespace lram

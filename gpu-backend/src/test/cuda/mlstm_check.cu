@@ -2,12 +2,15 @@
 //
 // Build: nvcc -std=c++17 -O3 --split-compile=0 -gencode=arch=compute_90a,code=sm_90a mlstm_check.cu -lcublas
 //             -o mlstm_check
-// Run:   mlstm_check [check|small|time|all] [seed] [ring]
-//        small: narrow heads only, for compute-sanitizer. Exit code 1 if any case fails.
-//        ring: the chunks' backward of mlstm_backward_ring_sm90.cu in place of mlstm_backward_sm90.cu.
+// Run:   mlstm_check [check|small|chunks|time|all] [seed] [stages|lean|kept]
+//        small: narrow heads only, for compute-sanitizer. chunks: the gradients of several chunks only. time: of the three
+//        problems of several chunks only where a kernel is named. Exit code 1 if any case fails.
+//        lean, kept: the chunks' backward of mlstm_backward_{lean,kept}_sm90.cu in place of
+//        mlstm_backward_sm90.cu; kept with more than 256 keys is lean.
 #define LRAM_TEMPLATES_ONLY
 #include "../../main/cuda/mlstm_backward.cu"
-#include "../../main/cuda/mlstm_backward_ring_sm90.cu"
+#include "../../main/cuda/mlstm_backward_kept_sm90.cu"
+#include "../../main/cuda/mlstm_backward_lean_sm90.cu"
 #include "../../main/cuda/mlstm_backward_rows.cu"
 #include "../../main/cuda/mlstm_backward_sm90.cu"
 #include "../../main/cuda/mlstm_forward.cu"
@@ -123,7 +126,23 @@ static cudaError_t launchForward(const MlstmForward& p, int pairs, cudaStream_t 
 
 // Warpgroup products where they run; off, the kernels of every other device are checked on this one.
 static bool warpgroups = true;
-static bool ring = false;
+static std::string chunkBackward = "stages";
+
+struct ChunkBackward {
+    void (*kernel)(MlstmBackward);
+    int bytes;
+    int threads;
+};
+
+static ChunkBackward chosenChunkBackward(int dimQk) {
+    if (chunkBackward == "kept" && dimQk <= lram::KEPT_KEYS) {
+        return {mlstm_backward_chunk_kept_sm90, lram::backwardKeptSharedBytes(), lram::PRODUCERS + lram::CONSUMERS};
+    }
+    if (chunkBackward == "lean" || chunkBackward == "kept") {
+        return {mlstm_backward_chunk_lean_sm90, lram::backwardLeanSharedBytes(), lram::PRODUCERS + lram::CONSUMERS};
+    }
+    return {mlstm_backward_chunk_sm90, lram::backwardChunkSharedBytes(), 256};
+}
 
 template <typename T>
 static cudaError_t launchChunkStates(const MlstmStates& p, cudaStream_t stream) {
@@ -224,13 +243,12 @@ static cudaError_t launchBackwardRows(const MlstmBackward& p, int pairs, cudaStr
 template <typename T>
 static cudaError_t launchBackwardChunks(const MlstmBackward& p, int pairs, cudaStream_t stream) {
     if (sizeof(T) == 2 && warpgroups && p.chunk <= lram::SM90_ROWS) {
-        int bytes = ring ? lram::backwardRingSharedBytes() : lram::backwardChunkSharedBytes();
-        auto kernel = ring ? mlstm_backward_chunk_ring_sm90 : mlstm_backward_chunk_sm90;
-        cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+        const ChunkBackward x = chosenChunkBackward(p.dimQk);
+        cudaError_t error = cudaFuncSetAttribute(x.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, x.bytes);
         if (error != cudaSuccess) {
             return error;
         }
-        kernel<<<pairs * p.chunks, 256, bytes, stream>>>(p);
+        x.kernel<<<pairs * p.chunks, x.threads, x.bytes, stream>>>(p);
         return cudaGetLastError();
     }
     constexpr int most = sizeof(T) == 2 ? 8 : 6;
@@ -1096,7 +1114,7 @@ static int checkAllChunks(std::mt19937_64& random, bool small) {
     failed += !checkThroughTime(true, false, random);
     const int shapes[][4] = {{64, 64, 65, 64},   {64, 64, 150, 75},  {72, 200, 150, 50}, {16, 48, 3, 1},
                              {16, 48, 37, 16},   {128, 256, 257, 64}, {128, 256, 257, 96}, {64, 128, 96, 96},
-                             {256, 512, 70, 32}, {640, 640, 40, 16}, {64, 64, 257, 128}, {128, 256, 300, 128}};
+                             {256, 512, 70, 32}, {640, 640, 40, 16}, {64, 64, 257, 128}, {128, 256, 300, 128}, {256, 256, 257, 128}};
     for (const char* gates : {"n01", "30"}) {
         for (auto& s : shapes) {
             if (small && s[0] > 72) continue;
@@ -1421,8 +1439,7 @@ static void timeVariant(const Problem& x, std::vector<Pass>& in) {
     });
 }
 
-static void timeAll() {
-    ceilings();
+static void timeWindows() {
     const Problem windows[] = {{"lram16m", 128, 150, 4, 256, 256, 150, false, 0.56},
                                {"lram206m", 128, 150, 4, 640, 640, 150, false, 2.78}};
     for (const Problem& x : windows) {
@@ -1436,6 +1453,9 @@ static void timeAll() {
         timeVariant<3, 10, 2, 4>(x, in);
         timeBackward(x, in, x.dimQk == 256 ? 2.48 : 9.84);
     }
+}
+
+static void timeChunks() {
     const Problem large[] = {{"7b-s8192-exp", 8, 8192, 8, 256, 512, 128, false, 6.85},
                              {"7b-s8192-sig", 8, 8192, 8, 256, 512, 128, true, 4.31},
                              {"7b-s65536-sig", 1, 65536, 8, 256, 512, 128, true, 4.63}};
@@ -1459,15 +1479,31 @@ static void timeAll() {
 int main(int count, char** arguments) {
     std::string what = count > 1 ? arguments[1] : "all";
     unsigned long long seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : std::random_device{}();
-    ring = count > 3 && std::string(arguments[3]) == "ring";
+    if (count > 3) {
+        chunkBackward = arguments[3];
+        if (chunkBackward != "stages" && chunkBackward != "lean" && chunkBackward != "kept") {
+            std::printf("%s is none of stages, lean and kept\n", arguments[3]);
+            return 2;
+        }
+    }
     cudaDeviceProp device;
     CUDA(cudaGetDeviceProperties(&device, 0));
-    std::printf("chunks' backward: %s\n", ring ? "ring" : "two stages");
+    std::printf("chunks' backward: %s\n", chunkBackward.c_str());
     std::printf("%s, %d multiprocessors, L2 %d MiB, %zu KiB shared a block\n", device.name, device.multiProcessorCount,
                 device.l2CacheSize >> 20, device.sharedMemPerBlockOptin >> 10);
-    int failed = what == "time" ? 0 : checkAll(seed, what == "small");
+    int failed = 0;
+    if (what == "chunks") {
+        std::mt19937_64 random(seed);
+        failed = checkAllChunks(random, false);
+    } else if (what != "time") {
+        failed = checkAll(seed, what == "small");
+    }
     if (failed == 0 && (what == "all" || what == "time")) {
-        timeAll();
+        ceilings();
+        if (count <= 3) {
+            timeWindows();
+        }
+        timeChunks();
     }
     return failed == 0 ? 0 : 1;
 }

@@ -148,6 +148,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
         case 38: *value = 50 << 20; return 0;
         case 75: *value = 9; return 0;
         case 76: *value = 0; return 0;
+        case 95: *value = 0; return 0;  // the emulator runs one block after the other
         case 97: *value = 227 << 10; return 0;
         default: return INVALID;
     }
@@ -204,7 +205,7 @@ int cuMemFree_v2(uint64_t address) {
 int cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
     *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     pinned[*out] = bytes;
-    return flags == 2 ? 0 : INVALID;
+    return flags == 3 ? 0 : INVALID;
 }
 
 int cuMemFreeHost(void* p) {
@@ -256,6 +257,8 @@ int cuStreamCreate(void** stream, unsigned flags) {
     *stream = malloc(1);
     return flags == 1 && context != nullptr ? 0 : INVALID;
 }
+
+int cuStreamQuery(void* stream) { return stream == nullptr ? INVALID : sticky; }
 
 int cuStreamSynchronize(void* stream) { return stream == nullptr ? INVALID : sticky; }
 
@@ -340,6 +343,11 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
         }
     });
     return 0;
+}
+
+int cuLaunchCooperativeKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                              unsigned shared, void* stream, void** arguments) {
+    return cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, arguments, nullptr);
 }
 
 int cuStreamBeginCapture_v2(void* stream, int mode) {

@@ -18,7 +18,8 @@ public interface Stream {
      * Records the kernels that {@code work} queues on this stream, without running them. {@code work} must not upload, download, allocate
      * or synchronise, and its tensors must outlive the recording.
      *
-     * <p>An engine without graphs keeps {@code work} and runs it at each replay: let it not depend on anything but tensors.
+     * <p>An engine without graphs keeps {@code work} and runs it at each replay: let it not depend on anything but tensors. Every kernel of
+     * {@code work} should have been queued once before with tensors of these shapes: libraries choose their algorithms then.
      */
     default Replay record(Runnable work) {
         return new Replay() {
@@ -28,9 +29,20 @@ public interface Stream {
             }
 
             @Override
+            public void finish() {
+                run();
+                synchronize();
+            }
+
+            @Override
             public void close() {
                 // The recording owns nothing.
             }
         };
+    }
+
+    /** Whether a recording is one launch, so that it pays to make one; else {@link #record} only keeps the work. */
+    default boolean records() {
+        return false;
     }
 }

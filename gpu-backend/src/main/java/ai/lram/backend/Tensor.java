@@ -8,7 +8,8 @@ import java.util.Arrays;
  * Shape, dtype and a slice of a {@link TensorArena}: dense, row-major, 64-byte aligned at the start of its allocation.
  *
  * <p>A tensor owns nothing; its arena does. Views share memory. On a host engine {@link #segment()} is the memory itself; on a
- * device engine only {@link #address()} is meaningful and data moves through {@link Backend#upload} and {@link Backend#download}.
+ * device engine only {@link #address()} is meaningful and data moves through {@link Backend#upload} and {@link Backend#download}, except
+ * for what {@link TensorArena#hostVisible} gives, which has both.
  * Immutable, safe to share; the elements are as thread-safe as plain memory.
  */
 public final class Tensor {
@@ -55,6 +56,15 @@ public final class Tensor {
     /** A tensor over device memory at {@code address}, usable as long as its owner is alive. */
     public static Tensor device(DType dtype, long address, Owner owner, int... shape) {
         return new Tensor(dtype, shape.clone(), sizeOf(shape), address, null, owner);
+    }
+
+    /**
+     * A tensor over host memory that a device addresses, too: {@code segment} as the host sees it, exactly as long as the shape needs, and
+     * {@code address} as the device does. Usable as long as its owner is alive.
+     */
+    public static Tensor mapped(DType dtype, MemorySegment segment, long address, Owner owner, int... shape) {
+        Tensor host = host(dtype, segment, shape);
+        return new Tensor(dtype, host.shape, host.size, address, segment, owner);
     }
 
     /** Number of elements of a shape; every dimension must be >= 0 and the bytes must be countable. */
@@ -112,17 +122,23 @@ public final class Tensor {
         return address;
     }
 
+    /** Whether it is a host engine's. */
     public boolean isHost() {
+        return owner == null;
+    }
+
+    /** Whether {@link #segment} can be asked for: a host engine's tensor, or a device engine's from {@link TensorArena#hostVisible}. */
+    public boolean isHostVisible() {
         return segment != null;
     }
 
-    /** The memory itself; host tensors only. @throws ArenaClosedException if its arena has ended */
+    /** The memory itself; host-visible tensors only. @throws ArenaClosedException if its arena has ended */
     public MemorySegment segment() {
         if (segment == null) {
             throw new ShapeMismatchException(
                     "segment() of a device tensor " + this,
                     "its memory is not addressable from the host",
-                    "use Backend.download");
+                    "use Backend.download, or take the tensor from TensorArena.hostVisible");
         }
         requireAlive();
         return segment;
@@ -130,7 +146,7 @@ public final class Tensor {
 
     /** @throws ArenaClosedException if its arena has ended */
     public void requireAlive() {
-        if (segment != null ? !segment.scope().isAlive() : !owner.isAlive()) {
+        if (owner != null ? !owner.isAlive() : !segment.scope().isAlive()) {
             throw new ArenaClosedException(
                     "use of tensor " + this,
                     "the arena that owned its memory was closed",
@@ -200,7 +216,7 @@ public final class Tensor {
                 owner);
     }
 
-    /** Host tensors of F32 only. */
+    /** Host-visible tensors of F32 only. */
     public float get(long i) {
         return segment().get(FLOAT, i * 4);
     }
@@ -209,7 +225,7 @@ public final class Tensor {
         segment().set(FLOAT, i * 4, v);
     }
 
-    /** Host tensors of I32 only. */
+    /** Host-visible tensors of I32 only. */
     public int getInt(long i) {
         return segment().get(INT, i * 4);
     }
@@ -218,7 +234,7 @@ public final class Tensor {
         segment().set(INT, i * 4, v);
     }
 
-    /** Copies {@code src} in; host F32 tensors of that many elements. */
+    /** Copies {@code src} in; host-visible F32 tensors of that many elements. */
     public Tensor copyFrom(float[] src) {
         if (src.length != size || dtype != DType.F32) {
             throw new ShapeMismatchException(
@@ -237,7 +253,7 @@ public final class Tensor {
         return this;
     }
 
-    /** A copy of the elements; host F32 tensors only. */
+    /** A copy of the elements; host-visible F32 tensors only. */
     public float[] toFloatArray() {
         if (dtype != DType.F32) {
             throw new ShapeMismatchException("toFloatArray of " + this, "dtype is not F32", "convert first");

@@ -12,6 +12,16 @@ public interface TensorArena extends AutoCloseable {
     /** Zero-filled, 64-byte aligned (256 on a device). @throws DeviceOutOfMemoryException nothing is allocated then */
     Tensor allocate(DType dtype, int... shape);
 
+    /**
+     * Zero-filled memory that the host reads and writes through {@link Tensor#segment} and kernels address as any other: on a device,
+     * page-locked host memory that is mapped, each kernel's access to it crossing the bus; on a host engine, plain memory. For the small
+     * inputs and outputs of a step. What the host has written is seen by kernels queued afterwards; what kernels have written is seen
+     * after {@link Stream#synchronize} or {@link Replay#finish}.
+     *
+     * @throws DeviceOutOfMemoryException nothing is allocated then
+     */
+    Tensor hostVisible(DType dtype, int... shape);
+
     default Tensor f32(int... shape) {
         return allocate(DType.F32, shape);
     }

@@ -9,6 +9,8 @@ import ai.lram.bench.ResultLines;
 import ai.lram.bench.accuracy.AccuracyBench;
 import ai.lram.bench.data.DataBench;
 import ai.lram.bench.gpu.GpuBench;
+import ai.lram.bench.gpu.GpuStepBench;
+import ai.lram.bench.gpu.GpuStepSettings;
 import ai.lram.bench.latency.BridgeBench;
 import ai.lram.bench.latency.Domain;
 import ai.lram.bench.latency.LatencyBench;
@@ -52,6 +54,7 @@ import picocli.CommandLine.Unmatched;
             BenchCommand.Data.class,
             BenchCommand.Train.class,
             BenchCommand.Gpu.class,
+            BenchCommand.GpuStep.class,
             BenchCommand.Accuracy.class,
             BenchCommand.All.class,
             BenchCommand.Compare.class
@@ -76,7 +79,8 @@ final class BenchCommand implements Runnable {
             }
             throw new InputException(
                     "there is no benchmark " + others.getFirst(),
-                    "there are " + Suite.names() + ", " + GpuBench.NAME + ", accuracy, all, list and compare",
+                    "there are " + Suite.names() + ", " + GpuBench.NAME + ", " + GpuStepBench.NAME
+                            + ", accuracy, all, list and compare",
                     "name one of them");
         }
     }
@@ -122,6 +126,7 @@ final class BenchCommand implements Runnable {
                     rows.add(List.of(b.name(), b.measures()));
                 }
                 rows.add(List.of(GpuBench.NAME, GpuBench.purpose() + "; not in all: not every machine has one"));
+                rows.add(List.of(GpuStepBench.NAME, GpuStepBench.purpose() + "; not in all, likewise"));
                 rows.add(List.of(
                         AccuracyBench.NAME, AccuracyBench.purpose() + "; not in all: it needs a model and its store"));
                 Outputs.table(spec.commandLine().getOut(), List.of("benchmark", "measures"), rows);
@@ -488,6 +493,56 @@ final class BenchCommand implements Runnable {
         private final class Work {
             void run() {
                 Measuring.run(spec, List.of(new GpuBench(GpuBench.usual(), output.quick)), output.json, output.report);
+            }
+        }
+    }
+
+    /** The control step on a GPU. */
+    @Command(
+            name = "gpu-step",
+            description =
+                    "Measures the control step on an NVIDIA GPU, beside a decision transformer of equal size on the same engine.",
+            mixinStandardHelpOptions = true)
+    static final class GpuStep implements Runnable {
+        @Spec
+        private CommandSpec spec;
+
+        @Mixin
+        private Output output;
+
+        @Option(
+                names = "--size",
+                split = ",",
+                paramLabel = "S",
+                description = "Model sizes: 16M, 206M (default: both).")
+        private List<String> sizes;
+
+        @Option(
+                names = "--weights",
+                paramLabel = "W",
+                description = "How weights of the step are stored: fp32, bf16, int8 (default: ${DEFAULT-VALUE}).")
+        private String weights = "bf16";
+
+        @Option(
+                names = "--steps",
+                paramLabel = "N",
+                description =
+                        "Timed steps of one 16M session; other cases take a share of them (default: 100000, or 10 seconds a case).")
+        private Integer steps;
+
+        @Override
+        public void run() {
+            new Work().run();
+        }
+
+        private final class Work {
+            void run() {
+                GpuStepSettings settings = GpuStepSettings.of(
+                        sizes == null ? GpuStepSettings.sizes() : sizes,
+                        LramSubject.weights(weights),
+                        steps,
+                        output.quick);
+                Measuring.run(spec, List.of(new GpuStepBench(settings, output.quick)), output.json, output.report);
             }
         }
     }

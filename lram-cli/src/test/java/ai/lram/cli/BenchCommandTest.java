@@ -34,6 +34,7 @@ class BenchCommandTest {
             lram.good("bench", "list");
         }
         assertTrue(lram.out.contains("\ngpu "), lram.out);
+        assertTrue(lram.out.contains("\ngpu-step "), lram.out);
         assertTrue(lram.out.contains("\naccuracy "), lram.out);
         lram.good("bench", "--help");
         assertTrue(lram.out.contains("compare") && lram.out.contains("all"), lram.out);
@@ -57,9 +58,18 @@ class BenchCommandTest {
                                 p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
                 "skipped: this machine has a GPU");
         Path json = temp.resolve("gpu.jsonl");
-        lram.bad("the GPU benchmark needs an NVIDIA GPU", "bench", "gpu", "--json", json);
-        assertEquals(1, lram.err.lines().filter(l -> l.startsWith("lram: ")).count(), lram.err);
-        assertFalse(Files.exists(json));
+        for (String name : List.of("gpu", "gpu-step")) {
+            lram.bad("the GPU benchmark needs an NVIDIA GPU", "bench", name, "--json", json);
+            assertEquals(1, lram.err.lines().filter(l -> l.startsWith("lram: ")).count(), lram.err);
+            assertFalse(Files.exists(json));
+        }
+    }
+
+    @Test
+    void aGpuControlStepThatIsNotMeasuredIsNamed() {
+        lram.bad("not measured for size 7B", "bench", "gpu-step", "--size", "7B");
+        lram.bad("weights cannot be stored as fp8", "bench", "gpu-step", "--weights", "fp8");
+        lram.bad("0 steps", "bench", "gpu-step", "--steps", "0");
     }
 
     @Test

@@ -1,9 +1,12 @@
 package ai.lram.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import ai.lram.agent.policy.Policy;
+import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
 import ai.lram.cli.scenario.Models;
 import ai.lram.cli.scenario.Replay;
@@ -204,6 +207,18 @@ class ServeAndDriveTest {
         }
     }
 
+    /** On a robot nobody wants another engine than the one asked for. */
+    @Test
+    void anEngineThatCannotBeUsedIsNotReplaced() {
+        assumeTrue(
+                Backends.providers().stream()
+                        .noneMatch(p ->
+                                p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
+                "skipped: this machine has a GPU");
+        lram.bad("no engine for device=cuda", "serve", "--model", shared.resolve("run"), "--device", "cuda");
+        assertFalse(lram.out.contains(ServerProcess.READY), lram.out);
+    }
+
     @Test
     void badArgumentsEndWithTwo() throws IOException {
         Path run = shared.resolve("run");
@@ -216,6 +231,7 @@ class ServeAndDriveTest {
         lram.bad("max-sessions", "serve", "--model", run, "--max-sessions", "0");
         lram.bad("[fp32, bf16, int8]", "serve", "--model", run, "--weights", "int4");
         lram.bad("port", "serve", "--model", run, "--port", "70000");
+        lram.bad("no engine for device=tpu", "serve", "--model", run, "--device", "tpu");
         Path conf = Files.writeString(temp.resolve("bad.conf"), "lram.bridge.lisen = x");
         lram.bad("lisen", "serve", "--model", run, "--config", conf);
         Path open = Files.writeString(temp.resolve("open.conf"), "lram.bridge.listen = \"0.0.0.0:0\"");

@@ -1,10 +1,6 @@
 package ai.lram.bench.gpu;
 
 import ai.lram.backend.Backend;
-import ai.lram.backend.BackendOptions;
-import ai.lram.backend.BackendProvider;
-import ai.lram.backend.Backends;
-import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
 import ai.lram.bench.Result;
@@ -12,14 +8,11 @@ import ai.lram.bench.Run;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
 
 /** Kernels and training steps on an NVIDIA GPU, through the engine: checked, then timed as recorded replays. */
 public final class GpuBench implements Benchmark {
     /** Its name in results. */
     public static final String NAME = "gpu";
-
-    private static final String ENGINE = "cuda";
 
     private final List<GpuCase> cases;
     private final boolean quick;
@@ -34,6 +27,7 @@ public final class GpuBench implements Benchmark {
     public static List<GpuCase> usual() {
         List<GpuCase> all = new ArrayList<>();
         all.addAll(MlstmCase.usual());
+        all.addAll(SlstmCase.usual());
         all.addAll(TrainCase.usual());
         all.add(TrainerCase.usual());
         return all;
@@ -41,7 +35,7 @@ public final class GpuBench implements Benchmark {
 
     /** In one sentence, for lists. */
     public static String purpose() {
-        return "an NVIDIA GPU: kernels and training steps in bf16, checked, beside copy, product and published times";
+        return "an NVIDIA GPU: kernels and training steps, checked, beside copy, product and published times";
     }
 
     @Override
@@ -57,7 +51,7 @@ public final class GpuBench implements Benchmark {
     @Override
     public void run(Run run) {
         require();
-        try (Backend engine = Backends.open(ENGINE, BackendOptions.defaults())) {
+        try (Backend engine = GpuEngine.open()) {
             run.progress("copy and product");
             DeviceCeilings ceilings =
                     DeviceCeilings.measure(engine, DeviceCeilings.COPY_ELEMENTS, DeviceCeilings.SIZE, quick);
@@ -93,17 +87,6 @@ public final class GpuBench implements Benchmark {
     /** A GPU that the engine can use. */
     @Override
     public void require() {
-        Optional<BackendProvider> provider = Backends.providers().stream()
-                .filter(p -> p.name().equals(ENGINE))
-                .findFirst();
-        String why = provider.isEmpty()
-                ? "this build has no CUDA engine"
-                : provider.get().whyUnavailable().orElse(null);
-        if (why != null) {
-            throw new BenchException(
-                    "the GPU benchmark needs an NVIDIA GPU",
-                    why,
-                    "run it on a machine with one; lram doctor tells what it lacks");
-        }
+        GpuEngine.require();
     }
 }

@@ -6,6 +6,7 @@ import ai.lram.bench.Better;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 
@@ -148,6 +149,24 @@ public final class GpuRun {
                 ""));
     }
 
+    /**
+     * Reports what device memory should take, beside what it takes.
+     *
+     * @param formula bytes
+     * @param measured bytes
+     * @param parts a format for those that follow, in GB
+     */
+    public void formula(String name, double formula, double measured, String parts, double... bytes) {
+        Object[] giga = Arrays.stream(bytes).mapToObj(b -> b / GIGA).toArray();
+        run.result(Result.of(GpuBench.NAME, name, formula / GIGA, "GB", Better.LOWER, 1)
+                .withNote(String.format(Locale.ROOT, parts, giga)
+                        + String.format(
+                                Locale.ROOT,
+                                "; arenas hold %.3f GB, %.4f of it",
+                                measured / GIGA,
+                                measured / formula)));
+    }
+
     private static String number(String format, double value) {
         return Double.isFinite(value) ? String.format(Locale.ROOT, format, value) : "";
     }
@@ -156,7 +175,7 @@ public final class GpuRun {
         List<Run.Table> tables = new ArrayList<>();
         tables.add(new Run.Table(
                 GpuBench.NAME,
-                "work on the device, bf16",
+                "work on the device, in bf16 but for slstm",
                 List.of("work", "ours", "published", "floor", "ratio", "TB/s", "TFLOP/s"),
                 rows));
         if (!kernels.isEmpty()) {

@@ -1,9 +1,11 @@
 package ai.lram.bench.gpu;
 
 import ai.lram.agent.autodiff.Precision;
+import ai.lram.agent.train.TrainingMemory;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.ops.MlstmDims;
+import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.gpu.GpuRun.Work;
 import ai.lram.bench.subject.ModelSize;
@@ -87,6 +89,16 @@ record TrainCase(String size, XlstmConfig backbone, int batch, int tokens, doubl
                     step.parameterBytes(),
                     publishedBytes,
                     PEER + "; ours: parameters, gradients, moments, what a step keeps; floor: without what it keeps");
+            TrainingMemory formula =
+                    TrainingMemory.of(engine, backbone, MlstmSpec.exponential(), batch, tokens, step.parameters());
+            run.formula(
+                    name() + "-memory-formula",
+                    formula.total(),
+                    step.parameterBytes() + step.activationBytes(),
+                    "TrainingMemory: parameters %.3f GB, kept %.3f GB, passing %.3f GB",
+                    formula.parameters(),
+                    formula.kept(),
+                    formula.passing());
             run.kernels(name(), step.kernelTimes(REPLAYS));
         }
     }

@@ -72,6 +72,11 @@ public final class DrawnPolicy implements Policy {
     }
 
     @Override
+    public void warmUp() {
+        policy.warmUp();
+    }
+
+    @Override
     public long stateBytes() {
         return policy.stateBytes();
     }

@@ -14,6 +14,7 @@ import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.bench.BenchException;
+import ai.lram.bench.WrongAnswerException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -31,11 +32,16 @@ public final class LramSubject extends PolicySubject {
      * How a policy stores its weights.
      *
      * @param name in case names and options
-     * @param bytes of a weight
+     * @param type of the large matrices
      * @param tolerance how far the logits may be from those of the fp32 weights, of the largest
      * @param policy makes the policy
      */
-    public record Weights(String name, int bytes, double tolerance, Maker policy) {}
+    public record Weights(String name, DType type, double tolerance, Maker policy) {
+        /** Of a weight. */
+        public int bytes() {
+            return type.bytes();
+        }
+    }
 
     /** Makes a policy of a model whose weights are fp32. */
     @FunctionalInterface
@@ -45,15 +51,15 @@ public final class LramSubject extends PolicySubject {
 
     /** Every storage the policy supports. */
     public static final List<Weights> WEIGHTS = List.of(
-            new Weights("fp32", 4, Agreement.ROUNDING, LramPolicy::new),
+            new Weights("fp32", DType.F32, Agreement.ROUNDING, LramPolicy::new),
             new Weights(
                     "bf16",
-                    2,
+                    DType.BF16,
                     0.05,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.BF16))),
             new Weights(
                     "int8",
-                    1,
+                    DType.I8,
                     0.1,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 
@@ -143,7 +149,49 @@ public final class LramSubject extends PolicySubject {
         return Agreement.require(this, expected, "the training pass", lram::logits, what, weights.tolerance());
     }
 
-    private static int checkedSteps(XlstmConfig b) {
+    /**
+     * Compares the logits of the first and the last of {@code sessions} sessions with those of another engine, step by step from the
+     * beginning of their episodes.
+     *
+     * @param other of the same size and weights, with two sessions or more
+     * @param tolerance of the largest of the other's logits
+     * @return the largest difference, likewise
+     * @throws WrongAnswerException if one is larger, or an answer cannot be used
+     */
+    public double check(LramSubject other, int sessions, int steps, double tolerance) {
+        int rows = Math.min(2, sessions);
+        int last = sessions - 1;
+        begin(sessions, 0);
+        other.begin(rows, 0);
+        int width = lram.logitsPerRow();
+        double largest = 0;
+        double worst = 0;
+        for (int t = 0; t < steps; t++) {
+            fill();
+            other.fill();
+            float[] observed = inputs.observation(t + last);
+            System.arraycopy(observed, 0, other.batch.observation[rows - 1], 0, observed.length);
+            step();
+            other.step();
+            for (int i = 0; i < rows * width; i++) {
+                float want = other.lram.logits()[i];
+                float got = lram.logits()[i < width ? i : last * width + i - width];
+                largest = Math.max(largest, Math.abs(want));
+                worst = Math.max(worst, Float.isNaN(got) ? Double.POSITIVE_INFINITY : Math.abs(got - want));
+            }
+            if (!usable() || worst > tolerance * largest) {
+                throw new WrongAnswerException(
+                        what + " gives wrong answers on " + backend.name() + " with " + sessions + " sessions",
+                        "step " + t + " differs from " + other.backend.name() + " by " + worst / largest
+                                + " of the largest logit",
+                        "do not trust this build or device; run lram test");
+            }
+        }
+        return worst / largest;
+    }
+
+    /** Steps after which every head of a size has folded its ring at least once. */
+    public static int checkedSteps(XlstmConfig b) {
         return FoldSchedule.forHead(b.headDim(), b.headDim()).first() / Lram.TOKENS + BEYOND_FOLDS;
     }
 

@@ -30,6 +30,7 @@ public final class TransformerSubject extends PolicySubject {
     private final DecisionTransformerPolicy transformer;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment state;
+    private final LramSubject.Weights weights;
     private final int capacity;
     private int context;
     private int taken;
@@ -39,11 +40,13 @@ public final class TransformerSubject extends PolicySubject {
             DecisionTransformer model,
             ModelCard card,
             DecisionTransformerPolicy policy,
+            LramSubject.Weights weights,
             int capacity) {
         super(card, policy, SEED);
         this.backend = backend;
         this.model = model;
         this.transformer = policy;
+        this.weights = weights;
         this.capacity = capacity;
         state = arena.allocate(policy.stateBytes(), 64);
         Random random = new Random(SEED);
@@ -54,15 +57,22 @@ public final class TransformerSubject extends PolicySubject {
 
     /** The counterpart of an xLSTM size on {@code backend}, which stays the caller's, for contexts up to {@code longest} steps. */
     public static TransformerSubject open(Backend backend, ModelSize size, ModelCard card, int longest) {
+        return open(backend, size, LramSubject.WEIGHTS.getFirst(), card, longest);
+    }
+
+    /** The same with weights stored in another way. */
+    public static TransformerSubject open(
+            Backend backend, ModelSize size, LramSubject.Weights weights, ModelCard card, int longest) {
         DecisionTransformer model = model(size, card);
         boolean kept = false;
         try {
             model.allocate(backend, false);
             model.parameters().initialize(SEED);
             int capacity = capacity(longest);
-            DecisionTransformerPolicy policy = model.policy(card, 1, 1, DecisionTransformer.Context.GROWING, capacity);
+            DecisionTransformerPolicy policy =
+                    model.policy(card, 1, 1, DecisionTransformer.Context.GROWING, capacity, weights.type());
             kept = true;
-            return new TransformerSubject(backend, model, card, policy, capacity);
+            return new TransformerSubject(backend, model, card, policy, weights, capacity);
         } finally {
             if (!kept) {
                 model.close();
@@ -110,7 +120,7 @@ public final class TransformerSubject extends PolicySubject {
                 "the training pass",
                 transformer::logits,
                 "the decision transformer",
-                Agreement.ROUNDING);
+                weights.tolerance());
     }
 
     @Override
@@ -121,10 +131,6 @@ public final class TransformerSubject extends PolicySubject {
         }
         context = steps;
         reset(1);
-        putBack();
-    }
-
-    private void putBack() {
         // Without steps behind there is nothing to put into the cache.
         if (context > 0) {
             long perLayer = state.byteSize() / model.config().layers();
@@ -132,9 +138,14 @@ public final class TransformerSubject extends PolicySubject {
                 state.set(ValueLayout.JAVA_INT_UNALIGNED, layer * perLayer - Integer.BYTES, Lram.TOKENS * context);
             }
             policy.restoreState(0, state);
-        } else {
-            policy.reset(0, task);
         }
+        standsAfter(context);
+        taken = 0;
+    }
+
+    /** What lies behind is still in the cache; only what came since is forgotten. */
+    private void putBack() {
+        transformer.rewind(0, Lram.TOKENS * context);
         standsAfter(context);
         taken = 0;
     }
@@ -158,7 +169,8 @@ public final class TransformerSubject extends PolicySubject {
     @Override
     public double stepBytes(int sessions, int steps) {
         DecisionTransformer.Config c = model.config();
-        return 4 * (usedWeights() + sessions * 2.0 * c.layers() * c.width() * Lram.TOKENS * (steps + 1));
+        return weights.bytes() * usedWeights()
+                + Float.BYTES * (sessions * 2.0 * c.layers() * c.width() * Lram.TOKENS * (steps + 1));
     }
 
     @Override

@@ -29,9 +29,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class GpuBenchTest {
-    /** Doubles every bf16 operand on its way to the device. */
-    private record Doubling(Backend engine) implements Backend {
-        private static final int EXPONENT = 0x80;
+    /** Doubles every operand of a type on its way to the device. */
+    private record Doubling(Backend engine, DType type) implements Backend {
+        private static final int EXPONENT = 0x80; // in the upper half of either type
 
         @Override
         public String name() {
@@ -62,9 +62,10 @@ class GpuBenchTest {
         public void upload(Stream s, Tensor dst, MemorySegment src) {
             try (Arena arena = Arena.ofConfined()) {
                 MemorySegment m = arena.allocate(src.byteSize(), 64).copyFrom(src);
-                for (long j = 0; dst.dtype() == DType.BF16 && j < dst.size(); j++) {
-                    m.setAtIndex(
-                            ValueLayout.JAVA_SHORT, j, (short) (m.getAtIndex(ValueLayout.JAVA_SHORT, j) + EXPONENT));
+                for (long j = 0; dst.dtype() == type && j < dst.size(); j++) {
+                    long at = (j + 1) * type.bytes() - Short.BYTES;
+                    m.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, (short)
+                            (m.get(ValueLayout.JAVA_SHORT_UNALIGNED, at) + EXPONENT));
                 }
                 engine.upload(s, dst, m);
                 s.synchronize();
@@ -143,10 +144,40 @@ class GpuBenchTest {
     void aWrongAnswerIsNoResult() {
         Run run = new Run(what -> {});
         try (Backend engine = EmulatedCuda.open()) {
-            Backend wrong = new Doubling(engine);
+            Backend wrong = new Doubling(engine, DType.BF16);
             GpuRun gpu = new GpuRun(run, wrong, new DeviceCeilings(1e12, 1e15, 1), true);
             WrongAnswerException e = assertThrows(WrongAnswerException.class, () -> of(30).measure(gpu));
             assertTrue(e.getMessage().contains("mlstm-fwbw-tiny computes a wrong h"), e.getMessage());
+        }
+        assertTrue(run.results().isEmpty());
+    }
+
+    /** A head that fits on chip, and one that does not. */
+    @ParameterizedTest
+    @ValueSource(ints = {24, 136})
+    void theSlstmIsCheckedAndReported(int headDim) {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            GpuRun gpu = new GpuRun(run, engine, new DeviceCeilings(1e12, 1e15, 1), true);
+            new SlstmCase(3, 5, 2, headDim).measure(gpu);
+        }
+        List<String> names = run.results().stream().map(Result::caseName).toList();
+        assertEquals(
+                List.of("slstm-fw-h" + headDim, "slstm-fwbw-h" + headDim),
+                names.stream().filter(n -> n.endsWith("h" + headDim)).toList());
+        for (Result r : run.results()) {
+            assertTrue(r.value() > 0 && r.floor() > 0 && r.ratio() > 0, r.toString());
+        }
+    }
+
+    @Test
+    void aWrongSlstmIsNoResult() {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            GpuRun gpu = new GpuRun(run, new Doubling(engine, DType.F32), new DeviceCeilings(1e12, 1e15, 1), true);
+            WrongAnswerException e =
+                    assertThrows(WrongAnswerException.class, () -> new SlstmCase(3, 5, 2, 24).measure(gpu));
+            assertTrue(e.getMessage().contains("slstm-fwbw-h24 computes a wrong y"), e.getMessage());
         }
         assertTrue(run.results().isEmpty());
     }
@@ -164,7 +195,12 @@ class GpuBenchTest {
             gpu.tables().forEach(run::table);
         }
         assertEquals(
-                List.of("train-tiny", "train-tiny-bandwidth", "train-tiny-flop", "train-tiny-memory"),
+                List.of(
+                        "train-tiny",
+                        "train-tiny-bandwidth",
+                        "train-tiny-flop",
+                        "train-tiny-memory",
+                        "train-tiny-memory-formula"),
                 run.results().stream()
                         .map(Result::caseName)
                         .filter(n -> !n.contains("-ms-"))
@@ -179,6 +215,12 @@ class GpuBenchTest {
                 .findFirst()
                 .orElseThrow();
         assertTrue(memory.value() > memory.floor(), memory.toString());
+        Result formula = run.results().stream()
+                .filter(r -> r.caseName().endsWith("-formula"))
+                .findFirst()
+                .orElseThrow();
+        assertEquals(1, memory.value() / formula.value(), 0.02, formula.toString());
+        assertTrue(formula.note().contains("arenas hold"), formula.note());
         assertEquals(2, run.tables().getFirst().rows().size());
         List<String> kernels =
                 run.tables().get(1).rows().stream().map(row -> row.get(1)).toList();
@@ -248,6 +290,8 @@ class GpuBenchTest {
                         "mlstm-fwbw-lram206m",
                         "mlstm-fwbw-7b-s8192",
                         "mlstm-fwbw-7b-s65536",
+                        "slstm-fwbw-h128",
+                        "slstm-fwbw-h320",
                         "train-16m",
                         "train-206m",
                         "trainer-16m"),

@@ -200,7 +200,7 @@ class StepBenchTest {
             }
             LramSubject.Weights forgetful = new LramSubject.Weights(
                     "no rewards",
-                    4,
+                    DType.F32,
                     1e-4,
                     (model, card, options) -> new LramPolicy(
                             model,

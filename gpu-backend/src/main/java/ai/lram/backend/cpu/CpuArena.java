@@ -50,6 +50,11 @@ final class CpuArena implements TensorArena {
     }
 
     @Override
+    public Tensor hostVisible(DType dtype, int... shape) {
+        return allocate(dtype, shape);
+    }
+
+    @Override
     public synchronized TensorArena child(String childName) {
         requireOpen();
         CpuArena c = new CpuArena(childName, this);

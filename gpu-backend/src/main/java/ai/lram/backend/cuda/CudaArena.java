@@ -5,13 +5,17 @@ import ai.lram.backend.DType;
 import ai.lram.backend.DeviceOutOfMemoryException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
  * Device memory in slabs that never move: tensors are cut from a slab one after the other, 256-byte aligned, and end with the arena. A slab
- * is cleared once, when it is taken, and no byte is handed out twice. A request larger than the next slab gets one of its own.
+ * is cleared once, when it is taken, and no byte is handed out twice. A request larger than the next slab gets one of its own, and so does
+ * every request of page-locked memory.
  */
+@SuppressWarnings("restricted")
 final class CudaArena implements TensorArena {
     static final long ALIGNMENT = 256;
     static final long FIRST_SLAB = 1L << 20;
@@ -24,6 +28,11 @@ final class CudaArena implements TensorArena {
     private final CudaArena parent;
     private final List<CudaArena> children = new ArrayList<>();
     private final List<Slab> slabs = new ArrayList<>();
+    private final List<Engine.Mapped> mapped = new ArrayList<>();
+
+    /** Ends the segments over page-locked memory; null until there are some. */
+    private Arena views;
+
     private long nextSlab = FIRST_SLAB;
     private long at;
     private long end;
@@ -51,6 +60,35 @@ final class CudaArena implements TensorArena {
         return Tensor.device(dtype, address, () -> !closed, shape);
     }
 
+    @Override
+    public synchronized Tensor hostVisible(DType dtype, int... shape) {
+        requireOpen();
+        long n = Math.multiplyExact(Tensor.sizeOf(shape), (long) dtype.bytes());
+        long taken = align(Math.max(n, 1));
+        Engine.Mapped memory;
+        try {
+            memory = engine.allocateMapped(taken);
+        } catch (DeviceOutOfMemoryException e) {
+            throw exhausted(taken + " bytes of page-locked memory", e);
+        }
+        mapped.add(memory);
+        if (views == null) {
+            views = Arena.ofShared();
+        }
+        MemorySegment all = MemorySegment.ofAddress(memory.host()).reinterpret(taken, views, null);
+        all.fill((byte) 0);
+        bytes += n;
+        return Tensor.mapped(dtype, all.asSlice(0, n), memory.device(), () -> !closed, shape);
+    }
+
+    private DeviceOutOfMemoryException exhausted(String what, DeviceOutOfMemoryException cause) {
+        return new DeviceOutOfMemoryException(
+                "arena " + name + " cannot take " + what + "; live now: " + liveBytes() + " bytes here",
+                cause.getMessage(),
+                "use a smaller model, batch or number of slots",
+                cause);
+    }
+
     private long place(long n) {
         if (end - at >= n) {
             long address = at;
@@ -76,11 +114,7 @@ final class CudaArena implements TensorArena {
         try {
             address = engine.allocate(size);
         } catch (DeviceOutOfMemoryException e) {
-            throw new DeviceOutOfMemoryException(
-                    "arena " + name + " cannot take " + size + " bytes; live now: " + liveBytes() + " bytes here",
-                    e.getMessage(),
-                    "use a smaller model, batch or number of slots",
-                    e);
+            throw exhausted(size + " bytes", e);
         }
         Slab s = new Slab(address, size);
         slabs.add(s);
@@ -147,6 +181,11 @@ final class CudaArena implements TensorArena {
             engine.free(s.address);
         }
         slabs.clear();
+        if (views != null) {
+            views.close();
+        }
+        mapped.forEach(engine::free);
+        mapped.clear();
         bytes = 0;
         reserved = 0;
         at = 0;

@@ -18,6 +18,12 @@ final class CudaMatmul implements MatmulOps {
 
     private static final int WARPS = Engine.THREADS / 32;
 
+    /** Rows from which packed bf16 weights go to the tensor cores. */
+    private static final int MANY_ROWS = 24;
+
+    /** Numbers in bf16 that an fp32 number is the sum of. */
+    private static final int PARTS = 3;
+
     private final Engine engine;
     private final Products products;
     private final ColumnSums sums;
@@ -26,6 +32,7 @@ final class CudaMatmul implements MatmulOps {
     private final Kernel fewRows;
     private final Kernel pack;
     private final Kernel packedRows;
+    private final Kernel split;
     private final Kernel headwise;
     private final Kernel headwiseInput;
     private final Kernel headwiseSums;
@@ -45,6 +52,7 @@ final class CudaMatmul implements MatmulOps {
         fewRows = module.kernel("few_rows");
         pack = module.kernel("pack");
         packedRows = module.kernel("packed_rows");
+        split = module.kernel("split_bf16");
         headwise = module.kernel("headwise");
         headwiseInput = module.kernel("headwise_input");
         headwiseSums = module.kernel("headwise_sums");
@@ -130,19 +138,38 @@ final class CudaMatmul implements MatmulOps {
         if (m == 0) {
             return;
         }
-        engine.launch(packedRows)
-                .put(x)
-                .put(w.data())
-                .put(w.scale())
-                .put(bias)
-                .put(y)
-                .put(m)
-                .put(k)
-                .put(n)
-                .put(type)
-                .run((n + WARPS - 1) / WARPS);
+        if (m >= MANY_ROWS && type == 1 && k % 8 == 0 && n % 8 == 0 && 2L * PARTS * m * k <= Engine.WORKSPACE) {
+            manyPacked(x, w, bias, y, m, k, n);
+        } else {
+            engine.launch(packedRows)
+                    .put(x)
+                    .put(w.data())
+                    .put(w.scale())
+                    .put(bias)
+                    .put(y)
+                    .put(m)
+                    .put(k)
+                    .put(n)
+                    .put(type)
+                    .run((n + WARPS - 1) / WARPS);
+        }
         if (act != Activation.NONE) {
             elementwise.activate(act, y, y);
+        }
+    }
+
+    /** On tensor cores, as exact as in fp32: x as the sum of three bf16 numbers. */
+    private void manyPacked(Tensor x, PackedWeight w, Tensor bias, Tensor y, int m, int k, int n) {
+        long parts = engine.partials();
+        long size = (long) m * k;
+        engine.launch(split).put(x).put(parts).put(size).run(engine.blocks(size));
+        Shape shape = Shape.plain(n, m, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        for (int part = 0; part < PARTS; part++) {
+            products.multiply(
+                    "linearPacked", shape, w.data().address(), parts + 2 * part * size, 0, part > 0, y.address());
+        }
+        if (bias != null) {
+            engine.launch(addBias).put(bias).put(y).put((long) m * n).put(n).run(engine.blocks((long) m * n));
         }
     }
 

@@ -4,6 +4,8 @@ import ai.lram.backend.Replay;
 
 /** A CUDA graph, launched as one. */
 final class CudaReplay implements Replay {
+    private static final String WHAT = "replaying kernels";
+
     private final Engine engine;
     private final long executable;
 
@@ -15,14 +17,29 @@ final class CudaReplay implements Replay {
 
     @Override
     public void run() {
-        engine.enter("replaying kernels");
+        engine.enter(WHAT);
         try {
-            engine.requireOpen(this);
-            engine.requireNotRecording("replaying kernels");
-            engine.check(engine.driver().launchGraph(executable, engine.stream()), "replaying kernels");
+            launch();
         } finally {
             engine.leave();
         }
+    }
+
+    @Override
+    public void finish() {
+        engine.enter(WHAT);
+        try {
+            launch();
+            engine.spin();
+        } finally {
+            engine.leave();
+        }
+    }
+
+    private void launch() {
+        engine.requireOpen(this);
+        engine.requireNotRecording(WHAT);
+        engine.check(engine.driver().launchGraph(executable, engine.stream()), WHAT);
     }
 
     @Override

@@ -9,10 +9,12 @@ import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import java.util.List;
 
 /** Launches {@code session.cu}, and the sLSTM step of {@code slstm.cu}. */
 final class CudaSession implements SessionOps {
@@ -28,6 +30,7 @@ final class CudaSession implements SessionOps {
     private final Kernel mlstmCommit;
     private final Kernel convStep;
     private final Kernel slstmStep;
+    private final BlockSteps blocks;
 
     CudaSession(Ops ops, Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
         this.ops = ops;
@@ -38,6 +41,7 @@ final class CudaSession implements SessionOps {
         mlstmCommit = session.kernel("mlstm_commit", mostShared);
         convStep = session.kernel("conv_step");
         slstmStep = slstm.kernel("slstm_step");
+        blocks = new BlockSteps(engine);
     }
 
     /** @return rows of the batch */
@@ -277,7 +281,23 @@ final class CudaSession implements SessionOps {
             Tensor counts,
             MlstmBlockMemory memory,
             Tensor x) {
-        ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
+        if (blocks.takes(weights, state, x)) {
+            blocks.run(weights, state, slots, counts, memory, x);
+        } else {
+            ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
+        }
+    }
+
+    @Override
+    public void mlstmBlocks(
+            Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
+        if (blocks.takesTogether(layers, x)) {
+            blocks.runTogether(layers, slots, counts, memory, x);
+        } else {
+            for (MlstmLayer l : layers) {
+                mlstmBlock(s, l.weights(), l.state(), slots, counts, memory, x);
+            }
+        }
     }
 
     @Override

@@ -28,6 +28,11 @@ final class CudaStream implements Stream {
     }
 
     @Override
+    public boolean records() {
+        return true;
+    }
+
+    @Override
     public Replay record(Runnable work) {
         Driver driver = engine.driver();
         engine.enter("recording kernels");

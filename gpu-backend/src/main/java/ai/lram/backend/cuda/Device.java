@@ -10,6 +10,7 @@ import java.util.Locale;
  * @param handle the driver's own number
  * @param major compute capability
  * @param sharedBytes shared memory a block can have when it asks for it
+ * @param cooperative whether it can keep the blocks of a launch on it at once
  * @param driver newest CUDA version the driver speaks, 13000 for 13.0
  */
 record Device(
@@ -22,11 +23,13 @@ record Device(
         long memoryBytes,
         int l2Bytes,
         int sharedBytes,
+        boolean cooperative,
         int driver) {
     static final int MULTIPROCESSORS = 16;
     static final int L2_BYTES = 38;
     static final int MAJOR = 75;
     static final int MINOR = 76;
+    static final int COOPERATIVE = 95;
     static final int SHARED_BYTES = 97;
 
     static Device read(Driver driver, int ordinal) {
@@ -48,6 +51,7 @@ record Device(
                 memory[0],
                 attribute(driver, handle[0], L2_BYTES),
                 attribute(driver, handle[0], SHARED_BYTES),
+                attribute(driver, handle[0], COOPERATIVE) != 0,
                 version[0]);
     }
 

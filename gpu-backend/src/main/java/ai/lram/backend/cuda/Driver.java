@@ -11,6 +11,9 @@ import java.lang.foreign.MemorySegment;
 interface Driver {
     int SUCCESS = 0;
 
+    /** Of {@link #queryStream}: no error. */
+    int NOT_READY = 600;
+
     int init();
 
     /** 1000 major + 10 minor of the newest CUDA the driver speaks, such as 13000. */
@@ -61,6 +64,9 @@ interface Driver {
 
     int synchronizeStream(long stream);
 
+    /** {@link #SUCCESS} if everything queued is done, {@link #NOT_READY} if not. */
+    int queryStream(long stream);
+
     int destroyStream(long stream);
 
     int createEvent(long[] event, int flags);
@@ -99,6 +105,9 @@ interface Driver {
             int sharedBytes,
             long stream,
             long argument);
+
+    /** Queues a kernel of one argument, a line of blocks that are all on the device at once. */
+    int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument);
 
     int beginCapture(long stream, int mode);
 

@@ -10,6 +10,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
@@ -28,15 +29,24 @@ final class Engine implements AutoCloseable {
     /** Threads of a block of all plain kernels ({@code LRAM_THREADS} in the sources). */
     static final int THREADS = 256;
 
+    /** How a step's end is waited for: {@code spin}, or {@code block} in the driver. */
+    static final String WAIT = "lram.cuda.wait";
+
+    /** How long the end of a step is looked for before the thread gives its processor away. */
+    private static final long PATIENCE_NS = 20_000_000;
+
+    private static final String WAITING = "waiting for the stream";
+
     /** Bytes of device memory for cuBLASLt, and as many for partial sums of our kernels. */
     static final long WORKSPACE = 32L << 20;
 
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
     private static final int STREAM_NON_BLOCKING = 1;
+    private static final int PINNED_PORTABLE = 1;
     private static final int PINNED_MAPPED = 2;
     private static final int DYNAMIC_SHARED_ATTRIBUTE = 8;
     private static final int STATIC_SHARED_LIMIT = 48 << 10;
-    private static final int ARGUMENT_BYTES = 4096;
+    private static final int ARGUMENT_BYTES = 16384;
 
     /** The entry of the engine whose context each thread has entered last. */
     private static final ThreadLocal<Object[]> ENTERED = ThreadLocal.withInitial(() -> new Object[1]);
@@ -53,6 +63,7 @@ final class Engine implements AutoCloseable {
     private final Object entry = new Object();
 
     private final Launch launch = new Launch();
+    private final boolean spins;
     private final Set<CudaReplay> replays = ConcurrentHashMap.newKeySet();
 
     private KernelCompiler compiler;
@@ -74,6 +85,7 @@ final class Engine implements AutoCloseable {
         this.nvrtc = nvrtc;
         this.cublas = cublas;
         this.device = device;
+        spins = spins(System.getProperty(WAIT, "spin"));
         thread = new DeviceThread("cuda:" + device.ordinal());
         try {
             thread.run(() -> open(toolkitHeaders, cache));
@@ -81,6 +93,14 @@ final class Engine implements AutoCloseable {
             close();
             throw e;
         }
+    }
+
+    private static boolean spins(String wanted) {
+        if (!List.of("spin", "block").contains(wanted)) {
+            throw new IllegalArgumentException(
+                    "-D" + WAIT + "=" + wanted + " is none of spin and block; choose one of these");
+        }
+        return wanted.equals("spin");
     }
 
     private void open(Path toolkitHeaders, CubinCache cache) {
@@ -268,11 +288,57 @@ final class Engine implements AutoCloseable {
 
     /** Page-locked host memory that the device can address, for the engine's life; on the device thread. */
     MemorySegment pinned(long bytes) {
-        long[] out = new long[1];
-        check(driver.allocatePinned(out, bytes, PINNED_MAPPED), "allocating " + bytes + " bytes of page-locked memory");
-        long address = out[0];
-        endings.push(() -> ended(driver.freePinned(address), "freeing page-locked memory"));
+        long address = pinnedNow(bytes);
+        endings.push(() -> freePinnedNow(address));
         return MemorySegment.ofAddress(address).reinterpret(bytes).fill((byte) 0);
+    }
+
+    private long pinnedNow(long bytes) {
+        long[] out = new long[1];
+        check(
+                driver.allocatePinned(out, bytes, PINNED_PORTABLE | PINNED_MAPPED),
+                "allocating " + bytes + " bytes of page-locked memory");
+        return out[0];
+    }
+
+    private void freePinnedNow(long address) {
+        ended(driver.freePinned(address), "freeing page-locked memory");
+    }
+
+    /** Where the device sees page-locked memory; on the device thread. */
+    long onDevice(long pinned) {
+        long[] out = new long[1];
+        check(driver.deviceAddressOfPinned(out, pinned), "mapping page-locked memory to the device");
+        return out[0];
+    }
+
+    /**
+     * Page-locked memory that both sides address.
+     *
+     * @param host address on the host
+     * @param device address on the device
+     */
+    record Mapped(long host, long device) {}
+
+    /** Not cleared. */
+    Mapped allocateMapped(long bytes) {
+        requireUsable("allocating " + bytes + " bytes of page-locked memory");
+        return thread.call(() -> {
+            long host = pinnedNow(bytes);
+            try {
+                return new Mapped(host, onDevice(host));
+            } catch (BackendException e) {
+                freePinnedNow(host);
+                throw e;
+            }
+        });
+    }
+
+    /** Never throws: the arena that owned it is being closed. */
+    void free(Mapped memory) {
+        if (!closed) {
+            thread.run(() -> freePinnedNow(memory.host));
+        }
     }
 
     long takeForLife(long bytes) {
@@ -280,6 +346,11 @@ final class Engine implements AutoCloseable {
         check(driver.fillBytes(address, (byte) 0, bytes, memoryStream), "clearing device memory");
         check(driver.synchronizeStream(memoryStream), "clearing device memory");
         return address;
+    }
+
+    /** Zero-filled device memory for the engine's life, from any thread. */
+    long lasting(long bytes) {
+        return thread.call(() -> takeForLife(bytes));
     }
 
     /** An event for the engine's life; on the device thread. */
@@ -437,6 +508,19 @@ final class Engine implements AutoCloseable {
             run(blocks, 1, 1, THREADS, 0);
         }
 
+        /** Runs blocks that wait for each other: all must fit the device at once. */
+        void together(int blocks, int threads, int sharedBytes) {
+            try {
+                check(
+                        driver.launchTogether(
+                                kernel.function(), blocks, threads, sharedBytes, stream, arguments.address()),
+                        kernel.name());
+            } finally {
+                begun = false;
+                leave();
+            }
+        }
+
         void run(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
             try {
                 if (gridX > Integer.MAX_VALUE || gridY > 65_535 || gridZ > 65_535) {
@@ -471,15 +555,31 @@ final class Engine implements AutoCloseable {
 
     /** Waits for the stream, delivers downloads and reports what kernels found wrong. */
     void synchronize() {
-        enter("waiting for the stream");
+        enter(WAITING);
         try {
-            requireNotRecording("waiting for the stream");
-            check(driver.synchronizeStream(stream), "waiting for the stream of " + device.name());
-            staging.settle();
-            faults.report();
+            requireNotRecording(WAITING);
+            check(driver.synchronizeStream(stream), WAITING);
+            settle();
         } finally {
             leave();
         }
+    }
+
+    private void settle() {
+        staging.settle();
+        faults.report();
+    }
+
+    /** As {@link #synchronize}, between enter and leave and not recording: looks at the stream until it is done, for a while. */
+    void spin() {
+        int status = Driver.NOT_READY;
+        long patience = System.nanoTime() + PATIENCE_NS;
+        while (spins && status == Driver.NOT_READY && System.nanoTime() - patience < 0) {
+            Thread.onSpinWait();
+            status = driver.queryStream(stream);
+        }
+        check(status == Driver.NOT_READY ? driver.synchronizeStream(stream) : status, WAITING);
+        settle();
     }
 
     @Override

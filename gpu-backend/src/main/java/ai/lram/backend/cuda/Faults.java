@@ -45,11 +45,7 @@ final class Faults {
         this.engine = engine;
         claimed = engine.takeForLife(RECORD);
         record = engine.pinned(RECORD);
-        long[] out = new long[1];
-        engine.check(
-                engine.driver().deviceAddressOfPinned(out, record.address()),
-                "mapping page-locked memory to the device");
-        recordOnDevice = out[0];
+        recordOnDevice = engine.onDevice(record.address());
     }
 
     long device() {

@@ -159,6 +159,11 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
+    public int queryStream(long stream) {
+        return cudart.cuStreamQuery(graphStream.at(stream));
+    }
+
+    @Override
     public int destroyStream(long stream) {
         return cudart.cuStreamDestroy(stream(stream));
     }
@@ -242,6 +247,22 @@ final class JavaCppDriver implements Driver {
                 launchStream.at(stream),
                 argumentsPointer,
                 (Handles.Addresses) null);
+    }
+
+    @Override
+    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+        arguments.set(ValueLayout.JAVA_LONG, 0, argument);
+        return cudart.cuLaunchCooperativeKernel(
+                launchFunction.at(function),
+                blocks,
+                1,
+                1,
+                threads,
+                1,
+                1,
+                sharedBytes,
+                launchStream.at(stream),
+                argumentsPointer);
     }
 
     @Override

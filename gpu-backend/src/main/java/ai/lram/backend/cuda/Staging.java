@@ -79,6 +79,9 @@ final class Staging {
 
     private void deliver(int half) {
         List<Delivery> waiting = deliveries.get(half);
+        if (waiting.isEmpty()) {
+            return; // before an iterator is made
+        }
         try {
             for (Delivery d : waiting) {
                 d.to.copyFrom(d.from);

@@ -88,12 +88,6 @@ record TensorCoreLimits(
                 + (state ? 9 : 7) * rows * Float.BYTES;
     }
 
-    /** As {@code backwardChunkSharedBytes} and {@code backwardRingSharedBytes} in the sources. */
-    static int warpgroupBackwardSharedBytes() {
-        int rows = 128;
-        return 12 * rows * ROW + 8 * GROUP * ROW + 18 * Double.BYTES + 9 * rows * Float.BYTES;
-    }
-
     /** As {@code chunkStatesSm90SharedBytes} in the source. */
     static int warpgroupStatesSharedBytes() {
         return 4 * 128 * ROW + 2 * 128 * Float.BYTES;
@@ -135,7 +129,7 @@ record TensorCoreLimits(
         boolean wgmma = bf16
                 && warpgroups
                 && device.capability() == 90
-                && warpgroupBackwardSharedBytes() <= shared
+                && ChunkBackward.mostSharedBytes() <= shared
                 && warpgroupStatesSharedBytes() <= shared;
         int width = width(operands);
         int window = groups(bf16 ? GROUPS[0] : MOST_WINDOW_GROUPS_F32, width, false, shared);

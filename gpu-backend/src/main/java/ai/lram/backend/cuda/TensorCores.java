@@ -4,7 +4,9 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSpec;
+import java.util.EnumMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * Launches the mLSTM kernels on tensor cores for operands of one type: {@code mlstm_forward.cu}, {@code mlstm_backward*.cu},
@@ -24,17 +26,14 @@ final class TensorCores {
     /** {@code false}: products by mma.sync on Hopper too, as on every other device. */
     static final String WARPGROUPS = "lram.cuda.warpgroups";
 
-    /** {@code ring}: gradients of chunks by {@code mlstm_backward_ring_sm90.cu} on Hopper, which keeps more copies in flight. */
-    static final String CHUNK_BACKWARD = "lram.cuda.mlstm.chunkBackward";
-
     private static final int GATE_THREADS = 256;
     private static final int STATE_THREADS = 256;
     private static final int SCAN_THREADS = 256;
     private static final int ROWS_THREADS = 256;
-    private static final int WARPGROUP_THREADS = 256;
 
     private final Engine engine;
     private final TensorCoreLimits limits;
+    private final ChunkBackward wantedBackward = ChunkBackward.wanted();
     private final Kernel forwardWindow;
     private final Kernel forwardShortWindow;
     private final Kernel forwardChunks;
@@ -43,7 +42,12 @@ final class TensorCores {
     private final Kernel chunkStates;
     private final Kernel scanStates;
     private final Kernel backwardWindow;
+    /** By mma.sync; null where warpgroups do it. */
     private final Kernel backwardChunks;
+
+    /** By what takes it; empty where warpgroups do not. */
+    private final Map<ChunkBackward, Kernel> warpgroupBackward;
+
     private final Kernel backwardRows;
     private final Kernel withoutLast;
 
@@ -61,6 +65,7 @@ final class TensorCores {
             scanStates = null;
             backwardWindow = null;
             backwardChunks = null;
+            warpgroupBackward = Map.of();
             backwardRows = null;
             withoutLast = null;
             return;
@@ -81,29 +86,21 @@ final class TensorCores {
         int width = TensorCoreLimits.width(limits.operands());
         backwardWindow = module("mlstm_backward", "LRAM_WINDOW_ONLY", "LRAM_GROUPS=" + limits.windowGroups())
                 .kernel("mlstm_backward", TensorCoreLimits.backwardSharedBytes(limits.windowGroups(), width, false));
-        String kind = chunkBackward();
         backwardChunks = limits.warpgroups()
-                ? new KernelModule(engine, "mlstm_backward" + kind + "_sm90")
-                        .kernel(
-                                "mlstm_backward_chunk" + kind + "_sm90",
-                                TensorCoreLimits.warpgroupBackwardSharedBytes())
+                ? null
                 : module("mlstm_backward", "LRAM_STATE_ONLY", "LRAM_GROUPS=" + limits.chunkGroups())
                         .kernel(
                                 "mlstm_backward_chunk",
                                 TensorCoreLimits.backwardSharedBytes(limits.chunkGroups(), width, true));
+        warpgroupBackward = new EnumMap<>(ChunkBackward.class);
+        if (limits.warpgroups()) {
+            for (int keys : new int[] {1, TensorCoreLimits.WIDEST_KEYS}) {
+                warpgroupBackward.computeIfAbsent(wantedBackward.of(keys), x -> x.load(engine));
+            }
+        }
         KernelModule rows = module("mlstm_backward_rows");
         backwardRows = rows.kernel("mlstm_backward_rows");
         withoutLast = rows.kernel("mlstm_without_last");
-    }
-
-    /** What the setting adds to the kernel's name. */
-    private static String chunkBackward() {
-        String wanted = System.getProperty(CHUNK_BACKWARD, "stages");
-        if (!List.of("stages", "ring").contains(wanted)) {
-            throw new IllegalArgumentException(
-                    "-D" + CHUNK_BACKWARD + "=" + wanted + " is none of stages and ring; choose one of these");
-        }
-        return wanted.equals("ring") ? "_ring" : "";
     }
 
     private KernelModule module(String source, String... defines) {
@@ -386,16 +383,18 @@ final class TensorCores {
                 MlstmCall.vecN(g.dInitial()),
                 x.dims(),
                 true);
-        Engine.Launch chunks = gradients(engine.launch(backwardChunks), c, x, g, at.denominators(), at);
         if (limits.warpgroups()) {
-            chunks.run(c.slots(), 1, 1, WARPGROUP_THREADS, TensorCoreLimits.warpgroupBackwardSharedBytes());
+            ChunkBackward by = wantedBackward.of(x.dims().dimQk());
+            gradients(engine.launch(warpgroupBackward.get(by)), c, x, g, at.denominators(), at)
+                    .run(c.slots(), 1, 1, by.threads(), by.sharedBytes());
         } else {
-            chunks.run(
-                    c.slots(),
-                    1,
-                    1,
-                    32 * limits.chunkGroups(),
-                    TensorCoreLimits.backwardSharedBytes(limits.chunkGroups(), width, true));
+            gradients(engine.launch(backwardChunks), c, x, g, at.denominators(), at)
+                    .run(
+                            c.slots(),
+                            1,
+                            1,
+                            32 * limits.chunkGroups(),
+                            TensorCoreLimits.backwardSharedBytes(limits.chunkGroups(), width, true));
         }
         if (g.dLast() != null && !x.spec().exactGradient()) {
             long rows = (long) c.dims().tokens() * c.dims().heads();

@@ -2,6 +2,7 @@ package ai.lram.backend.ops;
 
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
+import java.util.List;
 
 /**
  * Kernels of the control step, which advances many sessions by the tokens of one environment step at once. Sessions live in slots of
@@ -65,6 +66,15 @@ public interface SessionOps {
             Tensor counts,
             MlstmBlockMemory memory,
             Tensor x);
+
+    /** {@link #mlstmBlock} for blocks that follow each other, in order. One launch where an engine can. */
+    default void mlstmBlocks(
+            Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
+        for (int l = 0; l < layers.size(); l++) {
+            MlstmLayer layer = layers.get(l);
+            mlstmBlock(s, layer.weights(), layer.state(), slots, counts, memory, x);
+        }
+    }
 
     /** Empties one slot of an mLSTM layer: zero state, empty ring, not folded. */
     void mlstmReset(Stream s, MlstmSlots state, int slot);

@@ -1,7 +1,9 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.TensorArena;
 
 /**
  * A large weight matrix (N, K) as the control step reads it: the model's own fp32 tensor, or a copy in the engine's order.
@@ -25,6 +27,16 @@ public record StepWeight(Tensor full, PackedWeight packed) {
         return new StepWeight(null, packed);
     }
 
+    /** A weight as {@code type} stores it: itself in F32, else a copy that is made on {@code s} in memory of {@code arena}. */
+    public static StepWeight of(Tensor full, DType type, TensorArena arena, MatmulOps ops, Stream s) {
+        if (type == DType.F32) {
+            return of(full);
+        }
+        PackedWeight narrow = PackedWeight.allocate(arena, type, full.dim(0), full.dim(1));
+        ops.pack(s, full, narrow);
+        return of(narrow);
+    }
+
     /** N. */
     public int rows() {
         return full != null ? full.dim(0) : packed.rows();
@@ -37,10 +49,15 @@ public record StepWeight(Tensor full, PackedWeight packed) {
 
     /** y[M,N] = x[M,K] w^T + bias[N]; bias may be null. */
     public void linear(MatmulOps ops, Stream s, Tensor x, Tensor bias, Tensor y) {
+        linear(ops, s, x, bias, Activation.NONE, y);
+    }
+
+    /** y[M,N] = act(x[M,K] w^T + bias[N]); bias may be null. */
+    public void linear(MatmulOps ops, Stream s, Tensor x, Tensor bias, Activation act, Tensor y) {
         if (full != null) {
-            ops.linear(s, x, full, bias, Activation.NONE, y);
+            ops.linear(s, x, full, bias, act, y);
         } else {
-            ops.linearPacked(s, x, packed, bias, Activation.NONE, y);
+            ops.linearPacked(s, x, packed, bias, act, y);
         }
     }
 }

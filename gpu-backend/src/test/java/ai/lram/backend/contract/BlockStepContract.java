@@ -10,12 +10,15 @@ import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -69,6 +72,10 @@ public abstract class BlockStepContract extends KernelContract {
     }
 
     private MlstmBlockState state(int slots, int inner, int heads, FoldSchedule schedule) {
+        return state(slots, inner, heads, schedule, 1);
+    }
+
+    private MlstmBlockState state(int slots, int inner, int heads, FoldSchedule schedule, int layer) {
         int d = inner / heads;
         int r = schedule.capacity();
         MlstmSlots s = new MlstmSlots(
@@ -81,7 +88,7 @@ public abstract class BlockStepContract extends KernelContract {
                 fx.zeros(slots, heads, r),
                 fx.ofInts(new int[slots * heads], slots, heads),
                 fx.ofInts(new int[slots * heads], slots, heads));
-        return new MlstmBlockState(s, fx.zeros(slots, TAPS - 1, inner), schedule, 1);
+        return new MlstmBlockState(s, fx.zeros(slots, TAPS - 1, inner), schedule, layer);
     }
 
     @ParameterizedTest(name = "{0} copied={1} batch={2} D={3} I={4} NH={5} group={6} steps={7}")
@@ -135,6 +142,57 @@ public abstract class BlockStepContract extends KernelContract {
                 fx.readInts(fused.slots().ringLength()));
         assertArrayEquals(
                 fx.readInts(parts.slots().folded()), fx.readInts(fused.slots().folded()));
+    }
+
+    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5} steps={6}")
+    @CsvSource({
+        "F32,1,64,128,2,3,16",
+        "BF16,1,512,1024,4,2,12",
+        "I8,4,48,256,4,5,12",
+        "BF16,3,80,160,4,34,6",
+        "F32,2,24,40,2,2,20"
+    })
+    void aRunOfBlocksAnswersLikeOneAfterTheOther(
+            DType type, int batch, int width, int inner, int heads, int blocks, int steps) {
+        int pool = batch + 2;
+        FoldSchedule schedule = new FoldSchedule(15, 12, 3);
+        List<MlstmLayer> run = new ArrayList<>();
+        List<MlstmLayer> single = new ArrayList<>();
+        for (int l = 0; l < blocks; l++) {
+            MlstmBlockWeights w = weights(type, width, inner, heads, 4);
+            run.add(new MlstmLayer(w, state(pool, inner, heads, schedule, l)));
+            single.add(new MlstmLayer(w, state(pool, inner, heads, schedule, l)));
+        }
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
+        for (int step = 0; step < steps; step++) {
+            int[] slots = new int[batch];
+            int[] counts = new int[batch];
+            for (int b = 0; b < batch; b++) {
+                slots[b] = (step + b) % pool;
+                counts[b] = fx.random.nextInt(L + 1);
+            }
+            float[] x = fx.normal(batch * L * width, 1);
+            Tensor got = fx.of(x, batch, L, width);
+            Tensor want = fx.of(x, batch, L, width);
+            Tensor ids = fx.ofInts(slots, batch);
+            Tensor news = fx.ofInts(counts, batch);
+            fx.ops.session().mlstmBlocks(fx.stream, run, ids, news, memory, got);
+            for (MlstmLayer l : single) {
+                fx.ops.session().mlstmBlock(fx.stream, l.weights(), l.state(), ids, news, memory, want);
+            }
+            compare("x of step " + step, counts, width, fx.read(got), fx.read(want));
+        }
+        for (int l = 0; l < blocks; l++) {
+            MlstmSlots got = run.get(l).state().slots();
+            MlstmSlots want = single.get(l).state().slots();
+            assertArrayEquals(fx.readInts(want.ringLength()), fx.readInts(got.ringLength()));
+            for (int part = 0; part < 2; part++) {
+                double error = Fixture.error(
+                        fx.read(part == 0 ? got.vecN() : got.ringK()),
+                        Fixture.doubles(fx.read(part == 0 ? want.vecN() : want.ringK())));
+                assertTrue(error < 1e-4, "states of block " + l + " differ by " + error + ", seed " + fx.seed);
+            }
+        }
     }
 
     private void compare(String name, int[] counts, int width, float[] got, float[] want) {

@@ -118,7 +118,9 @@ public abstract class MatmulContract extends KernelContract {
         "5,47,7",
         "6,100,31",
         "24,96,50",
-        "35,65,26"
+        "24,96,56",
+        "35,65,26",
+        "192,640,264"
     })
     void packedWeightsAreMultipliedAsTheyAreStored(int m, int k, int n) {
         float[] x = fx.normal(m * k, 1);

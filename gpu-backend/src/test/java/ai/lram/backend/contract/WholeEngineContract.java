@@ -82,6 +82,33 @@ public abstract class WholeEngineContract {
         }
     }
 
+    @Test
+    void hostVisibleMemoryIsReadAndWrittenByBothSides() {
+        try (Backend backend = openBackend(1);
+                Fixture fx = new Fixture(backend);
+                TensorArena arena = backend.arena("host visible")) {
+            Tensor in = arena.hostVisible(DType.F32, 2, 2);
+            Tensor out = arena.hostVisible(DType.F32, 4);
+            assertArrayEquals(new float[4], in.toFloatArray());
+            Tensor x = fx.zeros(4);
+            Runnable work = () -> {
+                fx.ops.elementwise().copyRows(fx.stream, 1, 4, in, 0, 4, x, 0, 4, false);
+                fx.ops.elementwise().scale(fx.stream, 2, x, out);
+            };
+            in.copyFrom(new float[] {1, 2, 3, 4});
+            work.run();
+            fx.stream.synchronize();
+            assertArrayEquals(new float[] {2, 4, 6, 8}, out.toFloatArray());
+            try (Replay replay = fx.stream.record(work)) {
+                for (int i = 0; i < 3; i++) {
+                    in.slice(1, 1).copyFrom(new float[] {i, -i});
+                    replay.finish();
+                    assertArrayEquals(new float[] {2, 4, 2 * i, -2 * i}, out.toFloatArray());
+                }
+            }
+        }
+    }
+
     private void refusesWrongShapes(int index) {
         try (Backend backend = openBackend(2);
                 TensorArena arena = backend.arena("test")) {

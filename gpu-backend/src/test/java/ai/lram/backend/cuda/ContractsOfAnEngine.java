@@ -2,6 +2,7 @@ package ai.lram.backend.cuda;
 
 import ai.lram.backend.Backend;
 import ai.lram.backend.contract.AttentionContract;
+import ai.lram.backend.contract.BlockStepContract;
 import ai.lram.backend.contract.CausalConvContract;
 import ai.lram.backend.contract.Conv2dContract;
 import ai.lram.backend.contract.ElementwiseContract;
@@ -126,6 +127,14 @@ abstract class ContractsOfAnEngine {
 
     @Nested
     class Session extends SessionContract {
+        @Override
+        protected Backend openBackend() {
+            return unclosed();
+        }
+    }
+
+    @Nested
+    class BlockStep extends BlockStepContract {
         @Override
         protected Backend openBackend() {
             return unclosed();

@@ -18,6 +18,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.DeviceLostException;
 import ai.lram.backend.DeviceOutOfMemoryException;
 import ai.lram.backend.KernelLaunchException;
+import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -26,6 +27,7 @@ import ai.lram.backend.ops.Activation;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicReference;
@@ -239,6 +241,50 @@ class CudaEngineTest {
     }
 
     @Test
+    void hostVisibleMemoryIsAddressedByBothSidesUntilItsArenaEnds() {
+        try (CudaBackend engine = open()) {
+            long before = driver.allocatedBlocks();
+            TensorArena arena = engine.arena("step");
+            Tensor t = arena.hostVisible(DType.F32, 2, 3);
+            assertTrue(t.isHostVisible());
+            assertFalse(t.isHost(), "kernels of the device take it");
+            assertArrayEquals(new float[6], t.toFloatArray());
+            assertEquals(24, arena.liveBytes());
+            t.slice(1, 1).copyFrom(new float[] {4, 5, 6});
+            assertArrayEquals(new float[] {0, 0, 0, 4, 5, 6}, read(engine, t));
+            assertEquals(7, t.carve(DType.I32, 8, 1).copyFrom(new int[] {7}).getInt(0));
+            engine.ops().elementwise().fill(engine.stream(), 1, t);
+            assertEquals(3, driver.pinnedFlags, "portable and mapped");
+            Tensor view = t.slice(0, 1);
+            arena.close();
+            assertEquals(before, driver.allocatedBlocks());
+            assertThrows(ArenaClosedException.class, view::segment);
+            assertThrows(
+                    ArenaClosedException.class, () -> engine.ops().elementwise().fill(engine.stream(), 1, view));
+            assertThrows(ArenaClosedException.class, () -> arena.hostVisible(DType.F32, 1));
+        }
+    }
+
+    @Test
+    void hostVisibleMemoryThatCannotBeTakenIsTheTypedErrorAndTakesNothing() {
+        try (CudaBackend engine = open();
+                TensorArena arena = engine.arena("step")) {
+            long before = driver.allocatedBlocks();
+            driver.answers.put("allocatePinned", 2);
+            DeviceOutOfMemoryException e =
+                    assertThrows(DeviceOutOfMemoryException.class, () -> arena.hostVisible(DType.F32, 9));
+            assertTrue(e.getMessage().contains("arena step"), e.getMessage());
+            driver.answers.clear();
+            driver.answers.put("deviceAddressOfPinned", 1);
+            assertThrows(KernelLaunchException.class, () -> arena.hostVisible(DType.F32, 9));
+            assertEquals(before, driver.allocatedBlocks());
+            assertEquals(0, arena.liveBytes());
+            driver.answers.clear();
+            arena.hostVisible(DType.F32, 9);
+        }
+    }
+
+    @Test
     void memoryThatCannotBeClearedIsGivenBack() {
         try (CudaBackend engine = open();
                 TensorArena arena = engine.arena("test")) {
@@ -428,7 +474,9 @@ class CudaEngineTest {
                 Arena host = Arena.ofConfined()) {
             Tensor t = arena.f32(4);
             MemorySegment m = host.allocate(16);
+            Replay finished = engine.stream().record(() -> {});
             Runnable[] wrong = {
+                finished::finish,
                 () -> engine.upload(engine.stream(), t, m),
                 () -> engine.download(engine.stream(), t, m),
                 () -> engine.stream().synchronize(),
@@ -466,6 +514,55 @@ class CudaEngineTest {
         left.run();
         engine.close();
         assertThrows(DeviceLostException.class, left::run);
+        assertThrows(DeviceLostException.class, left::finish);
+    }
+
+    @Test
+    void theEndOfAReplayIsLookedForUntilItIsThere() {
+        try (CudaBackend engine = open();
+                TensorArena arena = engine.arena("test");
+                Arena host = Arena.ofConfined();
+                Replay replay = engine.stream().record(() -> {})) {
+            Tensor t = arena.f32(2);
+            engine.ops().elementwise().fill(engine.stream(), 1, t);
+            MemorySegment m = host.allocate(8);
+            engine.download(engine.stream(), t, m);
+            driver.calls.clear();
+            driver.busyQueries = 3;
+            replay.finish();
+            assertEquals(
+                    List.of("launchGraph", "queryStream", "queryStream", "queryStream", "queryStream"), driver.calls);
+            driver.answers.put("queryStream", 700);
+            assertThrows(DeviceLostException.class, replay::finish);
+            driver.answers.clear();
+        }
+    }
+
+    @Test
+    void aReplayThatTakesLongIsWaitedForWithoutLooking() {
+        try (CudaBackend engine = open();
+                Replay replay = engine.stream().record(() -> {})) {
+            driver.calls.clear();
+            driver.busyQueries = Integer.MAX_VALUE;
+            replay.finish();
+            assertEquals("synchronizeStream", driver.calls.getLast());
+        }
+    }
+
+    @Test
+    @SuppressWarnings("try")
+    void aReplayCanBeWaitedForInTheDriverAlone() {
+        try (Setting changed = Setting.of(Engine.WAIT, "block");
+                CudaBackend engine = open();
+                Replay replay = engine.stream().record(() -> {})) {
+            driver.calls.clear();
+            replay.finish();
+            assertEquals(List.of("launchGraph", "synchronizeStream"), driver.calls);
+        }
+        try (Setting changed = Setting.of(Engine.WAIT, "sleep")) {
+            IllegalArgumentException e = assertThrows(IllegalArgumentException.class, this::open);
+            assertTrue(e.getMessage().contains("spin and block"), e.getMessage());
+        }
     }
 
     @Test

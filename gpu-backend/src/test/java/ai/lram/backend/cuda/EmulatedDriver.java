@@ -45,6 +45,8 @@ final class EmulatedDriver extends ScriptedDriver {
 
     EmulatedDriver() {
         name = "Emulated GPU";
+        multiprocessors = 12; // a grid of a block for each takes its time here
+        cooperative = false; // its blocks run one after the other
     }
 
     /** Runs now, or as part of the graph that is being captured. */
@@ -127,6 +129,7 @@ final class EmulatedDriver extends ScriptedDriver {
         capture.add(() -> {
             if (run(f, gridX, gridY, gridZ, blockX, sharedBytes, kept) != SUCCESS) {
                 answers.put("synchronizeStream", LAUNCH_FAILED);
+                answers.put("queryStream", LAUNCH_FAILED);
             }
         });
         return SUCCESS;

@@ -18,7 +18,17 @@ class MlstmChunksTest {
 
     private static Device device(int capability, int sharedKilobytes) {
         return new Device(
-                0, 0, "a GPU", capability / 10, capability % 10, 132, 1L << 36, 50 << 20, sharedKilobytes << 10, 13000);
+                0,
+                0,
+                "a GPU",
+                capability / 10,
+                capability % 10,
+                132,
+                1L << 36,
+                50 << 20,
+                sharedKilobytes << 10,
+                true,
+                13000);
     }
 
     private static TensorCoreLimits limits(DType type) {
@@ -32,7 +42,11 @@ class MlstmChunksTest {
         assertEquals(184_976, TensorCoreLimits.backwardSharedBytes(8, 64, true));
         assertTrue(TensorCoreLimits.backwardSharedBytes(6, 64, false) <= 163 << 10);
         assertTrue(TensorCoreLimits.backwardSharedBytes(5, 64, false) <= 99 << 10);
-        assertEquals(217_744, TensorCoreLimits.warpgroupBackwardSharedBytes());
+        int tile = 128 * 128;
+        int floats = 128 * 4;
+        assertEquals(12 * tile + 8 * 16 * 128 + 18 * 8 + 9 * floats, ChunkBackward.STAGES.sharedBytes());
+        assertEquals(12 * tile + 8 * 16 * 128 + 18 * 8 + 11 * floats + 4 * 16, ChunkBackward.LEAN.sharedBytes());
+        assertEquals(13 * tile + 8 * 8 * 128 + 18 * 8 + (9 + 4) * floats + 7 * 16, ChunkBackward.KEPT.sharedBytes());
         assertEquals(66_560, TensorCoreLimits.warpgroupStatesSharedBytes());
         assertEquals(65_376, new TensorCoreLimits.Tiling(5, 10, 2, 3).sharedBytes(0, false));
     }

@@ -35,8 +35,16 @@ class ScriptedDriver implements Driver {
     int major = 9;
     int minor = 0;
     int sharedBytes = 227 << 10;
+    boolean cooperative = true;
+    int multiprocessors = 132;
     long totalBytes = 80L << 30;
     long freeBytes = 79L << 30;
+
+    /** Of the last page-locked memory. */
+    int pinnedFlags;
+
+    /** How often the stream is still at work when it is looked at. */
+    int busyQueries;
 
     private final Map<Long, Arena> memory = Collections.synchronizedMap(new HashMap<>());
     private long next = 0x1000;
@@ -138,11 +146,12 @@ class ScriptedDriver implements Driver {
     @Override
     public int deviceAttribute(int[] value, int attribute, int device) {
         value[0] = switch (attribute) {
-            case Device.MULTIPROCESSORS -> 132;
+            case Device.MULTIPROCESSORS -> multiprocessors;
             case Device.MAJOR -> major;
             case Device.MINOR -> minor;
             case Device.L2_BYTES -> 50 << 20;
             case Device.SHARED_BYTES -> sharedBytes;
+            case Device.COOPERATIVE -> cooperative ? 1 : 0;
             default -> throw new AssertionError("attribute " + attribute);
         };
         return answer("deviceAttribute");
@@ -188,6 +197,7 @@ class ScriptedDriver implements Driver {
 
     @Override
     public int allocatePinned(long[] address, long bytes, int flags) {
+        pinnedFlags = flags;
         return block("allocatePinned", address, bytes);
     }
 
@@ -234,6 +244,12 @@ class ScriptedDriver implements Driver {
     @Override
     public int synchronizeStream(long stream) {
         return answer("synchronizeStream");
+    }
+
+    @Override
+    public int queryStream(long stream) {
+        int status = answer("queryStream");
+        return status == SUCCESS && busyQueries > 0 && busyQueries-- > 0 ? NOT_READY : status;
     }
 
     @Override
@@ -301,6 +317,11 @@ class ScriptedDriver implements Driver {
             long stream,
             long argument) {
         return answer("launch");
+    }
+
+    @Override
+    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+        return answer("launchTogether");
     }
 
     @Override

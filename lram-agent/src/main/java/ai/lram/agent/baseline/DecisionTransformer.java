@@ -227,7 +227,16 @@ public final class DecisionTransformer implements AutoCloseable {
      * @throws ai.lram.agent.policy.PolicyException if a task does not fit the model
      */
     public DecisionTransformerPolicy policy(ModelCard card, int slots, int maxBatch, Context context, int steps) {
-        return new DecisionTransformerPolicy(this, card, slots, maxBatch, context, steps);
+        return policy(card, slots, maxBatch, context, steps, DType.F32);
+    }
+
+    /**
+     * The same with large weight matrices stored as {@code weights} for the step: {@link DType#F32}, or copies in {@link DType#BF16} or {@link
+     * DType#I8}. Biases, norms and the cache stay fp32.
+     */
+    public DecisionTransformerPolicy policy(
+            ModelCard card, int slots, int maxBatch, Context context, int steps, DType weights) {
+        return new DecisionTransformerPolicy(this, card, slots, maxBatch, context, steps, weights);
     }
 
     @Override

@@ -5,17 +5,21 @@ import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
+import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
 import ai.lram.agent.policy.SlotBindings;
-import ai.lram.agent.policy.TaskCodec;
+import ai.lram.agent.policy.StepExchange;
+import ai.lram.agent.policy.StepRecording;
 import ai.lram.backend.Backend;
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -29,30 +33,35 @@ import java.util.List;
  *
  * <p>A saved state is, layer by layer: keys, values ({@code 3 * steps} rows of {@code width} floats each), number of tokens (one int).
  *
- * <p>{@link #step} allocates nothing on the heap. One thread owns an instance.
+ * <p>On an engine that records, the step of each number of rows becomes one recording, as in {@link LramPolicy}: how long a
+ * cache is, kernels read from the device, so that one recording serves every context.
+ *
+ * <p>{@link #step} allocates nothing on the heap once warm. One thread owns an instance.
  */
 public final class DecisionTransformerPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
+    /** Numbers of rows that {@link #warmUp} prepares; each keeps a recording. */
+    private static final int MOST_PREPARED = 256;
 
     /** A block's parameters and cache as tensors, taken once. */
     private record Layer(
             Tensor norm,
             Tensor normBias,
-            Tensor q,
+            StepWeight q,
             Tensor qBias,
-            Tensor k,
+            StepWeight k,
             Tensor kBias,
-            Tensor v,
+            StepWeight v,
             Tensor vBias,
-            Tensor out,
+            StepWeight out,
             Tensor outBias,
             Tensor ffnNorm,
             Tensor ffnNormBias,
-            Tensor up,
+            StepWeight up,
             Tensor upBias,
-            Tensor down,
+            StepWeight down,
             Tensor downBias,
             Tensor keys,
             Tensor values,
@@ -60,11 +69,8 @@ public final class DecisionTransformerPolicy implements Policy {
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
-            Tensor states,
-            Tensor returns,
-            Tensor rewards,
-            Tensor slots,
-            Tensor counts,
+            int rows,
+            StepExchange.Rows io,
             Tensor embedS,
             Tensor embedG,
             Tensor embedR,
@@ -77,19 +83,13 @@ public final class DecisionTransformerPolicy implements Policy {
             Tensor projected,
             Tensor hidden,
             Tensor last,
-            Tensor lastNormed,
-            Tensor logits,
-            MemorySegment hostStates,
-            MemorySegment hostReturns,
-            MemorySegment hostRewards,
-            MemorySegment hostSlots,
-            MemorySegment hostCounts,
-            MemorySegment hostLogits) {}
+            Tensor lastNormed) {}
 
     private final DecisionTransformer model;
     private final ModelCard card;
     private final LramConfig shape;
     private final DecisionTransformer.Context context;
+    private final DType weights;
     private final int slots;
     private final int maxBatch;
     private final int capacity;
@@ -99,13 +99,14 @@ public final class DecisionTransformerPolicy implements Policy {
     private final Stream stream;
     private final TensorArena arena;
     private final Arena host;
-    private final MemorySegment zero;
+    private final MemorySegment length;
     private final Layer[] layers;
+    private final StepExchange exchange;
     private final Frame[] frames;
+    private final StepRecording[] kernels;
     private final int headRows;
-    private final Tensor head;
+    private final StepWeight head;
     private final Tensor headBias;
-    private final float[] logits;
     /** Tokens in each slot's cache, those forgotten included. */
     private final long[] tokens;
 
@@ -117,7 +118,9 @@ public final class DecisionTransformerPolicy implements Policy {
             int slots,
             int maxBatch,
             DecisionTransformer.Context context,
-            int steps) {
+            int steps,
+            DType weights) {
+        LramPolicy.Options.requireWeights(weights);
         if (steps < 1 || steps > Integer.MAX_VALUE / L) {
             throw new PolicyException(
                     "a cache of " + steps + " steps", "it must hold at least one", "use a context of 1 step or more");
@@ -127,6 +130,7 @@ public final class DecisionTransformerPolicy implements Policy {
         this.slots = slots;
         this.maxBatch = maxBatch;
         this.context = context;
+        this.weights = weights;
         shape = model.shape();
         capacity = L * steps;
         int actions = 1;
@@ -141,17 +145,18 @@ public final class DecisionTransformerPolicy implements Policy {
         arena = backend.arena("decision transformer policy");
         host = Arena.ofShared();
         try {
-            zero = host.allocate(Integer.BYTES);
+            length = host.allocate(ValueLayout.JAVA_INT);
             headRows = actions * shape.vocabulary();
-            head = model.head.rows(0, headRows).value();
+            head = pack(model.head.rows(0, headRows).value());
             headBias = model.headBias.rows(0, headRows).value();
             List<Layer> all = new ArrayList<>();
             for (DecisionTransformer.Block b : model.blocks()) {
                 all.add(layer(b));
             }
             layers = all.toArray(Layer[]::new);
+            exchange = new StepExchange(backend, arena, maxBatch, shape.stateDim(), headRows);
             frames = frames();
-            logits = new float[maxBatch * headRows];
+            kernels = kernels();
             tokens = new long[slots];
         } catch (RuntimeException | Error e) {
             arena.close();
@@ -176,25 +181,29 @@ public final class DecisionTransformerPolicy implements Policy {
         }
     }
 
+    private StepWeight pack(Tensor w) {
+        return StepWeight.of(w, weights, arena, ops.matmul(), stream);
+    }
+
     private Layer layer(DecisionTransformer.Block b) {
         int heads = model.config().heads();
         int dim = model.config().width() / heads;
         return new Layer(
                 b.norm().value(),
                 b.normBias().value(),
-                b.q().value(),
+                pack(b.q().value()),
                 b.qBias().value(),
-                b.k().value(),
+                pack(b.k().value()),
                 b.kBias().value(),
-                b.v().value(),
+                pack(b.v().value()),
                 b.vBias().value(),
-                b.out().value(),
+                pack(b.out().value()),
                 b.outBias().value(),
                 b.ffnNorm().value(),
                 b.ffnNormBias().value(),
-                b.up().value(),
+                pack(b.up().value()),
                 b.upBias().value(),
-                b.down().value(),
+                pack(b.down().value()),
                 b.downBias().value(),
                 arena.f32(slots, capacity, heads, dim),
                 arena.f32(slots, capacity, heads, dim),
@@ -204,11 +213,6 @@ public final class DecisionTransformerPolicy implements Policy {
     private Frame[] frames() {
         int d = model.config().width();
         int heads = model.config().heads();
-        Tensor states = arena.f32(maxBatch, shape.stateDim());
-        Tensor returns = arena.f32(maxBatch, 1);
-        Tensor rewards = arena.f32(maxBatch, 1);
-        Tensor slotRows = arena.i32(maxBatch);
-        Tensor counts = arena.i32(maxBatch);
         Tensor[] width = new Tensor[10];
         for (int i = 0; i < width.length; i++) {
             width[i] = arena.f32(maxBatch, L, d);
@@ -216,41 +220,36 @@ public final class DecisionTransformerPolicy implements Policy {
         Tensor hidden = arena.f32(maxBatch, L, model.config().feedForward());
         Tensor last = arena.f32(maxBatch, d);
         Tensor lastNormed = arena.f32(maxBatch, d);
-        Tensor logitRows = arena.f32(maxBatch, headRows);
-        MemorySegment hostStates = host.allocate(4L * maxBatch * shape.stateDim(), 64);
-        MemorySegment hostReturns = host.allocate(4L * maxBatch, 64);
-        MemorySegment hostRewards = host.allocate(4L * maxBatch, 64);
-        MemorySegment hostSlots = host.allocate(4L * maxBatch, 64);
-        MemorySegment hostCounts = host.allocate(4L * maxBatch, 64);
-        MemorySegment hostLogits = host.allocate(4L * maxBatch * headRows, 64);
         Frame[] all = new Frame[maxBatch + 1];
         for (int n = 1; n <= maxBatch; n++) {
+            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
+            Tensor x = width[3].slice(0, n);
+            Tensor normed = width[4].slice(0, n);
             all[n] = new Frame(
-                    states.slice(0, n),
-                    returns.slice(0, n),
-                    rewards.slice(0, n),
-                    slotRows.slice(0, n),
-                    counts.slice(0, n),
-                    width[0].view(0, n, d),
-                    width[1].view(0, n, d),
-                    width[2].view(0, n, d),
-                    width[3].slice(0, n),
-                    width[4].slice(0, n),
+                    n,
+                    exchange.rows(n),
+                    one ? normed.view(d, n, d) : width[0].view(0, n, d),
+                    one ? normed.view(2L * d, n, d) : width[1].view(0, n, d),
+                    one ? normed.view(0, n, d) : width[2].view(0, n, d),
+                    x,
+                    normed,
                     width[5].view(0, n, L, heads, d / heads),
                     width[6].view(0, n, L, heads, d / heads),
                     width[7].view(0, n, L, heads, d / heads),
                     width[8].view(0, n, L, heads, d / heads),
                     width[9].slice(0, n),
                     hidden.slice(0, n),
-                    last.slice(0, n),
-                    lastNormed.slice(0, n),
-                    logitRows.slice(0, n),
-                    hostStates.asSlice(0, 4L * n * shape.stateDim()),
-                    hostReturns.asSlice(0, 4L * n),
-                    hostRewards.asSlice(0, 4L * n),
-                    hostSlots.asSlice(0, 4L * n),
-                    hostCounts.asSlice(0, 4L * n),
-                    hostLogits.asSlice(0, 4L * n * headRows));
+                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
+                    lastNormed.slice(0, n));
+        }
+        return all;
+    }
+
+    private StepRecording[] kernels() {
+        StepRecording[] all = new StepRecording[frames.length];
+        for (int n = 1; n < all.length; n++) {
+            Frame f = frames[n];
+            all[n] = new StepRecording(stream, () -> queue(f));
         }
         return all;
     }
@@ -273,10 +272,32 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void reset(int slot, TaskCard task) {
         bindings.bind(slot, task);
-        tokens[slot] = 0;
+        setLength(slot, 0);
+    }
+
+    private void setLength(int slot, int count) {
+        length.set(ValueLayout.JAVA_INT, 0, count);
         for (Layer layer : layers) {
-            backend.upload(stream, layer.length.slice(slot, 1), zero);
+            backend.upload(stream, layer.length.slice(slot, 1), length);
         }
+        stream.synchronize();
+        tokens[slot] = count;
+    }
+
+    /**
+     * Forgets all but the first {@code count} tokens of a slot's episode.
+     *
+     * @throws PolicyException if the cache holds fewer, or has begun to forget
+     */
+    public void rewind(int slot, int count) {
+        bindings.requireBound(slot);
+        if (count < 0 || count > tokens[slot] || tokens[slot] > capacity) {
+            throw new PolicyException(
+                    "slot " + slot + " cannot go back to " + count + " tokens",
+                    "it has seen " + tokens[slot] + " and its cache holds " + capacity,
+                    "keep at most as many as the cache still holds from the episode's beginning");
+        }
+        setLength(slot, count);
     }
 
     /** @throws PolicyException also if a row's cache is full and its context {@link DecisionTransformer.Context#GROWING} */
@@ -288,19 +309,32 @@ public final class DecisionTransformerPolicy implements Policy {
             return;
         }
         requireRoom(batch);
-        Frame f = frames[n];
-        encode(batch, f);
-        embed(f, n);
+        StepExchange.Rows io = frames[n].io;
+        io.fill(batch, bindings, L, false);
+        kernels[n].finish();
+        io.decode(batch, bindings, ActionCodec.Decoding.EXPECTATION);
+    }
+
+    @Override
+    public void warmUp() {
+        for (int rows = 1; rows <= Math.min(maxBatch, MOST_PREPARED); rows++) {
+            kernels[rows].warmUp(frames[rows].io);
+        }
+    }
+
+    private void queue(Frame f) {
+        f.io.queueIn(stream);
+        embed(f, f.rows);
         for (Layer layer : layers) {
             block(f, layer);
         }
         int d = model.config().width();
-        ops.elementwise().copyRows(stream, n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        if (f.rows > 1) {
+            ops.elementwise().copyRows(stream, f.rows, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        }
         norm(f.last, model.postNorm.value(), model.postNormBias.value(), f.lastNormed);
-        ops.matmul().linear(stream, f.lastNormed, head, headBias, Activation.NONE, f.logits);
-        backend.download(stream, f.logits, f.hostLogits);
-        stream.synchronize();
-        decode(batch, f);
+        head.linear(ops.matmul(), stream, f.lastNormed, headBias, f.io.logitRows());
+        f.io.queueOut(stream);
     }
 
     private void requireRoom(PolicyBatch batch) {
@@ -322,38 +356,17 @@ public final class DecisionTransformerPolicy implements Policy {
         return batch.first[row] ? L - 1 : L;
     }
 
-    private void encode(PolicyBatch batch, Frame f) {
-        int dim = shape.stateDim();
-        for (int row = 0; row < batch.count; row++) {
-            TaskCodec codec = bindings.codec(batch.slot[row]);
-            float[] raw = batch.observation[row];
-            int n = codec.observationSize();
-            long base = (long) row * dim;
-            for (int i = 0; i < dim; i++) {
-                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, i < n ? codec.observation(i, raw[i]) : 0f);
-            }
-            f.hostReturns.setAtIndex(ValueLayout.JAVA_FLOAT, row, codec.reward(batch.returnToGo[row]));
-            f.hostRewards.setAtIndex(
-                    ValueLayout.JAVA_FLOAT, row, batch.first[row] ? 0f : codec.reward(batch.reward[row]));
-            f.hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, batch.slot[row]);
-            f.hostCounts.setAtIndex(ValueLayout.JAVA_INT, row, tokensOf(batch, row));
-        }
-        backend.upload(stream, f.states, f.hostStates);
-        backend.upload(stream, f.returns, f.hostReturns);
-        backend.upload(stream, f.rewards, f.hostRewards);
-        backend.upload(stream, f.slots, f.hostSlots);
-        backend.upload(stream, f.counts, f.hostCounts);
-    }
-
     private void embed(Frame f, int n) {
-        linear(f.states, model.stateWeight.value(), model.stateBias.value(), f.embedS);
-        linear(f.returns, model.returnWeight.value(), model.returnBias.value(), f.embedG);
-        linear(f.rewards, model.rewardWeight.value(), model.rewardBias.value(), f.embedR);
+        linear(f.io.states(), model.stateWeight.value(), model.stateBias.value(), f.embedS);
+        linear(f.io.returns(), model.returnWeight.value(), model.returnBias.value(), f.embedG);
+        linear(f.io.rewards(), model.rewardWeight.value(), model.rewardBias.value(), f.embedR);
         int d = model.config().width();
         long stride = (long) L * d;
-        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
+        if (n > 1) {
+            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
+        }
         ops.norm()
                 .forward(
                         stream,
@@ -368,15 +381,15 @@ public final class DecisionTransformerPolicy implements Policy {
 
     private void block(Frame f, Layer b) {
         norm(f.x, b.norm, b.normBias, f.n);
-        linear(f.n, b.q, b.qBias, f.q);
-        linear(f.n, b.k, b.kBias, f.k);
-        linear(f.n, b.v, b.vBias, f.v);
-        ops.attention().cachedStep(stream, f.slots, f.counts, f.q, f.k, f.v, b.keys, b.values, b.length, f.y);
-        linear(f.y, b.out, b.outBias, f.projected);
+        b.q.linear(ops.matmul(), stream, f.n, b.qBias, f.q);
+        b.k.linear(ops.matmul(), stream, f.n, b.kBias, f.k);
+        b.v.linear(ops.matmul(), stream, f.n, b.vBias, f.v);
+        ops.attention().cachedStep(stream, f.io.slots(), f.io.counts(), f.q, f.k, f.v, b.keys, b.values, b.length, f.y);
+        b.out.linear(ops.matmul(), stream, f.y, b.outBias, f.projected);
         ops.elementwise().axpy(stream, 1f, f.projected, f.x);
         norm(f.x, b.ffnNorm, b.ffnNormBias, f.n);
-        ops.matmul().linear(stream, f.n, b.up, b.upBias, Activation.GELU, f.hidden);
-        linear(f.hidden, b.down, b.downBias, f.projected);
+        b.up.linear(ops.matmul(), stream, f.n, b.upBias, Activation.GELU, f.hidden);
+        b.down.linear(ops.matmul(), stream, f.hidden, b.downBias, f.projected);
         ops.elementwise().axpy(stream, 1f, f.projected, f.x);
     }
 
@@ -388,17 +401,9 @@ public final class DecisionTransformerPolicy implements Policy {
         ops.matmul().linear(stream, x, w, bias, Activation.NONE, y);
     }
 
-    private void decode(PolicyBatch batch, Frame f) {
-        MemorySegment.copy(f.hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, batch.count * headRows);
-        for (int row = 0; row < batch.count; row++) {
-            batch.status[row] = bindings.codec(batch.slot[row])
-                    .decodeChecked(ActionCodec.Decoding.EXPECTATION, logits, row * headRows, batch, row);
-        }
-    }
-
     /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and benchmarks. */
     public float[] logits() {
-        return logits;
+        return exchange.logits();
     }
 
     /** Logits per row in {@link #logits}. */
@@ -471,6 +476,9 @@ public final class DecisionTransformerPolicy implements Policy {
     public void close() {
         if (!closed) {
             closed = true;
+            for (int n = 1; n < kernels.length; n++) {
+                kernels[n].close();
+            }
             arena.close();
             host.close();
         }

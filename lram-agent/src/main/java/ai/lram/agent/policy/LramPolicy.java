@@ -25,10 +25,10 @@ import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
-import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -41,12 +41,18 @@ import java.util.List;
  * pass: weights and matrix state are read once, the ring of recent tokens is folded into the matrix state by the schedule. The answer is the
  * training pass's over the same tokens, for any number of steps.
  *
- * <p>{@link #step} allocates nothing on the heap. One thread owns an instance.
+ * <p>On an engine that records, the step of each number of rows becomes one recording, read from and written to host-visible memory: on a GPU a
+ * step is a graph launch and a wait. It is made at the second step of that many rows, or by {@link #warmUp}. With an image encoder it is two,
+ * since which rows have images depends on their tasks: the vector encoders, then images one after the other, then the rest.
+ *
+ * <p>{@link #step} allocates nothing on the heap once warm. One thread owns an instance.
  */
 public final class LramPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
+    /** Numbers of rows that {@link #warmUp()} prepares; each keeps a recording. */
+    private static final int MOST_PREPARED = 256;
 
     /** Parameters up to which fp32 weights are copied in the engine's order: they come from caches, where that order counts, and are few. */
     private static final long COPIED = 4_000_000;
@@ -65,17 +71,22 @@ public final class LramPolicy implements Policy {
             boolean zeroRewards,
             DType weights) {
         public Options {
-            if (weights != DType.F32 && weights != DType.BF16 && weights != DType.I8) {
-                throw new PolicyException(
-                        "policy with weights in " + weights,
-                        "a control step reads F32, BF16 or I8",
-                        "choose one of them");
-            }
+            requireWeights(weights);
             if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
                 throw new PolicyException(
                         "policy with " + slots + " slots and batches of " + maxBatch,
                         "both must be >= 1 and a batch holds each slot once",
                         "use 1 <= maxBatch <= slots");
+            }
+        }
+
+        /** @throws PolicyException unless control steps can read weights of that type */
+        public static void requireWeights(DType weights) {
+            if (weights != DType.F32 && weights != DType.BF16 && weights != DType.I8) {
+                throw new PolicyException(
+                        "policy with weights in " + weights,
+                        "a control step reads F32, BF16 or I8",
+                        "choose one of them");
             }
         }
 
@@ -97,9 +108,10 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private sealed interface Layer permits MlstmLayer, SlstmLayer {}
+    private sealed interface Layer permits MlstmRun, SlstmLayer {}
 
-    private record MlstmLayer(MlstmBlockWeights w, MlstmBlockState state) implements Layer {}
+    /** mLSTM blocks that follow each other. */
+    private record MlstmRun(List<MlstmLayer> blocks) implements Layer {}
 
     private record SlstmLayer(SlstmBlock block, SlstmWeights w, Tensor state, Tensor history) implements Layer {}
 
@@ -121,11 +133,8 @@ public final class LramPolicy implements Policy {
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
-            Tensor states,
-            Tensor returns,
-            Tensor rewards,
-            Tensor slots,
-            Tensor counts,
+            int n,
+            StepExchange.Rows io,
             Tensor embedS,
             Tensor embedG,
             Tensor embedR,
@@ -140,14 +149,10 @@ public final class LramPolicy implements Policy {
             Tensor f1,
             Tensor f2,
             Tensor last,
-            Tensor lastNormed,
-            Tensor logits,
-            MemorySegment hostStates,
-            MemorySegment hostReturns,
-            MemorySegment hostRewards,
-            MemorySegment hostSlots,
-            MemorySegment hostCounts,
-            MemorySegment hostLogits) {}
+            Tensor lastNormed) {}
+
+    /** A frame's kernels: before and after the images of the batch, or all of them after. */
+    private record Kernels(StepRecording beforeImages, StepRecording rest) {}
 
     private final Lram model;
     private final ModelCard card;
@@ -158,11 +163,11 @@ public final class LramPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final FoldSchedule schedule;
-    private final List<Layer> layers = new ArrayList<>();
     private final Layer[] layerArray;
+    private final StepExchange exchange;
     private final Frame[] frames;
+    private final Kernels[] kernels;
     private final SlotBindings bindings;
-    private final float[] logits;
     private final int headRows;
     private final StepWeight head;
     private final Tensor headBias;
@@ -206,12 +211,10 @@ public final class LramPolicy implements Policy {
             head = pack(model.head.rows(0, headRows).value());
             headBias = model.headBias.rows(0, headRows).value();
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
-            for (Block block : model.stack().blocks()) {
-                layers.add(layer(block, b));
-            }
-            layerArray = layers.toArray(Layer[]::new);
-            logits = new float[headRows * options.maxBatch()];
+            layerArray = layers(model.stack().blocks(), b);
+            exchange = new StepExchange(backend, arena, options.maxBatch(), config.stateDim(), headRows);
             frames = frames(config);
+            kernels = kernels(config);
             if (config.images()) {
                 Tape tape = new Tape(backend, false);
                 imageInput = tape.input("image", DType.U8, 1, ImpalaCnn.CHANNELS, ImpalaCnn.SIZE, ImpalaCnn.SIZE);
@@ -276,65 +279,84 @@ public final class LramPolicy implements Policy {
         w.linear(ops.matmul(), stream, x, bias, y);
     }
 
-    private Layer layer(Block block, XlstmConfig c) {
-        int p = options.slots();
-        switch (block) {
-            case MlstmBlock m -> {
-                int d = c.headDim();
-                int r = schedule.capacity();
-                int inner = c.inner();
-                MlstmSlots s = new MlstmSlots(
-                        arena.f32(p, c.heads(), d, d),
-                        arena.f32(p, c.heads(), d),
-                        arena.f32(p, c.heads()),
-                        arena.f32(p, c.heads(), r, d),
-                        arena.f32(p, c.heads(), r, d),
-                        arena.f32(p, c.heads(), r),
-                        arena.f32(p, c.heads(), r),
-                        arena.i32(p, c.heads()),
-                        arena.i32(p, c.heads()));
-                MlstmBlockWeights w = new MlstmBlockWeights(
-                        XlstmStack.NORM,
-                        m.norm.value(),
-                        pack(m.up.rows(0, inner).value()),
-                        pack(m.up.rows(inner, inner).value()),
-                        m.conv.value().reshape(inner, XlstmConfig.CONV),
-                        m.convBias.value(),
-                        m.q.value(),
-                        m.k.value(),
-                        m.v.value(),
-                        m.inputGate.value(),
-                        m.inputGateBias.value(),
-                        m.forgetGate.value(),
-                        m.forgetGateBias.value(),
-                        m.spec(),
-                        m.headNorm(),
-                        m.outNorm.value(),
-                        m.skip.value(),
-                        pack(m.down.value()));
-                Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
-                return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, layers.size()));
-            }
-            case SlstmBlock b -> {
-                int f = b.feedForward();
-                SlstmWeights w = new SlstmWeights(
-                        b.norm.value(),
-                        b.conv.value().reshape(c.width(), XlstmConfig.CONV),
-                        b.convBias.value(),
-                        b.inputMap.value(),
-                        b.forgetMap.value(),
-                        b.zMap.value(),
-                        b.outputMap.value(),
-                        b.recurrent.value(),
-                        b.bias.value(),
-                        b.groupNorm.value(),
-                        b.ffnNorm.value(),
-                        pack(b.ffnUp.rows(0, f).value()),
-                        pack(b.ffnUp.rows(f, f).value()),
-                        pack(b.ffnDown.value()));
-                return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
+    private Layer[] layers(List<Block> blocks, XlstmConfig c) {
+        List<Layer> all = new ArrayList<>();
+        List<MlstmLayer> run = new ArrayList<>();
+        for (int i = 0; i < blocks.size(); i++) {
+            switch (blocks.get(i)) {
+                case MlstmBlock m -> run.add(mlstm(m, c, i));
+                case SlstmBlock s -> {
+                    if (!run.isEmpty()) {
+                        all.add(new MlstmRun(List.copyOf(run)));
+                        run.clear();
+                    }
+                    all.add(slstm(s, c));
+                }
             }
         }
+        if (!run.isEmpty()) {
+            all.add(new MlstmRun(List.copyOf(run)));
+        }
+        return all.toArray(Layer[]::new);
+    }
+
+    private MlstmLayer mlstm(MlstmBlock m, XlstmConfig c, int index) {
+        int p = options.slots();
+        int d = c.headDim();
+        int r = schedule.capacity();
+        int inner = c.inner();
+        MlstmSlots s = new MlstmSlots(
+                arena.f32(p, c.heads(), d, d),
+                arena.f32(p, c.heads(), d),
+                arena.f32(p, c.heads()),
+                arena.f32(p, c.heads(), r, d),
+                arena.f32(p, c.heads(), r, d),
+                arena.f32(p, c.heads(), r),
+                arena.f32(p, c.heads(), r),
+                arena.i32(p, c.heads()),
+                arena.i32(p, c.heads()));
+        MlstmBlockWeights w = new MlstmBlockWeights(
+                XlstmStack.NORM,
+                m.norm.value(),
+                pack(m.up.rows(0, inner).value()),
+                pack(m.up.rows(inner, inner).value()),
+                m.conv.value().reshape(inner, XlstmConfig.CONV),
+                m.convBias.value(),
+                m.q.value(),
+                m.k.value(),
+                m.v.value(),
+                m.inputGate.value(),
+                m.inputGateBias.value(),
+                m.forgetGate.value(),
+                m.forgetGateBias.value(),
+                m.spec(),
+                m.headNorm(),
+                m.outNorm.value(),
+                m.skip.value(),
+                pack(m.down.value()));
+        Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
+        return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, index));
+    }
+
+    private SlstmLayer slstm(SlstmBlock b, XlstmConfig c) {
+        int p = options.slots();
+        int f = b.feedForward();
+        SlstmWeights w = new SlstmWeights(
+                b.norm.value(),
+                b.conv.value().reshape(c.width(), XlstmConfig.CONV),
+                b.convBias.value(),
+                b.inputMap.value(),
+                b.forgetMap.value(),
+                b.zMap.value(),
+                b.outputMap.value(),
+                b.recurrent.value(),
+                b.bias.value(),
+                b.groupNorm.value(),
+                b.ffnNorm.value(),
+                pack(b.ffnUp.rows(0, f).value()),
+                pack(b.ffnUp.rows(f, f).value()),
+                pack(b.ffnDown.value()));
+        return new SlstmLayer(b, w, arena.f32(p, 4, c.width()), arena.f32(p, XlstmConfig.CONV - 1, c.width()));
     }
 
     private Frame[] frames(LramConfig config) {
@@ -345,11 +367,6 @@ public final class LramPolicy implements Policy {
         boolean slstm = !b.slstmAt().isEmpty();
         int ffn = slstm ? b.feedForward() : 1;
         int sd = slstm ? d : 1;
-        Tensor states = arena.f32(max, config.stateDim());
-        Tensor returns = arena.f32(max, 1);
-        Tensor rewards = arena.f32(max, 1);
-        Tensor slots = arena.i32(max);
-        Tensor counts = arena.i32(max);
         Tensor[] width = new Tensor[6];
         for (int i = 0; i < width.length; i++) {
             width[i] = arena.f32(max, L, d);
@@ -363,27 +380,20 @@ public final class LramPolicy implements Policy {
         Tensor f2 = arena.f32(max, L, ffn);
         Tensor last = arena.f32(max, d);
         Tensor lastNormed = arena.f32(max, d);
-        Tensor logitRows = arena.f32(max, headRows);
-        MemorySegment hostStates = host.allocate(4L * max * config.stateDim(), 64);
-        MemorySegment hostReturns = host.allocate(4L * max, 64);
-        MemorySegment hostRewards = host.allocate(4L * max, 64);
-        MemorySegment hostSlots = host.allocate(4L * max, 64);
-        MemorySegment hostCounts = host.allocate(4L * max, 64);
-        MemorySegment hostLogits = host.allocate(4L * max * headRows, 64);
         Frame[] all = new Frame[max + 1];
         for (int n = 1; n <= max; n++) {
+            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
+            Tensor x = width[3].slice(0, n);
+            Tensor y = width[5].slice(0, n);
             all[n] = new Frame(
-                    states.slice(0, n),
-                    returns.slice(0, n),
-                    rewards.slice(0, n),
-                    slots.slice(0, n),
-                    counts.slice(0, n),
-                    width[0].view(0, n, d),
-                    width[1].view(0, n, d),
-                    width[2].view(0, n, d),
-                    width[3].slice(0, n),
+                    n,
+                    exchange.rows(n),
+                    one ? y.view(d, n, d) : width[0].view(0, n, d),
+                    one ? y.view(2L * d, n, d) : width[1].view(0, n, d),
+                    one ? y.view(0, n, d) : width[2].view(0, n, d),
+                    x,
                     width[4].slice(0, n),
-                    width[5].slice(0, n),
+                    y,
                     block.rows(n),
                     four[0].slice(0, n),
                     four[1].slice(0, n),
@@ -391,15 +401,23 @@ public final class LramPolicy implements Policy {
                     four[3].slice(0, n),
                     f1.slice(0, n),
                     f2.slice(0, n),
-                    last.slice(0, n),
-                    lastNormed.slice(0, n),
-                    logitRows.slice(0, n),
-                    hostStates.asSlice(0, 4L * n * config.stateDim()),
-                    hostReturns.asSlice(0, 4L * n),
-                    hostRewards.asSlice(0, 4L * n),
-                    hostSlots.asSlice(0, 4L * n),
-                    hostCounts.asSlice(0, 4L * n),
-                    hostLogits.asSlice(0, 4L * n * headRows));
+                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
+                    lastNormed.slice(0, n));
+        }
+        return all;
+    }
+
+    private Kernels[] kernels(LramConfig config) {
+        Kernels[] all = new Kernels[frames.length];
+        for (int n = 1; n < all.length; n++) {
+            Frame f = frames[n];
+            all[n] = config.images()
+                    ? new Kernels(
+                            new StepRecording(stream, () -> encoders(f)), new StepRecording(stream, () -> backbone(f)))
+                    : new Kernels(null, new StepRecording(stream, () -> {
+                        encoders(f);
+                        backbone(f);
+                    }));
         }
         return all;
     }
@@ -424,9 +442,11 @@ public final class LramPolicy implements Policy {
         bindings.bind(slot, task);
         for (Layer layer : layerArray) {
             switch (layer) {
-                case MlstmLayer m -> {
-                    ops.session().mlstmReset(stream, m.state().slots(), slot);
-                    ops.elementwise().fill(stream, 0f, m.state().history().slice(slot, 1));
+                case MlstmRun run -> {
+                    for (MlstmLayer m : run.blocks()) {
+                        ops.session().mlstmReset(stream, m.state().slots(), slot);
+                        ops.elementwise().fill(stream, 0f, m.state().history().slice(slot, 1));
+                    }
                 }
                 case SlstmLayer s -> {
                     ops.elementwise().fill(stream, 0f, s.state().slice(slot, 1));
@@ -443,20 +463,75 @@ public final class LramPolicy implements Policy {
         if (n == 0) {
             return;
         }
-        Frame f = frames[n];
-        encode(batch, f);
-        embed(f, n);
-        encodeImages(batch, f, n);
-        tokens(f, n);
+        StepExchange.Rows io = frames[n].io;
+        io.fill(batch, bindings, L, options.zeroRewards());
+        Kernels k = kernels[n];
+        if (k.beforeImages() != null) {
+            k.beforeImages().run();
+            encodeImages(batch, frames[n]);
+        }
+        k.rest().finish();
+        io.decode(batch, bindings, options.decoding());
+    }
+
+    /**
+     * Prepares steps of {@code rows} rows, so that the next one is as fast as all that follow; changes no session. On an engine that does not
+     * record there is nothing to prepare.
+     *
+     * @throws PolicyException if {@code rows} is not in 1..{@link #maxBatch()}
+     */
+    public void warmUp(int rows) {
+        if (rows < 1 || rows > options.maxBatch()) {
+            throw new PolicyException(
+                    "preparing steps of " + rows + " rows",
+                    "this policy takes 1 to " + options.maxBatch(),
+                    "stay within");
+        }
+        Kernels k = kernels[rows];
+        while (!k.rest().recorded()) {
+            frames[rows].io.fillIdle();
+            if (k.beforeImages() != null) {
+                k.beforeImages().run();
+                imagePlan.run();
+            }
+            k.rest().finish();
+        }
+    }
+
+    /** {@link #warmUp(int)} for every number of rows up to {@value #MOST_PREPARED}. */
+    @Override
+    public void warmUp() {
+        for (int rows = 1; rows <= Math.min(options.maxBatch(), MOST_PREPARED); rows++) {
+            warmUp(rows);
+        }
+    }
+
+    /** The inputs to their place and through the vector encoders. */
+    private void encoders(Frame f) {
+        f.io.queueIn(stream);
+        encode(f.io.states(), model.stateWeight, model.stateBias, f.embedS);
+        encode(f.io.returns(), model.returnWeight, model.returnBias, f.embedG);
+        encode(f.io.rewards(), model.rewardWeight, model.rewardBias, f.embedR);
+    }
+
+    private void encode(Tensor x, Parameter weight, Parameter bias, Tensor y) {
+        ops.matmul().linear(stream, x, weight.value(), bias.value(), Activation.NONE, y);
+    }
+
+    /** From the encoded tokens to the logits. */
+    private void backbone(Frame f) {
+        tokens(f);
         for (int i = 0; i < layerArray.length; i++) {
             switch (layerArray[i]) {
-                case MlstmLayer m ->
-                    ops.session().mlstmBlock(stream, m.w(), m.state(), f.slots, f.counts, f.block, f.x);
+                case MlstmRun run ->
+                    ops.session().mlstmBlocks(stream, run.blocks(), f.io.slots(), f.io.counts(), f.block, f.x);
                 case SlstmLayer s -> slstm(f, s);
             }
         }
         int d = model.config().backbone().width();
-        ops.elementwise().copyRows(stream, n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        if (f.n > 1) {
+            ops.elementwise().copyRows(stream, f.n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
+        }
         ops.norm()
                 .forward(
                         stream,
@@ -467,71 +542,13 @@ public final class LramPolicy implements Policy {
                         f.lastNormed,
                         null,
                         null);
-        product(f.lastNormed, head, headBias, f.logits);
-        backend.download(stream, f.logits, f.hostLogits);
-        stream.synchronize();
-        decode(batch, f);
+        product(f.lastNormed, head, headBias, f.io.logitRows());
+        f.io.queueOut(stream);
     }
 
-    private void encode(PolicyBatch batch, Frame f) {
-        int dim = model.config().stateDim();
-        for (int row = 0; row < batch.count; row++) {
-            TaskCodec codec = bindings.codec(batch.slot[row]);
-            float[] raw = batch.observation[row];
-            int n = codec.observationSize();
-            long base = (long) row * dim;
-            for (int i = 0; i < n; i++) {
-                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, codec.observation(i, raw[i]));
-            }
-            for (int i = n; i < dim; i++) {
-                f.hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, 0f);
-            }
-            f.hostReturns.setAtIndex(ValueLayout.JAVA_FLOAT, row, codec.reward(batch.returnToGo[row]));
-            float reward = batch.first[row] || options.zeroRewards() ? 0f : codec.reward(batch.reward[row]);
-            f.hostRewards.setAtIndex(ValueLayout.JAVA_FLOAT, row, reward);
-            f.hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, batch.slot[row]);
-            f.hostCounts.setAtIndex(ValueLayout.JAVA_INT, row, batch.first[row] ? L - 1 : L);
-        }
-        backend.upload(stream, f.states, f.hostStates);
-        backend.upload(stream, f.returns, f.hostReturns);
-        backend.upload(stream, f.rewards, f.hostRewards);
-        backend.upload(stream, f.slots, f.hostSlots);
-        backend.upload(stream, f.counts, f.hostCounts);
-    }
-
-    private void embed(Frame f, int n) {
-        ops.matmul()
-                .linear(
-                        stream,
-                        f.states,
-                        model.stateWeight.value(),
-                        model.stateBias.value(),
-                        Activation.NONE,
-                        f.embedS);
-        ops.matmul()
-                .linear(
-                        stream,
-                        f.returns,
-                        model.returnWeight.value(),
-                        model.returnBias.value(),
-                        Activation.NONE,
-                        f.embedG);
-        ops.matmul()
-                .linear(
-                        stream,
-                        f.rewards,
-                        model.rewardWeight.value(),
-                        model.rewardBias.value(),
-                        Activation.NONE,
-                        f.embedR);
-    }
-
-    private void encodeImages(PolicyBatch batch, Frame f, int n) {
-        if (imagePlan == null) {
-            return;
-        }
+    private void encodeImages(PolicyBatch batch, Frame f) {
         int d = model.config().backbone().width();
-        for (int row = 0; row < n; row++) {
+        for (int row = 0; row < f.n; row++) {
             if (bindings.codec(batch.slot[row]).task().hasImage()) {
                 MemorySegment.copy(
                         batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
@@ -543,12 +560,15 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    private void tokens(Frame f, int n) {
+    private void tokens(Frame f) {
+        int n = f.n;
         int d = model.config().backbone().width();
         long stride = (long) L * d;
-        ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
-        ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
+        if (n > 1) {
+            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
+            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
+        }
         ops.norm()
                 .forward(
                         stream,
@@ -570,13 +590,26 @@ public final class LramPolicy implements Policy {
         SlstmBlock b = s.block();
         int heads = model.config().backbone().heads();
         ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
-        ops.session().causalConv1dStep(stream, f.slots, f.counts, f.x1, w.conv, w.convBias, s.history(), f.y);
+        ops.session().causalConv1dStep(stream, f.io.slots(), f.io.counts(), f.x1, w.conv, w.convBias, s.history(), f.y);
         ops.elementwise().activation(stream, Activation.SILU, f.y, f.y);
         ops.matmul().headwise(stream, f.y, w.i, null, f.d1);
         ops.matmul().headwise(stream, f.y, w.f, null, f.d2);
         ops.matmul().headwise(stream, f.x1, w.z, null, f.d3);
         ops.matmul().headwise(stream, f.x1, w.o, null, f.d4);
-        ops.session().slstmStep(stream, heads, f.slots, f.counts, f.d1, f.d2, f.d3, f.d4, w.r, w.bias, s.state(), f.y);
+        ops.session()
+                .slstmStep(
+                        stream,
+                        heads,
+                        f.io.slots(),
+                        f.io.counts(),
+                        f.d1,
+                        f.d2,
+                        f.d3,
+                        f.d4,
+                        w.r,
+                        w.bias,
+                        s.state(),
+                        f.y);
         normHeads(b.headNorm(), f.y, w.groupNorm, f.x1);
         ops.elementwise().axpy(stream, 1f, f.x1, f.x);
         ops.norm().forward(stream, XlstmStack.NORM, f.x, w.ffnNorm, null, f.x1, null, null);
@@ -587,17 +620,9 @@ public final class LramPolicy implements Policy {
         ops.elementwise().axpy(stream, 1f, f.y, f.x);
     }
 
-    private void decode(PolicyBatch batch, Frame f) {
-        MemorySegment.copy(f.hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, batch.count * headRows);
-        for (int row = 0; row < batch.count; row++) {
-            batch.status[row] = bindings.codec(batch.slot[row])
-                    .decodeChecked(options.decoding(), logits, row * headRows, batch, row);
-        }
-    }
-
     /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and evaluation. */
     public float[] logits() {
-        return logits;
+        return exchange.logits();
     }
 
     /** Logits per row in {@link #logits}. */
@@ -609,19 +634,21 @@ public final class LramPolicy implements Policy {
         List<Tensor> all = new ArrayList<>();
         for (Layer layer : layerArray) {
             switch (layer) {
-                case MlstmLayer m -> {
-                    MlstmSlots s = m.state().slots();
-                    all.addAll(List.of(
-                            s.matC(),
-                            s.vecN(),
-                            s.scaM(),
-                            s.ringK(),
-                            s.ringV(),
-                            s.ringI(),
-                            s.ringF(),
-                            s.ringLength(),
-                            s.folded(),
-                            m.state().history()));
+                case MlstmRun run -> {
+                    for (MlstmLayer m : run.blocks()) {
+                        MlstmSlots s = m.state().slots();
+                        all.addAll(List.of(
+                                s.matC(),
+                                s.vecN(),
+                                s.scaM(),
+                                s.ringK(),
+                                s.ringV(),
+                                s.ringI(),
+                                s.ringF(),
+                                s.ringLength(),
+                                s.folded(),
+                                m.state().history()));
+                    }
                 }
                 case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
             }
@@ -682,6 +709,12 @@ public final class LramPolicy implements Policy {
     public void close() {
         if (!closed) {
             closed = true;
+            for (int n = 1; n < kernels.length; n++) {
+                if (kernels[n].beforeImages() != null) {
+                    kernels[n].beforeImages().close();
+                }
+                kernels[n].rest().close();
+            }
             if (imagePlan != null) {
                 imagePlan.close();
             }

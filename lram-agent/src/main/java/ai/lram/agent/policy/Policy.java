@@ -33,6 +33,9 @@ public interface Policy extends AutoCloseable {
      */
     void step(PolicyBatch batch);
 
+    /** Prepares what the first steps of each number of rows would have to prepare, and changes no session. May take seconds. */
+    default void warmUp() {}
+
     /** Size of one saved session state in bytes. */
     long stateBytes();
 

@@ -25,6 +25,7 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.backend.DeviceOutOfMemoryException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -298,6 +299,71 @@ class DecisionTransformerTest {
             assertThrows(PolicyException.class, () -> policy.restoreState(1, saved), "layers of different length");
             saved.set(ValueLayout.JAVA_INT_UNALIGNED, 2 * perLayer - 4, 1000);
             assertThrows(PolicyException.class, () -> policy.restoreState(1, saved), "longer than the cache");
+        }
+    }
+
+    @Test
+    void aRewoundSessionGoesOnFromThere() {
+        Play play = Play.of(TASK, 20, 1, 20);
+        try (DecisionTransformer model = model(2);
+                DecisionTransformerPolicy policy = model.policy(CARD, 1, 1, Context.GROWING, 20)) {
+            PolicyBatch batch = new PolicyBatch(CARD, 1);
+            batch.count = 1;
+            assertThrows(PolicyException.class, () -> policy.rewind(0, 0), "no episode");
+            policy.reset(0, TASK);
+            float[][] expected = new float[20][];
+            for (int t = 0; t < 20; t++) {
+                play.fill(batch, 0, 0, t);
+                policy.step(batch);
+                expected[t] = row(policy, 0);
+            }
+            policy.rewind(0, 2 + 3 * 11);
+            for (int t = 12; t < 20; t++) {
+                play.fill(batch, 0, 0, t);
+                policy.step(batch);
+                assertArrayEquals(expected[t], row(policy, 0), "step " + t);
+            }
+            assertThrows(PolicyException.class, () -> policy.rewind(0, 3 * 20), "never so long");
+            assertThrows(PolicyException.class, () -> policy.rewind(0, -1));
+        }
+        try (DecisionTransformer model = model(1);
+                DecisionTransformerPolicy policy = model.policy(CARD, 1, 1, Context.WINDOW, 2)) {
+            PolicyBatch batch = new PolicyBatch(CARD, 1);
+            batch.count = 1;
+            policy.reset(0, TASK);
+            for (int t = 0; t < 3; t++) {
+                play.fill(batch, 0, 0, t);
+                policy.step(batch);
+            }
+            assertThrows(PolicyException.class, () -> policy.rewind(0, 2), "those tokens are forgotten");
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"BF16, 0.02", "I8, 0.08"})
+    void narrowWeightsStayCloseToTheFullOnes(DType weights, double closeness) {
+        Play play = Play.of(TASK, 30, 1, 30);
+        try (DecisionTransformer model = model(2);
+                DecisionTransformerPolicy full = model.policy(CARD, 1, 1, Context.GROWING, 30);
+                DecisionTransformerPolicy narrow = model.policy(CARD, 1, 1, Context.GROWING, 30, weights)) {
+            PolicyBatch batch = new PolicyBatch(CARD, 1);
+            batch.count = 1;
+            full.reset(0, TASK);
+            narrow.reset(0, TASK);
+            double worst = 0;
+            double largest = 0;
+            for (int t = 0; t < 30; t++) {
+                play.fill(batch, 0, 0, t);
+                full.step(batch);
+                narrow.step(batch);
+                for (int i = 0; i < full.logitsPerRow(); i++) {
+                    worst = Math.max(worst, Math.abs(full.logits()[i] - narrow.logits()[i]));
+                    largest = Math.max(largest, Math.abs(full.logits()[i]));
+                }
+            }
+            double off = worst / largest;
+            assertTrue(off > 0 && off <= closeness, () -> "logits differ by " + off + " of the largest");
+            assertThrows(PolicyException.class, () -> model.policy(CARD, 1, 1, Context.GROWING, 30, DType.I32));
         }
     }
 

@@ -547,6 +547,8 @@ class LramPolicyTest {
             TaskCard unknown = Cards.continuous("unknown", 2, 1);
             message("not on this model's card", () -> policy.reset(0, unknown));
             message("slots 0..3", () -> policy.reset(4, TASK));
+            message("preparing steps of 0 rows", () -> policy.warmUp(0));
+            message("preparing steps of 3 rows", () -> policy.warmUp(3));
             message("slots 0..3", () -> policy.saveState(-1, before[0]));
             message("slots 0..3", () -> policy.restoreState(9, before[0]));
             message("not bound", () -> policy.restoreState(3, before[0]));

@@ -101,13 +101,23 @@ public final class ScarceMemory implements Backend {
 
         @Override
         public Tensor allocate(DType dtype, int... shape) {
+            count();
+            return arena.allocate(dtype, shape);
+        }
+
+        @Override
+        public Tensor hostVisible(DType dtype, int... shape) {
+            count();
+            return arena.hostVisible(dtype, shape);
+        }
+
+        private void count() {
             if (left == 0) {
                 throw new DeviceOutOfMemoryException(
                         "arena " + name() + " cannot allocate", "the test's memory is used up", "expect this");
             }
             left--;
             allocations++;
-            return arena.allocate(dtype, shape);
         }
 
         @Override

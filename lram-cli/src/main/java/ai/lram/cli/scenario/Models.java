@@ -82,14 +82,19 @@ public final class Models {
     }
 
     /**
-     * As {@link #open(Path, String, int, int, int, DType)}, and steps the policy with made-up observations until its code is compiled: a robot's first deadline is as short as
-     * its last. Takes about three seconds.
+     * As {@link #open(Path, String, int, int, int, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
+     * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three seconds.
      */
     public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
-        Policy policy = open(model, device, threads, slots, maxBatch, weights);
+        return warm(open(model, device, threads, slots, maxBatch, weights), WARM_UP_NS);
+    }
+
+    /** A policy ready for its first deadline; closed if it cannot be made so. */
+    static Policy warm(Policy policy, long ns) {
         boolean kept = false;
         try {
-            warmUp(policy);
+            policy.warmUp();
+            step(policy, ns);
             kept = true;
             return policy;
         } finally {
@@ -119,10 +124,10 @@ public final class Models {
         return targets;
     }
 
-    private static void warmUp(Policy policy) {
+    private static void step(Policy policy, long ns) {
         PolicyBatch batch = new PolicyBatch(policy.card(), policy.maxBatch());
         List<TaskCard> tasks = policy.card().tasks();
-        long end = System.nanoTime() + WARM_UP_NS;
+        long end = System.nanoTime() + ns;
         int size = 1;
         while (System.nanoTime() < end) {
             for (int row = 0; row < size; row++) {
@@ -177,6 +182,11 @@ public final class Models {
         @Override
         public void step(PolicyBatch batch) {
             policy.step(batch);
+        }
+
+        @Override
+        public void warmUp() {
+            policy.warmUp();
         }
 
         @Override

@@ -9,15 +9,15 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
 
-/** The mLSTM on a real device with the ring of copies in flight for the gradients of chunks. */
+/** The mLSTM on a real device with keys kept on chip for the gradients of chunks. */
 @Tag("cuda")
-class CudaRingMlstmTest {
+class CudaKeptMlstmTest {
     private static Backend engine;
 
     @BeforeAll
     @SuppressWarnings("try")
     static void open() {
-        try (Setting changed = Setting.of(TensorCores.CHUNK_BACKWARD, "ring")) {
+        try (Setting changed = Setting.of(ChunkBackward.PROPERTY, "kept")) {
             engine = new CudaBackendProvider().open(BackendOptions.defaults());
         }
     }

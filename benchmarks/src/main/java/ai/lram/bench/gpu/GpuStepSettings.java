@@ -1,0 +1,111 @@
+package ai.lram.bench.gpu;
+
+import ai.lram.bench.BenchException;
+import ai.lram.bench.subject.LramSubject;
+import ai.lram.bench.subject.ModelSize;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * What of the GPU control step is measured.
+ *
+ * @param models one after the other
+ * @param weights of our step
+ * @param warmUpSeconds of steps before those that are timed
+ * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them
+ */
+public record GpuStepSettings(
+        List<Model> models, LramSubject.Weights weights, double warmUpSeconds, double longestSeconds) {
+    /** Steps of a 16M model that are timed unless somebody asks for another number. */
+    public static final int STEPS = 100_000;
+
+    private static final int QUICK_STEPS = 2000;
+
+    public GpuStepSettings {
+        models = List.copyOf(models);
+    }
+
+    /**
+     * One size.
+     *
+     * @param steps timed with one session
+     * @param longContext after which one session is measured beside its steady state; 0 for none
+     * @param batches of several sessions
+     * @param transformer contexts of the decision transformer of equal size
+     * @param publishedMs of the published step code in a CUDA graph; NaN if unknown
+     */
+    record Model(
+            ModelSize size,
+            int steps,
+            int longContext,
+            List<Batch> batches,
+            List<Transformer> transformer,
+            double publishedMs) {
+        int sessions() {
+            return batches.stream().mapToInt(Batch::sessions).max().orElse(1);
+        }
+    }
+
+    /**
+     * Several sessions in one step.
+     *
+     * @param context environment steps that lie behind
+     * @param rate report steps a second rather than milliseconds
+     */
+    record Batch(String name, int sessions, int context, boolean rate) {}
+
+    /** A context, and what a cached transformer of that size took in a CUDA graph on an H100; NaN if unknown. */
+    record Transformer(int context, double publishedMs) {}
+
+    /**
+     * @param sizes 16M and 206M, or one of them
+     * @param steps timed with one session of 16M; larger models and batches take a share of them
+     */
+    public static GpuStepSettings of(List<String> sizes, LramSubject.Weights weights, Integer steps, boolean quick) {
+        int n = steps == null ? quick ? QUICK_STEPS : STEPS : steps;
+        if (n < 1) {
+            throw new BenchException(n + " steps", "a distribution needs one at least", "name a number of 1 or more");
+        }
+        List<Model> models = sizes.stream().map(size -> model(size, n, quick)).toList();
+        return new GpuStepSettings(models, weights, quick ? 0.2 : 2, quick ? 2 : 10);
+    }
+
+    /** Both sizes. */
+    public static List<String> sizes() {
+        return List.of("16M", "206M");
+    }
+
+    private static Model model(String name, int steps, boolean quick) {
+        return switch (name.toUpperCase(Locale.ROOT)) {
+            case "16M" ->
+                new Model(
+                        ModelSize.of("16M"),
+                        steps,
+                        quick ? 0 : 25_600,
+                        List.of(new Batch("steps-16m-b256", 256, 500, true)),
+                        List.of(
+                                new Transformer(50, 0.21),
+                                new Transformer(500, Double.NaN),
+                                new Transformer(1600, 0.44)),
+                        2.5);
+            case "206M" ->
+                new Model(
+                        ModelSize.of("206M"),
+                        Math.max(1, steps / 10),
+                        0,
+                        List.of(
+                                new Batch("step-206m-b64-ctx50", 64, 50, false),
+                                new Batch("step-206m-b64-ctx500-fp32state", 64, 500, false)),
+                        List.of(
+                                new Transformer(50, 0.60),
+                                new Transformer(500, Double.NaN),
+                                new Transformer(1600, 1.05)),
+                        8.5);
+            default ->
+                throw new BenchException(
+                        "the GPU control step is not measured for size " + name,
+                        "its sizes are " + sizes(),
+                        "name some of them");
+        };
+    }
+}

@@ -1,0 +1,124 @@
+package ai.lram.bench.gpu;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.xlstm.XlstmConfig;
+import ai.lram.backend.Backend;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Backends;
+import ai.lram.backend.cuda.EmulatedCuda;
+import ai.lram.bench.BenchException;
+import ai.lram.bench.Result;
+import ai.lram.bench.Run;
+import ai.lram.bench.WrongAnswerException;
+import ai.lram.bench.gpu.GpuStepSettings.Batch;
+import ai.lram.bench.gpu.GpuStepSettings.Model;
+import ai.lram.bench.gpu.GpuStepSettings.Transformer;
+import ai.lram.bench.subject.LramSubject;
+import ai.lram.bench.subject.ModelSize;
+import ai.lram.bench.subject.Shapes;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+
+class GpuStepBenchTest {
+    private static final ModelSize TINY = new ModelSize("TINY", XlstmConfig.mlstm(16, 1, 2));
+
+    private static GpuStepSettings settings(String weights) {
+        Model tiny = new Model(
+                TINY,
+                40,
+                520,
+                List.of(new Batch("step-tiny-b3-ctx5", 3, 5, false), new Batch("steps-tiny-b2", 2, 6, true)),
+                List.of(new Transformer(4, 0.2), new Transformer(9, Double.NaN)),
+                1.5);
+        return new GpuStepSettings(List.of(tiny), LramSubject.weights(weights), 0, 0);
+    }
+
+    @Test
+    void withoutAGpuNothingIsMeasured() {
+        assumeTrue(
+                Backends.providers().stream()
+                        .noneMatch(p ->
+                                p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
+                "skipped: this machine has a GPU");
+        Run run = new Run(what -> {});
+        GpuStepBench bench = new GpuStepBench(settings("fp32"), true);
+        assertThrows(BenchException.class, bench::require);
+        assertThrows(BenchException.class, () -> bench.run(run));
+        assertTrue(run.results().isEmpty());
+    }
+
+    @Test
+    void everyCaseIsCheckedTimedAndReported() {
+        Run run = new Run(what -> {});
+        try (Backend engine = EmulatedCuda.open()) {
+            new GpuStepBench(settings("bf16"), true).measure(run, engine, 1e12);
+        }
+        Map<String, Result> results =
+                run.results().stream().collect(Collectors.toMap(Result::caseName, Function.identity()));
+        for (String name : List.of(
+                "step-tiny-b1",
+                "step-tiny-b1-ctx500",
+                "step-tiny-b1-ctx520",
+                "step-tiny-b1-ctx520-to-ctx500",
+                "step-tiny-b3-ctx5",
+                "step-tiny-b3-ctx5-bandwidth",
+                "steps-tiny-b2",
+                "steps-tiny-b2-ms-max",
+                "dt-tiny-ctx4",
+                "dt-tiny-ctx9",
+                "dt-tiny-ctx9-max")) {
+            Result r = results.get(name);
+            assertTrue(r != null, name + " in " + results.keySet());
+            assertEquals("gpu-step", r.bench());
+            assertTrue(r.value() > 0 && r.floor() > 0, r.toString());
+        }
+        assertTrue(results.get("launch").value() > 0, results.toString());
+        assertEquals(1.5, results.get("step-tiny-b1").peer());
+        assertTrue(results.get("step-tiny-b1").note().contains("from the CPU's"), results.toString());
+        assertEquals(0.2, results.get("dt-tiny-ctx4").peer());
+        assertTrue(Double.isNaN(results.get("dt-tiny-ctx9").peer()));
+        Result rate = results.get("steps-tiny-b2");
+        assertEquals("steps/s", rate.unit());
+        assertTrue(rate.value() < rate.floor(), rate.toString());
+    }
+
+    /** The CPU's bf16 weights against fp32 ones: more than fp32 may differ. */
+    @Test
+    void anAnswerThatIsNotTheOtherEnginesIsRefused() {
+        ModelCard card = Shapes.card(Shapes.vector("t", 204, 1, 100));
+        try (Backend cpu = Backends.open("cpu", BackendOptions.threads(1));
+                LramSubject one = LramSubject.open(cpu, TINY, LramSubject.weights("fp32"), card, 3);
+                LramSubject same = LramSubject.open(cpu, TINY, LramSubject.weights("fp32"), card, 2);
+                LramSubject other = LramSubject.open(cpu, TINY, LramSubject.weights("bf16"), card, 2)) {
+            assertTrue(one.check(same, 3, 9, 1e-5) < 1e-5);
+            assertTrue(one.check(same, 1, 9, 1e-5) < 1e-5);
+            WrongAnswerException e = assertThrows(WrongAnswerException.class, () -> one.check(other, 3, 9, 1e-5));
+            assertTrue(e.getMessage().contains("3 sessions"), e.getMessage());
+        }
+    }
+
+    @Test
+    void theUsualCasesAreThoseOfTheDesign() {
+        GpuStepSettings usual = GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), null, false);
+        assertEquals(
+                List.of("steps-16m-b256", "step-206m-b64-ctx50", "step-206m-b64-ctx500-fp32state"),
+                usual.models().stream()
+                        .flatMap(m -> m.batches().stream())
+                        .map(Batch::name)
+                        .toList());
+        assertEquals(100_000, usual.models().getFirst().steps());
+        assertEquals(25_600, usual.models().getFirst().longContext());
+        assertEquals(64, usual.models().getLast().sessions());
+        assertThrows(
+                BenchException.class,
+                () -> GpuStepSettings.of(List.of("48M"), LramSubject.weights("bf16"), null, false));
+    }
+}

@@ -1,0 +1,117 @@
+// Tiles on their way from a producer's copies to warpgroups that work on them (sm_90a): a ring of stages in shared memory,
+// each with a barrier for "filled" and one for "left".
+#pragma once
+#include "mlstm_wgmma.cuh"
+
+namespace lram {
+
+constexpr int PRODUCERS = 128;  // one warpgroup copies
+constexpr int CONSUMERS = 256;  // two work
+
+// Registers move from who copies to who multiplies: 128 x 40 + 256 x 232 of 65536.
+__device__ __forceinline__ void fewRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
+__device__ __forceinline__ void manyRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+
+__device__ __forceinline__ void initBarrier(unsigned at, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void arrive(unsigned at) {
+    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(at) : "memory");
+}
+
+// Arrives once all copies that this thread has begun have landed.
+__device__ __forceinline__ void arriveWithCopies(unsigned at) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(at) : "memory");
+}
+
+__device__ __forceinline__ void awaitBarrier(unsigned at, unsigned parity) {
+    asm volatile(
+            "{\n"
+            ".reg .pred done;\n"
+            "again:\n"
+            "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+            "@!done bra again;\n"
+            "}" ::"r"(at),
+            "r"(parity)
+            : "memory");
+}
+
+// Where one side of a ring stands. The barriers lie one after the other: filled of each stage, then left of each stage.
+// Only the first `limit` stages take part; the others join when it is raised, each once its left barrier has been arrived at
+// for the first time: until then their memory is somebody else's.
+template <int STAGES>
+struct RingPlace {
+    unsigned barriers;
+    unsigned tiles;
+    int bytes;  // of a stage
+    int limit;
+    int stage = 0;
+    unsigned parities;  // of the next phase to wait for, a bit a stage
+
+    static constexpr int BARRIER_BYTES = 16 * STAGES;
+
+    __device__ __forceinline__ RingPlace(unsigned barriers, unsigned tiles, int bytes, int limit, bool producer)
+        : barriers(barriers), tiles(tiles), bytes(bytes), limit(limit), parities(producer ? (1u << limit) - 1 : 0) {}
+
+    // By one thread, before anyone waits.
+    static __device__ __forceinline__ void init(unsigned barriers) {
+#pragma unroll 1
+        for (int x = 0; x < STAGES; x++) {
+            initBarrier(barriers + 8 * x, PRODUCERS);
+            initBarrier(barriers + 8 * (STAGES + x), CONSUMERS / 32);
+        }
+    }
+
+    __device__ __forceinline__ unsigned filled() const { return barriers + 8 * stage; }
+    __device__ __forceinline__ unsigned left() const { return barriers + 8 * (STAGES + stage); }
+    __device__ __forceinline__ unsigned tile() const { return tiles + stage * bytes; }
+    __device__ __forceinline__ unsigned parity() const { return parities >> stage & 1; }
+
+    // Whether the next but one is not the neighbour in memory.
+    __device__ __forceinline__ bool atEnd() const { return stage + 1 == limit; }
+
+    __device__ __forceinline__ void step() {
+        parities ^= 1u << stage;
+        stage = stage + 1 == limit ? 0 : stage + 1;
+    }
+
+    // Producer: the next stage, once it is free.
+    __device__ __forceinline__ unsigned acquire() const {
+        awaitBarrier(left(), parity());
+        return tile();
+    }
+
+    __device__ __forceinline__ void publish() {
+        arriveWithCopies(filled());
+        step();
+    }
+
+    // Consumer: the next stage, once it is filled, for warpgroup products too.
+    __device__ __forceinline__ unsigned take() const {
+        awaitBarrier(filled(), parity());
+        publishShared();
+        return tile();
+    }
+};
+
+// One thread's share of a copy of `rows` rows (a multiple of 16) of one slice by the producers. `from` is row 0, column 0 of
+// the slice; rows beyond validRows and columns beyond validColumns become zero.
+__device__ __forceinline__ void copyTile(unsigned tile, const __nv_bfloat16* from, int stride, int rows, int validRows,
+                                         int validColumns) {
+    const int producer = threadIdx.x % PRODUCERS;
+    const int c = producer & 7;
+    const int row = producer >> 3;
+    const int valid = c * 8 < validColumns ? validRows : 0;
+    const __nv_bfloat16* at = from + static_cast<long long>(row) * stride + c * 8;
+    const long long step = static_cast<long long>(PRODUCERS / 8) * stride;
+    unsigned to = tile + swizzled(row, c);  // 16 rows on, the swizzle is the same
+#pragma unroll 4
+    for (int r = row; r < rows; r += PRODUCERS / 8) {
+        copyAsync16(to, r < valid ? at : from, r < valid);
+        at += step;
+        to += PRODUCERS / 8 * ROW;
+    }
+}
+
+}  // namespace lram

@@ -1,0 +1,386 @@
+package ai.lram.backend.cuda;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.StepWeight;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Launches {@code mlstm_block_step.cu}: mLSTM blocks of the control step in three phases each, as kernels of their own or, where the device
+ * can keep a grid together, all blocks in one launch.
+ */
+final class BlockSteps {
+    /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part. */
+    static final String PROPERTY = "lram.cuda.step";
+
+    private static final int THREADS = 512;
+    private static final int TOKENS = 3;
+    private static final int TAPS = 4;
+    private static final int LAYERS = 32;
+
+    /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
+    private static final int MOST_ROWS = 8;
+
+    private final Engine engine;
+    private final int mostShared;
+    private final boolean cooperative;
+    private final long arrived;
+    private final String form;
+    private final Map<Sizes, Form> forms = new HashMap<>();
+
+    /** What the kernels are compiled for. */
+    private record Sizes(
+            int rows,
+            int tokens,
+            int width,
+            int inner,
+            int heads,
+            int ring,
+            int type,
+            NormSpec norm,
+            NormSpec headNorm,
+            MlstmSpec.InputGate inputGate,
+            boolean normalize) {}
+
+    /** The kernels of one shape. */
+    private record Form(Kernel up, Kernel cell, Kernel down, Kernel resident, int sharedBytes) {}
+
+    BlockSteps(Engine engine) {
+        this.engine = engine;
+        mostShared = engine.device().sharedBytes() - 1024; // the kernels' own reductions take some
+        cooperative = engine.device().cooperative();
+        arrived = cooperative ? engine.lasting(Long.BYTES) : 0;
+        form = System.getProperty(PROPERTY, "resident");
+    }
+
+    private static Sizes sizes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+        return new Sizes(
+                x.dim(0),
+                x.dim(1),
+                w.width(),
+                w.inner(),
+                w.heads(),
+                state.slots().ringK().dim(2),
+                type(w.down()),
+                w.norm(),
+                w.headNorm(),
+                w.cell().inputGate(),
+                w.cell().normalize());
+    }
+
+    private static String define(String name, boolean on) {
+        return name + "=" + (on ? 1 : 0);
+    }
+
+    /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
+    private Form form(Sizes z) {
+        return forms.computeIfAbsent(z, s -> {
+            Memory memory = memory(s);
+            KernelModule module = new KernelModule(
+                    engine,
+                    "mlstm_block_step",
+                    "LRAM_THREADS=" + THREADS,
+                    "STEP_WIDTH=" + s.width(),
+                    "STEP_INNER=" + s.inner(),
+                    "STEP_HEADS=" + s.heads(),
+                    "STEP_ROWS=" + s.rows(),
+                    "STEP_TOKENS=" + s.tokens(),
+                    "STEP_BLOCKS=" + blocks(),
+                    "STEP_RING=" + s.ring(),
+                    "STEP_COLUMNS=" + columns(s.rows(), s.inner(), s.heads()),
+                    "STEP_TYPE=" + s.type(),
+                    define("STEP_KEPT", memory.kept()),
+                    define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
+                    define("STEP_NORMALIZE", s.normalize()),
+                    define("STEP_CENTRED", s.norm().centred()),
+                    define("STEP_RESIDUAL", s.norm().residualScale()),
+                    define("STEP_HEAD_CENTRED", s.headNorm().centred()),
+                    define("STEP_HEAD_RESIDUAL", s.headNorm().residualScale()));
+            int bytes = memory.bytes();
+            return new Form(
+                    module.kernel("block_up", bytes),
+                    module.kernel("block_cell", bytes),
+                    module.kernel("block_down", bytes),
+                    cooperative ? module.kernel("block_steps", bytes) : null,
+                    bytes);
+        });
+    }
+
+    /** Blocks of the grid: one a multiprocessor. */
+    private int blocks() {
+        return engine.device().multiprocessors();
+    }
+
+    private static int type(StepWeight w) {
+        if (w.full() != null) {
+            return 0;
+        }
+        return w.packed().data().dtype() == DType.BF16 ? 1 : 2;
+    }
+
+    private static int up(int n, int by) {
+        return (n + by - 1) / by * by;
+    }
+
+    /** Shared memory of a launch, as the constants of the source: what a block copies of the weights, then what a phase works with. */
+    private record Memory(boolean kept, int bytes) {}
+
+    /** Most channels of a block of the grid. */
+    private int channels(int inner) {
+        return 4 * ((inner / 4 + blocks() - 1) / blocks());
+    }
+
+    private static int elementBytes(int type) {
+        return type == 0 ? Float.BYTES : type == 1 ? Short.BYTES : 1;
+    }
+
+    /** @return null where a block has too little shared memory */
+    private Memory memory(Sizes s) {
+        int padded = up(s.rows() * s.tokens(), TOKENS);
+        int channels = channels(s.inner());
+        int rows = (s.width() + blocks() - 1) / blocks();
+        long upFloats = (long) padded * s.width() + 5L * channels * padded;
+        long cellFloats = 20
+                + Math.max(
+                        5L * (s.ring() + TOKENS)
+                                + 2L * TOKENS * (s.ring() + TOKENS + 1)
+                                + 4
+                                + (long) TOKENS * (s.inner() / s.heads()),
+                        THREADS * 4L * TOKENS);
+        long downFloats = (long) padded * s.inner() + 8L * rows * TOKENS;
+        long work = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
+        long small = 4 * (s.width() + channels * (17L + 6L * s.heads()) + 2L * s.inner());
+        int element = elementBytes(s.type());
+        long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16);
+        boolean kept = s.inner() * element % 16 == 0 && small + large + work <= mostShared;
+        long all = small + (kept ? large : 0) + work;
+        return all > mostShared ? null : new Memory(kept, (int) all);
+    }
+
+    /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
+    boolean takes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+        int inner = w.inner();
+        int all = x.dim(0) * x.dim(1);
+        return !form.equals("off")
+                && all > 0
+                && x.dim(1) <= TOKENS
+                && w.conv().dim(1) == TAPS
+                && w.q().dim(1) == 4
+                && w.width() % 4 == 0
+                && inner % w.heads() == 0
+                && inner / w.heads() % 4 == 0
+                && w.headNorm().groups() == w.heads()
+                && w.norm().groups() == 1
+                && type(w.upU()) == type(w.down())
+                && type(w.upZ()) == type(w.down())
+                && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
+                && x.dim(0) <= MOST_ROWS
+                && x.dim(0) * channels(inner) <= THREADS
+                && memory(sizes(w, state, x)) != null;
+    }
+
+    /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
+    private int columns(int rows, int inner, int heads) {
+        int dim = inner / heads;
+        int chunks = Math.max(1, blocks() / (rows * heads));
+        int columns = up((dim + chunks - 1) / chunks, 4);
+        return Math.min(Math.min(columns, 128), dim);
+    }
+
+    private void check(
+            MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
+        String kernel = "session.mlstmBlock";
+        int rows = x.dim(0);
+        int tokens = x.dim(1);
+        long inner = w.inner();
+        int heads = w.heads();
+        int dim = (int) (inner / heads);
+        MlstmSlots s = state.slots();
+        int pool = s.matC().dim(0);
+        int ring = s.ringK().dim(2);
+        FoldSchedule schedule = state.schedule();
+        if (ring < schedule.capacity() || ring < tokens) {
+            throw Check.mismatch(
+                    kernel + ": the ring holds " + ring + " tokens",
+                    schedule + " needs " + schedule.capacity() + " and a step may bring " + tokens,
+                    "allocate the ring with schedule.capacity() tokens");
+        }
+        long cells = (long) pool * heads;
+        Check.f32(kernel, "matC", s.matC(), cells * dim * dim);
+        Check.f32(kernel, "vecN", s.vecN(), cells * dim);
+        Check.f32(kernel, "scaM", s.scaM(), cells);
+        Check.f32(kernel, "ringK", s.ringK(), cells * ring * dim);
+        Check.f32(kernel, "ringV", s.ringV(), cells * ring * dim);
+        Check.f32(kernel, "ringI", s.ringI(), cells * ring);
+        Check.f32(kernel, "ringF", s.ringF(), cells * ring);
+        Check.size(kernel, "ringLength", s.ringLength(), DType.I32, cells);
+        Check.size(kernel, "folded", s.folded(), DType.I32, cells);
+        Check.f32(kernel, "history", state.history(), (long) pool * (TAPS - 1) * inner);
+        Check.size(kernel, "slots", slots, DType.I32, rows);
+        Check.size(kernel, "counts", counts, DType.I32, rows);
+        long all = (long) rows * tokens;
+        Check.f32(kernel, "x", x, all * w.width());
+        for (Tensor t : new Tensor[] {m.z(), m.c(), m.q(), m.k(), m.v(), m.h()}) {
+            Check.f32(kernel, "working memory", t, all * inner);
+        }
+        Check.f32(kernel, "input gate", m.inputGate(), all * heads);
+        Check.f32(kernel, "forget gate", m.forgetGate(), all * heads);
+        Check.f32(kernel, "norm", w.normWeight(), w.width());
+        Check.f32(kernel, "conv", w.conv(), TAPS * inner);
+        Check.optional(kernel, "conv's bias", w.convBias(), Math.toIntExact(inner));
+        for (Tensor t : new Tensor[] {w.q(), w.k(), w.v()}) {
+            Check.f32(kernel, "q, k or v", t, 4 * inner);
+        }
+        Check.f32(kernel, "input gate's weights", w.inputGate(), 3 * inner * heads);
+        Check.f32(kernel, "forget gate's weights", w.forgetGate(), 3 * inner * heads);
+        Check.f32(kernel, "input gate's bias", w.inputGateBias(), heads);
+        Check.f32(kernel, "forget gate's bias", w.forgetGateBias(), heads);
+        Check.f32(kernel, "head norm", w.headNormWeight(), inner);
+        Check.f32(kernel, "skip", w.skip(), inner);
+    }
+
+    private void shape(
+            Engine.Launch launch,
+            MlstmBlockWeights w,
+            MlstmBlockState state,
+            Tensor slots,
+            Tensor counts,
+            MlstmBlockMemory m,
+            Tensor x) {
+        int dim = w.inner() / w.heads();
+        FoldSchedule schedule = state.schedule();
+        launch.put(slots)
+                .put(counts)
+                .put(x)
+                .put(m.z())
+                .put(m.c())
+                .put(m.q())
+                .put(m.k())
+                .put(m.v())
+                .put(m.inputGate())
+                .put(m.forgetGate())
+                .put(m.h())
+                .put(engine.partials())
+                .put(state.slots().matC().dim(0))
+                .put(schedule.first())
+                .put(schedule.period())
+                .put(schedule.stagger())
+                .put((float) (1 / Math.sqrt(dim)))
+                .put(w.cell().eps())
+                .put(w.norm().eps())
+                .put(w.headNorm().eps())
+                .faults();
+    }
+
+    private static Tensor data(StepWeight w) {
+        return w.full() != null ? w.full() : w.packed().data();
+    }
+
+    private static Tensor scale(StepWeight w) {
+        return w.full() != null ? null : w.packed().scale();
+    }
+
+    private static void layer(Engine.Launch launch, MlstmBlockWeights w, MlstmBlockState state) {
+        MlstmSlots s = state.slots();
+        launch.put(w.normWeight())
+                .put(data(w.upU()))
+                .put(scale(w.upU()))
+                .put(data(w.upZ()))
+                .put(scale(w.upZ()))
+                .put(w.conv())
+                .put(w.convBias())
+                .put(w.q())
+                .put(w.k())
+                .put(w.v())
+                .put(w.inputGate())
+                .put(w.inputGateBias())
+                .put(w.forgetGate())
+                .put(w.forgetGateBias())
+                .put(w.headNormWeight())
+                .put(w.skip())
+                .put(data(w.down()))
+                .put(scale(w.down()))
+                .put(s.matC())
+                .put(s.vecN())
+                .put(s.scaM())
+                .put(s.ringK())
+                .put(s.ringV())
+                .put(s.ringI())
+                .put(s.ringF())
+                .put(s.ringLength())
+                .put(s.folded())
+                .put(state.history())
+                .put((long) state.layer());
+    }
+
+    /** Three launches; {@link #takes} must have said yes. */
+    void run(MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
+        check(w, state, slots, counts, m, x);
+        Form f = form(sizes(w, state, x));
+        for (Kernel phase : new Kernel[] {f.up(), f.cell(), f.down()}) {
+            Engine.Launch launch = engine.launch(phase);
+            shape(launch, w, state, slots, counts, m, x);
+            layer(launch, w, state);
+            launch.run(blocks(), 1, 1, THREADS, f.sharedBytes());
+        }
+    }
+
+    /** Whether these blocks run in one launch; all must be of one shape. */
+    boolean takesTogether(List<MlstmLayer> layers, Tensor x) {
+        if (!cooperative || !form.equals("resident") || layers.isEmpty()) {
+            return false;
+        }
+        MlstmLayer first = layers.getFirst();
+        for (MlstmLayer l : layers) {
+            if (!alike(first, l) || !takes(l.weights(), l.state(), x)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static boolean alike(MlstmLayer a, MlstmLayer b) {
+        MlstmBlockWeights v = a.weights();
+        MlstmBlockWeights w = b.weights();
+        return v.width() == w.width()
+                && v.inner() == w.inner()
+                && v.heads() == w.heads()
+                && v.norm().equals(w.norm())
+                && v.headNorm().equals(w.headNorm())
+                && v.cell().equals(w.cell())
+                && type(v.down()) == type(w.down())
+                && a.state().schedule().equals(b.state().schedule())
+                && a.state().slots().ringK().dim(0) == b.state().slots().ringK().dim(0)
+                && a.state().slots().ringK().dim(2) == b.state().slots().ringK().dim(2);
+    }
+
+    /** One launch for up to 32 blocks; {@link #takesTogether} must have said yes. */
+    void runTogether(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
+        for (MlstmLayer l : layers) {
+            check(l.weights(), l.state(), slots, counts, m, x);
+        }
+        for (int from = 0; from < layers.size(); from += LAYERS) {
+            int n = Math.min(LAYERS, layers.size() - from);
+            MlstmLayer first = layers.get(from);
+            Form f = form(sizes(first.weights(), first.state(), x));
+            Engine.Launch launch = engine.launch(f.resident());
+            shape(launch, first.weights(), first.state(), slots, counts, m, x);
+            launch.put(arrived).put(n);
+            for (int l = 0; l < n; l++) {
+                MlstmLayer layer = layers.get(from + l);
+                layer(launch, layer.weights(), layer.state());
+            }
+            launch.together(blocks(), THREADS, f.sharedBytes());
+        }
+    }
+}
