@@ -1,11 +1,12 @@
-// mLSTM backward of one chunk with states: what mlstm_backward_sm90.cu computes, with a warpgroup of its own for the copies. The
-// code that finds the next tile stands once, not at every place that needs one, and nobody waits for all others at every
-// stage.
+// mLSTM backward of one chunk with states by warpgroup products: what mlstm_backward_chunk (mlstm_backward.cu) computes, for
+// bf16, chunks of up to 128 tokens, sm_90a only. For heads too wide for mlstm_backward_kept_sm90.cu. A warpgroup of its own
+// copies: the code that finds the next tile stands once, not at every place that needs one, and nobody waits for all others
+// at every stage.
 //
-// Contract, order, formulas, sums: as mlstm_backward_sm90.cu. 384 threads.
+// Contract, order: as mlstm_backward_chunk. Formulas and sums: backwardBlock there. 384 threads.
 // Compile:  nvcc -std=c++17 -cubin -gencode=arch=compute_90a,code=sm_90a mlstm_backward_lean_sm90.cu; on another target the
 //           body traps. Shared memory by backwardLeanSharedBytes(): 214 KiB.
-// Tried:    nvcc 13.0.88, no registers spilled; not run on a device yet.
+// Tried:    nvcc 13.0.88, no registers spilled; right on an H200, not timed.
 #include "mlstm_backward.cuh"
 #include "mlstm_pipeline.cuh"
 

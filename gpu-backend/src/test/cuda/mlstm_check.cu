@@ -2,17 +2,14 @@
 //
 // Build: nvcc -std=c++17 -O3 --split-compile=0 -gencode=arch=compute_90a,code=sm_90a mlstm_check.cu -lcublas
 //             -o mlstm_check
-// Run:   mlstm_check [check|small|chunks|time|all] [seed] [stages|lean|kept]
-//        small: narrow heads only, for compute-sanitizer. chunks: the gradients of several chunks only. time: of the three
-//        problems of several chunks only where a kernel is named. Exit code 1 if any case fails.
-//        lean, kept: the chunks' backward of mlstm_backward_{lean,kept}_sm90.cu in place of
-//        mlstm_backward_sm90.cu; kept with more than 256 keys is lean.
+// Run:   mlstm_check [check|small|chunks|time|all] [seed]
+//        small: small heads only, for compute-sanitizer. chunks: the gradients of several chunks only. Exit code 1 if any
+//        case fails.
 #define LRAM_TEMPLATES_ONLY
 #include "../../main/cuda/mlstm_backward.cu"
 #include "../../main/cuda/mlstm_backward_kept_sm90.cu"
 #include "../../main/cuda/mlstm_backward_lean_sm90.cu"
 #include "../../main/cuda/mlstm_backward_rows.cu"
-#include "../../main/cuda/mlstm_backward_sm90.cu"
 #include "../../main/cuda/mlstm_forward.cu"
 #include "../../main/cuda/mlstm_states.cu"
 #include "../../main/cuda/mlstm_states_sm90.cu"
@@ -126,23 +123,6 @@ static cudaError_t launchForward(const MlstmForward& p, int pairs, cudaStream_t 
 
 // Warpgroup products where they run; off, the kernels of every other device are checked on this one.
 static bool warpgroups = true;
-static std::string chunkBackward = "stages";
-
-struct ChunkBackward {
-    void (*kernel)(MlstmBackward);
-    int bytes;
-    int threads;
-};
-
-static ChunkBackward chosenChunkBackward(int dimQk) {
-    if (chunkBackward == "kept" && dimQk <= lram::KEPT_KEYS) {
-        return {mlstm_backward_chunk_kept_sm90, lram::backwardKeptSharedBytes(), lram::PRODUCERS + lram::CONSUMERS};
-    }
-    if (chunkBackward == "lean" || chunkBackward == "kept") {
-        return {mlstm_backward_chunk_lean_sm90, lram::backwardLeanSharedBytes(), lram::PRODUCERS + lram::CONSUMERS};
-    }
-    return {mlstm_backward_chunk_sm90, lram::backwardChunkSharedBytes(), 256};
-}
 
 template <typename T>
 static cudaError_t launchChunkStates(const MlstmStates& p, cudaStream_t stream) {
@@ -242,13 +222,16 @@ static cudaError_t launchBackwardRows(const MlstmBackward& p, int pairs, cudaStr
 
 template <typename T>
 static cudaError_t launchBackwardChunks(const MlstmBackward& p, int pairs, cudaStream_t stream) {
-    if (sizeof(T) == 2 && warpgroups && p.chunk <= lram::SM90_ROWS) {
-        const ChunkBackward x = chosenChunkBackward(p.dimQk);
-        cudaError_t error = cudaFuncSetAttribute(x.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, x.bytes);
+    if (sizeof(T) == 2 && warpgroups && p.chunk <= lram::KEPT_ROWS) {
+        static_assert(lram::KEPT_ROWS == lram::LEAN_ROWS, "one longest chunk");
+        const bool kept = p.dimQk <= lram::KEPT_KEYS;
+        auto kernel = kept ? mlstm_backward_chunk_kept_sm90 : mlstm_backward_chunk_lean_sm90;
+        int bytes = kept ? lram::backwardKeptSharedBytes() : lram::backwardLeanSharedBytes();
+        cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
         if (error != cudaSuccess) {
             return error;
         }
-        x.kernel<<<pairs * p.chunks, x.threads, x.bytes, stream>>>(p);
+        kernel<<<pairs * p.chunks, lram::PRODUCERS + lram::CONSUMERS, bytes, stream>>>(p);
         return cudaGetLastError();
     }
     constexpr int most = sizeof(T) == 2 ? 8 : 6;
@@ -1114,10 +1097,11 @@ static int checkAllChunks(std::mt19937_64& random, bool small) {
     failed += !checkThroughTime(true, false, random);
     const int shapes[][4] = {{64, 64, 65, 64},   {64, 64, 150, 75},  {72, 200, 150, 50}, {16, 48, 3, 1},
                              {16, 48, 37, 16},   {128, 256, 257, 64}, {128, 256, 257, 96}, {64, 128, 96, 96},
-                             {256, 512, 70, 32}, {640, 640, 40, 16}, {64, 64, 257, 128}, {128, 256, 300, 128}, {256, 256, 257, 128}};
+                             {256, 512, 70, 32}, {640, 640, 40, 16}, {64, 64, 257, 128}, {128, 256, 300, 128}, {256, 256, 257, 128},
+                             {264, 48, 37, 16},  {512, 512, 150, 128}};
     for (const char* gates : {"n01", "30"}) {
         for (auto& s : shapes) {
-            if (small && s[0] > 72) continue;
+            if (small && s[0] * s[1] > 72 * 200) continue;
             for (int variant = 0; variant < 5; variant++) {
                 const bool sigmoid = variant >= 3, normalize = variant != 4;
                 const bool initial = variant != 0, last = variant == 2 || variant >= 3;
@@ -1479,16 +1463,8 @@ static void timeChunks() {
 int main(int count, char** arguments) {
     std::string what = count > 1 ? arguments[1] : "all";
     unsigned long long seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : std::random_device{}();
-    if (count > 3) {
-        chunkBackward = arguments[3];
-        if (chunkBackward != "stages" && chunkBackward != "lean" && chunkBackward != "kept") {
-            std::printf("%s is none of stages, lean and kept\n", arguments[3]);
-            return 2;
-        }
-    }
     cudaDeviceProp device;
     CUDA(cudaGetDeviceProperties(&device, 0));
-    std::printf("chunks' backward: %s\n", chunkBackward.c_str());
     std::printf("%s, %d multiprocessors, L2 %d MiB, %zu KiB shared a block\n", device.name, device.multiProcessorCount,
                 device.l2CacheSize >> 20, device.sharedMemPerBlockOptin >> 10);
     int failed = 0;
@@ -1500,9 +1476,7 @@ int main(int count, char** arguments) {
     }
     if (failed == 0 && (what == "all" || what == "time")) {
         ceilings();
-        if (count <= 3) {
-            timeWindows();
-        }
+        timeWindows();
         timeChunks();
     }
     return failed == 0 ? 0 : 1;

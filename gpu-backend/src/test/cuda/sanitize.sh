@@ -2,10 +2,9 @@
 # sanitize.sh - compute-sanitizer's memcheck, racecheck and initcheck on `mlstm_check small` and on a JUnit class, one line of
 # verdict each: clean, the number of errors, not finished within the limit, or why it did not run.
 #
-# Usage: sanitize.sh [-t SECONDS] [-o FOLDER] [-k KERNEL] [-s "TOOL..."] [MLSTM_CHECK | -] [JUNIT_CLASS]
+# Usage: sanitize.sh [-t SECONDS] [-o FOLDER] [-s "TOOL..."] [MLSTM_CHECK | -] [JUNIT_CLASS]
 #   -t  limit of each tool on each program, default 180
 #   -o  folder of the whole outputs, default a new one under /tmp
-#   -k  the chunks' backward of mlstm_check: its third argument, default its own choice
 #   -s  tools, default "memcheck racecheck initcheck"
 #   MLSTM_CHECK  the built program, default ./mlstm_check; - for none
 # Environment:
@@ -13,12 +12,11 @@
 #   RUN_CLASS          what runs a JUnit class, given as its last argument; default Maven's surefire on gpu-backend
 # Exit code: 0 all clean; 1 an error was found or a program did not run; 2 wrong usage; 3 nothing found, something not finished.
 set -u
-limit=180 out= kernel= tools="memcheck racecheck initcheck"
-while getopts t:o:k:s: option; do
+limit=180 out= tools="memcheck racecheck initcheck"
+while getopts t:o:s: option; do
     case $option in
         t) limit=$OPTARG ;;
         o) out=$OPTARG ;;
-        k) kernel=$OPTARG ;;
         s) tools=$OPTARG ;;
         *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
@@ -79,7 +77,7 @@ sanitize() {
 
 for tool in $tools; do
     if [ "$check" != - ]; then
-        sanitize "mlstm_check${kernel:+-$kernel}" "$tool" "$check" small 1 ${kernel:+"$kernel"}
+        sanitize mlstm_check "$tool" "$check" small 1
     fi
     if [ -n "$class" ]; then
         if [ -n "${RUN_CLASS:-}" ]; then

@@ -29,6 +29,9 @@ record TensorCoreLimits(
     /** Widest keys, so that the forward kernel's normaliser fits beside its tiles on every device. */
     static final int WIDEST_KEYS = 4096;
 
+    /** Most keys of a head that the chunks' backward by warpgroups holds in shared memory: as in the source. */
+    static final int KEPT_KEYS = 256;
+
     private static final int LONGEST_WINDOW = 160;
     private static final int[] GROUPS = {10, 8, 6, 4};
     private static final int MOST_WINDOW_GROUPS_F32 = 6;
@@ -88,6 +91,16 @@ record TensorCoreLimits(
                 + (state ? 9 : 7) * rows * Float.BYTES;
     }
 
+    /** As {@code backwardKeptSharedBytes} in the source. */
+    static int backwardKeptSharedBytes() {
+        return (13 * 128 + 8 * 8) * ROW + 18 * Double.BYTES + (9 * 128 + 2 * KEPT_KEYS) * Float.BYTES + 16 * 7;
+    }
+
+    /** As {@code backwardLeanSharedBytes} in the source. */
+    static int backwardLeanSharedBytes() {
+        return (12 * 128 + 8 * 16) * ROW + 18 * Double.BYTES + 11 * 128 * Float.BYTES + 16 * 4;
+    }
+
     /** As {@code chunkStatesSm90SharedBytes} in the source. */
     static int warpgroupStatesSharedBytes() {
         return 4 * 128 * ROW + 2 * 128 * Float.BYTES;
@@ -129,7 +142,8 @@ record TensorCoreLimits(
         boolean wgmma = bf16
                 && warpgroups
                 && device.capability() == 90
-                && ChunkBackward.mostSharedBytes() <= shared
+                && backwardKeptSharedBytes() <= shared
+                && backwardLeanSharedBytes() <= shared
                 && warpgroupStatesSharedBytes() <= shared;
         int width = width(operands);
         int window = groups(bf16 ? GROUPS[0] : MOST_WINDOW_GROUPS_F32, width, false, shared);

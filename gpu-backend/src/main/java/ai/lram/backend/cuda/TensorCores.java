@@ -4,9 +4,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSpec;
-import java.util.EnumMap;
 import java.util.List;
-import java.util.Map;
 
 /**
  * Launches the mLSTM kernels on tensor cores for operands of one type: {@code mlstm_forward.cu}, {@code mlstm_backward*.cu},
@@ -30,10 +28,10 @@ final class TensorCores {
     private static final int STATE_THREADS = 256;
     private static final int SCAN_THREADS = 256;
     private static final int ROWS_THREADS = 256;
+    private static final int WARPGROUP_BACKWARD_THREADS = 384;
 
     private final Engine engine;
     private final TensorCoreLimits limits;
-    private final ChunkBackward wantedBackward = ChunkBackward.wanted();
     private final Kernel forwardWindow;
     private final Kernel forwardShortWindow;
     private final Kernel forwardChunks;
@@ -45,8 +43,11 @@ final class TensorCores {
     /** By mma.sync; null where warpgroups do it. */
     private final Kernel backwardChunks;
 
-    /** By what takes it; empty where warpgroups do not. */
-    private final Map<ChunkBackward, Kernel> warpgroupBackward;
+    /** By warpgroups, for heads of up to {@link TensorCoreLimits#KEPT_KEYS} keys; null where mma.sync does it. */
+    private final Kernel backwardKept;
+
+    /** By warpgroups, for wider heads; null where mma.sync does it. */
+    private final Kernel backwardLean;
 
     private final Kernel backwardRows;
     private final Kernel withoutLast;
@@ -65,7 +66,8 @@ final class TensorCores {
             scanStates = null;
             backwardWindow = null;
             backwardChunks = null;
-            warpgroupBackward = Map.of();
+            backwardKept = null;
+            backwardLean = null;
             backwardRows = null;
             withoutLast = null;
             return;
@@ -92,15 +94,16 @@ final class TensorCores {
                         .kernel(
                                 "mlstm_backward_chunk",
                                 TensorCoreLimits.backwardSharedBytes(limits.chunkGroups(), width, true));
-        warpgroupBackward = new EnumMap<>(ChunkBackward.class);
-        if (limits.warpgroups()) {
-            for (int keys : new int[] {1, TensorCoreLimits.WIDEST_KEYS}) {
-                warpgroupBackward.computeIfAbsent(wantedBackward.of(keys), x -> x.load(engine));
-            }
-        }
+        backwardKept = limits.warpgroups() ? onHopper("kept", TensorCoreLimits.backwardKeptSharedBytes()) : null;
+        backwardLean = limits.warpgroups() ? onHopper("lean", TensorCoreLimits.backwardLeanSharedBytes()) : null;
         KernelModule rows = module("mlstm_backward_rows");
         backwardRows = rows.kernel("mlstm_backward_rows");
         withoutLast = rows.kernel("mlstm_without_last");
+    }
+
+    private Kernel onHopper(String backward, int sharedBytes) {
+        return new KernelModule(engine, "mlstm_backward_" + backward + "_sm90")
+                .kernel("mlstm_backward_chunk_" + backward + "_sm90", sharedBytes);
     }
 
     private KernelModule module(String source, String... defines) {
@@ -384,9 +387,16 @@ final class TensorCores {
                 x.dims(),
                 true);
         if (limits.warpgroups()) {
-            ChunkBackward by = wantedBackward.of(x.dims().dimQk());
-            gradients(engine.launch(warpgroupBackward.get(by)), c, x, g, at.denominators(), at)
-                    .run(c.slots(), 1, 1, by.threads(), by.sharedBytes());
+            boolean kept = x.dims().dimQk() <= TensorCoreLimits.KEPT_KEYS;
+            gradients(engine.launch(kept ? backwardKept : backwardLean), c, x, g, at.denominators(), at)
+                    .run(
+                            c.slots(),
+                            1,
+                            1,
+                            WARPGROUP_BACKWARD_THREADS,
+                            kept
+                                    ? TensorCoreLimits.backwardKeptSharedBytes()
+                                    : TensorCoreLimits.backwardLeanSharedBytes());
         } else {
             gradients(engine.launch(backwardChunks), c, x, g, at.denominators(), at)
                     .run(

@@ -158,6 +158,7 @@ public abstract class MlstmContract extends KernelContract {
         "sig,2,257,2,64,64,96,true,true,true",
         "sig,1,257,2,64,64,0,true,true,false",
         "raw,1,200,2,64,128,0,true,true,true",
+        "sig,1,150,2,264,72,0,true,true,true",
         // head sizes that no vector fits
         "exp,1,70,2,33,20,0,false,false,true",
         "exp,1,70,2,33,20,13,true,true,true"

@@ -167,6 +167,7 @@ class TensorCoresTest {
         "auto,BF16,90,161,256,0,false,CHUNKS_SM90,BACK_SM90",
         "auto,BF16,90,64,64,20,false,CHUNKS_SM90,BACK_SM90",
         "auto,BF16,90,64,64,0,true,CHUNKS_SM90,BACK_SM90",
+        "auto,BF16,90,161,264,0,false,CHUNKS_SM90,BACK_WIDE_SM90",
         "general,BF16,90,150,256,0,false,PLAIN_WINDOW,mlstm_gates",
         "auto,BF16,90,64,36,0,false,PLAIN_WINDOW,mlstm_gates",
         "auto,BF16,90,64,36,0,true,PLAIN_CHUNKS,mlstm_gates",
@@ -226,7 +227,9 @@ class TensorCoresTest {
             case "CHUNKS_SM90" -> CHUNKS.replace("mlstm_chunk_states", "mlstm_chunk_states_sm90");
             case "BACK" -> "mlstm_backward_rows mlstm_chunk_states mlstm_scan_states mlstm_backward_chunk";
             case "BACK_SM90" ->
-                "mlstm_backward_rows mlstm_chunk_states_sm90 mlstm_scan_states mlstm_backward_chunk_sm90";
+                "mlstm_backward_rows mlstm_chunk_states_sm90 mlstm_scan_states mlstm_backward_chunk_kept_sm90";
+            case "BACK_WIDE_SM90" ->
+                "mlstm_backward_rows mlstm_chunk_states_sm90 mlstm_scan_states mlstm_backward_chunk_lean_sm90";
             default -> shorthand;
         };
     }
@@ -242,31 +245,6 @@ class TensorCoresTest {
             p.forward(p.x, null, null, p.saved);
             assertEquals(CHUNKS, driver.taken());
             assertTrue(nvrtc.compiled.stream().noneMatch(c -> c.name().contains("sm90")), "nothing of it is compiled");
-        }
-    }
-
-    @ParameterizedTest
-    @CsvSource({"lean,64,lean", "lean,512,lean", "kept,256,kept", "kept,264,lean"})
-    @SuppressWarnings("try")
-    void theSettingNamesTheKernelOfTheChunksBackward(String setting, int keys, String kernel) {
-        try (Setting chosen = Setting.of(ChunkBackward.PROPERTY, setting);
-                CudaBackend engine = open(headers);
-                TensorArena arena = engine.arena("test")) {
-            Problem p = new Problem(
-                    engine, arena, DType.BF16, false, new MlstmDims(1, 300, 2, keys, keys), MlstmSpec.exponential());
-            p.forward(p.x, null, null, p.saved);
-            driver.taken();
-            p.backward(null, null, null);
-            String taken = driver.taken().toString();
-            assertTrue(taken.contains("mlstm_backward_chunk_" + kernel + "_sm90"), taken);
-        }
-    }
-
-    @Test
-    @SuppressWarnings("try")
-    void aSettingThatNamesNoKernelIsRefused() {
-        try (Setting other = Setting.of(ChunkBackward.PROPERTY, "sometimes")) {
-            assertThrows(IllegalArgumentException.class, () -> open(headers));
         }
     }
 
