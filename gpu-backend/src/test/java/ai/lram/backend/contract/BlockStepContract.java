@@ -159,7 +159,7 @@ public abstract class BlockStepContract extends KernelContract {
         List<MlstmLayer> run = new ArrayList<>();
         List<MlstmLayer> single = new ArrayList<>();
         for (int l = 0; l < blocks; l++) {
-            MlstmBlockWeights w = weights(type, width, inner, heads, 4);
+            MlstmBlockWeights w = weights(type, true, width, inner, heads, 4);
             run.add(new MlstmLayer(w, state(pool, inner, heads, schedule, l)));
             single.add(new MlstmLayer(w, state(pool, inner, heads, schedule, l)));
         }
