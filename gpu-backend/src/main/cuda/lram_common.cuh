@@ -1,7 +1,7 @@
 // What our plain kernels share: launch convention, reductions, reports of indices out of range.
 //
-// Convention. Every kernel takes one record by value, has 256 threads a block (unless its module says otherwise) and uses neither toolkit headers nor
-// inline PTX, so that NVRTC needs nothing but these files, and a host compiler can run the same source thread by
+// Convention. Every kernel takes one record by value, has 256 threads a block (unless its module says otherwise) and uses no toolkit headers (and no
+// inline PTX but where its file says so), so that NVRTC needs nothing but these files, and a host compiler can run the same source thread by
 // thread (src/test/cuda/emulator). Sums run in an order that depends on sizes alone: the same inputs give the same
 // bits.
 #pragma once

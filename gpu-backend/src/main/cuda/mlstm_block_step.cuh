@@ -275,10 +275,8 @@ __device__ __forceinline__ float logSigmoidFloat(float x) { return fminf(x, 0.f)
 
 // Every block finds the same faults, so all leave a faulty step alone.
 __device__ __forceinline__ bool refused(const StepShape& p) {
-    if (faulted(p.faults)) {
-        return true;
-    }
-    int wrong = 0;
+    // The whole block decides by what its first thread sees: others may see the fault that a block of this very launch reports.
+    int wrong = threadIdx.x == 0 && faulted(p.faults);
     const int b = static_cast<int>(threadIdx.x);
     if (b < B) {
         const int slot = p.slots[b];
@@ -381,6 +379,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* maps = c + CHANNELS * PADDED;  // q, k and v
     constexpr int past = TAPS - 1;
     static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
+    static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
     const int b = static_cast<int>(threadIdx.x) / CHANNELS;
     const int channel = static_cast<int>(threadIdx.x) % CHANNELS;
     const bool convolves = b < B && channel < at.channels;

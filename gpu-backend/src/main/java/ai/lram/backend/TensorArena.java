@@ -4,7 +4,8 @@ package ai.lram.backend;
  * Owner of tensor memory, in a tree: process > model > session > step. Closing frees children first, is idempotent and never throws.
  * Addresses are stable for the arena's life, so that a recorded plan or CUDA graph can be replayed.
  *
- * <p>Threads: allocate and close from one thread at a time; tensors may be used from any.
+ * <p>Threads: allocate and close from one thread at a time; tensors may be used from any. No kernel may be running on them when their
+ * arena closes: a kernel looks once, when it begins.
  */
 public interface TensorArena extends AutoCloseable {
     String name();

@@ -14,7 +14,7 @@ import jdk.incubator.vector.FloatVector;
 /**
  * Causal depthwise convolution along tokens, vectorised over channels. Weights come as taps: a (K+1, C) array, tap by
  * tap, the bias last (zeros where there is none). The published width K = 4 keeps its window in registers; other widths
- * take a general path that adds in the same order.
+ * take a general path, which adds in the same order going forward.
  */
 final class CausalConv {
     /** Tokens summed in fp32 before a compensated addition to the weight gradient, an even number. */

@@ -51,7 +51,7 @@ final class ChunkGemm {
         m = rows;
         depth = terms;
         pitchA = up(terms) * HEIGHT + LANES;
-        a = staging.packedA((rows + HEIGHT - 1) / HEIGHT * pitchA);
+        a = staging.packedA(Math.multiplyExact((rows + HEIGHT - 1) / HEIGHT, pitchA));
         lower = false;
         upper = false;
     }
@@ -127,7 +127,7 @@ final class ChunkGemm {
 
     private void right(int columns, int terms) {
         n = columns;
-        b = staging.packedB((columns + WIDTH - 1) / WIDTH * terms * WIDTH + LANES);
+        b = staging.packedB(Math.multiplyExact((columns + WIDTH - 1) / WIDTH * WIDTH, terms) + LANES);
     }
 
     /** The right factor as stored, {@code terms} rows of {@code columns} each. */

@@ -243,6 +243,9 @@ final class CpuSession implements SessionOps {
         int pool = state.history().dim(0);
         int rows = checkRows(kernel, slots, counts, tokens, pool);
         checkBlock(kernel, weights, state, memory, x, (long) rows * tokens, pool, tokens);
+        if (rows == 0) {
+            return;
+        }
         boolean mine = taken.compareAndSet(false, true);
         try {
             MlstmBlockStep step = mine ? block : new MlstmBlockStep();

@@ -8,7 +8,7 @@ import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
-/** Vectorised fp64 functions for gate sums and normalisers, relative error below 1e-13. */
+/** Vectorised fp64 functions for gate sums, normalisers and losses, relative error below 1e-13 unless said. */
 final class DoubleMath {
     static final VectorSpecies<Double> D = DoubleVector.SPECIES_PREFERRED;
     static final int LANES = D.length();

@@ -55,7 +55,7 @@ final class GemmPacking {
                     load(x, at + j + i * ld).intoArray(into, to + j + i * width);
                 }
             } else {
-                VectorMask<Float> lanes = F.indexInRange(j, columns);
+                VectorMask<Float> lanes = VectorMath.first(columns - j);
                 for (int i = 0; i < depth; i++) {
                     load(x, at + j + i * ld, lanes).intoArray(into, to + j + i * width);
                 }

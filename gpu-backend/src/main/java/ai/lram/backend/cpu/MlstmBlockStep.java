@@ -330,7 +330,8 @@ final class MlstmBlockStep implements Workers.Phased {
         ReadAhead.touch(w.q().segment(), block * from, block * to);
         ReadAhead.touch(w.k().segment(), block * from, block * to);
         ReadAhead.touch(w.v().segment(), block * from, block * to);
-        ReadAhead.touch(w.conv().segment(), block * from, block * to);
+        long taps = 4L * w.conv().dim(1);
+        ReadAhead.touch(w.conv().segment(), taps * from, taps * to);
     }
 
     private void weigh(int unit) {

@@ -2,7 +2,7 @@ package ai.lram.backend.cpu;
 
 /**
  * The lower tail of the standard normal distribution, from a table by Taylor's formula: relative error below 1e-12 down
- * to z = -8, 2e-9 at -14.
+ * to z = -4, 1e-10 at -8, 3e-9 at -14.
  */
 final class NormalCdf {
     private static final int STEPS = 64;

@@ -53,7 +53,7 @@ final class ReadAhead {
         return end;
     }
 
-    /** Reads every line from byte {@code from} to {@code to}. */
+    /** Reads the lines from byte {@code from} to {@code to}, four at a time: fewer than four at the end stay. */
     static void touch(MemorySegment m, long from, long to) {
         IntVector a = IntVector.zero(I);
         IntVector b = a;

@@ -20,13 +20,17 @@ import java.util.Map;
  * can keep a grid together, all blocks in one launch.
  */
 final class BlockSteps {
-    /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part. */
+    /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part; {@code auto} for the faster one. */
     static final String PROPERTY = "lram.cuda.step";
 
     private static final int THREADS = 512;
     private static final int TOKENS = 3;
     private static final int TAPS = 4;
     private static final int LAYERS = 32;
+    private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
+
+    /** Inner width up to which one launch was faster: it was at 1024, by 6 %, and was not at 2560, by 19 %. */
+    private static final int RESIDENT_INNER = 1536;
 
     /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
     private static final int MOST_ROWS = 8;
@@ -60,7 +64,11 @@ final class BlockSteps {
         mostShared = engine.device().sharedBytes() - 1024; // the kernels' own reductions take some
         cooperative = engine.device().cooperative();
         arrived = cooperative ? engine.lasting(Long.BYTES) : 0;
-        form = System.getProperty(PROPERTY, "resident");
+        form = System.getProperty(PROPERTY, "auto");
+        if (!FORMS.contains(form)) {
+            throw new IllegalArgumentException(
+                    "-D" + PROPERTY + "=" + form + " is none of " + FORMS + "; choose one of these");
+        }
     }
 
     private static Sizes sizes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
@@ -186,7 +194,32 @@ final class BlockSteps {
                 && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
                 && x.dim(0) <= MOST_ROWS
                 && x.dim(0) * channels(inner) <= THREADS
+                && (w.width() + blocks() - 1) / blocks() * TOKENS <= THREADS
+                && aligned(w, state, x)
                 && memory(sizes(w, state, x)) != null;
+    }
+
+    /** The kernels read four or eight elements at once; a view may begin anywhere. */
+    private static boolean aligned(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+        long all = x.address()
+                | data(w.upU()).address()
+                | data(w.upZ()).address()
+                | data(w.down()).address()
+                | w.normWeight().address()
+                | w.conv().address()
+                | (w.convBias() == null ? 0 : w.convBias().address())
+                | w.q().address()
+                | w.k().address()
+                | w.v().address()
+                | w.inputGate().address()
+                | w.forgetGate().address()
+                | w.headNormWeight().address()
+                | w.skip().address()
+                | state.slots().matC().address()
+                | state.slots().vecN().address()
+                | state.slots().ringK().address()
+                | state.slots().ringV().address();
+        return all % 16 == 0;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -235,6 +268,9 @@ final class BlockSteps {
         }
         Check.f32(kernel, "input gate", m.inputGate(), all * heads);
         Check.f32(kernel, "forget gate", m.forgetGate(), all * heads);
+        large(kernel, "up-projection of u", w.upU(), inner * w.width());
+        large(kernel, "up-projection of z", w.upZ(), inner * w.width());
+        large(kernel, "down-projection", w.down(), inner * w.width());
         Check.f32(kernel, "norm", w.normWeight(), w.width());
         Check.f32(kernel, "conv", w.conv(), TAPS * inner);
         Check.optional(kernel, "conv's bias", w.convBias(), Math.toIntExact(inner));
@@ -247,6 +283,20 @@ final class BlockSteps {
         Check.f32(kernel, "forget gate's bias", w.forgetGateBias(), heads);
         Check.f32(kernel, "head norm", w.headNormWeight(), inner);
         Check.f32(kernel, "skip", w.skip(), inner);
+    }
+
+    /** Packed rows are padded: there the number of rows counts, not the size. */
+    private static void large(String kernel, String name, StepWeight w, long size) {
+        if ((long) w.rows() * w.columns() != size) {
+            throw Check.mismatch(
+                    kernel + ": the " + name + " is (" + w.rows() + ", " + w.columns() + ")",
+                    "it needs " + size + " elements",
+                    "use the weights of one block");
+        }
+        Check.size(kernel, name, data(w), data(w).dtype(), data(w).size());
+        if (scale(w) != null) {
+            Check.f32(kernel, name + "'s scale", scale(w), w.rows());
+        }
     }
 
     private void shape(
@@ -337,10 +387,13 @@ final class BlockSteps {
 
     /** Whether these blocks run in one launch; all must be of one shape. */
     boolean takesTogether(List<MlstmLayer> layers, Tensor x) {
-        if (!cooperative || !form.equals("resident") || layers.isEmpty()) {
+        if (!cooperative || layers.isEmpty()) {
             return false;
         }
         MlstmLayer first = layers.getFirst();
+        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= RESIDENT_INNER)) {
+            return false;
+        }
         for (MlstmLayer l : layers) {
             if (!alike(first, l) || !takes(l.weights(), l.state(), x)) {
                 return false;

@@ -9,6 +9,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Device memory in slabs that never move: tensors are cut from a slab one after the other, 256-byte aligned, and end with the arena. A slab
@@ -21,9 +23,12 @@ final class CudaArena implements TensorArena {
     static final long FIRST_SLAB = 1L << 20;
     static final long LARGEST_SLAB = 64L << 20;
 
+    private static final Logger LOG = LoggerFactory.getLogger(CudaArena.class);
+
     private record Slab(long address, long bytes) {}
 
     private final Engine engine;
+
     private final String name;
     private final CudaArena parent;
     private final List<CudaArena> children = new ArrayList<>();
@@ -181,11 +186,16 @@ final class CudaArena implements TensorArena {
             engine.free(s.address);
         }
         slabs.clear();
-        if (views != null) {
-            views.close();
+        try {
+            if (views != null) {
+                views.close();
+            }
+        } catch (IllegalStateException e) {
+            LOG.warn("{}: page-locked memory was in use when its arena closed: {}", name, e.getMessage());
+        } finally {
+            mapped.forEach(engine::free);
+            mapped.clear();
         }
-        mapped.forEach(engine::free);
-        mapped.clear();
         bytes = 0;
         reserved = 0;
         at = 0;

@@ -158,7 +158,7 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /** On tensor cores, as exact as in fp32: x as the sum of three bf16 numbers. */
+    /** On tensor cores, as exact as in fp32 for finite x within the range of bf16: x as the sum of three bf16 numbers. An infinity becomes NaN. */
     private void manyPacked(Tensor x, PackedWeight w, Tensor bias, Tensor y, int m, int k, int n) {
         long parts = engine.partials();
         long size = (long) m * k;

@@ -281,6 +281,9 @@ final class CudaSession implements SessionOps {
             Tensor counts,
             MlstmBlockMemory memory,
             Tensor x) {
+        if (x.dim(0) == 0) {
+            return;
+        }
         if (blocks.takes(weights, state, x)) {
             blocks.run(weights, state, slots, counts, memory, x);
         } else {

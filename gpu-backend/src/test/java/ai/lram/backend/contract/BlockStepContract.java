@@ -1,9 +1,11 @@
 package ai.lram.backend.contract;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.DType;
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.ComposedSteps;
 import ai.lram.backend.ops.FoldSchedule;
@@ -19,6 +21,7 @@ import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -193,6 +196,43 @@ public abstract class BlockStepContract extends KernelContract {
                 assertTrue(error < 1e-4, "states of block " + l + " differ by " + error + ", seed " + fx.seed);
             }
         }
+    }
+
+    @ParameterizedTest(name = "slots {0} {1}, counts {2} {3}")
+    @CsvSource({"0,7,3,3", "-1,1,3,3", "1,1,3,3", "0,1,4,3", "0,1,3,-1"})
+    void aWrongSlotOrCountIsRefusedAndChangesNothing(int slotA, int slotB, int countA, int countB) {
+        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        MlstmBlockWeights w = weights(DType.F32, false, 32, 64, 2, 4);
+        List<MlstmLayer> layers = List.of(
+                new MlstmLayer(w, state(3, 64, 2, schedule, 0)), new MlstmLayer(w, state(3, 64, 2, schedule, 1)));
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, 2, L, 32, 64, 2);
+        Tensor slots = fx.ofInts(new int[] {slotA, slotB}, 2);
+        Tensor counts = fx.ofInts(new int[] {countA, countB}, 2);
+        float[] values = fx.normal(2 * L * 32, 1);
+        Tensor x = fx.of(values, 2, L, 32);
+        assertThrows(ShapeMismatchException.class, () -> {
+            fx.ops.session().mlstmBlocks(fx.stream, layers, slots, counts, memory, x);
+            fx.stream.synchronize();
+        });
+        assertThrows(ShapeMismatchException.class, () -> {
+            fx.ops.session().mlstmBlock(fx.stream, w, layers.getFirst().state(), slots, counts, memory, x);
+            fx.stream.synchronize();
+        });
+        assertArrayEquals(values, fx.read(x));
+        for (MlstmLayer l : layers) {
+            assertArrayEquals(new int[6], fx.readInts(l.state().slots().ringLength()));
+        }
+    }
+
+    @Test
+    void noRowsAreNoWork() {
+        MlstmBlockWeights w = weights(DType.F32, false, 32, 64, 2, 4);
+        MlstmBlockState state = state(3, 64, 2, new FoldSchedule(12, 9, 3), 0);
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, 1, L, 32, 64, 2);
+        Tensor none = fx.ofInts(new int[0], 0);
+        fx.ops.session().mlstmBlock(fx.stream, w, state, none, none, memory.rows(0), fx.zeros(0, L, 32));
+        fx.stream.synchronize();
+        assertArrayEquals(new int[6], fx.readInts(state.slots().ringLength()));
     }
 
     private void compare(String name, int[] counts, int width, float[] got, float[] want) {

@@ -1,5 +1,6 @@
 package ai.lram.agent.baseline;
 
+import ai.lram.agent.autodiff.Parameter;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.ActionCodec;
@@ -142,6 +143,9 @@ public final class DecisionTransformerPolicy implements Policy {
         backend = model.parameters().backend();
         ops = backend.ops();
         stream = backend.stream();
+        for (Parameter p : model.parameters().all()) {
+            backend.requireFinite(stream, p.name(), p.value());
+        }
         arena = backend.arena("decision transformer policy");
         host = Arena.ofShared();
         try {

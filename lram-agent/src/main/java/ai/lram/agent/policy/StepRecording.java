@@ -28,6 +28,7 @@ public final class StepRecording implements AutoCloseable {
             replay.run();
         } else {
             kernels.run();
+            queued = true;
         }
     }
 
@@ -37,6 +38,7 @@ public final class StepRecording implements AutoCloseable {
             replay.finish();
         } else {
             kernels.run();
+            queued = true;
             stream.synchronize();
         }
     }
@@ -55,11 +57,8 @@ public final class StepRecording implements AutoCloseable {
     }
 
     private boolean ready() {
-        if (replay == null && records) {
-            if (queued) {
-                replay = stream.record(kernels);
-            }
-            queued = true;
+        if (replay == null && records && queued) {
+            replay = stream.record(kernels);
         }
         return replay != null;
     }

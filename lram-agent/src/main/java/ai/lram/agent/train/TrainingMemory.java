@@ -16,7 +16,7 @@ import ai.lram.backend.ops.MlstmSpec;
  *              a block, until its backward pass: input F32 and normed BF16 (6 D), up-projection, convolution, q, k, v, h and gated in
  *              BF16 (16 I), gates and statistics of both norms (16 NH + 8), what the cell saves
  * passing      T (8 D + 10 I) + 4 scratch  while the last block's cell goes back: the output and its gradient in F32 (8 D), the gradients
- *              of h, q, k, v, convolution and up-projection (16 I) less gated, convolution and statistics, which are gone by then
+ *              of h, q, k, v, convolution and up-projection (14 I) less gated, convolution and statistics, which are gone by then
  * </pre>
  *
  * <p>Values are placed one above the other without a gap where they fit, in steps of 64 bytes, so this is a lower bound; what the placing

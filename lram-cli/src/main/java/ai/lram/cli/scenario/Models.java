@@ -83,7 +83,8 @@ public final class Models {
 
     /**
      * As {@link #open(Path, String, int, int, int, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
-     * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three seconds.
+     * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three
+     * seconds, and what {@link Policy#warmUp} takes on a device.
      */
     public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
         return warm(open(model, device, threads, slots, maxBatch, weights), WARM_UP_NS);
