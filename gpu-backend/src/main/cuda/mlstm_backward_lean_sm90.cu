@@ -362,48 +362,8 @@ __device__ __forceinline__ void backwardLeanSm90(const MlstmBackward& p, unsigne
         store(dq, 1, static_cast<T*>(p.dq) + at, strideQk, columns);
     }
 
-    const float decay = p.decays[stateIndex];
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-        between += __shfl_xor_sync(0xffffffffu, between, d);
-    }
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-#pragma unroll
-        for (int d = 1; d < 4; d *= 2) {
-            broughtRow[r] += __shfl_xor_sync(0xffffffffu, broughtRow[r], d);
-            broughtColumn[r] += __shfl_xor_sync(0xffffffffu, broughtColumn[r], d);
-        }
-        if ((lane & 3) == 0) {
-            carriedRows[row + (lane >> 2) + 8 * r] = broughtRow[r];
-            carriedColumns[row + (lane >> 2) + 8 * r] = broughtColumn[r];
-        }
-    }
-    syncFirst<CONSUMERS>();
-    if (lane == 0) {
-        totals[GROUPS + warp] = static_cast<double>(between) * decay;
-    }
-    syncFirst<CONSUMERS>();
-    double atLast = 0;
-#pragma unroll
-    for (int w = 0; w < GROUPS; w++) {
-        atLast += totals[GROUPS + w];
-    }
-    double columns = 0;
-    for (int t = lane; t < count; t += 32) {
-        columns += carriedColumns[t];
-    }
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-        columns += __shfl_xor_sync(0xffffffffu, columns, d);
-    }
-    atLast += columns;
-    if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
-        p.straight[pair] = static_cast<float>(atLast);
-    }
-    gradients.add(carriedColumns, carriedRows, count);
-    gradients.write(p, totals, atLast, scan.i[0], scan.f[0], token, count,
-                    chunk == 0 && p.initialM != nullptr ? p.initialM + pair : nullptr);
+    finishGates(p, gradients, scan.i[0], scan.f[0], between, broughtRow, broughtColumn, carriedRows, carriedColumns, totals,
+                pair, chunk, token, count);
 }
 
 }  // namespace lram

@@ -329,25 +329,26 @@ __device__ __forceinline__ void upBegin(const StepLayer& w, const Place& at, con
     endCopies();
 }
 
-// One warp, one row of x.
-__device__ __forceinline__ void normRow(const float* x, const float* weight, float eps, float* to) {
-    constexpr int N = (D + 127) / 128;
-    float4 v[N];
+// One warp's row of N elements, a lane's quads of it: read from x, without its mean if CENTRED.
+// Returns 1 / its deviation.
+template <int N, bool CENTRED>
+__device__ __forceinline__ float normaliseRow(const float* x, float eps, float4* v) {
+    constexpr int QUADS_OF_LANE = (N + 127) / 128;
     float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < QUADS_OF_LANE; i++) {
         const int j = 128 * i + 4 * lane();
-        v[i] = j < D ? load4(x + j) : none();
+        v[i] = j < N ? load4(x + j) : none();
     }
 #pragma unroll
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < QUADS_OF_LANE; i++) {
         sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
     }
-    const float mean = STEP_CENTRED ? groupSum<32>(sum) / D : 0.f;
+    const float mean = CENTRED ? groupSum<32>(sum) / N : 0.f;
     float squares = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        if (128 * i + 4 * lane() < D) {
+    for (int i = 0; i < QUADS_OF_LANE; i++) {
+        if (128 * i + 4 * lane() < N) {
             v[i].x -= mean;
             v[i].y -= mean;
             v[i].z -= mean;
@@ -355,7 +356,14 @@ __device__ __forceinline__ void normRow(const float* x, const float* weight, flo
             squares = dot4(v[i], v[i], squares);
         }
     }
-    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / D + eps);
+    return 1.f / sqrtf(groupSum<32>(squares) / N + eps);
+}
+
+// One warp, one row of x.
+__device__ __forceinline__ void normRow(const float* x, const float* weight, float eps, float* to) {
+    constexpr int N = (D + 127) / 128;
+    float4 v[N];
+    const float rstd = normaliseRow<D, STEP_CENTRED>(x, eps, v);
     constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -956,29 +964,7 @@ __device__ __forceinline__ void downBegin(const StepLayer& w, const Place& at, c
 __device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* norm, const float* skip,
                                         float eps, float* to) {
     float4 h[HEAD_QUADS];
-#pragma unroll
-    for (int i = 0; i < HEAD_QUADS; i++) {
-        const int j = 128 * i + 4 * lane();
-        h[i] = j < DH ? load4(from + j) : none();
-    }
-    float sum = 0.f;
-#pragma unroll
-    for (int i = 0; i < HEAD_QUADS; i++) {
-        sum += (h[i].x + h[i].y) + (h[i].z + h[i].w);
-    }
-    const float mean = STEP_HEAD_CENTRED ? groupSum<32>(sum) / DH : 0.f;
-    float squares = 0.f;
-#pragma unroll
-    for (int i = 0; i < HEAD_QUADS; i++) {
-        if (128 * i + 4 * lane() < DH) {
-            h[i].x -= mean;
-            h[i].y -= mean;
-            h[i].z -= mean;
-            h[i].w -= mean;
-            squares = dot4(h[i], h[i], squares);
-        }
-    }
-    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
+    const float rstd = normaliseRow<DH, STEP_HEAD_CENTRED>(from, eps, h);
     constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {

@@ -114,4 +114,58 @@ __device__ __forceinline__ void copyTile(unsigned tile, const __nv_bfloat16* fro
     }
 }
 
+// What the states add to the gates' gradients, from what each thread of the working warpgroups has summed: `between` of the
+// state and its gradient, and the sums of its rows r and 8 below as queries and as keys. Then the gates' gradients.
+__device__ __forceinline__ void finishGates(const MlstmBackward& p, GateGradients<CONSUMERS / 32>& gradients, float gateI,
+                                            float gateF, float between, float* broughtRow, float* broughtColumn,
+                                            float* carriedRows, float* carriedColumns, double* totals, int pair, int chunk,
+                                            long long token, int count) {
+    constexpr int GROUPS = CONSUMERS / 32;
+    const int warp = threadIdx.x / 32;
+    const int lane = threadIdx.x % 32;
+    const int row = 16 * warp;
+    const float decay = p.decays[static_cast<long long>(pair) * p.chunks + chunk];
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        between += __shfl_xor_sync(0xffffffffu, between, d);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+#pragma unroll
+        for (int d = 1; d < 4; d *= 2) {
+            broughtRow[r] += __shfl_xor_sync(0xffffffffu, broughtRow[r], d);
+            broughtColumn[r] += __shfl_xor_sync(0xffffffffu, broughtColumn[r], d);
+        }
+        if ((lane & 3) == 0) {
+            carriedRows[row + (lane >> 2) + 8 * r] = broughtRow[r];
+            carriedColumns[row + (lane >> 2) + 8 * r] = broughtColumn[r];
+        }
+    }
+    syncFirst<CONSUMERS>();
+    if (lane == 0) {
+        totals[GROUPS + warp] = static_cast<double>(between) * decay;
+    }
+    syncFirst<CONSUMERS>();
+    double atLast = 0;
+#pragma unroll
+    for (int w = 0; w < GROUPS; w++) {
+        atLast += totals[GROUPS + w];
+    }
+    double columns = 0;
+    for (int t = lane; t < count; t += 32) {
+        columns += carriedColumns[t];
+    }
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        columns += __shfl_xor_sync(0xffffffffu, columns, d);
+    }
+    atLast += columns;
+    if (p.straight != nullptr && chunk == p.chunks - 1 && threadIdx.x == 0) {
+        p.straight[pair] = static_cast<float>(atLast);
+    }
+    gradients.add(carriedColumns, carriedRows, count);
+    gradients.write(p, totals, atLast, gateI, gateF, token, count,
+                    chunk == 0 && p.initialM != nullptr ? p.initialM + pair : nullptr);
+}
+
 }  // namespace lram

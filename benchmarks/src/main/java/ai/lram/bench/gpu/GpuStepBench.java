@@ -13,7 +13,6 @@ import ai.lram.bench.Distribution;
 import ai.lram.bench.Latencies;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
-import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.gpu.GpuStepSettings.Batch;
 import ai.lram.bench.gpu.GpuStepSettings.Model;
 import ai.lram.bench.gpu.GpuStepSettings.Transformer;
@@ -204,24 +203,10 @@ public final class GpuStepBench implements Benchmark {
                     worst);
         }
 
-        private long stepNs(Subject subject, String name) {
-            subject.fill();
-            long begin = System.nanoTime();
-            subject.step();
-            long ns = System.nanoTime() - begin;
-            if (!subject.usable()) {
-                throw new WrongAnswerException(
-                        name + " gave an answer that is not finite",
-                        "the policy said so of a timed step",
-                        "do not trust this build or device; run lram test");
-            }
-            return ns;
-        }
-
         private void warmUp(Subject subject, int sessions, String name) {
             subject.begin(sessions, 0);
             for (long end = System.nanoTime() + (long) (1e9 * settings.warmUpSeconds()); System.nanoTime() < end; ) {
-                stepNs(subject, name);
+                subject.stepNs(name);
             }
         }
 
@@ -242,7 +227,7 @@ public final class GpuStepBench implements Benchmark {
                 if (at >= needed && !timely) {
                     break;
                 }
-                long ns = stepNs(ours, name);
+                long ns = ours.stepNs(name);
                 if (steady.count() < model.steps() && (timely || steady.count() < ENOUGH)) {
                     steady.record(ns);
                 }
@@ -285,7 +270,7 @@ public final class GpuStepBench implements Benchmark {
                     if (latencies.count() >= enough && System.nanoTime() >= end) {
                         break;
                     }
-                    latencies.record(stepNs(ours, b.name()));
+                    latencies.record(ours.stepNs(b.name()));
                 }
             }
             double bytes = ours.stepBytes(b.sessions(), b.context());
@@ -305,7 +290,7 @@ public final class GpuStepBench implements Benchmark {
             Latencies latencies = new Latencies(samples, REPETITIONS);
             long end = System.nanoTime() + (long) (1e9 * settings.longestSeconds());
             while (latencies.count() < samples && (latencies.count() < ENOUGH || System.nanoTime() < end)) {
-                latencies.record(stepNs(theirs, name));
+                latencies.record(theirs.stepNs(name));
             }
             report(
                     name,

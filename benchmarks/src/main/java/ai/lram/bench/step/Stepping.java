@@ -2,7 +2,6 @@ package ai.lram.bench.step;
 
 import ai.lram.bench.Latencies;
 import ai.lram.bench.Run;
-import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.machine.Ceilings;
 import ai.lram.bench.subject.Subject;
 import java.util.Locale;
@@ -38,17 +37,7 @@ record Stepping(Run run, Subject subject, String name, int threads, boolean quic
 
     /** Takes a step and says how many nanoseconds it took. */
     long stepNs() {
-        subject.fill();
-        long begin = System.nanoTime();
-        subject.step();
-        long ns = System.nanoTime() - begin;
-        if (!subject.usable()) {
-            throw new WrongAnswerException(
-                    name + " gave an answer that is not finite",
-                    "the policy said so of a timed step",
-                    "do not trust this build; run lram test");
-        }
-        return ns;
+        return subject.stepNs(name);
     }
 
     /** So many steps, or fewer where they take long. */

@@ -15,7 +15,7 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.cuda.EmulatedCuda;
 import ai.lram.backend.ops.MlstmDims;
-import ai.lram.backend.ops.Ops;
+import ai.lram.backend.testing.ForwardingBackend;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
@@ -30,33 +30,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class GpuBenchTest {
     /** Doubles every operand of a type on its way to the device. */
-    private record Doubling(Backend engine, DType type) implements Backend {
+    private record Doubling(Backend engine, DType type) implements ForwardingBackend {
         private static final int EXPONENT = 0x80; // in the upper half of either type
-
-        @Override
-        public String name() {
-            return engine.name();
-        }
-
-        @Override
-        public String describe() {
-            return engine.describe();
-        }
-
-        @Override
-        public Ops ops() {
-            return engine.ops();
-        }
-
-        @Override
-        public Stream stream() {
-            return engine.stream();
-        }
-
-        @Override
-        public TensorArena arena(String name) {
-            return engine.arena(name);
-        }
 
         @Override
         public void upload(Stream s, Tensor dst, MemorySegment src) {
@@ -70,26 +45,6 @@ class GpuBenchTest {
                 engine.upload(s, dst, m);
                 s.synchronize();
             }
-        }
-
-        @Override
-        public void download(Stream s, Tensor src, MemorySegment dst) {
-            engine.download(s, src, dst);
-        }
-
-        @Override
-        public void copy(Stream s, Tensor dst, Tensor src) {
-            engine.copy(s, dst, src);
-        }
-
-        @Override
-        public void requireFinite(Stream s, String what, Tensor x) {
-            engine.requireFinite(s, what, x);
-        }
-
-        @Override
-        public void close() {
-            engine.close();
         }
     }
 

@@ -210,7 +210,7 @@ final class CpuSlstm implements SlstmOps {
                         }
                     }
                 } else {
-                    Panels.pack(r, src, 16L * dh, dh, dh, 1, scratch, Panels.at(weights(head), pad, 0, g * pad), pad);
+                    Panels.pack(r, src, 16L * dh, dh, dh, scratch, Panels.at(weights(head), pad, 0, g * pad), pad);
                 }
             }
         }
@@ -288,9 +288,9 @@ final class CpuSlstm implements SlstmOps {
                 long pb,
                 int rows,
                 long sum) {
-            Panels.pack(a, ao, aStride, n, dh, 1, scratch, pa, rows);
-            Panels.pack(b, bo, bStride, n, dh, 1, scratch, pb, rows);
-            Panels.tn(pad, pad, n, false, scratch, pa, rows, scratch, pb, rows, true, scratch, sum, pad);
+            Panels.pack(a, ao, aStride, n, dh, scratch, pa, rows);
+            Panels.pack(b, bo, bStride, n, dh, scratch, pb, rows);
+            Panels.tn(pad, pad, n, scratch, pa, rows, scratch, pb, rows, scratch, sum, pad);
         }
     }
 
@@ -346,7 +346,7 @@ final class CpuSlstm implements SlstmOps {
 
         private void storeState(MemorySegment to) {
             for (int part = 0; part < 4; part++) {
-                Panels.unpack(w, matY + part * 4L * ROWS * pad, ROWS, rows, job.dh, 1, to, state(part), 4L * job.width);
+                Panels.unpack(w, matY + part * 4L * ROWS * pad, ROWS, rows, job.dh, to, state(part), 4L * job.width);
             }
         }
 
@@ -357,22 +357,7 @@ final class CpuSlstm implements SlstmOps {
             for (int t = 0; t < job.tokens; t++) {
                 boolean fresh = t == 0 && job.initial == null;
                 if (!fresh) {
-                    Panels.nn(
-                            ROWS,
-                            4 * pad,
-                            job.dh,
-                            false,
-                            false,
-                            w,
-                            matY,
-                            ROWS,
-                            w,
-                            job.weights(head),
-                            pad,
-                            false,
-                            w,
-                            gates,
-                            ROWS);
+                    Panels.nn(ROWS, 4 * pad, job.dh, w, matY, ROWS, w, job.weights(head), pad, w, gates, ROWS);
                 }
                 for (int g = 0; g < 4; g++) {
                     addInputs(x[g], bias, g, t);
@@ -454,15 +439,7 @@ final class CpuSlstm implements SlstmOps {
         /** The rows' values of one token to plane {@code part} of a (.., B, S, H) tensor. */
         private void copyOut(long from, MemorySegment to, int part, int t) {
             Panels.unpack(
-                    w,
-                    from,
-                    ROWS,
-                    rows,
-                    job.dh,
-                    1,
-                    to,
-                    part * plane + job.at(row, t, head),
-                    4L * job.tokens * job.width);
+                    w, from, ROWS, rows, job.dh, to, part * plane + job.at(row, t, head), 4L * job.tokens * job.width);
         }
 
         /** matY, matC and matN carry the state's gradient. */
@@ -477,22 +454,7 @@ final class CpuSlstm implements SlstmOps {
                     }
                 }
                 if (t > 0 || dInitial != null) {
-                    Panels.nn(
-                            ROWS,
-                            pad,
-                            4 * pad,
-                            false,
-                            false,
-                            w,
-                            gates,
-                            ROWS,
-                            w,
-                            job.weights(head),
-                            4 * pad,
-                            false,
-                            w,
-                            matY,
-                            ROWS);
+                    Panels.nn(ROWS, pad, 4 * pad, w, gates, ROWS, w, job.weights(head), 4 * pad, w, matY, ROWS);
                 }
             }
             if (dInitial != null) {

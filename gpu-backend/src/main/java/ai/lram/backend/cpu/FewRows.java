@@ -142,7 +142,7 @@ final class FewRows {
     /** The sums of {@code columns} (up to {@link #BLOCK}) vectors of lanes from {@code at} on, to y from element {@code yAt} on. */
     static void fold(int columns, float[] sums, int at, MemorySegment y, long yAt) {
         if (LANES == 16 && columns == BLOCK) {
-            store(sumEight(sums, at), y, yAt, FIRST_EIGHT);
+            sumEight(sums, at, y, yAt);
         } else {
             for (int j = 0; j < columns; j++) {
                 y.set(FLOAT, (yAt + j) * 4, VectorMath.foldLanes(sums, at + j * LANES));
@@ -205,27 +205,28 @@ final class FewRows {
         return VectorShuffle.fromOp(F, i -> (i ^ bit) % LANES);
     }
 
-    /** The sums of the lanes of eight 16-lane vectors, in the order of additions of {@link VectorMath#sum}, in the first eight lanes. */
-    private static FloatVector sumEight(float[] t, int at) {
-        FloatVector v04 = fold8(FloatVector.fromArray(F, t, at), FloatVector.fromArray(F, t, at + 4 * LANES));
-        FloatVector v26 =
-                fold8(FloatVector.fromArray(F, t, at + 2 * LANES), FloatVector.fromArray(F, t, at + 6 * LANES));
-        FloatVector even = fold4(v04, v26);
-        FloatVector v15 = fold8(FloatVector.fromArray(F, t, at + LANES), FloatVector.fromArray(F, t, at + 5 * LANES));
-        FloatVector v37 =
-                fold8(FloatVector.fromArray(F, t, at + 3 * LANES), FloatVector.fromArray(F, t, at + 7 * LANES));
-        FloatVector odd = fold4(v15, v37);
+    /**
+     * The sums of the lanes of eight 16-lane vectors, in the order of additions of {@link VectorMath#sum}, to y. Spelled out: a call that
+     * the compiler has seen seldom it does not inline, and a helper for two vectors would box them ever after.
+     */
+    private static void sumEight(float[] t, int at, MemorySegment y, long yAt) {
+        // Halves summed: one in the low eight lanes, the other in the high ones; then quarters, pairs and single lanes.
+        FloatVector a = FloatVector.fromArray(F, t, at);
+        FloatVector b = FloatVector.fromArray(F, t, at + 4 * LANES);
+        FloatVector v04 = a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
+        a = FloatVector.fromArray(F, t, at + 2 * LANES);
+        b = FloatVector.fromArray(F, t, at + 6 * LANES);
+        FloatVector v26 = a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
+        FloatVector even = v04.blend(v26, HIGH_4).add(v26.blend(v04, HIGH_4).rearrange(SWAP_4));
+        a = FloatVector.fromArray(F, t, at + LANES);
+        b = FloatVector.fromArray(F, t, at + 5 * LANES);
+        FloatVector v15 = a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
+        a = FloatVector.fromArray(F, t, at + 3 * LANES);
+        b = FloatVector.fromArray(F, t, at + 7 * LANES);
+        FloatVector v37 = a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
+        FloatVector odd = v15.blend(v37, HIGH_4).add(v37.blend(v15, HIGH_4).rearrange(SWAP_4));
         FloatVector all = even.blend(odd, HIGH_2).add(odd.blend(even, HIGH_2).rearrange(SWAP_2));
-        return all.add(all.rearrange(SWAP_1)).rearrange(EVEN);
-    }
-
-    /** Halves summed: a in the low eight lanes, b in the high ones. */
-    private static FloatVector fold8(FloatVector a, FloatVector b) {
-        return a.blend(b, HIGH_8).add(b.blend(a, HIGH_8).rearrange(SWAP_8));
-    }
-
-    private static FloatVector fold4(FloatVector a, FloatVector b) {
-        return a.blend(b, HIGH_4).add(b.blend(a, HIGH_4).rearrange(SWAP_4));
+        all.add(all.rearrange(SWAP_1)).rearrange(EVEN).intoMemorySegment(y, 4 * yAt, LE, FIRST_EIGHT);
     }
 
     private static void dot4x1(

@@ -41,36 +41,25 @@ final class Panels {
 
     /** Copies {@code rows} rows of {@code cols} floats, {@code stride} bytes apart, into a matrix of {@code dstRows} rows; pads with zeros. */
     static void pack(
-            MemorySegment src,
-            long s,
-            long stride,
-            int rows,
-            int cols,
-            float scale,
-            MemorySegment dst,
-            long d,
-            int dstRows) {
+            MemorySegment src, long s, long stride, int rows, int cols, MemorySegment dst, long d, int dstRows) {
         int padded = pad(rows);
         if (cols % WIDTH == 0) {
-            packRows(src, s, stride, rows, cols, scale, dst, d, dstRows * ROW);
+            packRows(src, s, stride, rows, cols, dst, d, dstRows * ROW);
             clearRows(rows, padded, cols, dst, d, dstRows * ROW);
             return;
         }
-        FloatVector by = FloatVector.broadcast(F, scale);
         FloatVector zero = FloatVector.zero(F);
         for (int col = 0; col < cols; col += LANES) {
             long out = at(d, dstRows, 0, col);
             if (col + LANES <= cols) {
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, s + r * stride + 4L * col, LE)
-                            .mul(by)
                             .intoMemorySegment(dst, out + r * ROW, LE);
                 }
             } else {
                 VectorMask<Float> tail = F.indexInRange(col, cols);
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, s + r * stride + 4L * col, LE, tail)
-                            .mul(by)
                             .intoMemorySegment(dst, out + r * ROW, LE);
                 }
             }
@@ -88,22 +77,13 @@ final class Panels {
 
     /** Whole panels, row after row: reads memory in order. */
     private static void packRows(
-            MemorySegment src,
-            long s,
-            long stride,
-            int rows,
-            int cols,
-            float scale,
-            MemorySegment dst,
-            long d,
-            long panel) {
-        FloatVector by = FloatVector.broadcast(F, scale);
+            MemorySegment src, long s, long stride, int rows, int cols, MemorySegment dst, long d, long panel) {
         for (int r = 0; r < rows; r++) {
             long in = s + r * stride;
             long out = d + r * ROW;
             for (int col = 0; col < cols; col += WIDTH) {
-                FloatVector.fromMemorySegment(F, src, in, LE).mul(by).intoMemorySegment(dst, out, LE);
-                FloatVector.fromMemorySegment(F, src, in + HALF, LE).mul(by).intoMemorySegment(dst, out + HALF, LE);
+                FloatVector.fromMemorySegment(F, src, in, LE).intoMemorySegment(dst, out, LE);
+                FloatVector.fromMemorySegment(F, src, in + HALF, LE).intoMemorySegment(dst, out + HALF, LE);
                 in += ROW;
                 out += panel;
             }
@@ -120,119 +100,83 @@ final class Panels {
     }
 
     private static void unpackRows(
-            MemorySegment src,
-            long s,
-            long panel,
-            int rows,
-            int cols,
-            float scale,
-            MemorySegment dst,
-            long d,
-            long stride) {
-        FloatVector by = FloatVector.broadcast(F, scale);
+            MemorySegment src, long s, long panel, int rows, int cols, MemorySegment dst, long d, long stride) {
         for (int r = 0; r < rows; r++) {
             long in = s + r * ROW;
             long out = d + r * stride;
             for (int col = 0; col < cols; col += WIDTH) {
-                FloatVector.fromMemorySegment(F, src, in, LE).mul(by).intoMemorySegment(dst, out, LE);
-                FloatVector.fromMemorySegment(F, src, in + HALF, LE).mul(by).intoMemorySegment(dst, out + HALF, LE);
+                FloatVector.fromMemorySegment(F, src, in, LE).intoMemorySegment(dst, out, LE);
+                FloatVector.fromMemorySegment(F, src, in + HALF, LE).intoMemorySegment(dst, out + HALF, LE);
                 in += panel;
                 out += ROW;
             }
         }
     }
 
-    /** Copies {@code rows} rows of {@code cols} floats out of a matrix of {@code srcRows} rows, times {@code scale}. */
+    /** Copies {@code rows} rows of {@code cols} floats out of a matrix of {@code srcRows} rows. */
     static void unpack(
-            MemorySegment src,
-            long s,
-            int srcRows,
-            int rows,
-            int cols,
-            float scale,
-            MemorySegment dst,
-            long d,
-            long stride) {
+            MemorySegment src, long s, int srcRows, int rows, int cols, MemorySegment dst, long d, long stride) {
         if (cols % WIDTH == 0) {
-            unpackRows(src, s, srcRows * ROW, rows, cols, scale, dst, d, stride);
+            unpackRows(src, s, srcRows * ROW, rows, cols, dst, d, stride);
             return;
         }
-        FloatVector by = FloatVector.broadcast(F, scale);
         for (int col = 0; col < cols; col += LANES) {
             long in = at(s, srcRows, 0, col);
             if (col + LANES <= cols) {
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, in + r * ROW, LE)
-                            .mul(by)
                             .intoMemorySegment(dst, d + r * stride + 4L * col, LE);
                 }
             } else {
                 VectorMask<Float> tail = F.indexInRange(col, cols);
                 for (int r = 0; r < rows; r++) {
                     FloatVector.fromMemorySegment(F, src, in + r * ROW, LE)
-                            .mul(by)
                             .intoMemorySegment(dst, d + r * stride + 4L * col, LE, tail);
                 }
             }
         }
     }
 
-    /**
-     * c = (c where {@code add}) + a (m x k) b (k x n): m a multiple of {@link #TILE}, n rounded up to whole panels. With
-     * {@code lowerOut} only panels that touch the lower triangle are computed; with {@code lowerIn} row r of a ends at r's tile.
-     */
+    /** c = a (m x k) b (k x n): m a multiple of {@link #TILE}, n rounded up to whole panels. */
     static void nn(
             int m,
             int n,
             int k,
-            boolean lowerOut,
-            boolean lowerIn,
             MemorySegment a,
             long ao,
             int aRows,
             MemorySegment b,
             long bo,
             int bRows,
-            boolean add,
-            MemorySegment c,
-            long co,
-            int cRows) {
-        for (int col = 0; col < n; col += WIDTH) {
-            for (int row = lowerOut ? col : 0; row < m; row += TILE) {
-                int depth = lowerIn ? Math.min(k, row + TILE) : k;
-                long out = at(co, cRows, row, col);
-                if (!add) {
-                    clearTile(c, out);
-                }
-                nnTile(depth, a, ao + row * ROW, aRows * ROW, b, at(bo, bRows, 0, col), c, out);
-            }
-        }
-    }
-
-    /** c = (c where {@code add}) + a^T b with a (k x m), b (k x n), k >= 1. With {@code lowerIn} a is lower triangular: row r starts at r. */
-    static void tn(
-            int m,
-            int n,
-            int k,
-            boolean lowerIn,
-            MemorySegment a,
-            long ao,
-            int aRows,
-            MemorySegment b,
-            long bo,
-            int bRows,
-            boolean add,
             MemorySegment c,
             long co,
             int cRows) {
         for (int col = 0; col < n; col += WIDTH) {
             for (int row = 0; row < m; row += TILE) {
-                int from = lowerIn ? row : 0;
                 long out = at(co, cRows, row, col);
-                if (!add) {
-                    clearTile(c, out);
-                }
-                tnTile(k - from, a, at(ao, aRows, from, row), b, at(bo, bRows, from, col), c, out);
+                clearTile(c, out);
+                nnTile(k, a, ao + row * ROW, aRows * ROW, b, at(bo, bRows, 0, col), c, out);
+            }
+        }
+    }
+
+    /** c += a^T b with a (k x m), b (k x n), k >= 1. */
+    static void tn(
+            int m,
+            int n,
+            int k,
+            MemorySegment a,
+            long ao,
+            int aRows,
+            MemorySegment b,
+            long bo,
+            int bRows,
+            MemorySegment c,
+            long co,
+            int cRows) {
+        for (int col = 0; col < n; col += WIDTH) {
+            for (int row = 0; row < m; row += TILE) {
+                tnTile(k, a, at(ao, aRows, 0, row), b, at(bo, bRows, 0, col), c, at(co, cRows, row, col));
             }
         }
     }

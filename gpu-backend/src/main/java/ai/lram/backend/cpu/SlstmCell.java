@@ -17,28 +17,6 @@ final class SlstmCell {
 
     private SlstmCell() {}
 
-    /** f becomes m + logsigmoid(f), the forget path's exponent. */
-    static void forget(MemorySegment w, long f, long m, long floats) {
-        for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            FloatVector x = VectorMath.logSigmoid(FloatVector.fromMemorySegment(F, w, f + i, LE));
-            FloatVector.fromMemorySegment(F, w, m + i, LE).add(x).intoMemorySegment(w, f + i, LE);
-        }
-    }
-
-    /** x becomes tanh(x). */
-    static void tanh(MemorySegment w, long x, long floats) {
-        for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            VectorMath.tanh(FloatVector.fromMemorySegment(F, w, x + i, LE)).intoMemorySegment(w, x + i, LE);
-        }
-    }
-
-    /** to = sigmoid(x). */
-    static void sigmoid(MemorySegment w, long x, long to, long floats) {
-        for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            VectorMath.sigmoid(FloatVector.fromMemorySegment(F, w, x + i, LE)).intoMemorySegment(w, to + i, LE);
-        }
-    }
-
     /** to = sigmoid(-x). */
     static void sigmoidOfMinus(MemorySegment w, long x, long to, long floats) {
         for (long i = 0; i < 4 * floats; i += 4L * LANES) {
@@ -57,15 +35,6 @@ final class SlstmCell {
             next.intoMemorySegment(w, m + o, LE);
             in.sub(next).intoMemorySegment(w, i + o, LE);
             old.sub(next).intoMemorySegment(w, kept + o, LE);
-        }
-    }
-
-    /** x becomes min(e^x, 1). */
-    static void weight(MemorySegment w, long x, long floats) {
-        for (long i = 0; i < 4 * floats; i += 4L * LANES) {
-            VectorMath.exp(FloatVector.fromMemorySegment(F, w, x + i, LE))
-                    .min(1f)
-                    .intoMemorySegment(w, x + i, LE);
         }
     }
 
@@ -89,12 +58,12 @@ final class SlstmCell {
         long f = gates + 4 * plane;
         long z = f + 4 * plane;
         long o = z + 4 * plane;
-        forget(w, f, m, plane);
+        VectorMath.addLogSigmoid(w, f, m, plane); // the forget path's exponent
         stabilise(w, gates, f, n, m, plane);
-        weight(w, gates, plane);
-        weight(w, f, plane);
-        tanh(w, z, plane);
-        sigmoid(w, o, o, plane);
+        VectorMath.expAtMostOne(w, gates, plane);
+        VectorMath.expAtMostOne(w, f, plane);
+        VectorMath.tanh(w, z, plane);
+        VectorMath.sigmoid(w, o, o, plane);
         update(w, gates, f, z, o, c, n, y, plane);
     }
 }

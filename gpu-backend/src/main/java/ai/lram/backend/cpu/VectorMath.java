@@ -197,7 +197,7 @@ final class VectorMath {
         return expInRange(y).blend(ZERO, y.compare(VectorOperators.LT, EXP_MIN));
     }
 
-    // The two loops that follow spell everything out, for the control step: where the compiler stops inlining in the
+    // The loops that follow spell everything out, for the control step: where the compiler stops inlining in the
     // middle of a caller, calls of the Vector API still become instructions, but a helper that takes or hands out a
     // vector makes it box it, in every call for as long as the JVM lives.
 
@@ -244,6 +244,105 @@ final class VectorMath {
                     .mul(factor)
                     .mul(FloatVector.fromMemorySegment(F, y, 4L * i, ByteOrder.LITTLE_ENDIAN))
                     .intoArray(x, i);
+        }
+    }
+
+    /** y = 1 / (1 + e^-x) for {@code n} floats from byte {@code x} on, a multiple of the lanes; to bytes from {@code y} on, which may be x. */
+    static void sigmoid(MemorySegment m, long x, long y, long n) {
+        for (long i = 0; i < 4 * n; i += 4L * LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, m, x + i, ByteOrder.LITTLE_ENDIAN);
+            FloatVector c = v.blend(SIGMOID_MAX, v.compare(VectorOperators.GT, SIGMOID_MAX));
+            c = c.blend(SIGMOID_MIN, c.compare(VectorOperators.LT, SIGMOID_MIN)).neg();
+            FloatVector t = c.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, c));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            ONE.div(r.fma(ZERO, p).add(ONE)).intoMemorySegment(m, y + i, ByteOrder.LITTLE_ENDIAN);
+        }
+    }
+
+    /** x = {@link #tanh}(x) for {@code n} floats from byte {@code x} on, a multiple of the lanes. */
+    static void tanh(MemorySegment m, long x, long n) {
+        for (long i = 0; i < 4 * n; i += 4L * LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, m, x + i, ByteOrder.LITTLE_ENDIAN);
+            FloatVector a = v.abs();
+            FloatVector s = v.mul(v);
+            FloatVector q = s.fma(TANH_11, TANH_9).fma(s, TANH_7).fma(s, TANH_5).fma(s, TANH_3);
+            FloatVector small = q.mul(s).fma(v, v);
+            FloatVector c = a.blend(TANH_MAX, a.compare(VectorOperators.GT, TANH_MAX));
+            c = c.add(c);
+            FloatVector t = c.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, c));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            FloatVector large = ONE.sub(TWO.div(r.fma(ZERO, p).add(ONE)));
+            large = large.blend(large.neg(), v.compare(VectorOperators.LT, ZERO));
+            large.blend(small, a.compare(VectorOperators.LT, TANH_SMALL))
+                    .intoMemorySegment(m, x + i, ByteOrder.LITTLE_ENDIAN);
+        }
+    }
+
+    /** x = y + {@link #logSigmoid}(x) for {@code n} floats from bytes {@code x} and {@code y} on, a multiple of the lanes. */
+    static void addLogSigmoid(MemorySegment m, long x, long y, long n) {
+        for (long i = 0; i < 4 * n; i += 4L * LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, m, x + i, ByteOrder.LITTLE_ENDIAN);
+            FloatVector c = v.abs().neg();
+            FloatVector t = c.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, c));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            p = r.fma(ZERO, p).blend(ZERO, c.compare(VectorOperators.LT, EXP_MIN));
+            FloatVector s = p.div(p.add(TWO));
+            FloatVector z = s.mul(s);
+            FloatVector q = z.fma(LOG_5, LOG_4).fma(z, LOG_3).fma(z, LOG_2).fma(z, LOG_1);
+            q = v.min(ZERO).sub(q.mul(z).fma(s, s.add(s)));
+            FloatVector.fromMemorySegment(F, m, y + i, ByteOrder.LITTLE_ENDIAN)
+                    .add(q)
+                    .intoMemorySegment(m, x + i, ByteOrder.LITTLE_ENDIAN);
+        }
+    }
+
+    /** x = min({@link #exp}(x), 1) for {@code n} floats from byte {@code x} on, a multiple of the lanes. */
+    static void expAtMostOne(MemorySegment m, long x, long n) {
+        for (long i = 0; i < 4 * n; i += 4L * LANES) {
+            FloatVector v = FloatVector.fromMemorySegment(F, m, x + i, ByteOrder.LITTLE_ENDIAN);
+            FloatVector t = v.fma(LOG2E, ROUND);
+            FloatVector k = t.sub(ROUND);
+            FloatVector r = k.fma(MINUS_LN2_LO, k.fma(MINUS_LN2_HI, v));
+            FloatVector p = r.fma(EXP_6, EXP_5)
+                    .fma(r, EXP_4)
+                    .fma(r, EXP_3)
+                    .fma(r, EXP_2)
+                    .fma(r, ONE)
+                    .fma(r, ONE);
+            IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
+            p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
+            p = r.fma(ZERO, p).blend(ZERO, v.compare(VectorOperators.LT, EXP_MIN));
+            v.add(INFINITY)
+                    .blend(p, v.compare(VectorOperators.LE, EXP_MAX))
+                    .min(1f)
+                    .intoMemorySegment(m, x + i, ByteOrder.LITTLE_ENDIAN);
         }
     }
 

@@ -32,9 +32,14 @@ public record StepWeight(Tensor full, PackedWeight packed) {
         if (type == DType.F32) {
             return of(full);
         }
-        PackedWeight narrow = PackedWeight.allocate(arena, type, full.dim(0), full.dim(1));
-        ops.pack(s, full, narrow);
-        return of(narrow);
+        return copy(full, type, arena, ops, s);
+    }
+
+    /** A copy of a weight in the engine's order as {@code type} stores it, made on {@code s} in memory of {@code arena}. */
+    public static StepWeight copy(Tensor full, DType type, TensorArena arena, MatmulOps ops, Stream s) {
+        PackedWeight packed = PackedWeight.allocate(arena, type, full.dim(0), full.dim(1));
+        ops.pack(s, full, packed);
+        return of(packed);
     }
 
     /** N. */

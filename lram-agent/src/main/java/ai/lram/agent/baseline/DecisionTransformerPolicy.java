@@ -43,9 +43,6 @@ public final class DecisionTransformerPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
-    /** Numbers of rows that {@link #warmUp} prepares; each keeps a recording. */
-    private static final int MOST_PREPARED = 256;
-
     /** A block's parameters and cache as tensors, taken once. */
     private record Layer(
             Tensor norm,
@@ -321,7 +318,7 @@ public final class DecisionTransformerPolicy implements Policy {
 
     @Override
     public void warmUp() {
-        for (int rows = 1; rows <= Math.min(maxBatch, MOST_PREPARED); rows++) {
+        for (int rows = 1; rows <= Math.min(maxBatch, StepRecording.MOST_PREPARED); rows++) {
             kernels[rows].warmUp(frames[rows].io);
         }
     }

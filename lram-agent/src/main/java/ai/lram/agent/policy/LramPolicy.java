@@ -29,7 +29,6 @@ import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
-import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -52,8 +51,6 @@ public final class LramPolicy implements Policy {
     private static final int L = Lram.TOKENS;
     /** Row of the return-to-go token within the triple r, s, g. */
     private static final int G = 2;
-    /** Numbers of rows that {@link #warmUp()} prepares; each keeps a recording. */
-    private static final int MOST_PREPARED = 256;
 
     /** Parameters up to which fp32 weights are copied in the engine's order: they come from caches, where that order counts, and are few. */
     private static final long COPIED = 4_000_000;
@@ -271,9 +268,7 @@ public final class LramPolicy implements Policy {
                 || !ops.matmul().packs(options.weights())) {
             return StepWeight.of(w);
         }
-        PackedWeight copy = PackedWeight.allocate(arena, options.weights(), w.dim(0), w.dim(1));
-        ops.matmul().pack(stream, w, copy);
-        return StepWeight.of(copy);
+        return StepWeight.copy(w, options.weights(), arena, ops.matmul(), stream);
     }
 
     private void product(Tensor x, StepWeight w, Tensor bias, Tensor y) {
@@ -499,10 +494,10 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    /** {@link #warmUp(int)} for every number of rows up to {@value #MOST_PREPARED}. */
+    /** {@link #warmUp(int)} for every number of rows up to {@value StepRecording#MOST_PREPARED}. */
     @Override
     public void warmUp() {
-        for (int rows = 1; rows <= Math.min(options.maxBatch(), MOST_PREPARED); rows++) {
+        for (int rows = 1; rows <= Math.min(options.maxBatch(), StepRecording.MOST_PREPARED); rows++) {
             warmUp(rows);
         }
     }

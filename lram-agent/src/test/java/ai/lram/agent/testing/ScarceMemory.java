@@ -3,16 +3,14 @@ package ai.lram.agent.testing;
 import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
 import ai.lram.backend.DeviceOutOfMemoryException;
-import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
-import ai.lram.backend.ops.Ops;
-import java.lang.foreign.MemorySegment;
+import ai.lram.backend.testing.ForwardingBackend;
 import java.util.ArrayList;
 import java.util.List;
 
 /** An engine whose memory ends after a number of allocations, and which knows the arenas still open. */
-public final class ScarceMemory implements Backend {
+public final class ScarceMemory implements ForwardingBackend {
     private final Backend engine;
     private final List<String> open = new ArrayList<>();
     private int left = Integer.MAX_VALUE;
@@ -38,49 +36,14 @@ public final class ScarceMemory implements Backend {
     }
 
     @Override
-    public String name() {
-        return engine.name();
-    }
-
-    @Override
-    public String describe() {
-        return engine.describe();
-    }
-
-    @Override
-    public Ops ops() {
-        return engine.ops();
-    }
-
-    @Override
-    public Stream stream() {
-        return engine.stream();
+    public Backend engine() {
+        return engine;
     }
 
     @Override
     public TensorArena arena(String name) {
         open.add(name);
         return new Counted(engine.arena(name));
-    }
-
-    @Override
-    public void upload(Stream stream, Tensor dst, MemorySegment src) {
-        engine.upload(stream, dst, src);
-    }
-
-    @Override
-    public void copy(Stream s, Tensor from, Tensor to) {
-        engine.copy(s, from, to);
-    }
-
-    @Override
-    public void download(Stream stream, Tensor src, MemorySegment dst) {
-        engine.download(stream, src, dst);
-    }
-
-    @Override
-    public void requireFinite(Stream stream, String what, Tensor x) {
-        engine.requireFinite(stream, what, x);
     }
 
     /** Leaves the engine to its owner. */

@@ -2,7 +2,10 @@ package ai.lram.agent.testing;
 
 import ai.lram.agent.train.TrainConfig;
 import ai.lram.agent.xlstm.XlstmConfig;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.RecordComponent;
 import java.util.List;
+import java.util.Map;
 
 /** Small training runs. */
 public final class TrainConfigs {
@@ -19,143 +22,56 @@ public final class TrainConfigs {
     }
 
     public static TrainConfig withNoise(TrainConfig c, double observation, double returns) {
-        return new TrainConfig(
-                c.backbone(),
-                c.batch(),
-                c.steps(),
-                c.accumulate(),
-                c.carryState(),
-                c.updates(),
-                c.maxMinutes(),
-                c.peakLearningRate(),
-                c.warmupUpdates(),
-                c.weightDecay(),
-                c.beta2(),
-                c.clipNorm(),
-                c.binSigma(),
-                observation,
-                returns,
-                c.relativeActions(),
-                c.binMargin(),
-                c.heldOutFraction(),
-                c.splitSeed(),
-                c.seed(),
-                c.topReturnFraction(),
-                c.targetQuantile(),
-                c.validateEvery(),
-                c.checkpointEvery());
+        return changed(c, Map.of("observationNoise", observation, "returnNoise", returns));
     }
 
     public static TrainConfig withRate(TrainConfig c, double rate) {
-        return new TrainConfig(
-                c.backbone(),
-                c.batch(),
-                c.steps(),
-                c.accumulate(),
-                c.carryState(),
-                c.updates(),
-                c.maxMinutes(),
-                rate,
-                c.warmupUpdates(),
-                c.weightDecay(),
-                c.beta2(),
-                c.clipNorm(),
-                c.binSigma(),
-                c.observationNoise(),
-                c.returnNoise(),
-                c.relativeActions(),
-                c.binMargin(),
-                c.heldOutFraction(),
-                c.splitSeed(),
-                c.seed(),
-                c.topReturnFraction(),
-                c.targetQuantile(),
-                c.validateEvery(),
-                c.checkpointEvery());
+        return changed(c, Map.of("peakLearningRate", rate));
     }
 
     public static TrainConfig withEvery(TrainConfig c, long validate, long checkpoint) {
-        return new TrainConfig(
-                c.backbone(),
-                c.batch(),
-                c.steps(),
-                c.accumulate(),
-                c.carryState(),
-                c.updates(),
-                c.maxMinutes(),
-                c.peakLearningRate(),
-                c.warmupUpdates(),
-                c.weightDecay(),
-                c.beta2(),
-                c.clipNorm(),
-                c.binSigma(),
-                c.observationNoise(),
-                c.returnNoise(),
-                c.relativeActions(),
-                c.binMargin(),
-                c.heldOutFraction(),
-                c.splitSeed(),
-                c.seed(),
-                c.topReturnFraction(),
-                c.targetQuantile(),
-                validate,
-                checkpoint);
+        return changed(c, Map.of("validateEvery", validate, "checkpointEvery", checkpoint));
     }
 
     public static TrainConfig withAccumulate(TrainConfig c, int accumulate) {
-        return new TrainConfig(
-                c.backbone(),
-                c.batch(),
-                c.steps(),
-                accumulate,
-                c.carryState(),
-                c.updates(),
-                c.maxMinutes(),
-                c.peakLearningRate(),
-                c.warmupUpdates(),
-                c.weightDecay(),
-                c.beta2(),
-                c.clipNorm(),
-                c.binSigma(),
-                c.observationNoise(),
-                c.returnNoise(),
-                c.relativeActions(),
-                c.binMargin(),
-                c.heldOutFraction(),
-                c.splitSeed(),
-                c.seed(),
-                c.topReturnFraction(),
-                c.targetQuantile(),
-                c.validateEvery(),
-                c.checkpointEvery());
+        return changed(c, Map.of("accumulate", accumulate));
     }
 
     public static TrainConfig withTargets(
             TrainConfig c, double binSigma, boolean relative, double binMargin, double quantile) {
-        return new TrainConfig(
-                c.backbone(),
-                c.batch(),
-                c.steps(),
-                c.accumulate(),
-                c.carryState(),
-                c.updates(),
-                c.maxMinutes(),
-                c.peakLearningRate(),
-                c.warmupUpdates(),
-                c.weightDecay(),
-                c.beta2(),
-                c.clipNorm(),
-                binSigma,
-                c.observationNoise(),
-                c.returnNoise(),
-                relative,
-                binMargin,
-                c.heldOutFraction(),
-                c.splitSeed(),
-                c.seed(),
-                c.topReturnFraction(),
-                quantile,
-                c.validateEvery(),
-                c.checkpointEvery());
+        return changed(
+                c,
+                Map.of(
+                        "binSigma", binSigma,
+                        "relativeActions", relative,
+                        "binMargin", binMargin,
+                        "targetQuantile", quantile));
+    }
+
+    /** {@code c} but for components by name. */
+    private static TrainConfig changed(TrainConfig c, Map<String, Object> values) {
+        RecordComponent[] components = TrainConfig.class.getRecordComponents();
+        Class<?>[] types = new Class<?>[components.length];
+        Object[] all = new Object[components.length];
+        int used = 0;
+        try {
+            for (int i = 0; i < components.length; i++) {
+                types[i] = components[i].getType();
+                Object value = values.get(components[i].getName());
+                used += value == null ? 0 : 1;
+                all[i] = value == null ? components[i].getAccessor().invoke(c) : value;
+            }
+            if (used != values.size()) {
+                throw new AssertionError("not all of " + values.keySet() + " are components of TrainConfig");
+            }
+            return TrainConfig.class.getDeclaredConstructor(types).newInstance(all);
+        } catch (InvocationTargetException e) {
+            if (e.getCause() instanceof RuntimeException refusal) {
+                throw refusal;
+            }
+            throw new AssertionError("no copy of a training configuration", e);
+        } catch (ReflectiveOperationException e) {
+            throw new AssertionError("no copy of a training configuration", e);
+        }
     }
 }

@@ -3,27 +3,11 @@ package ai.lram.agent.testing;
 import ai.lram.backend.Backend;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.TensorArena;
-import ai.lram.backend.ops.Ops;
+import ai.lram.backend.testing.ForwardingBackend;
 import java.lang.foreign.MemorySegment;
 
 /** An engine that does not record: its kernels are queued one by one, always. Closing leaves it open. */
-public record Unrecorded(Backend engine) implements Backend {
-    @Override
-    public String name() {
-        return engine.name();
-    }
-
-    @Override
-    public String describe() {
-        return engine.describe();
-    }
-
-    @Override
-    public Ops ops() {
-        return engine.ops();
-    }
-
+public record Unrecorded(Backend engine) implements ForwardingBackend {
     @Override
     public Stream stream() {
         return new Plain(this);
@@ -34,11 +18,6 @@ public record Unrecorded(Backend engine) implements Backend {
         public void synchronize() {
             backend.engine.stream().synchronize();
         }
-    }
-
-    @Override
-    public TensorArena arena(String name) {
-        return engine.arena(name);
     }
 
     @Override
