@@ -8,6 +8,7 @@ import static ai.lram.backend.cpu.VectorMath.store;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShuffle;
@@ -98,6 +99,10 @@ final class FewRows {
             long ldx,
             int k,
             float[] sums) {
+        if (k < LANES) { // a loop that never runs would leave the compiler with vectors it takes for objects
+            Arrays.fill(sums, 0, rows * BLOCK * LANES, 0f);
+            return;
+        }
         for (int j = 0; j < columns; j += 4) {
             int last = Math.min(4, columns - j) - 1;
             long at = wAt + (long) j * k;
