@@ -592,7 +592,7 @@ struct Gradients {
 
 // With the exponential gate nothing bounds a denominator from below: rounding of operands is magnified by as much as its
 // terms cancel, and so is the error of that token's gradients, often the largest. Of N(0,1) operands some tens is usual.
-static double allowance(const Gradients& reference) { return std::max(1.0, reference.magnified / 256); }
+static double allowance(const Gradients& reference) { return std::max(1.0, reference.magnified / 64); }
 
 // Gradients in the quadratic form, fp64; itself checked against differences of recurrent().
 static Gradients quadratic(const Case& x, bool exact, const Numbers& q, const Numbers& k, const Numbers& v,
