@@ -75,12 +75,14 @@ struct CellStep {
 // Of one head, from cell_weights to cell_answers; then follow quads (answers' weights of the 3 tokens, fold's weight) for each
 // token of ring and step, and the first 3 keys of a ring that is folded.
 struct alignas(16) Report {
-    float carried[4];
-    float divisors[4];
-    float keep;
+    int n;  // new tokens; where there are none, the rest is not written
+    int cell;
     int held;
     int folding;  // ring tokens that are folded first; 0 for none
     int hasC;
+    float keep;
+    float carried[TOKENS];
+    float divisors[TOKENS];
 };
 
 constexpr int REPORT_FLOATS = sizeof(Report) / 4;
@@ -99,10 +101,40 @@ struct ReportOf {
     }
 };
 
-// One warp: running sums of log forget gates and log input gates of the ring and the new tokens, whose gates go into the ring
-// from `keep` on.
-__device__ __forceinline__ void scanGates(const CellStep& p, long long ring, long long token, int held, int n, int keep,
-                                          double* sums, double* inputs) {
+// A row's head: what it held before this step, which these kernels change.
+struct HeadOfCell {
+    long long token;  // of the first new one in (B, L, NH)
+    int n;
+    int cell;
+    int held;
+    int hasC;
+    int folds;
+
+    __device__ __forceinline__ HeadOfCell(const CellStep& p, int row, int head) {
+        n = p.counts[row];
+        cell = p.slots[row] * p.heads + head;
+        held = p.ringLength[cell];
+        hasC = p.folded[cell] != 0;
+        const int index = p.layer * p.heads + head;
+        const int phase = (index % p.stagger + p.stagger) % p.stagger;
+        const int limit = hasC ? p.period : max(3, p.first - 3 * phase);
+        folds = held > 0 && held + n > limit;
+        token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
+    }
+
+    // First token of its ring.
+    __device__ __forceinline__ long long ring(const CellStep& p) const { return static_cast<long long>(cell) * p.ring; }
+
+    // Tokens of the ring that stay in it.
+    __device__ __forceinline__ int stay() const { return folds ? 0 : held; }
+};
+
+// One warp: running sums of log forget gates and log input gates of the ring and the new tokens, whose gates go into the ring.
+__device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u, double* sums, double* inputs) {
+    const long long ring = u.ring(p);
+    const long long token = u.token;
+    const int held = u.held;
+    const int n = u.n;
     float newInput = 0.f;
     float newForget = 0.f;
     if (lane() < n) {
@@ -110,6 +142,7 @@ __device__ __forceinline__ void scanGates(const CellStep& p, long long ring, lon
         newForget = logSigmoidFloat(p.f[token + static_cast<long long>(lane()) * p.heads]);
     }
     double before = 0;
+#pragma unroll 1
     for (int s0 = 0; s0 < held; s0 += 128) {
         const int s = s0 + 4 * lane();
         float gates[4];
@@ -151,66 +184,60 @@ __device__ __forceinline__ void scanGates(const CellStep& p, long long ring, lon
     }
     __syncwarp();  // other lanes have read what is overwritten here
     if (lane() < n) {
-        p.ringI[ring + keep + lane()] = newInput;
-        p.ringF[ring + keep + lane()] = newForget;
+        p.ringI[ring + u.stay() + lane()] = newInput;
+        p.ringF[ring + u.stay() + lane()] = newForget;
     }
 }
 
-}  // namespace lram
-
-using namespace lram;
-
-// Grid (NH, rows).
-LRAM_KERNEL_OF(cell_weights, CellStep, LRAM_THREADS, 4) {
-    LRAM_DYNAMIC_SHARED(double, memory);
-    const int row = p.firstRow + static_cast<int>(blockIdx.y);
-    const int head = static_cast<int>(blockIdx.x);
+// One head, by THREADS threads; at least 4 warps.
+template <int THREADS>
+__device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
+    constexpr int WARPS = THREADS / 32;
     if (faulted(p.faults)) {
         return;
     }
-    const int n = p.counts[row];
-    if (n == 0) {
+    const HeadOfCell u(p, p.firstRow + static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x));
+    if (u.n == 0) {
+        if (threadIdx.x == 0) {
+            ReportOf(p, static_cast<int>(blockIdx.y) * p.heads + static_cast<int>(blockIdx.x)).head->n = 0;
+        }
         return;
     }
-    const int cell = p.slots[row] * p.heads + head;
-    const int held = p.ringLength[cell];
-    const bool hasC = p.folded[cell] != 0;
-    const double m0 = p.scaM[cell];
-    const int index = p.layer * p.heads + head;
-    const int phase = (index % p.stagger + p.stagger) % p.stagger;
-    const int limit = hasC ? p.period : max(3, p.first - 3 * phase);
-    const bool folds = held > 0 && held + n > limit;
-    const int stay = folds ? 0 : held;
-    const int all = held + n;
+    const int all = u.held + u.n;
     const int most = p.ring + TOKENS;
-    const long long ring = static_cast<long long>(cell) * p.ring;
-    const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;  // in (B, L, NH)
-    double* sums = memory;
+    const int pitch = most + 1;
+    double* m0 = memory;
+    HeadOfCell* again = reinterpret_cast<HeadOfCell*>(memory + 1);
+    double* sums = memory + 6;
     double* inputs = sums + most;
     float* queries = reinterpret_cast<float*>(inputs + most);
     float* writes = queries + TOKENS * DQ;
     float* dots = writes + most;
-    const int pitch = most + 1;
-    for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DQ / 4; i += LRAM_THREADS) {
+    for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DQ / 4; i += THREADS) {
         const int t = i / (DQ / 4);
-        const float* q = p.q + (token + static_cast<long long>(t) * p.heads) * DQ;
-        reinterpret_cast<float4*>(queries)[i] = t < n ? load4(q + 4 * (i % (DQ / 4))) : none();
+        const float* q = p.q + (u.token + static_cast<long long>(t) * p.heads) * DQ;
+        reinterpret_cast<float4*>(queries)[i] = t < u.n ? load4(q + 4 * (i % (DQ / 4))) : none();
     }
-    if (warp() == LRAM_WARPS - 1) {
-        scanGates(p, ring, token, held, n, stay, sums, inputs);
+    if (threadIdx.x == 0) {
+        *m0 = p.scaM[u.cell];
+        *again = u;
+    }
+    if (warp() == WARPS - 1) {
+        scanGates(p, u, sums, inputs);
     }
     __syncthreads();
     // Eight lanes a key: those of the ring, the new ones, then the normaliser.
     constexpr int LOADS = (DQ + 31) / 32;  // of a lane
     constexpr int GROUP = LOADS < 4 ? LOADS : 4;
     const int part = lane() & 7;
-    for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
+#pragma unroll 1
+    for (int s0 = 0; s0 <= all; s0 += THREADS / 8) {
         const int s = s0 + static_cast<int>(threadIdx.x) / 8;
         float sum[TOKENS] = {0.f, 0.f, 0.f};
-        if (s < all || (s == all && hasC)) {
-            const float* key = s == all ? p.vecN + static_cast<long long>(cell) * DQ
-                                        : (s < held ? p.ringK + (ring + s) * DQ
-                                                    : p.k + (token + static_cast<long long>(s - held) * p.heads) * DQ);
+        if (s < all || (s == all && u.hasC)) {
+            const float* key = s == all ? p.vecN + static_cast<long long>(u.cell) * DQ
+                                        : (s < u.held ? p.ringK + (u.ring(p) + s) * DQ
+                                                      : p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ);
 #pragma unroll
             for (int i0 = 0; i0 < LOADS; i0 += GROUP) {
                 float4 x[GROUP];
@@ -239,71 +266,94 @@ LRAM_KERNEL_OF(cell_weights, CellStep, LRAM_THREADS, 4) {
         }
     }
     __syncthreads();
-    const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
-    const RingTokens tokens = {held, n, folds, hasC, m0, sums, inputs, dots, pitch};
+    const HeadOfCell v = *again;  // rather than in registers all the time
+    const int held = v.held;
+    const int n = v.n;
+    const bool folds = v.folds;
+    const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + static_cast<int>(blockIdx.x));
+    const RingTokens tokens = {held, n, folds, v.hasC != 0, *m0, sums, inputs, dots, pitch};
+    if (threadIdx.x == 0) {
+        report.head->n = n;
+        report.head->cell = v.cell;
+        report.head->held = held;
+        report.head->hasC = v.hasC;
+        report.head->folding = folds ? held : 0;
+        p.ringLength[v.cell] = v.stay() + n;
+    }
     RingTop top = {0, 0, 0};
     if (folds || warp() < n) {
         top = ringTop<SIGMOID>(tokens);
     }
+    if (threadIdx.x == 0) {
+        report.head->keep = top.keep;
+        if (folds) {
+            p.scaM[v.cell] = static_cast<float>(top.m);
+            p.folded[v.cell] = 1;
+        }
+    }
     if (folds) {
-        for (int s = static_cast<int>(threadIdx.x); s < held; s += LRAM_THREADS) {
+#pragma unroll 1
+        for (int s = static_cast<int>(threadIdx.x); s < held; s += THREADS) {
             writes[s] = top.write(tokens, s);
-            report.weights[4 * s + 3] = writes[s];
         }
     }
     if (warp() < n) {
         const int t = warp();
         const AnswerOfToken answer = weighToken<SIGMOID, NORMALIZE>(
-                tokens, top, t, p.scale, p.eps, [&](int s, float weight) { report.weights[4 * s + t] = weight; });
+                tokens, top, t, p.scale, p.eps, [&](int s, float weight) { dots[t * pitch + s] = weight; });
         if (lane() == 0) {
             report.head->carried[t] = answer.carried;
             report.head->divisors[t] = answer.divisor;
         }
     }
-    if (threadIdx.x == 0) {
-        report.head->keep = static_cast<float>(top.keep);
-        report.head->held = held;
-        report.head->folding = folds ? held : 0;
-        report.head->hasC = hasC;
-        p.ringLength[cell] = stay + n;
-        if (folds) {
-            p.scaM[cell] = static_cast<float>(top.m);
-            p.folded[cell] = 1;
-        }
+    __syncthreads();
+#pragma unroll 1
+    for (int s = static_cast<int>(threadIdx.x); s < all; s += THREADS) {
+        float4 x;
+        x.x = dots[s];
+        x.y = dots[pitch + s];
+        x.z = dots[2 * pitch + s];
+        x.w = folds && s < held ? writes[s] : 0.f;
+        *reinterpret_cast<float4*>(report.weights + 4 * s) = x;
     }
-    if (folds) {
-        __syncthreads();
-    }
-    float* keys = p.ringK + ring * DQ;
-    for (int d = 4 * static_cast<int>(threadIdx.x); d < DQ; d += 4 * LRAM_THREADS) {
+    float* keys = p.ringK + v.ring(p) * DQ;
+    float* newKeysTo = keys + static_cast<long long>(v.stay()) * DQ;
+    const float* newKeys = p.k + v.token * DQ;
+    const long long apart = static_cast<long long>(p.heads) * DQ;
+    for (int d = static_cast<int>(threadIdx.x); d < DQ; d += THREADS) {
         if (folds) {
-            float4* kept = reinterpret_cast<float4*>(p.vecN + static_cast<long long>(cell) * DQ + d);
-            const float4 old = hasC ? *kept : none();
-            double sum[4] = {top.keep * old.x, top.keep * old.y, top.keep * old.z, top.keep * old.w};
-#pragma unroll 4
+            float* normaliser = p.vecN + static_cast<long long>(v.cell) * DQ + d;
+            double sum = v.hasC ? static_cast<double>(top.keep) * *normaliser : 0;
+            const float* key = keys + d;
+#pragma unroll 8
             for (int s = 0; s < held; s++) {
-                const float4 key = load4(keys + static_cast<long long>(s) * DQ + d);
-                const double write = writes[s];
-                sum[0] += write * key.x;
-                sum[1] += write * key.y;
-                sum[2] += write * key.z;
-                sum[3] += write * key.w;
+                sum += static_cast<double>(writes[s]) * *key;
+                key += DQ;
             }
-            float4 next;
-            next.x = static_cast<float>(sum[0]);
-            next.y = static_cast<float>(sum[1]);
-            next.z = static_cast<float>(sum[2]);
-            next.w = static_cast<float>(sum[3]);
-            *kept = next;
+            *normaliser = static_cast<float>(sum);
             for (int t = 0; t < min(n, held); t++) {
-                *reinterpret_cast<float4*>(report.keys + t * DQ + d) = load4(keys + t * DQ + d);
+                report.keys[t * DQ + d] = keys[t * DQ + d];
             }
         }
         for (int t = 0; t < n; t++) {
-            *reinterpret_cast<float4*>(keys + static_cast<long long>(stay + t) * DQ + d) =
-                    load4(p.k + (token + static_cast<long long>(t) * p.heads) * DQ + d);
+            newKeysTo[t * DQ + d] = newKeys[t * apart + d];
         }
     }
+}
+
+}  // namespace lram
+
+using namespace lram;
+
+// Grid (NH, rows). Where there are few heads for each multiprocessor, one has more threads.
+LRAM_KERNEL_OF(cell_weights_128, CellStep, 128, 8) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    weighHead<128>(p, memory);
+}
+
+LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 4) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    weighHead<256>(p, memory);
 }
 
 namespace lram {
@@ -333,22 +383,59 @@ __device__ __forceinline__ void addThree(const float4& a, const float4& x, float
     addTimes(a.z, x, sum[2]);
 }
 
-// Adds rows line, line + LINES, ... of `rows`, each times its weights for the three tokens.
-__device__ __forceinline__ void addRows(const float* from, int rows, int line, const float4* weights, float (&sum)[TOKENS][4]) {
-#pragma unroll 1
-    for (int r0 = line; r0 < rows; r0 += BATCH * LINES) {
-        float4 x[BATCH];
+// Rows line, line + LINES, ... of four columns, each times its weights for the three tokens. Of one batch of rows and the next
+// one is on its way while the other is added.
+struct Rows {
+    const float* from;
+    int rows;
+    int line;
+    float4 first[BATCH];
+
+    __device__ __forceinline__ void ask(int r0, float4 (&x)[BATCH]) const {
+        const float* at = from + static_cast<long long>(r0) * DV;
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
-            const int r = r0 + i * LINES;
-            x[i] = r < rows ? load4(from + static_cast<long long>(r) * DV) : none();
+            x[i] = r0 + i * LINES < rows ? load4(at + i * LINES * DV) : none();
         }
+    }
+
+    __device__ __forceinline__ void addBatch(int r0, const float4 (&x)[BATCH], const float4* weights,
+                                             float (&sum)[TOKENS][4]) const {
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
-            const int r = r0 + i * LINES;
-            if (r < rows) {
-                addThree(weights[r], x[i], sum);
+            if (r0 + i * LINES < rows) {
+                addThree(weights[r0 + i * LINES], x[i], sum);
             }
+        }
+    }
+
+    __device__ __forceinline__ void begin(const float* start, int n, int own) {
+        from = start;
+        rows = n;
+        line = own;
+        ask(line, first);
+    }
+
+    __device__ __forceinline__ void add(const float4* weights, float (&sum)[TOKENS][4]) {
+        constexpr int STEP = BATCH * LINES;
+#pragma unroll 1
+        for (int r = line; r < rows; r += 2 * STEP) {
+            float4 second[BATCH];
+            ask(r + STEP, second);
+            addBatch(r, first, weights, sum);
+            ask(r + 2 * STEP, first);
+            addBatch(r + STEP, second, weights, sum);
+        }
+    }
+};
+
+__device__ __forceinline__ void carry(const Report& r, float (&sum)[TOKENS][4]) {
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++) {
+        const float carried = t < r.n ? r.carried[t] : 0.f;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            sum[t][j] *= carried;
         }
     }
 }
@@ -503,18 +590,25 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     if (faulted(p.faults)) {
         return;
     }
-    const int n = p.counts[row];
+    const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
+    const int n = report.head->n;
     if (n == 0) {
         return;
     }
-    const long long cell = static_cast<long long>(p.slots[row]) * p.heads + head;
-    const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
-    const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
+    const long long cell = report.head->cell;
     const int held = report.head->held;
     const int folding = report.head->folding;
     const bool hasC = report.head->hasC != 0;
-    const int all = held + n;
+    const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     const int e0 = chunk * COLUMNS;
+    const Place at;
+    const bool active = at.line < LINES && e0 + 4 * at.quad < DV;
+    float* c = p.matC + cell * DQ * DV + e0;
+    float* values = p.ringV + cell * p.ring * DV + e0;
+    Rows rows;  // of C if it is read, then of the ring's values
+    if (folding == 0 && active) {
+        rows.begin((hasC ? c : values) + 4 * at.quad, hasC ? DQ : held, at.line);
+    }
     float4* queries = memory;
     float4* weights = queries + DQ;
     float* work = reinterpret_cast<float*>(weights + p.ring + TOKENS);  // of folds, then of sums
@@ -529,35 +623,24 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         }
         queries[d] = x;
     }
-    for (int s = static_cast<int>(threadIdx.x); s < all; s += LRAM_THREADS) {
+    for (int s = static_cast<int>(threadIdx.x); s < held + n; s += LRAM_THREADS) {
         weights[s] = load4(report.weights + 4 * s);
     }
     __syncthreads();
-    const Place at;
-    const bool active = at.line < LINES && e0 + 4 * at.quad < DV;
-    float* c = p.matC + cell * DQ * DV + e0;
-    float* values = p.ringV + cell * p.ring * DV + e0;
     float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
     if (folding > 0) {
         const Columns from = {report.keys, p.ringK + cell * p.ring * DQ, values, n, folding, min(COLUMNS, DV - e0), weights};
         foldAndAnswer(from, at, hasC, report.head->keep, c, queries, work, sum);
-    } else if (hasC && active) {
-        addRows(c + 4 * at.quad, DQ, at.line, queries, sum);
+        carry(*report.head, sum);
+    } else if (active) {
+        if (hasC) {
+            rows.add(queries, sum);
+            rows.begin(values + 4 * at.quad, held, at.line);
+            carry(*report.head, sum);
+        }
+        rows.add(weights, sum);
     }
     if (active) {
-        if (folding > 0 || hasC) {
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                const float carried = t < n ? report.head->carried[t] : 0.f;
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    sum[t][j] *= carried;
-                }
-            }
-        }
-        if (folding == 0) {
-            addRows(values + 4 * at.quad, held, at.line, weights, sum);
-        }
         const int stay = folding > 0 ? 0 : held;
         for (int j = at.line; j < n; j += LINES) {
             const float4 x = load4(p.v + (token + static_cast<long long>(j) * p.heads) * DV + e0 + 4 * at.quad);

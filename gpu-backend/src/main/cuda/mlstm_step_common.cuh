@@ -75,10 +75,11 @@ struct RingTokens {
 struct RingTop {
     double total;  // log forget gates of the ring
     double m;      // of state and ring; where the ring is folded, the state's afterwards
-    double keep;   // weight of the state in itself, where the ring is folded
+    float keep;    // weight of the state in itself, where the ring is folded
 
+    // Weight of a token of the ring in the state, where the ring is folded.
     __device__ __forceinline__ float write(const RingTokens& r, int s) const {
-        return expOf(total - r.sums[s] + r.inputs[s] - m);
+        return expOf(total - m - r.sums[s] + r.inputs[s]);
     }
 };
 
@@ -114,19 +115,26 @@ __device__ __forceinline__ AnswerOfToken weighToken(const RingTokens& r, const R
     const int all = r.held + r.n;
     double next = top.m;
     double last = top.total;
+#pragma unroll 1
     for (int j = 0; j <= t; j++) {
         const double stayed = r.sums[r.held + j] - last + next;
         next = SIGMOID ? 0 : fmax(stayed, r.inputs[r.held + j]);
         last = r.sums[r.held + j];
     }
-    double den = 0;
-    double normaliser = 0;  // q.n after the fold
     const double base = last - next;
+    float carry = 0.f;
+    if (r.folds) {
+        carry = expOf(base - (top.total - top.m));
+    } else if (r.hasC) {
+        carry = expOf(base + r.m0);
+    }
+    double den = 0;
+#pragma unroll 1
     for (int s = lane(); s < all; s += 32) {
         const float dot = r.dots[t * r.pitch + s];
         float weight = 0.f;
         if (s < r.held && r.folds) {
-            normaliser += static_cast<double>(top.write(r, s)) * dot;
+            den += static_cast<double>(carry) * top.write(r, s) * dot;
         } else if (s <= r.held + t) {
             const float share = expOf(base - r.sums[s] + r.inputs[s]);
             den += static_cast<double>(share) * dot;
@@ -135,19 +143,13 @@ __device__ __forceinline__ AnswerOfToken weighToken(const RingTokens& r, const R
         put(s, weight);
     }
     den = warpSum(den);
-    double carry = 0;
-    if (r.folds) {
-        normaliser = warpSum(normaliser) + (r.hasC ? top.keep * r.dots[t * r.pitch + all] : 0);
-        carry = expOf(last - top.total + top.m - next);
-        den += carry * normaliser;
-    } else if (r.hasC) {
-        carry = expOf(last + r.m0 - next);
-        den += carry * r.dots[t * r.pitch + all];
+    if (r.hasC) {
+        den += static_cast<double>(carry) * (r.folds ? top.keep : 1.f) * r.dots[t * r.pitch + all];
     }
     const float magnitude = fabsf(static_cast<float>(scale * den));
     const float least = SIGMOID ? 1.f : expOf(-next);
     AnswerOfToken answer;
-    answer.carried = static_cast<float>(scale * carry);
+    answer.carried = scale * carry;
     answer.divisor = NORMALIZE ? (magnitude < least ? least : magnitude) + eps : 1.f;
     return answer;
 }

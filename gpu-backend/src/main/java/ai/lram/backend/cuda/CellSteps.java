@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
 
@@ -21,6 +22,11 @@ final class CellSteps {
     /** Blocks a multiprocessor that are wanted before columns are cut finer: two are there at once. */
     private static final int BLOCKS = 4;
 
+    /** Threads of the weights' kernels: the first for up to {@link #FEW_HEADS} a multiprocessor, which then are there at once. */
+    private static final int[] THREADS = {256, 128};
+
+    private static final int FEW_HEADS = 4;
+
     private final Engine engine;
     private final int mostShared;
     private final Map<Sizes, Form> forms = new HashMap<>();
@@ -28,7 +34,7 @@ final class CellSteps {
     /** What the kernels are compiled for. */
     private record Sizes(int dimQk, int dimHv, int columns, boolean sigmoid, boolean normalize) {}
 
-    private record Form(Kernel weights, Kernel answers) {}
+    private record Form(Kernel[] weights, Kernel answers) {}
 
     CellSteps(Engine engine) {
         this.engine = engine;
@@ -63,10 +69,10 @@ final class CellSteps {
         return REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * c.dimQk();
     }
 
-    /** Shared memory of cell_weights: sums and inputs in fp64, queries, the fold's weights, products of queries and keys. */
+    /** Shared memory of the weights' kernels: 6 doubles of the head, sums and inputs in fp64, queries, the fold's weights, products of queries and keys. */
     private static long weightsBytes(MlstmStepCall c) {
         long most = c.ring() + TOKENS;
-        return 2L * Double.BYTES * most + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
+        return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
     }
 
     /** Shared memory of cell_answers: queries, weights of the tokens, then tiles of a fold twice, or sums of the lines. */
@@ -110,7 +116,10 @@ final class CellSteps {
                     "CELL_COLUMNS=" + s.columns(),
                     define("CELL_SIGMOID", s.sigmoid()),
                     define("CELL_NORMALIZE", s.normalize()));
-            return new Form(module.kernel("cell_weights", mostShared), module.kernel("cell_answers", mostShared));
+            Kernel[] weights = Arrays.stream(THREADS)
+                    .mapToObj(t -> module.kernel("cell_weights_" + t, mostShared))
+                    .toArray(Kernel[]::new);
+            return new Form(weights, module.kernel("cell_answers", mostShared));
         });
     }
 
@@ -122,13 +131,18 @@ final class CellSteps {
         int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
         for (int from = 0; from < c.rows(); from += room) {
             int rows = Math.min(room, c.rows() - from);
-            launch(c, form.weights(), from, rows, c.heads(), weightsBytes(c));
+            int size = (long) rows * c.heads()
+                            <= (long) FEW_HEADS * engine.device().multiprocessors()
+                    ? 0
+                    : 1;
+            launch(c, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
-            launch(c, form.answers(), from, rows, blocks, answersBytes(c, columns));
+            launch(c, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
         }
     }
 
-    private void launch(MlstmStepCall c, Kernel kernel, int from, int rows, long blocks, long sharedBytes) {
+    private void launch(
+            MlstmStepCall c, Kernel kernel, int from, int rows, long blocks, int threads, long sharedBytes) {
         c.put(engine.launch(kernel))
                 .put(engine.partials())
                 .put(from)
@@ -142,6 +156,6 @@ final class CellSteps {
                 .put(c.scale())
                 .put(c.spec().eps())
                 .faults()
-                .run(blocks, rows, 1, Engine.THREADS, (int) sharedBytes);
+                .run(blocks, rows, 1, threads, (int) sharedBytes);
     }
 }
