@@ -36,7 +36,7 @@ constexpr int BATCH = 8;                     // quads that a thread has on their
 constexpr int FOLD_ROWS = 8;
 constexpr int FOLD_LINES = LINES * FOLD_ROWS < DQ ? LINES : (DQ + FOLD_ROWS - 1) / FOLD_ROWS;
 constexpr int TILE = FOLD_LINES * FOLD_ROWS;
-constexpr int DEPTH = TILE > 256 ? 8 : 16;
+constexpr int DEPTH = TILE > 128 ? 8 : 16;
 constexpr int KEY_LOADS = (DEPTH * TILE / 4 + LRAM_THREADS - 1) / LRAM_THREADS;
 constexpr int VALUE_LOADS = (DEPTH * QUADS + LRAM_THREADS - 1) / LRAM_THREADS;
 

@@ -19,8 +19,8 @@ final class CellSteps {
 
     private static final int FEWEST_COLUMNS = 32;
 
-    /** Blocks a multiprocessor that are wanted before columns are cut finer: two are there at once. */
-    private static final int BLOCKS = 4;
+    /** Blocks that a multiprocessor has at once; with fewer, columns are cut finer. */
+    private static final int BLOCKS = 2;
 
     /** Threads of the weights' kernels: the first for up to {@link #FEW_HEADS} a multiprocessor, which then are there at once. */
     private static final int[] THREADS = {256, 128};
@@ -79,7 +79,7 @@ final class CellSteps {
     private static long answersBytes(MlstmStepCall c, int columns) {
         int lines = Engine.THREADS / (columns / 4);
         int tile = FOLD_ROWS * Math.min(lines, (c.dimQk() + FOLD_ROWS - 1) / FOLD_ROWS);
-        int depth = tile > 256 ? 8 : 16;
+        int depth = tile > 128 ? 8 : 16;
         long fold = 2L * depth * (tile + columns);
         return Float.BYTES * (4L * (c.dimQk() + c.ring() + TOKENS) + Math.max(fold, (long) lines * TOKENS * columns));
     }

@@ -96,8 +96,12 @@ class CellStepsTest {
 
     @ParameterizedTest(name = "rows={0} tokens={1} NH={2} DHQK={3} DHHV={4}: {5}")
     @CsvSource({
-        "1,3,1,16,24,cell_weights_256", "1,1,2,4,4,cell_weights_256", "25,3,2,4,8,cell_weights_128", "2,4,1,16,16,mlstm_step",
-        "2,3,1,7,8,mlstm_step", "2,3,1,8,10,mlstm_step"
+        "1,3,1,16,24,cell_weights_256",
+        "1,1,2,4,4,cell_weights_256",
+        "25,3,2,4,8,cell_weights_128",
+        "2,4,1,16,16,mlstm_step",
+        "2,3,1,7,8,mlstm_step",
+        "2,3,1,8,10,mlstm_step"
     })
     void sizesDecideWhichKernelsStep(int rows, int tokens, int heads, int dq, int dv, String first) {
         float[] answers = new float[rows * tokens * heads * dv];
