@@ -89,6 +89,11 @@ __device__ __forceinline__ double blockMax(double x) {
     return top;
 }
 
+// Whether four floats can be read at once from each multiple of four on.
+__device__ __forceinline__ bool inQuads(const void* p) { return reinterpret_cast<unsigned long long>(p) % 16 == 0; }
+
+__device__ __forceinline__ float4 quadAt(const float* p) { return *reinterpret_cast<const float4*>(p); }
+
 // Sum over the lanes up to this one.
 __device__ __forceinline__ double warpScan(double x) {
 #pragma unroll

@@ -307,11 +307,25 @@ LRAM_KERNEL(gates, Gates) {
         const float* wf = p.wf + static_cast<long long>(head) * 3 * p.width;
         float i = 0.f;
         float f = 0.f;
+        const bool quads = p.width % 4 == 0 && inQuads(p.q) && inQuads(p.k) && inQuads(p.v) && inQuads(p.wi) && inQuads(p.wf);
         for (int part = 0; part < 3; part++) {
             const float* x = (part == 0 ? p.q : (part == 1 ? p.k : p.v)) + row * p.width;
-            for (int c = lane(); c < p.width; c += 32) {
-                i = fmaf(wi[part * p.width + c], x[c], i);
-                f = fmaf(wf[part * p.width + c], x[c], f);
+            const float* ofI = wi + part * p.width;
+            const float* ofF = wf + part * p.width;
+            if (quads) {
+#pragma unroll 4
+                for (int c = 4 * lane(); c < p.width; c += 128) {
+                    const float4 y = quadAt(x + c);
+                    const float4 a = quadAt(ofI + c);
+                    const float4 b = quadAt(ofF + c);
+                    i = fmaf(a.w, y.w, fmaf(a.z, y.z, fmaf(a.y, y.y, fmaf(a.x, y.x, i))));
+                    f = fmaf(b.w, y.w, fmaf(b.z, y.z, fmaf(b.y, y.y, fmaf(b.x, y.x, f))));
+                }
+            } else {
+                for (int c = lane(); c < p.width; c += 32) {
+                    i = fmaf(ofI[c], x[c], i);
+                    f = fmaf(ofF[c], x[c], f);
+                }
             }
         }
         i = warpSum(i);

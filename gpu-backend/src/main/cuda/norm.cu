@@ -73,24 +73,55 @@ LRAM_KERNEL(norm_forward, NormForward) {
         const float* x = p.x + unit * n;
         float* y = p.y + unit * n;
         const int column = static_cast<int>(unit % p.groups) * n;
+        const bool quads = n % 4 == 0 && inQuads(p.x) && inQuads(p.y) && inQuads(p.weight);
         float mean = 0.f;
         if (p.centred) {
             float sum = 0.f;
-            for (int j = lane(); j < n; j += 32) {
-                sum += x[j];
+            if (quads) {
+#pragma unroll 4
+                for (int j = 4 * lane(); j < n; j += 128) {
+                    const float4 v = quadAt(x + j);
+                    sum += (v.x + v.y) + (v.z + v.w);
+                }
+            } else {
+                for (int j = lane(); j < n; j += 32) {
+                    sum += x[j];
+                }
             }
             mean = warpSum(sum) / static_cast<float>(n);
         }
         float squares = 0.f;
-        for (int j = lane(); j < n; j += 32) {
-            float d = x[j] - mean;
-            squares = fmaf(d, d, squares);
+        if (quads) {
+#pragma unroll 4
+            for (int j = 4 * lane(); j < n; j += 128) {
+                const float4 v = quadAt(x + j);
+                const float d[4] = {v.x - mean, v.y - mean, v.z - mean, v.w - mean};
+                squares = fmaf(d[3], d[3], fmaf(d[2], d[2], fmaf(d[1], d[1], fmaf(d[0], d[0], squares))));
+            }
+        } else {
+            for (int j = lane(); j < n; j += 32) {
+                float d = x[j] - mean;
+                squares = fmaf(d, d, squares);
+            }
         }
         float rstd = 1.f / sqrtf(warpSum(squares) / static_cast<float>(n) + p.eps);
-        for (int j = lane(); j < n; j += 32) {
-            float w = p.weight[column + j];
-            float hat = (x[j] - mean) * rstd;
-            y[j] = fmaf(hat, p.residual ? 1.f + w : w, p.bias == nullptr ? 0.f : p.bias[column + j]);
+        const float one = p.residual ? 1.f : 0.f;
+        if (quads && p.bias == nullptr) {
+#pragma unroll 4
+            for (int j = 4 * lane(); j < n; j += 128) {
+                float4 v = quadAt(x + j);
+                const float4 w = quadAt(p.weight + column + j);
+                v.x = (v.x - mean) * rstd * (one + w.x);
+                v.y = (v.y - mean) * rstd * (one + w.y);
+                v.z = (v.z - mean) * rstd * (one + w.z);
+                v.w = (v.w - mean) * rstd * (one + w.w);
+                *reinterpret_cast<float4*>(y + j) = v;
+            }
+        } else {
+            for (int j = lane(); j < n; j += 32) {
+                float hat = (x[j] - mean) * rstd;
+                y[j] = fmaf(hat, one + p.weight[column + j], p.bias == nullptr ? 0.f : p.bias[column + j]);
+            }
         }
         if (lane() == 0) {
             if (p.mean != nullptr) {

@@ -277,17 +277,32 @@ using namespace lram;
 
 // One block, before any kernel that uses slots.
 LRAM_KERNEL(check_rows, CheckRows) {
-    for (int b = static_cast<int>(threadIdx.x); b < p.rows; b += LRAM_THREADS) {
-        int slot = p.slots[b];
-        int count = p.counts[b];
-        if (slot < 0 || slot >= p.pool) {
-            reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
+    __shared__ int others[LRAM_THREADS];
+    for (int first = 0; first < p.rows; first += LRAM_THREADS) {
+        const int b = first + static_cast<int>(threadIdx.x);
+        int slot = 0;
+        if (b < p.rows) {
+            slot = p.slots[b];
+            const int count = p.counts[b];
+            if (slot < 0 || slot >= p.pool) {
+                reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
+            }
+            if (count < 0 || count > p.tokens) {
+                reportFault(p.faults, FAULT_COUNT, b, count, p.tokens);
+            }
         }
-        if (count < 0 || count > p.tokens) {
-            reportFault(p.faults, FAULT_COUNT, b, count, p.tokens);
-        }
-        for (int other = 0; other < b; other++) {
-            if (p.slots[other] == slot) {
+        for (int from = 0; from <= first; from += LRAM_THREADS) {
+            const int other = from + static_cast<int>(threadIdx.x);
+            __syncthreads();
+            others[threadIdx.x] = other < p.rows ? p.slots[other] : 0;
+            __syncthreads();
+            const int before = b < p.rows ? min(LRAM_THREADS, b - from) : 0;
+            bool twice = false;
+#pragma unroll 8
+            for (int i = 0; i < before; i++) {
+                twice |= others[i] == slot;
+            }
+            if (twice) {
                 reportFault(p.faults, FAULT_DUPLICATE, b, slot, p.rows);
             }
         }

@@ -31,6 +31,7 @@ final class CudaSession implements SessionOps {
     private final Kernel convStep;
     private final Kernel slstmStep;
     private final BlockSteps blocks;
+    private final CellSteps cellSteps;
 
     CudaSession(Ops ops, Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
         this.ops = ops;
@@ -42,6 +43,7 @@ final class CudaSession implements SessionOps {
         convStep = session.kernel("conv_step");
         slstmStep = slstm.kernel("slstm_step");
         blocks = new BlockSteps(engine);
+        cellSteps = new CellSteps(engine);
     }
 
     /** @return rows of the batch */
@@ -107,30 +109,19 @@ final class CudaSession implements SessionOps {
         Check.f32(kernel, "i", i, gates);
         Check.f32(kernel, "f", f, gates);
         Check.f32(kernel, "h", h, gates * dimHv);
-        int shared = shared(kernel, ring, tokens, dimQk);
+        MlstmStepCall call = new MlstmStepCall(spec, schedule, layer, state, slots, counts, q, k, v, i, f, h);
+        boolean fast = cellSteps.takes(call);
+        int shared = fast ? 0 : shared(kernel, ring, tokens, dimQk);
         if (batch == 0) {
             return;
         }
         rows.check(slots, counts, batch, pool, tokens);
+        if (fast) {
+            cellSteps.run(call);
+            return;
+        }
         for (Kernel step : new Kernel[] {mlstmStep, mlstmCommit}) {
-            engine.launch(step)
-                    .put(slots)
-                    .put(counts)
-                    .put(state.matC())
-                    .put(state.vecN())
-                    .put(state.scaM())
-                    .put(state.ringK())
-                    .put(state.ringV())
-                    .put(state.ringI())
-                    .put(state.ringF())
-                    .put(state.ringLength())
-                    .put(state.folded())
-                    .put(q)
-                    .put(k)
-                    .put(v)
-                    .put(i)
-                    .put(f)
-                    .put(h)
+            call.put(engine.launch(step))
                     .put(batch)
                     .put(tokens)
                     .put(heads)
@@ -141,9 +132,9 @@ final class CudaSession implements SessionOps {
                     .put(schedule.period())
                     .put(schedule.stagger())
                     .put(layer)
-                    .put((float) (1 / Math.sqrt(dimQk)))
+                    .put(call.scale())
                     .put(spec.eps())
-                    .put(spec.inputGate() == MlstmSpec.InputGate.SIGMOID)
+                    .put(call.sigmoid())
                     .put(spec.normalize())
                     .faults()
                     .run(

@@ -1,0 +1,161 @@
+package ai.lram.backend.cuda;
+
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+
+/** Launches {@code mlstm_step_cell.cu}: the mLSTM's step for any number of sessions, two kernels compiled for the sizes of a head. */
+final class CellSteps {
+    private static final int TOKENS = 3;
+
+    /** Floats of a head's report before what it says of each token, as in the source. */
+    private static final int REPORT_FLOATS = 12;
+
+    /** Rows of C that a thread folds at once, as in the source. */
+    private static final int FOLD_ROWS = 8;
+
+    /** Value columns of a block: the most, and the fewest that still read whole lines of the second-level cache. */
+    private static final int MOST_COLUMNS = 128;
+
+    private static final int FEWEST_COLUMNS = 32;
+
+    /** Blocks that a multiprocessor has at once; with fewer, columns are cut finer. */
+    private static final int BLOCKS = 2;
+
+    /** Threads of the weights' kernels: the first for up to {@link #FEW_HEADS} a multiprocessor, which then are there at once. */
+    private static final int[] THREADS = {256, 128};
+
+    private static final int FEW_HEADS = 4;
+
+    private final Engine engine;
+    private final int mostShared;
+    private final Map<Sizes, Form> forms = new HashMap<>();
+
+    /** What the kernels are compiled for. */
+    private record Sizes(int dimQk, int dimHv, int columns, boolean sigmoid, boolean normalize) {}
+
+    private record Form(Kernel[] weights, Kernel answers) {}
+
+    CellSteps(Engine engine) {
+        this.engine = engine;
+        mostShared = engine.device().sharedBytes();
+    }
+
+    /** Whether the kernels take a call of these sizes; others have the plain ones. */
+    boolean takes(MlstmStepCall c) {
+        return c.tokens() <= TOKENS
+                && c.dimQk() % 4 == 0
+                && c.dimHv() % 4 == 0
+                && aligned(c)
+                && reportFloats(c) * c.heads() * Float.BYTES <= Engine.WORKSPACE
+                && weightsBytes(c) <= mostShared
+                && answersBytes(c, columns(c)) <= mostShared;
+    }
+
+    /** The kernels read four elements at once; a view may begin anywhere. */
+    private static boolean aligned(MlstmStepCall c) {
+        long all = c.state().matC().address()
+                | c.state().vecN().address()
+                | c.state().ringK().address()
+                | c.state().ringV().address()
+                | c.q().address()
+                | c.k().address()
+                | c.v().address();
+        return all % 16 == 0;
+    }
+
+    /** Of one head, as {@code ReportOf} in the source. */
+    private static long reportFloats(MlstmStepCall c) {
+        return REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * c.dimQk();
+    }
+
+    /** Shared memory of the weights' kernels: 6 doubles of the head, sums and inputs in fp64, queries, the fold's weights, products of queries and keys. */
+    private static long weightsBytes(MlstmStepCall c) {
+        long most = c.ring() + TOKENS;
+        return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
+    }
+
+    /** Shared memory of cell_answers: queries, weights of the tokens, then tiles of a fold twice, or sums of the lines. */
+    private static long answersBytes(MlstmStepCall c, int columns) {
+        int lines = Engine.THREADS / (columns / 4);
+        int tile = FOLD_ROWS * Math.min(lines, (c.dimQk() + FOLD_ROWS - 1) / FOLD_ROWS);
+        int depth = tile > 128 ? 8 : 16;
+        long fold = 2L * depth * (tile + columns);
+        return Float.BYTES * (4L * (c.dimQk() + c.ring() + TOKENS) + Math.max(fold, (long) lines * TOKENS * columns));
+    }
+
+    private static int chunks(int dimHv, int columns) {
+        return (dimHv + columns - 1) / columns;
+    }
+
+    /** Value columns of a block, a multiple of 4: as many as still give the device its blocks. */
+    private int columns(MlstmStepCall c) {
+        long pairs = (long) c.rows() * c.heads();
+        int most = MOST_COLUMNS;
+        while (most > FEWEST_COLUMNS
+                && pairs * chunks(c.dimHv(), most)
+                        < (long) BLOCKS * engine.device().multiprocessors()) {
+            most /= 2;
+        }
+        int chunks = chunks(c.dimHv(), most);
+        return 4 * ((c.dimHv() / 4 + chunks - 1) / chunks);
+    }
+
+    private static String define(String name, boolean on) {
+        return name + "=" + (on ? 1 : 0);
+    }
+
+    /** Compiles on the first use of these sizes, and finds the result in the cache on disk afterwards. */
+    private Form form(Sizes sizes) {
+        return forms.computeIfAbsent(sizes, s -> {
+            KernelModule module = new KernelModule(
+                    engine,
+                    "mlstm_step_cell",
+                    "CELL_QK=" + s.dimQk(),
+                    "CELL_HV=" + s.dimHv(),
+                    "CELL_COLUMNS=" + s.columns(),
+                    define("CELL_SIGMOID", s.sigmoid()),
+                    define("CELL_NORMALIZE", s.normalize()));
+            Kernel[] weights = Arrays.stream(THREADS)
+                    .mapToObj(t -> module.kernel("cell_weights_" + t, mostShared))
+                    .toArray(Kernel[]::new);
+            return new Form(weights, module.kernel("cell_answers", mostShared));
+        });
+    }
+
+    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
+    void run(MlstmStepCall c) {
+        int columns = columns(c);
+        Form form = form(
+                new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize()));
+        int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
+        for (int from = 0; from < c.rows(); from += room) {
+            int rows = Math.min(room, c.rows() - from);
+            int size = (long) rows * c.heads()
+                            <= (long) FEW_HEADS * engine.device().multiprocessors()
+                    ? 0
+                    : 1;
+            launch(c, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
+            long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
+            launch(c, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
+        }
+    }
+
+    private void launch(
+            MlstmStepCall c, Kernel kernel, int from, int rows, long blocks, int threads, long sharedBytes) {
+        c.put(engine.launch(kernel))
+                .put(engine.partials())
+                .put(from)
+                .put(c.tokens())
+                .put(c.heads())
+                .put(c.ring())
+                .put(c.schedule().first())
+                .put(c.schedule().period())
+                .put(c.schedule().stagger())
+                .put(c.layer())
+                .put(c.scale())
+                .put(c.spec().eps())
+                .faults()
+                .run(blocks, rows, 1, threads, (int) sharedBytes);
+    }
+}

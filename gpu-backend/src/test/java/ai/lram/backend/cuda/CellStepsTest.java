@@ -1,0 +1,123 @@
+package ai.lram.backend.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Which kernels the mLSTM's step of many sessions takes; what they answer is the contracts' business. */
+class CellStepsTest {
+    private EmulatedDriver driver;
+    private CudaBackend engine;
+    private Fixture fx;
+
+    @BeforeEach
+    void open() {
+        Emulator.requireCompiler();
+        driver = new EmulatedDriver();
+        engine = Emulator.open(driver);
+        fx = new Fixture(engine);
+    }
+
+    @AfterEach
+    void close() {
+        if (engine != null) {
+            fx.close();
+            engine.close();
+        }
+    }
+
+    /** One step with the same tokens in every row. Returns the names of its kernels. */
+    private List<String> step(int rows, int tokens, int heads, int dq, int dv, int ring, float[] q, float[] answers) {
+        MlstmSlots state = new MlstmSlots(
+                fx.zeros(rows, heads, dq, dv),
+                fx.zeros(rows, heads, dq),
+                fx.zeros(rows, heads),
+                fx.zeros(rows, heads, ring, dq),
+                fx.zeros(rows, heads, ring, dv),
+                fx.zeros(rows, heads, ring),
+                fx.zeros(rows, heads, ring),
+                fx.ofInts(new int[rows * heads], rows, heads),
+                fx.ofInts(new int[rows * heads], rows, heads));
+        int[] slots = new int[rows];
+        int[] counts = new int[rows];
+        for (int b = 0; b < rows; b++) {
+            slots[b] = rows - 1 - b;
+            counts[b] = tokens;
+        }
+        Tensor queries = fx.of(repeated(q, rows), rows, tokens, heads, dq);
+        Tensor values = fx.of(repeated(fx.normal(tokens * heads * dv, 1), rows), rows, tokens, heads, dv);
+        Tensor gates = fx.zeros(rows, tokens, heads);
+        Tensor ids = fx.ofInts(slots, rows);
+        Tensor news = fx.ofInts(counts, rows);
+        Tensor h = fx.poisoned(rows, tokens, heads, dv);
+        driver.launches.clear();
+        engine.ops()
+                .session()
+                .mlstmStep(
+                        fx.stream,
+                        MlstmSpec.exponential(),
+                        new FoldSchedule(6, 6, 1),
+                        0,
+                        state,
+                        ids,
+                        news,
+                        queries,
+                        queries,
+                        values,
+                        gates,
+                        gates,
+                        h);
+        List<String> launched = List.copyOf(driver.launches);
+        float[] got = fx.read(h);
+        System.arraycopy(got, 0, answers, 0, got.length);
+        return launched;
+    }
+
+    private static float[] repeated(float[] row, int rows) {
+        float[] all = new float[row.length * rows];
+        for (int b = 0; b < rows; b++) {
+            System.arraycopy(row, 0, all, b * row.length, row.length);
+        }
+        return all;
+    }
+
+    @ParameterizedTest(name = "rows={0} tokens={1} NH={2} DHQK={3} DHHV={4}: {5}")
+    @CsvSource({
+        "1,3,1,16,24,cell_weights_256",
+        "1,1,2,4,4,cell_weights_256",
+        "25,3,2,4,8,cell_weights_128",
+        "2,4,1,16,16,mlstm_step",
+        "2,3,1,7,8,mlstm_step",
+        "2,3,1,8,10,mlstm_step"
+    })
+    void sizesDecideWhichKernelsStep(int rows, int tokens, int heads, int dq, int dv, String first) {
+        float[] answers = new float[rows * tokens * heads * dv];
+        List<String> launched = step(rows, tokens, heads, dq, dv, 9, fx.normal(tokens * heads * dq, 1), answers);
+        String second = first.startsWith("cell") ? "cell_answers" : "mlstm_commit";
+        assertEquals(List.of("check_rows", first, second), launched);
+    }
+
+    @Test
+    void moreRowsThanHaveRoomForTheirReportsAnswerInTurns() {
+        int rows = 530;
+        float[] answers = new float[rows * 4];
+        List<String> launched = step(rows, 1, 1, 4, 4, 4000, fx.normal(4, 1), answers);
+        assertTrue(launched.size() > 3, launched.toString());
+        float[] first = Arrays.copyOf(answers, 4);
+        assertTrue(Float.isFinite(first[0]));
+        assertArrayEquals(repeated(first, rows), answers);
+    }
+}
