@@ -171,8 +171,9 @@ __device__ __forceinline__ void longToken(const StepEmbed& p, const EmbedToken& 
     constexpr int N = (K / VEC + LANES - 1) / LANES;  // of a lane
     constexpr int FIRST = N < 32 / VEC ? N : 32 / VEC;  // of these on their way at once
     constexpr int SHARE = (K + LRAM_THREADS - 1) / LRAM_THREADS;
-    __shared__ __align__(16) float vector[K];
+    __shared__ float4 vectors[(K + 3) / 4];
     __shared__ bool last;
+    float* const vector = reinterpret_cast<float*>(vectors);
     float mine[SHARE];
 #pragma unroll
     for (int i = 0; i < SHARE; i++) {

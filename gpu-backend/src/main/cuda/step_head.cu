@@ -84,17 +84,17 @@ __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
     return fmaf(hat, HEAD_RESIDUAL ? 1.f + weight : weight, bias);
 }
 
+// A lane's; beyond the last, that again, so that all are read alike.
+__device__ __forceinline__ int quad(int i) { return min(lane() + 32 * i, QUADS - 1); }
+
 // One row, by a warp.
 __device__ __forceinline__ void normRow(const StepHead& p, const float* x, float4* to) {
     float4 value[SPAN];
     float4 weight[SPAN];
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
-        const int q = lane() + 32 * i;
-        if (q < QUADS) {
-            value[i] = load4(x + 4 * q);
-            weight[i] = load4(p.normWeight + 4 * q);
-        }
+        value[i] = load4(x + 4 * quad(i));
+        weight[i] = load4(p.normWeight + 4 * quad(i));
     }
     float mean = 0.f;
     if (HEAD_CENTRED) {
@@ -173,9 +173,7 @@ struct Logit {
         const Quad* w = row(p, n);
 #pragma unroll
         for (int i = 0; i < FIRST; i++) {
-            if (lane() + 32 * i < QUADS) {
-                ahead[i] = w[lane() + 32 * i];
-            }
+            ahead[i] = w[quad(i)];
         }
         scale = p.scale == nullptr ? 1.f : p.scale[n];
         bias = p.bias == nullptr ? 0.f : p.bias[n];
@@ -209,12 +207,12 @@ using namespace lram;
 
 // Grid (runs of logits).
 LRAM_KERNEL(step_head, StepHead) {
-    __shared__ __align__(16) float4 normed[B][QUADS];
+    __shared__ float4 normed[B][QUADS];
     __shared__ float answers[B][RUN];
     const int begin = static_cast<int>(blockIdx.x) * RUN;
     const int n = begin + warp();
     const bool mine = warp() < RUN && n < N;
-    Logit logit;
+    Logit logit = {};
     if (mine) {
         logit.begin(p, n);
     } else if (warp() >= RUN && warp() - RUN < B) {
