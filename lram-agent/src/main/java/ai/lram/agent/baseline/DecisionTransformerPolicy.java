@@ -69,7 +69,6 @@ public final class DecisionTransformerPolicy implements Policy {
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
-            int rows,
             StepExchange.Rows io,
             EmbedMemory embed,
             Tensor x,
@@ -242,7 +241,6 @@ public final class DecisionTransformerPolicy implements Policy {
             StepExchange.Rows io = exchange.rows(n);
             Tensor x = width[0].slice(0, n);
             all[n] = new Frame(
-                    n,
                     io,
                     embed.rows(n),
                     x,
