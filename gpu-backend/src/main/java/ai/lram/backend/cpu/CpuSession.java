@@ -270,7 +270,10 @@ final class CpuSession implements SessionOps {
 
     @Override
     public void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x) {
-        ComposedSteps.embed(ops, s, weights, from, at, memory, x);
+        if (from.rows() > 0) {
+            ComposedSteps.encode(ops, s, weights, from, at, memory);
+            ComposedSteps.join(ops, s, weights, memory, x);
+        }
     }
 
     @Override

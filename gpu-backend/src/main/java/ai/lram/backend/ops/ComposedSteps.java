@@ -130,7 +130,7 @@ public final class ComposedSteps {
             ops.elementwise().copyRows(s, rows, d, m.x(), (long) m.token() * d, stride, m.read(), 0, d, false);
         }
         ops.norm().forward(s, w.norm(), m.read(), w.normWeight(), w.normBias(), m.normed(), null, null);
-        w.weight().linear(ops.matmul(), s, m.normed(), w.bias(), m.logits());
+        w.weight().linear(ops.matmul(), s, m.normed(), w.bias(), Activation.NONE, m.logits());
         move(ops, s, m.logits(), logits);
     }
 

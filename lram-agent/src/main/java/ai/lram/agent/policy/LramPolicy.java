@@ -430,10 +430,12 @@ public final class LramPolicy implements Policy {
                             new StepRecording(stream, () -> {
                                 ComposedSteps.join(ops, stream, embedding, f.embed, f.x);
                                 backbone(f);
+                                ops.session().head(stream, head, f.head, f.io.answers());
                             }))
                     : new Kernels(null, new StepRecording(stream, () -> {
                         ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
                         backbone(f);
+                        ops.session().head(stream, head, f.head, f.io.answers());
                     }));
         }
         return all;
@@ -523,7 +525,7 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    /** From the tokens to the logits. */
+    /** All blocks. */
     private void backbone(Frame f) {
         for (int i = 0; i < layerArray.length; i++) {
             switch (layerArray[i]) {
@@ -539,7 +541,6 @@ public final class LramPolicy implements Policy {
                 case SlstmLayer s -> slstm(f, s);
             }
         }
-        ops.session().head(stream, head, f.head, f.io.answers());
     }
 
     private void encodeImages(PolicyBatch batch, Frame f) {
