@@ -4,7 +4,11 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
@@ -12,6 +16,7 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepInput;
 import ai.lram.backend.ops.StepWeight;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -261,6 +266,19 @@ final class CpuSession implements SessionOps {
                 taken.set(false);
             }
         }
+    }
+
+    @Override
+    public void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x) {
+        if (from.rows() > 0) {
+            ComposedSteps.encode(ops, s, weights, from, at, memory);
+            ComposedSteps.join(ops, s, weights, memory, x);
+        }
+    }
+
+    @Override
+    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
+        ComposedSteps.head(ops, s, weights, memory, logits);
     }
 
     private static void checkBlock(

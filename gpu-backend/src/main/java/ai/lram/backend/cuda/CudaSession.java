@@ -5,7 +5,11 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
@@ -14,6 +18,7 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepInput;
 import java.util.List;
 
 /** Launches {@code session.cu}, and the sLSTM step of {@code slstm.cu}. */
@@ -32,6 +37,7 @@ final class CudaSession implements SessionOps {
     private final Kernel slstmStep;
     private final BlockSteps blocks;
     private final CellSteps cellSteps;
+    private final StepEnds ends;
 
     CudaSession(Ops ops, Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
         this.ops = ops;
@@ -44,6 +50,7 @@ final class CudaSession implements SessionOps {
         slstmStep = slstm.kernel("slstm_step");
         blocks = new BlockSteps(engine);
         cellSteps = new CellSteps(engine);
+        ends = new StepEnds(engine);
     }
 
     /** @return rows of the batch */
@@ -291,6 +298,24 @@ final class CudaSession implements SessionOps {
             for (MlstmLayer l : layers) {
                 mlstmBlock(s, l.weights(), l.state(), slots, counts, memory, x);
             }
+        }
+    }
+
+    @Override
+    public void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x) {
+        if (ends.takes(weights, from, x)) {
+            ends.embed(weights, from, at, memory, x);
+        } else {
+            ComposedSteps.embed(ops, s, weights, from, at, memory, x);
+        }
+    }
+
+    @Override
+    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
+        if (ends.takes(weights, memory)) {
+            ends.head(weights, memory, logits);
+        } else {
+            ComposedSteps.head(ops, s, weights, memory, logits);
         }
     }
 

@@ -1,5 +1,6 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 
@@ -56,5 +57,91 @@ public final class ComposedSteps {
         ops.elementwise().skipGate(s, m.mixed(), w.skip(), m.c(), m.z(), m.h());
         w.down().linear(ops.matmul(), s, m.h(), null, m.y());
         ops.elementwise().axpy(s, 1f, m.y(), x);
+    }
+
+    /** {@link SessionOps#embed}: {@link #encode}, then {@link #join}. */
+    public static void embed(Ops ops, Stream s, EmbedWeights w, StepInput from, StepInput at, EmbedMemory m, Tensor x) {
+        if (from.rows() == 0) {
+            return;
+        }
+        encode(ops, s, w, from, at, m);
+        join(ops, s, w, m, x);
+    }
+
+    /** The first half of {@link #embed}: each token through its layer. */
+    public static void encode(Ops ops, Stream s, EmbedWeights w, StepInput from, StepInput at, EmbedMemory m) {
+        if (at.vectors().size() != w.tokens() || m.encoded().size() != w.tokens()) {
+            throw new ShapeMismatchException(
+                    "embedding " + at.vectors().size() + " vectors in memory for "
+                            + m.encoded().size() + " tokens",
+                    "there are layers for " + w.tokens(),
+                    "give each token a vector and its layer");
+        }
+        move(ops, s, from.block(), at.block());
+        for (int t = 0; t < w.tokens(); t++) {
+            EmbedWeights.Encoder e = w.encoders().get(t);
+            ops.matmul()
+                    .linear(
+                            s,
+                            at.vectors().get(t),
+                            e.weight(),
+                            e.bias(),
+                            Activation.NONE,
+                            m.encoded().get(t));
+        }
+    }
+
+    /** The second half of {@link #embed}: rows' tokens in order, and their norm. */
+    public static void join(Ops ops, Stream s, EmbedWeights w, EmbedMemory m, Tensor x) {
+        int rows = m.joined().dim(0);
+        int d = w.width();
+        for (int t = 0; rows > 1 && t < w.tokens(); t++) {
+            ops.elementwise()
+                    .copyRows(
+                            s,
+                            rows,
+                            d,
+                            m.encoded().get(t),
+                            0,
+                            d,
+                            m.joined(),
+                            (long) t * d,
+                            (long) w.tokens() * d,
+                            false);
+        }
+        ops.norm().forward(s, w.norm(), m.joined(), w.normWeight(), w.normBias(), x, null, null);
+    }
+
+    /** {@link SessionOps#head}, a kernel for each of its parts. */
+    public static void head(Ops ops, Stream s, HeadWeights w, HeadMemory m, Tensor logits) {
+        int rows = m.x().dim(0);
+        int d = m.x().dim(2);
+        if (d != w.width() || m.logits().size() != (long) rows * w.logits()) {
+            throw new ShapeMismatchException(
+                    "head of " + m.x() + " with logits " + m.logits(),
+                    "its weight is (" + w.logits() + ", " + w.width() + ")",
+                    "pass x (B, L, D) and logits (B, N)");
+        }
+        if (rows == 0) {
+            return;
+        }
+        if (rows > 1) {
+            long stride = (long) m.x().dim(1) * d;
+            ops.elementwise().copyRows(s, rows, d, m.x(), (long) m.token() * d, stride, m.read(), 0, d, false);
+        }
+        ops.norm().forward(s, w.norm(), m.read(), w.normWeight(), w.normBias(), m.normed(), null, null);
+        w.weight().linear(ops.matmul(), s, m.normed(), w.bias(), Activation.NONE, m.logits());
+        move(ops, s, m.logits(), logits);
+    }
+
+    private static void move(Ops ops, Stream s, Tensor from, Tensor to) {
+        if (from.size() != to.size()) {
+            throw new ShapeMismatchException(
+                    "a step's " + from + " on its way to " + to, "their sizes differ", "use those of one batch");
+        }
+        if (from.address() != to.address()) {
+            int n = Math.toIntExact(from.size());
+            ops.elementwise().copyRows(s, 1, n, from, 0, n, to, 0, n, false);
+        }
     }
 }

@@ -15,6 +15,7 @@ import ai.lram.backend.contract.NormContract;
 import ai.lram.backend.contract.OptimizerContract;
 import ai.lram.backend.contract.SessionContract;
 import ai.lram.backend.contract.SlstmContract;
+import ai.lram.backend.contract.StepEndsContract;
 import ai.lram.backend.contract.WholeEngineContract;
 import ai.lram.backend.golden.MlstmGolden;
 import ai.lram.backend.golden.SlstmGolden;
@@ -135,6 +136,14 @@ abstract class ContractsOfAnEngine {
 
     @Nested
     class BlockStep extends BlockStepContract {
+        @Override
+        protected Backend openBackend() {
+            return unclosed();
+        }
+    }
+
+    @Nested
+    class StepEnds extends StepEndsContract {
         @Override
         protected Backend openBackend() {
             return unclosed();

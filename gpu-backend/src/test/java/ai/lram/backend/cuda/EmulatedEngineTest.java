@@ -6,12 +6,20 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.BackendException;
+import ai.lram.backend.DType;
 import ai.lram.backend.DeviceLostException;
 import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.StepInput;
+import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -90,6 +98,33 @@ class EmulatedEngineTest {
             assertEquals(0, fx.read(taken.getFirst())[299_999]);
             replay.run();
             assertEquals(7, fx.read(x)[0]);
+        }
+    }
+
+    @Test
+    void aStepOfFewRowsBeginsAndEndsWithALaunchEach() {
+        List<EmbedWeights.Encoder> encoders = new ArrayList<>();
+        for (int k : new int[] {1, 12, 1}) {
+            encoders.add(new EmbedWeights.Encoder(fx.zeros(32, k), fx.zeros(32)));
+        }
+        NormSpec norm = new NormSpec(1, 1e-5f, true, false);
+        EmbedWeights begin = new EmbedWeights(encoders, norm, fx.zeros(32), null);
+        HeadWeights end = new HeadWeights(norm, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
+        for (int rows : new int[] {1, 8, 9}) {
+            Tensor host = fx.arena.hostVisible(DType.F32, StepInput.floats(rows, 1, 12, 1));
+            StepInput from = StepInput.in(host, rows, 1, 12, 1);
+            StepInput at = StepInput.in(fx.zeros((int) host.size()), rows, 1, 12, 1);
+            Tensor x = fx.zeros(rows, 3, 32);
+            Tensor part = fx.zeros(rows, 32);
+            Tensor logits = fx.zeros(rows, 7);
+            driver.launches.clear();
+            engine.ops().session().embed(fx.stream, begin, from, at, EmbedMemory.allocate(fx.arena, rows, 3, 32), x);
+            engine.ops().session().head(fx.stream, end, HeadMemory.of(x, 2, part, part, logits), logits);
+            if (rows <= 8) {
+                assertEquals(List.of("step_embed", "step_head"), driver.launches);
+            } else {
+                assertTrue(driver.launches.size() > 2, "as plain kernels: " + driver.launches);
+            }
         }
     }
 

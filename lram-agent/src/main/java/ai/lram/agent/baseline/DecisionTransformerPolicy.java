@@ -19,6 +19,10 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
@@ -41,8 +45,6 @@ import java.util.List;
  */
 public final class DecisionTransformerPolicy implements Policy {
     private static final int L = Lram.TOKENS;
-    /** Row of the return-to-go token within the triple r, s, g. */
-    private static final int G = 2;
     /** A block's parameters and cache as tensors, taken once. */
     private record Layer(
             Tensor norm,
@@ -67,11 +69,8 @@ public final class DecisionTransformerPolicy implements Policy {
 
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
-            int rows,
             StepExchange.Rows io,
-            Tensor embedS,
-            Tensor embedG,
-            Tensor embedR,
+            EmbedMemory embed,
             Tensor x,
             Tensor n,
             Tensor q,
@@ -80,8 +79,7 @@ public final class DecisionTransformerPolicy implements Policy {
             Tensor y,
             Tensor projected,
             Tensor hidden,
-            Tensor last,
-            Tensor lastNormed) {}
+            HeadMemory head) {}
 
     private final DecisionTransformer model;
     private final ModelCard card;
@@ -103,8 +101,8 @@ public final class DecisionTransformerPolicy implements Policy {
     private final Frame[] frames;
     private final StepRecording[] kernels;
     private final int headRows;
-    private final StepWeight head;
-    private final Tensor headBias;
+    private final EmbedWeights embedding;
+    private final HeadWeights head;
     /** Tokens in each slot's cache, those forgotten included. */
     private final long[] tokens;
 
@@ -148,14 +146,26 @@ public final class DecisionTransformerPolicy implements Policy {
         try {
             length = host.allocate(ValueLayout.JAVA_INT);
             headRows = actions * shape.vocabulary();
-            head = pack(model.head.rows(0, headRows).value());
-            headBias = model.headBias.rows(0, headRows).value();
+            embedding = new EmbedWeights(
+                    List.of(
+                            encoder(model.rewardWeight, model.rewardBias),
+                            encoder(model.stateWeight, model.stateBias),
+                            encoder(model.returnWeight, model.returnBias)),
+                    Lram.EMBED_NORM,
+                    model.embedNorm.value(),
+                    model.embedNormBias.value());
+            head = new HeadWeights(
+                    DecisionTransformer.NORM,
+                    model.postNorm.value(),
+                    model.postNormBias.value(),
+                    pack(model.head.rows(0, headRows).value()),
+                    model.headBias.rows(0, headRows).value());
             List<Layer> all = new ArrayList<>();
             for (DecisionTransformer.Block b : model.blocks()) {
                 all.add(layer(b));
             }
             layers = all.toArray(Layer[]::new);
-            exchange = new StepExchange(backend, arena, maxBatch, shape.stateDim(), headRows);
+            exchange = new StepExchange(arena, maxBatch, shape.stateDim(), headRows);
             frames = frames();
             kernels = kernels();
             tokens = new long[slots];
@@ -180,6 +190,10 @@ public final class DecisionTransformerPolicy implements Policy {
                     "the model's head has " + shape.actionDims() + " and " + shape.discreteActions(),
                     "use a card of tasks it was made for");
         }
+    }
+
+    private static EmbedWeights.Encoder encoder(Parameter weight, Parameter bias) {
+        return new EmbedWeights.Encoder(weight.value(), bias.value());
     }
 
     private StepWeight pack(Tensor w) {
@@ -214,34 +228,30 @@ public final class DecisionTransformerPolicy implements Policy {
     private Frame[] frames() {
         int d = model.config().width();
         int heads = model.config().heads();
-        Tensor[] width = new Tensor[10];
+        Tensor[] width = new Tensor[7];
         for (int i = 0; i < width.length; i++) {
             width[i] = arena.f32(maxBatch, L, d);
         }
+        EmbedMemory embed = EmbedMemory.allocate(arena, maxBatch, L, d);
         Tensor hidden = arena.f32(maxBatch, L, model.config().feedForward());
         Tensor last = arena.f32(maxBatch, d);
         Tensor lastNormed = arena.f32(maxBatch, d);
         Frame[] all = new Frame[maxBatch + 1];
         for (int n = 1; n <= maxBatch; n++) {
-            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
-            Tensor x = width[3].slice(0, n);
-            Tensor normed = width[4].slice(0, n);
+            StepExchange.Rows io = exchange.rows(n);
+            Tensor x = width[0].slice(0, n);
             all[n] = new Frame(
-                    n,
-                    exchange.rows(n),
-                    one ? normed.view(d, n, d) : width[0].view(0, n, d),
-                    one ? normed.view(2L * d, n, d) : width[1].view(0, n, d),
-                    one ? normed.view(0, n, d) : width[2].view(0, n, d),
+                    io,
+                    embed.rows(n),
                     x,
-                    normed,
+                    width[1].slice(0, n),
+                    width[2].view(0, n, L, heads, d / heads),
+                    width[3].view(0, n, L, heads, d / heads),
+                    width[4].view(0, n, L, heads, d / heads),
                     width[5].view(0, n, L, heads, d / heads),
-                    width[6].view(0, n, L, heads, d / heads),
-                    width[7].view(0, n, L, heads, d / heads),
-                    width[8].view(0, n, L, heads, d / heads),
-                    width[9].slice(0, n),
+                    width[6].slice(0, n),
                     hidden.slice(0, n),
-                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
-                    lastNormed.slice(0, n));
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), io.working()));
         }
         return all;
     }
@@ -324,18 +334,11 @@ public final class DecisionTransformerPolicy implements Policy {
     }
 
     private void queue(Frame f) {
-        f.io.queueIn(stream);
-        embed(f, f.rows);
+        ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
         for (Layer layer : layers) {
             block(f, layer);
         }
-        int d = model.config().width();
-        if (f.rows > 1) {
-            ops.elementwise().copyRows(stream, f.rows, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
-        }
-        norm(f.last, model.postNorm.value(), model.postNormBias.value(), f.lastNormed);
-        head.linear(ops.matmul(), stream, f.lastNormed, headBias, f.io.logitRows());
-        f.io.queueOut(stream);
+        ops.session().head(stream, head, f.head, f.io.answers());
     }
 
     private void requireRoom(PolicyBatch batch) {
@@ -357,35 +360,23 @@ public final class DecisionTransformerPolicy implements Policy {
         return batch.first[row] ? L - 1 : L;
     }
 
-    private void embed(Frame f, int n) {
-        linear(f.io.states(), model.stateWeight.value(), model.stateBias.value(), f.embedS);
-        linear(f.io.returns(), model.returnWeight.value(), model.returnBias.value(), f.embedG);
-        linear(f.io.rewards(), model.rewardWeight.value(), model.rewardBias.value(), f.embedR);
-        int d = model.config().width();
-        long stride = (long) L * d;
-        if (n > 1) {
-            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.n, 0, stride, false);
-            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.n, d, stride, false);
-            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.n, 2L * d, stride, false);
-        }
-        ops.norm()
-                .forward(
-                        stream,
-                        Lram.EMBED_NORM,
-                        f.n,
-                        model.embedNorm.value(),
-                        model.embedNormBias.value(),
-                        f.x,
-                        null,
-                        null);
-    }
-
     private void block(Frame f, Layer b) {
         norm(f.x, b.norm, b.normBias, f.n);
         b.q.linear(ops.matmul(), stream, f.n, b.qBias, f.q);
         b.k.linear(ops.matmul(), stream, f.n, b.kBias, f.k);
         b.v.linear(ops.matmul(), stream, f.n, b.vBias, f.v);
-        ops.attention().cachedStep(stream, f.io.slots(), f.io.counts(), f.q, f.k, f.v, b.keys, b.values, b.length, f.y);
+        ops.attention()
+                .cachedStep(
+                        stream,
+                        f.io.input().slots(),
+                        f.io.input().counts(),
+                        f.q,
+                        f.k,
+                        f.v,
+                        b.keys,
+                        b.values,
+                        b.length,
+                        f.y);
         b.out.linear(ops.matmul(), stream, f.y, b.outBias, f.projected);
         ops.elementwise().axpy(stream, 1f, f.projected, f.x);
         norm(f.x, b.ffnNorm, b.ffnNormBias, f.n);
@@ -396,10 +387,6 @@ public final class DecisionTransformerPolicy implements Policy {
 
     private void norm(Tensor x, Tensor weight, Tensor bias, Tensor y) {
         ops.norm().forward(stream, DecisionTransformer.NORM, x, weight, bias, y, null, null);
-    }
-
-    private void linear(Tensor x, Tensor w, Tensor bias, Tensor y) {
-        ops.matmul().linear(stream, x, w, bias, Activation.NONE, y);
     }
 
     /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and benchmarks. */

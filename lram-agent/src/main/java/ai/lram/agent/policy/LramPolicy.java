@@ -21,7 +21,12 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
@@ -49,8 +54,6 @@ import java.util.List;
  */
 public final class LramPolicy implements Policy {
     private static final int L = Lram.TOKENS;
-    /** Row of the return-to-go token within the triple r, s, g. */
-    private static final int G = 2;
 
     /** Parameters up to which fp32 weights are copied in the engine's order: they come from caches, where that order counts, and are few. */
     private static final long COPIED = 4_000_000;
@@ -133,9 +136,7 @@ public final class LramPolicy implements Policy {
     private record Frame(
             int n,
             StepExchange.Rows io,
-            Tensor embedS,
-            Tensor embedG,
-            Tensor embedR,
+            EmbedMemory embed,
             Tensor x,
             Tensor x1,
             Tensor y,
@@ -146,8 +147,7 @@ public final class LramPolicy implements Policy {
             Tensor d4,
             Tensor f1,
             Tensor f2,
-            Tensor last,
-            Tensor lastNormed) {}
+            HeadMemory head) {}
 
     /** A frame's kernels: before and after the images of the batch, or all of them after. */
     private record Kernels(StepRecording beforeImages, StepRecording rest) {}
@@ -167,8 +167,8 @@ public final class LramPolicy implements Policy {
     private final Kernels[] kernels;
     private final SlotBindings bindings;
     private final int headRows;
-    private final StepWeight head;
-    private final Tensor headBias;
+    private final EmbedWeights embedding;
+    private final HeadWeights head;
     private final Plan imagePlan;
     private final Value imageInput;
     private final Value imageOutput;
@@ -206,11 +206,23 @@ public final class LramPolicy implements Policy {
                 actions = Math.max(actions, t.actionSize());
             }
             headRows = actions * config.vocabulary();
-            head = pack(model.head.rows(0, headRows).value());
-            headBias = model.headBias.rows(0, headRows).value();
+            embedding = new EmbedWeights(
+                    List.of(
+                            encoder(model.rewardWeight, model.rewardBias),
+                            encoder(model.stateWeight, model.stateBias),
+                            encoder(model.returnWeight, model.returnBias)),
+                    Lram.EMBED_NORM,
+                    model.embedNorm.value(),
+                    model.embedNormBias.value());
+            head = new HeadWeights(
+                    XlstmStack.NORM,
+                    model.stack().postNorm().value(),
+                    null,
+                    pack(model.head.rows(0, headRows).value()),
+                    model.headBias.rows(0, headRows).value());
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
             layerArray = layers(model.stack().blocks(), b);
-            exchange = new StepExchange(backend, arena, options.maxBatch(), config.stateDim(), headRows);
+            exchange = new StepExchange(arena, options.maxBatch(), config.stateDim(), headRows);
             frames = frames(config);
             kernels = kernels(config);
             if (config.images()) {
@@ -252,6 +264,10 @@ public final class LramPolicy implements Policy {
                     "the model has no image encoder",
                     "use a model trained with images");
         }
+    }
+
+    private static EmbedWeights.Encoder encoder(Parameter weight, Parameter bias) {
+        return new EmbedWeights.Encoder(weight.value(), bias.value());
     }
 
     /**
@@ -363,10 +379,11 @@ public final class LramPolicy implements Policy {
         boolean slstm = !b.slstmAt().isEmpty();
         int ffn = slstm ? b.feedForward() : 1;
         int sd = slstm ? d : 1;
-        Tensor[] width = new Tensor[6];
+        Tensor[] width = new Tensor[2];
         for (int i = 0; i < width.length; i++) {
             width[i] = arena.f32(max, L, d);
         }
+        EmbedMemory embed = EmbedMemory.allocate(arena, max, L, d);
         MlstmBlockMemory block = MlstmBlockMemory.allocate(arena, max, L, d, inner, b.heads());
         Tensor[] four = new Tensor[4];
         for (int i = 0; i < four.length; i++) {
@@ -378,18 +395,16 @@ public final class LramPolicy implements Policy {
         Tensor lastNormed = arena.f32(max, d);
         Frame[] all = new Frame[max + 1];
         for (int n = 1; n <= max; n++) {
-            boolean one = n == 1; // whose tokens lie one after the other: encoders and head work on them in place
-            Tensor x = width[3].slice(0, n);
-            Tensor y = width[5].slice(0, n);
+            StepExchange.Rows io = exchange.rows(n);
+            Tensor x = width[0].slice(0, n);
+            EmbedMemory tokens = embed.rows(n);
             all[n] = new Frame(
                     n,
-                    exchange.rows(n),
-                    one ? y.view(d, n, d) : width[0].view(0, n, d),
-                    one ? y.view(2L * d, n, d) : width[1].view(0, n, d),
-                    one ? y.view(0, n, d) : width[2].view(0, n, d),
+                    io,
+                    tokens,
                     x,
-                    width[4].slice(0, n),
-                    y,
+                    width[1].slice(0, n),
+                    tokens.joined(),
                     block.rows(n),
                     four[0].slice(0, n),
                     four[1].slice(0, n),
@@ -397,8 +412,7 @@ public final class LramPolicy implements Policy {
                     four[3].slice(0, n),
                     f1.slice(0, n),
                     f2.slice(0, n),
-                    one ? x.view((long) G * d, n, d) : last.slice(0, n),
-                    lastNormed.slice(0, n));
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), io.working()));
         }
         return all;
     }
@@ -409,10 +423,19 @@ public final class LramPolicy implements Policy {
             Frame f = frames[n];
             all[n] = config.images()
                     ? new Kernels(
-                            new StepRecording(stream, () -> encoders(f)), new StepRecording(stream, () -> backbone(f)))
+                            new StepRecording(
+                                    stream,
+                                    () -> ComposedSteps.encode(
+                                            ops, stream, embedding, f.io.written(), f.io.input(), f.embed)),
+                            new StepRecording(stream, () -> {
+                                ComposedSteps.join(ops, stream, embedding, f.embed, f.x);
+                                backbone(f);
+                                ops.session().head(stream, head, f.head, f.io.answers());
+                            }))
                     : new Kernels(null, new StepRecording(stream, () -> {
-                        encoders(f);
+                        ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
                         backbone(f);
+                        ops.session().head(stream, head, f.head, f.io.answers());
                     }));
         }
         return all;
@@ -502,79 +525,36 @@ public final class LramPolicy implements Policy {
         }
     }
 
-    /** The inputs to their place and through the vector encoders. */
-    private void encoders(Frame f) {
-        f.io.queueIn(stream);
-        encode(f.io.states(), model.stateWeight, model.stateBias, f.embedS);
-        encode(f.io.returns(), model.returnWeight, model.returnBias, f.embedG);
-        encode(f.io.rewards(), model.rewardWeight, model.rewardBias, f.embedR);
-    }
-
-    private void encode(Tensor x, Parameter weight, Parameter bias, Tensor y) {
-        ops.matmul().linear(stream, x, weight.value(), bias.value(), Activation.NONE, y);
-    }
-
-    /** From the encoded tokens to the logits. */
+    /** All blocks. */
     private void backbone(Frame f) {
-        tokens(f);
         for (int i = 0; i < layerArray.length; i++) {
             switch (layerArray[i]) {
                 case MlstmRun run ->
-                    ops.session().mlstmBlocks(stream, run.blocks(), f.io.slots(), f.io.counts(), f.block, f.x);
+                    ops.session()
+                            .mlstmBlocks(
+                                    stream,
+                                    run.blocks(),
+                                    f.io.input().slots(),
+                                    f.io.input().counts(),
+                                    f.block,
+                                    f.x);
                 case SlstmLayer s -> slstm(f, s);
             }
         }
-        int d = model.config().backbone().width();
-        if (f.n > 1) {
-            ops.elementwise().copyRows(stream, f.n, d, f.x, (long) G * d, (long) L * d, f.last, 0, d, false);
-        }
-        ops.norm()
-                .forward(
-                        stream,
-                        XlstmStack.NORM,
-                        f.last,
-                        model.stack().postNorm().value(),
-                        null,
-                        f.lastNormed,
-                        null,
-                        null);
-        product(f.lastNormed, head, headBias, f.io.logitRows());
-        f.io.queueOut(stream);
     }
 
     private void encodeImages(PolicyBatch batch, Frame f) {
         int d = model.config().backbone().width();
+        Tensor encoded = f.embed.encoded().get(StepExchange.STATE);
         for (int row = 0; row < f.n; row++) {
             if (bindings.codec(batch.slot[row]).task().hasImage()) {
                 MemorySegment.copy(
                         batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
                 backend.upload(stream, imageInput.tensor(), hostImage);
                 imagePlan.run();
-                ops.elementwise()
-                        .copyRows(stream, 1, d, imageOutput.tensor(), 0, d, f.embedS, (long) row * d, d, false);
+                ops.elementwise().copyRows(stream, 1, d, imageOutput.tensor(), 0, d, encoded, (long) row * d, d, false);
             }
         }
-    }
-
-    private void tokens(Frame f) {
-        int n = f.n;
-        int d = model.config().backbone().width();
-        long stride = (long) L * d;
-        if (n > 1) {
-            ops.elementwise().copyRows(stream, n, d, f.embedR, 0, d, f.y, 0, stride, false);
-            ops.elementwise().copyRows(stream, n, d, f.embedS, 0, d, f.y, d, stride, false);
-            ops.elementwise().copyRows(stream, n, d, f.embedG, 0, d, f.y, 2L * d, stride, false);
-        }
-        ops.norm()
-                .forward(
-                        stream,
-                        Lram.EMBED_NORM,
-                        f.y,
-                        model.embedNorm.value(),
-                        model.embedNormBias.value(),
-                        f.x,
-                        null,
-                        null);
     }
 
     private void normHeads(NormSpec spec, Tensor x, Tensor weight, Tensor y) {
@@ -586,7 +566,16 @@ public final class LramPolicy implements Policy {
         SlstmBlock b = s.block();
         int heads = model.config().backbone().heads();
         ops.norm().forward(stream, XlstmStack.NORM, f.x, w.norm, null, f.x1, null, null);
-        ops.session().causalConv1dStep(stream, f.io.slots(), f.io.counts(), f.x1, w.conv, w.convBias, s.history(), f.y);
+        ops.session()
+                .causalConv1dStep(
+                        stream,
+                        f.io.input().slots(),
+                        f.io.input().counts(),
+                        f.x1,
+                        w.conv,
+                        w.convBias,
+                        s.history(),
+                        f.y);
         ops.elementwise().activation(stream, Activation.SILU, f.y, f.y);
         ops.matmul().headwise(stream, f.y, w.i, null, f.d1);
         ops.matmul().headwise(stream, f.y, w.f, null, f.d2);
@@ -596,8 +585,8 @@ public final class LramPolicy implements Policy {
                 .slstmStep(
                         stream,
                         heads,
-                        f.io.slots(),
-                        f.io.counts(),
+                        f.io.input().slots(),
+                        f.io.input().counts(),
                         f.d1,
                         f.d2,
                         f.d3,

@@ -1,29 +1,31 @@
 package ai.lram.agent.policy;
 
 import ai.lram.agent.lram.ActionCodec;
-import ai.lram.backend.Backend;
 import ai.lram.backend.DType;
-import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
+import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepInput;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * What a control step takes from the host and gives back: one contiguous block in, one out, in host-visible memory. On a device engine kernels
- * work on copies in its own memory, since memory of the host is read across the bus at every access; few logits are written straight to the host.
- * {@link Rows#queueIn} and {@link Rows#queueOut} are a kernel each, if any, and may be recorded. A host engine's kernels use the blocks
- * themselves.
+ * What a control step takes from the host and gives back: one contiguous block in, one out, in host-visible memory. On a device engine most
+ * kernels work on copies in its own memory, since memory of the host is read across the bus at every access: a step begins with
+ * {@link SessionOps#embed} from {@link Rows#written} to {@link Rows#input} and ends with {@link SessionOps#head}. A host engine's kernels use the blocks themselves.
  *
  * <p>One thread owns an instance. Filling and reading allocate nothing.
  */
 public final class StepExchange {
-    /** Parts of a block begin at multiples of this. */
-    private static final int ALIGNMENT = 64;
+    /** Of a row's tokens. */
+    public static final int REWARD = 0;
+
+    public static final int STATE = 1;
+    public static final int RETURN = 2;
+
     /** Logits up to which a kernel of their own costs more than to send each across the bus by itself. */
     private static final int FEW = 2048;
 
-    private final Backend backend;
     private final int stateDim;
     private final int headRows;
     private final Tensor hostIn;
@@ -37,11 +39,10 @@ public final class StepExchange {
      * @param stateDim width of the state token's input
      * @param headRows logits per row
      */
-    public StepExchange(Backend backend, TensorArena arena, int maxBatch, int stateDim, int headRows) {
-        this.backend = backend;
+    public StepExchange(TensorArena arena, int maxBatch, int stateDim, int headRows) {
         this.stateDim = stateDim;
         this.headRows = headRows;
-        int inFloats = Math.toIntExact(new Layout(maxBatch, stateDim).bytes() / Float.BYTES);
+        int inFloats = StepInput.floats(maxBatch, widths(stateDim));
         int outFloats = Math.multiplyExact(maxBatch, headRows);
         hostIn = arena.hostVisible(DType.F32, inFloats);
         hostOut = arena.hostVisible(DType.F32, outFloats);
@@ -50,35 +51,9 @@ public final class StepExchange {
         logits = new float[outFloats];
     }
 
-    /** Where the parts of a batch of n rows lie in the block. */
-    private record Layout(int n, int stateDim) {
-        private static long padded(long bytes) {
-            return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        }
-
-        private long column(int i) {
-            return padded((long) Float.BYTES * n * stateDim) + i * padded((long) Float.BYTES * n);
-        }
-
-        long returns() {
-            return column(0);
-        }
-
-        long rewards() {
-            return column(1);
-        }
-
-        long slots() {
-            return column(2);
-        }
-
-        long counts() {
-            return column(3);
-        }
-
-        long bytes() {
-            return column(4);
-        }
+    /** Of the vectors that a step's tokens are made of, in their order: reward, state, return-to-go. */
+    private static int[] widths(int stateDim) {
+        return new int[] {1, stateDim, 1};
     }
 
     /** The blocks as a batch of n rows uses them. */
@@ -94,14 +69,10 @@ public final class StepExchange {
     /** Views for a batch of n rows. */
     public final class Rows {
         private final int n;
-        private final int inFloats;
-        private final Tensor out;
-        private final Tensor states;
-        private final Tensor returns;
-        private final Tensor rewards;
-        private final Tensor slots;
-        private final Tensor counts;
-        private final Tensor logitRows;
+        private final StepInput written;
+        private final StepInput input;
+        private final Tensor answers;
+        private final Tensor working;
         private final MemorySegment hostStates;
         private final MemorySegment hostReturns;
         private final MemorySegment hostRewards;
@@ -111,52 +82,36 @@ public final class StepExchange {
 
         private Rows(int n) {
             this.n = n;
-            Layout at = new Layout(n, stateDim);
-            inFloats = Math.toIntExact(at.bytes() / Float.BYTES);
-            states = in.carve(DType.F32, 0, n, stateDim);
-            returns = in.carve(DType.F32, at.returns(), n, 1);
-            rewards = in.carve(DType.F32, at.rewards(), n, 1);
-            slots = in.carve(DType.I32, at.slots(), n);
-            counts = in.carve(DType.I32, at.counts(), n);
-            out = n * headRows <= FEW ? hostOut : deviceOut;
-            logitRows = out.carve(DType.F32, 0, n, headRows);
-            MemorySegment host = hostIn.segment();
-            hostStates = host.asSlice(0, states.bytes());
-            hostReturns = host.asSlice(at.returns(), returns.bytes());
-            hostRewards = host.asSlice(at.rewards(), rewards.bytes());
-            hostSlots = host.asSlice(at.slots(), slots.bytes());
-            hostCounts = host.asSlice(at.counts(), counts.bytes());
-            hostLogits = hostOut.segment().asSlice(0, logitRows.bytes());
+            written = StepInput.in(hostIn, n, widths(stateDim));
+            input = in == hostIn ? written : StepInput.in(in, n, widths(stateDim));
+            answers = hostOut.carve(DType.F32, 0, n, headRows);
+            working = n * headRows <= FEW ? answers : deviceOut.carve(DType.F32, 0, n, headRows);
+            hostRewards = written.vectors().get(REWARD).segment();
+            hostStates = written.vectors().get(STATE).segment();
+            hostReturns = written.vectors().get(RETURN).segment();
+            hostSlots = written.slots().segment();
+            hostCounts = written.counts().segment();
+            hostLogits = answers.segment();
         }
 
-        /** Of the states, (n, stateDim) F32. */
-        public Tensor states() {
-            return states;
+        /** Where the host writes. */
+        public StepInput written() {
+            return written;
         }
 
-        /** (n, 1) F32. */
-        public Tensor returns() {
-            return returns;
+        /** Where kernels read what {@link SessionOps#embed} has brought there. */
+        public StepInput input() {
+            return input;
         }
 
-        /** (n, 1) F32. */
-        public Tensor rewards() {
-            return rewards;
+        /** (n, headRows) F32, for the step to write and the host to read. */
+        public Tensor answers() {
+            return answers;
         }
 
-        /** (n) I32. */
-        public Tensor slots() {
-            return slots;
-        }
-
-        /** (n) I32, tokens of each row. */
-        public Tensor counts() {
-            return counts;
-        }
-
-        /** (n, headRows) F32, for the step to write. */
-        public Tensor logitRows() {
-            return logitRows;
+        /** As {@link #answers}, for plain kernels, which write faster to the device's memory if there are many. */
+        public Tensor working() {
+            return working;
         }
 
         /**
@@ -192,22 +147,6 @@ public final class StepExchange {
             hostCounts.fill((byte) 0);
             for (int row = 0; row < n; row++) {
                 hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, row);
-            }
-        }
-
-        /** Queues the way of the inputs to where kernels read them. */
-        public void queueIn(Stream stream) {
-            move(stream, inFloats, hostIn, in);
-        }
-
-        /** Queues the way of the logits to where the host reads them. */
-        public void queueOut(Stream stream) {
-            move(stream, n * headRows, out, hostOut);
-        }
-
-        private void move(Stream stream, int floats, Tensor from, Tensor to) {
-            if (from != to) {
-                backend.ops().elementwise().copyRows(stream, 1, floats, from, 0, floats, to, 0, floats, false);
             }
         }
 

@@ -1,0 +1,234 @@
+// The end of a control step: a token's norm and the logits.
+//
+// Contract: ai.lram.backend.ops.SessionOps.head. In every block eight warps norm the tokens of all rows while the weights
+// are on their way to the eight that have a logit each. A block writes its logits together: they may go across the bus.
+//
+// Bytes: the weights once.
+//
+// Compile:  as elementwise.cu, with the sizes that StepEnds.java defines.
+#ifndef HEAD_WIDTH  // the sizes of a small model, for a look at the machine code
+#define LRAM_THREADS 512
+#define HEAD_WIDTH 512
+#define HEAD_ROWS 1
+#define HEAD_LOGITS 274
+#define HEAD_TYPE 1
+#define HEAD_CENTRED 1
+#define HEAD_RESIDUAL 1
+#endif
+#include "lram_common.cuh"
+
+namespace lram {
+
+constexpr int D = HEAD_WIDTH;
+constexpr int B = HEAD_ROWS;
+constexpr int N = HEAD_LOGITS;
+constexpr int RUN = LRAM_WARPS / 2;  // logits of a block, and most rows
+constexpr int QUADS = D / 4;
+constexpr int SPAN = (QUADS + 31) / 32;  // of a lane
+
+#if HEAD_TYPE == 0
+using Weight = float;
+using Quad = float4;
+#elif HEAD_TYPE == 1
+using Weight = Bf16;
+using Quad = uint2;
+#else
+using Weight = signed char;
+using Quad = unsigned;
+#endif
+
+constexpr int AHEAD_REGISTERS = 40;  // of a thread for weights on their way
+constexpr int FIRST = SPAN < AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad))
+                              ? SPAN
+                              : AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad));
+
+struct StepHead {
+    const float* x;  // of the first row
+    const float* normWeight;
+    const float* normBias;  // may be null
+    const Weight* weight;   // (N, D)
+    const float* scale;     // int8 alone
+    const float* bias;      // may be null
+    float* logits;          // (B, N)
+    int stride;             // from a row to the next
+    float eps;
+};
+
+__device__ __forceinline__ float4 widened(const float4& x) { return x; }
+
+__device__ __forceinline__ float4 widened(const uint2& bits) {
+    float4 x;
+    x.x = __uint_as_float(bits.x << 16);
+    x.y = __uint_as_float(bits.x & 0xffff0000u);
+    x.z = __uint_as_float(bits.y << 16);
+    x.w = __uint_as_float(bits.y & 0xffff0000u);
+    return x;
+}
+
+__device__ __forceinline__ float4 widened(unsigned bits) {
+    float4 x;
+    x.x = static_cast<signed char>(bits & 0xffu);
+    x.y = static_cast<signed char>(bits >> 8 & 0xffu);
+    x.z = static_cast<signed char>(bits >> 16 & 0xffu);
+    x.w = static_cast<signed char>(bits >> 24);
+    return x;
+}
+
+__device__ __forceinline__ float4 load4(const float* x) { return *reinterpret_cast<const float4*>(x); }
+
+__device__ __forceinline__ float dot4(const float4& a, const float4& b, float sum) {
+    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
+}
+
+__device__ __forceinline__ float scaled(float hat, float weight, float bias) {
+    return fmaf(hat, HEAD_RESIDUAL ? 1.f + weight : weight, bias);
+}
+
+// A lane's; beyond the last, that again, so that all are read alike.
+__device__ __forceinline__ int quad(int i) { return min(lane() + 32 * i, QUADS - 1); }
+
+// One row, by a warp.
+__device__ __forceinline__ void normRow(const StepHead& p, const float* x, float4* to) {
+    float4 value[SPAN];
+    float4 weight[SPAN];
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        value[i] = load4(x + 4 * quad(i));
+        weight[i] = load4(p.normWeight + 4 * quad(i));
+    }
+    float mean = 0.f;
+    if (HEAD_CENTRED) {
+        float sum = 0.f;
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) {
+            if (lane() + 32 * i < QUADS) {
+                sum += value[i].x + value[i].y + (value[i].z + value[i].w);
+            }
+        }
+        mean = warpSum(sum) / D;
+    }
+    float squares = 0.f;
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        if (lane() + 32 * i < QUADS) {
+            value[i].x -= mean;
+            value[i].y -= mean;
+            value[i].z -= mean;
+            value[i].w -= mean;
+            squares = dot4(value[i], value[i], squares);
+        }
+    }
+    const float rstd = 1.f / sqrtf(warpSum(squares) / D + p.eps);
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        const int q = lane() + 32 * i;
+        if (q < QUADS) {
+            float4 b;
+            b.x = b.y = b.z = b.w = 0.f;
+            if (p.normBias != nullptr) {
+                b = load4(p.normBias + 4 * q);
+            }
+            b.x = scaled(value[i].x * rstd, weight[i].x, b.x);
+            b.y = scaled(value[i].y * rstd, weight[i].y, b.y);
+            b.z = scaled(value[i].z * rstd, weight[i].z, b.z);
+            b.w = scaled(value[i].w * rstd, weight[i].w, b.w);
+            to[q] = b;
+        }
+    }
+}
+
+__host__ __device__ constexpr int padded(int n) { return n <= 1 ? 1 : 2 * padded((n + 1) / 2); }
+
+// Sums of ALL numbers over the lanes at once, a power of two: lane i gets that of number i % ALL.
+template <int ALL>
+__device__ __forceinline__ float sums(float* x) {
+#pragma unroll
+    for (int bit = 1; bit < ALL; bit *= 2) {
+        const bool odd = lane() & bit;
+#pragma unroll
+        for (int i = 0; i < ALL / (2 * bit); i++) {
+            const float mine = odd ? x[2 * i + 1] : x[2 * i];
+            x[i] = mine + __shfl_xor_sync(0xffffffffu, odd ? x[2 * i] : x[2 * i + 1], bit);
+        }
+    }
+    float sum = x[0];
+#pragma unroll
+    for (int d = ALL; d < 32; d *= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    }
+    return sum;
+}
+
+// A logit's weights on their way to a warp.
+struct Logit {
+    Quad ahead[FIRST];
+    float scale;
+    float bias;
+
+    __device__ __forceinline__ static const Quad* row(const StepHead& p, int n) {
+        return reinterpret_cast<const Quad*>(p.weight + static_cast<long long>(n) * D);
+    }
+
+    __device__ __forceinline__ void begin(const StepHead& p, int n) {
+        const Quad* w = row(p, n);
+#pragma unroll
+        for (int i = 0; i < FIRST; i++) {
+            ahead[i] = w[quad(i)];
+        }
+        scale = p.scale == nullptr ? 1.f : p.scale[n];
+        bias = p.bias == nullptr ? 0.f : p.bias[n];
+    }
+
+    // Of row i % padded(B) for lane i.
+    __device__ __forceinline__ float finish(const StepHead& p, int n, const float4 (*normed)[QUADS]) const {
+        float sum[padded(B)];
+#pragma unroll
+        for (int r = 0; r < padded(B); r++) {
+            sum[r] = 0.f;
+        }
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) {
+            const int q = lane() + 32 * i;
+            if (q < QUADS) {
+                const float4 a = widened(i < FIRST ? ahead[i < FIRST ? i : 0] : row(p, n)[q]);
+#pragma unroll
+                for (int r = 0; r < B; r++) {
+                    sum[r] = dot4(a, normed[r][q], sum[r]);
+                }
+            }
+        }
+        return sums<padded(B)>(sum) * scale + bias;
+    }
+};
+
+}  // namespace lram
+
+using namespace lram;
+
+// Grid (runs of logits).
+LRAM_KERNEL(step_head, StepHead) {
+    __shared__ float4 normed[B][QUADS];
+    __shared__ float answers[B][RUN];
+    const int begin = static_cast<int>(blockIdx.x) * RUN;
+    const int n = begin + warp();
+    const bool mine = warp() < RUN && n < N;
+    Logit logit = {};
+    if (mine) {
+        logit.begin(p, n);
+    } else if (warp() >= RUN && warp() - RUN < B) {
+        const int row = warp() - RUN;
+        normRow(p, p.x + row * p.stride, normed[row]);
+    }
+    __syncthreads();
+    if (mine) {
+        const float answer = logit.finish(p, n, normed);
+        if (lane() < B) {
+            answers[lane()][warp()] = answer;
+        }
+    }
+    __syncthreads();
+    const int at = static_cast<int>(threadIdx.x);
+    if (at < B * RUN && begin + at % RUN < N) {
+        p.logits[at / RUN * N + begin + at % RUN] = answers[at / RUN][at % RUN];
+    }
+}

@@ -1,0 +1,46 @@
+package ai.lram.backend.cuda;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.StepWeight;
+
+/** Large matrices of the control step as its kernels take them: elements, and for int8 a scale per row. */
+final class LargeWeights {
+    private LargeWeights() {}
+
+    /** 0 for fp32, 1 for bf16, 2 for int8. */
+    static int type(StepWeight w) {
+        return switch (data(w).dtype()) {
+            case BF16 -> 1;
+            case I8 -> 2;
+            default -> 0;
+        };
+    }
+
+    static Tensor data(StepWeight w) {
+        return w.full() != null ? w.full() : w.packed().data();
+    }
+
+    /** Null but for int8. */
+    static Tensor scale(StepWeight w) {
+        return w.full() != null ? null : w.packed().scale();
+    }
+
+    /** Of (n, k). Packed rows are padded: there the number of rows counts, not the size. */
+    static void check(String kernel, StepWeight w, int n, int k) {
+        if (w.rows() != n || w.columns() != k) {
+            throw Check.mismatch(
+                    kernel + ": the weight is (" + w.rows() + ", " + w.columns() + ")",
+                    "the other arguments need (" + n + ", " + k + ")",
+                    "pass weights of one model");
+        }
+        DType stored = data(w).dtype();
+        Check.size(kernel, "weight", data(w), stored, data(w).size());
+        if (w.full() != null) {
+            Check.f32(kernel, "weight", w.full(), (long) n * k);
+        }
+        if (scale(w) != null) {
+            Check.f32(kernel, "weight's scale", scale(w), n);
+        }
+    }
+}

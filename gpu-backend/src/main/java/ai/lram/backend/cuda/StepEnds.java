@@ -1,0 +1,232 @@
+package ai.lram.backend.cuda;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.StepInput;
+import ai.lram.backend.ops.StepWeight;
+import java.util.HashMap;
+import java.util.Map;
+
+/** Launches {@code step_embed.cu} and {@code step_head.cu}: what a control step does before and after its blocks, a kernel each. */
+final class StepEnds {
+    private static final int THREADS = 512;
+
+    /** Most sessions of a launch, as of a block's: beyond, kernels that read weights for many rows at once are faster. */
+    private static final int MOST_ROWS = 8;
+
+    private static final int MOST_TOKENS = 4;
+    /** Of a token's vector. */
+    private static final int MOST_INPUTS = 2048;
+
+    private static final int EMBED_WIDTH = 2048;
+    /** A vector that one block takes, as in the source. */
+    private static final int SHORT = 4;
+    /** Rows up to which many blocks may ask the host's memory for the same. */
+    private static final int FEW_ROWS = 2;
+
+    /** Logits of a block, as in the source. */
+    private static final int RUN = THREADS / 64;
+
+    private static final int HEAD_WIDTH = 1280;
+
+    private final Engine engine;
+    private final boolean off;
+    private final long arrived;
+    private final Map<Embed, Kernel> embeds = new HashMap<>();
+    private final Map<Head, Kernel> heads = new HashMap<>();
+
+    /** What {@code step_embed} is compiled for. */
+    private record Embed(int tokens, int k0, int k1, int k2, int k3, int width, int lanes, NormSpec norm) {
+        int inputs(int token) {
+            return switch (token) {
+                case 0 -> k0;
+                case 1 -> k1;
+                case 2 -> k2;
+                default -> k3;
+            };
+        }
+
+        /** Blocks of a row. */
+        int pieces() {
+            int channels = THREADS / lanes;
+            int n = 0;
+            for (int t = 0; t < tokens; t++) {
+                n += inputs(t) <= SHORT ? 1 : (width + channels - 1) / channels;
+            }
+            return n;
+        }
+    }
+
+    /** What {@code step_head} is compiled for. */
+    private record Head(int rows, int width, int logits, int type, NormSpec norm) {}
+
+    StepEnds(Engine engine) {
+        this.engine = engine;
+        off = System.getProperty(BlockSteps.PROPERTY, "auto").equals("off");
+        arrived = engine.lasting((long) Integer.BYTES * MOST_ROWS * MOST_TOKENS);
+    }
+
+    private static int inputs(EmbedWeights w, int token) {
+        return token < w.tokens() ? w.encoders().get(token).weight().dim(1) : 0;
+    }
+
+    private static Embed sizes(EmbedWeights w, int rows) {
+        return new Embed(
+                w.tokens(),
+                inputs(w, 0),
+                inputs(w, 1),
+                inputs(w, 2),
+                inputs(w, 3),
+                w.width(),
+                rows <= FEW_ROWS ? 16 : 8,
+                w.norm());
+    }
+
+    private static String define(String name, boolean on) {
+        return name + "=" + (on ? 1 : 0);
+    }
+
+    /** Compiles on the first use of a shape, as {@link BlockSteps} does. */
+    private Kernel kernel(Embed sizes) {
+        return embeds.computeIfAbsent(sizes, z -> new KernelModule(
+                        engine,
+                        "step_embed",
+                        "LRAM_THREADS=" + THREADS,
+                        "EMBED_WIDTH=" + z.width(),
+                        "EMBED_TOKENS=" + z.tokens(),
+                        "EMBED_INPUT_0=" + z.k0(),
+                        "EMBED_INPUT_1=" + z.k1(),
+                        "EMBED_INPUT_2=" + z.k2(),
+                        "EMBED_INPUT_3=" + z.k3(),
+                        "EMBED_LANES=" + z.lanes(),
+                        define("EMBED_CENTRED", z.norm().centred()),
+                        define("EMBED_RESIDUAL", z.norm().residualScale()))
+                .kernel("step_embed"));
+    }
+
+    private Kernel kernel(Head sizes) {
+        return heads.computeIfAbsent(sizes, z -> new KernelModule(
+                        engine,
+                        "step_head",
+                        "LRAM_THREADS=" + THREADS,
+                        "HEAD_WIDTH=" + z.width(),
+                        "HEAD_ROWS=" + z.rows(),
+                        "HEAD_LOGITS=" + z.logits(),
+                        "HEAD_TYPE=" + z.type(),
+                        define("HEAD_CENTRED", z.norm().centred()),
+                        define("HEAD_RESIDUAL", z.norm().residualScale()))
+                .kernel("step_head"));
+    }
+
+    /** Whether the kernel takes these sizes; the others are put together from plain kernels. */
+    boolean takes(EmbedWeights w, StepInput from, Tensor x) {
+        if (off || from.rows() < 1 || from.rows() > MOST_ROWS || w.tokens() > MOST_TOKENS || w.width() > EMBED_WIDTH) {
+            return false;
+        }
+        for (int t = 0; t < w.tokens(); t++) {
+            Tensor weight = w.encoders().get(t).weight();
+            int k = weight.dim(1);
+            // Four at once; a view may begin anywhere.
+            if (k < 1 || k > MOST_INPUTS || k % 4 == 0 && weight.address() % 16 != 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /** One launch; {@link #takes(EmbedWeights, StepInput, Tensor)} must have said yes. */
+    void embed(EmbedWeights w, StepInput from, StepInput at, EmbedMemory m, Tensor x) {
+        String kernel = "session.embed";
+        int rows = from.rows();
+        int tokens = w.tokens();
+        long all = (long) rows * tokens * w.width();
+        if (from.vectors().size() != tokens) {
+            throw Check.mismatch(
+                    kernel + ": the input has " + from.vectors().size() + " vectors a row",
+                    "there are layers for " + tokens + " tokens",
+                    "give each token a vector and its layer");
+        }
+        for (int t = 0; t < tokens; t++) {
+            EmbedWeights.Encoder e = w.encoders().get(t);
+            int k = e.weight().dim(1);
+            Check.f32(kernel, "a token's vectors", from.vectors().get(t), (long) rows * k);
+            Check.f32(kernel, "a token's weight", e.weight(), (long) w.width() * k);
+            Check.f32(kernel, "a token's bias", e.bias(), w.width());
+        }
+        for (StepInput in : new StepInput[] {from, at}) {
+            Check.size(kernel, "slots", in.slots(), DType.I32, rows);
+            Check.size(kernel, "counts", in.counts(), DType.I32, rows);
+        }
+        Check.f32(kernel, "norm", w.normWeight(), w.width());
+        Check.optional(kernel, "norm's bias", w.normBias(), w.width());
+        Check.f32(kernel, "working memory", m.joined(), all);
+        Check.f32(kernel, "x", x, all);
+        Embed z = sizes(w, rows);
+        Engine.Launch launch = engine.launch(kernel(z));
+        for (int t = 0; t < tokens; t++) {
+            EmbedWeights.Encoder e = w.encoders().get(t);
+            launch.put(from.vectors().get(t)).put(e.weight()).put(e.bias());
+        }
+        boolean moves = from.slots().address() != at.slots().address();
+        launch.put(w.normWeight())
+                .put(w.normBias())
+                .put(x)
+                .put(m.joined())
+                .put(from.slots())
+                .put(from.counts())
+                .put(moves ? at.slots() : null)
+                .put(moves ? at.counts() : null)
+                .put(arrived)
+                .put(w.norm().eps())
+                .run(z.pieces(), rows, 1, THREADS, 0);
+    }
+
+    /** As {@link #takes(EmbedWeights, StepInput, Tensor)}. */
+    boolean takes(HeadWeights w, HeadMemory m) {
+        int rows = m.x().dim(0);
+        return !off
+                && rows >= 1
+                && rows <= MOST_ROWS
+                && w.width() % 4 == 0
+                && w.width() <= HEAD_WIDTH
+                && (m.x().address()
+                                        | w.normWeight().address()
+                                        | (w.normBias() == null
+                                                ? 0
+                                                : w.normBias().address())
+                                        | LargeWeights.data(w.weight()).address())
+                                % 16
+                        == 0;
+    }
+
+    /** One launch; {@link #takes(HeadWeights, HeadMemory)} must have said yes. */
+    void head(HeadWeights w, HeadMemory m, Tensor logits) {
+        String kernel = "session.head";
+        Tensor x = m.x();
+        int rows = x.dim(0);
+        int width = w.width();
+        StepWeight weight = w.weight();
+        Check.f32(kernel, "x", x, (long) rows * x.dim(1) * width);
+        Check.f32(kernel, "logits", logits, (long) rows * w.logits());
+        LargeWeights.check(kernel, weight, w.logits(), width);
+        Check.optional(kernel, "bias", w.bias(), w.logits());
+        Check.f32(kernel, "norm", w.normWeight(), width);
+        Check.optional(kernel, "norm's bias", w.normBias(), width);
+        engine.launch(kernel(new Head(rows, width, w.logits(), LargeWeights.type(weight), w.norm())))
+                .put(x.address() + (long) Float.BYTES * m.token() * width)
+                .put(w.normWeight())
+                .put(w.normBias())
+                .put(LargeWeights.data(weight))
+                .put(LargeWeights.scale(weight))
+                .put(w.bias())
+                .put(logits)
+                .put(x.dim(1) * width)
+                .put(w.norm().eps())
+                .run((w.logits() + RUN - 1) / RUN, 1, 1, THREADS, 0);
+    }
+}

@@ -1,0 +1,416 @@
+package ai.lram.backend.contract;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.ShapeMismatchException;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.EmbedMemory;
+import ai.lram.backend.ops.EmbedWeights;
+import ai.lram.backend.ops.HeadMemory;
+import ai.lram.backend.ops.HeadWeights;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepInput;
+import ai.lram.backend.ops.StepWeight;
+import ai.lram.backend.reference.ReferenceMatmul;
+import ai.lram.backend.reference.ReferenceNorm;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** What a control step does before and after its blocks. */
+public abstract class StepEndsContract extends KernelContract {
+    /** A product of a few hundred terms in fp32, and a norm. */
+    private static final double TOLERANCE = 2e-6;
+
+    private static final NormSpec LAYER = new NormSpec(1, 1e-5f, true, false);
+    private static final NormSpec RESIDUAL = new NormSpec(1, 1e-5f, true, true);
+    private static final NormSpec ROOT_MEAN_SQUARE = new NormSpec(1, 1e-6f, false, false);
+
+    private static NormSpec norm(String name) {
+        return switch (name) {
+            case "LAYER" -> LAYER;
+            case "RESIDUAL" -> RESIDUAL;
+            default -> ROOT_MEAN_SQUARE;
+        };
+    }
+
+    /** Layers of so many inputs, as tensors and as numbers. */
+    private final class Embedding {
+        final int width;
+        final int[] inputs;
+        final EmbedWeights weights;
+        final List<float[]> w = new ArrayList<>();
+        final List<float[]> b = new ArrayList<>();
+        final float[] normWeight;
+        final float[] normBias;
+
+        Embedding(NormSpec norm, boolean biased, int width, int... inputs) {
+            this.width = width;
+            this.inputs = inputs;
+            List<EmbedWeights.Encoder> encoders = new ArrayList<>();
+            for (int k : inputs) {
+                w.add(fx.normal(width * k, 1 / Math.sqrt(k)));
+                b.add(fx.normal(width, 0.5));
+                encoders.add(new EmbedWeights.Encoder(fx.of(w.getLast(), width, k), fx.of(b.getLast(), width)));
+            }
+            normWeight = fx.normal(width, 1);
+            normBias = biased ? fx.normal(width, 1) : null;
+            weights =
+                    new EmbedWeights(encoders, norm, fx.of(normWeight, width), biased ? fx.of(normBias, width) : null);
+        }
+
+        /** Of rows as (B, T, D). */
+        double[] expected(int rows, List<float[]> vectors) {
+            double[] want = new double[rows * inputs.length * width];
+            for (int t = 0; t < inputs.length; t++) {
+                double[] encoded = ReferenceMatmul.linear(
+                        rows,
+                        width,
+                        inputs[t],
+                        Fixture.doubles(vectors.get(t)),
+                        Fixture.doubles(w.get(t)),
+                        Fixture.doubles(b.get(t)));
+                double[] y = ReferenceNorm.forward(
+                                weights.norm(),
+                                encoded,
+                                Fixture.doubles(normWeight),
+                                normBias == null ? null : Fixture.doubles(normBias))
+                        .y();
+                for (int row = 0; row < rows; row++) {
+                    System.arraycopy(y, row * width, want, (row * inputs.length + t) * width, width);
+                }
+            }
+            return want;
+        }
+    }
+
+    /** Where the host writes and where kernels read: the same on a host engine. */
+    private final class Input {
+        final StepInput from;
+        final StepInput at;
+        final List<float[]> vectors = new ArrayList<>();
+        final int[] slots;
+        final int[] counts;
+
+        Input(int rows, int... widths) {
+            Tensor host = fx.arena.hostVisible(DType.F32, StepInput.floats(rows, widths));
+            from = StepInput.in(host, rows, widths);
+            at = host.isHost() ? from : StepInput.in(fx.zeros((int) host.size()), rows, widths);
+            slots = new int[rows];
+            counts = new int[rows];
+            draw();
+        }
+
+        void draw() {
+            vectors.clear();
+            for (Tensor t : from.vectors()) {
+                vectors.add(fx.normal((int) t.size(), 1));
+                t.copyFrom(vectors.getLast());
+            }
+            for (int row = 0; row < slots.length; row++) {
+                slots[row] = fx.random.nextInt(1000);
+                counts[row] = fx.random.nextInt(4);
+            }
+            from.slots().copyFrom(slots);
+            from.counts().copyFrom(counts);
+        }
+    }
+
+    @ParameterizedTest(name = "B={0} D={1} state={2} {3} biased={4}")
+    @CsvSource({
+        "1,96,1,LAYER,true",
+        "1,100,17,LAYER,true",
+        "1,128,204,LAYER,true",
+        "1,512,204,LAYER,true",
+        "2,128,204,RESIDUAL,false",
+        "3,100,204,RMS,true",
+        "8,96,17,LAYER,false",
+        "8,128,204,LAYER,true",
+        "9,128,204,LAYER,true",
+        "5,33,5,RESIDUAL,true",
+        "2,640,7,LAYER,true",
+        "1,1280,204,LAYER,true",
+        "2,40,640,RMS,false",
+        "4,7,4,LAYER,true"
+    })
+    void tokensAreEncodedInOrderAndNormed(int rows, int width, int state, String norm, boolean biased) {
+        int[] widths = {1, state, 1};
+        Embedding e = new Embedding(norm(norm), biased, width, widths);
+        Input in = new Input(rows, widths);
+        EmbedMemory memory =
+                EmbedMemory.allocate(fx.arena, rows + 1, widths.length, width).rows(rows);
+        for (int step = 0; step < 3; step++) {
+            in.draw();
+            Tensor x = fx.poisoned(rows, widths.length, width);
+            fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, memory, x);
+            fx.assertClose("tokens of step " + step, e.expected(rows, in.vectors), x, TOLERANCE);
+            assertArrayEquals(in.slots, fx.readInts(in.at.slots()));
+            assertArrayEquals(in.counts, fx.readInts(in.at.counts()));
+            Tensor again = fx.poisoned(rows, widths.length, width);
+            fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, memory, again);
+            assertArrayEquals(fx.read(x), fx.read(again), "the same inputs, the same bits");
+        }
+    }
+
+    @ParameterizedTest(name = "B={0}: {1}, {2}, {3}, {4}, {5}")
+    @CsvSource({"2,12,0,0,0,0", "1,40,3,0,0,0", "3,2,30,5,36,0", "2,1,1,1,1,20"})
+    void anyNumberOfTokensIsEncoded(int rows, int a, int b, int c, int d, int e) {
+        int[] widths =
+                Arrays.stream(new int[] {a, b, c, d, e}).filter(k -> k > 0).toArray();
+        Embedding embedding = new Embedding(LAYER, true, 64, widths);
+        Input in = new Input(rows, widths);
+        EmbedMemory memory = EmbedMemory.allocate(fx.arena, rows, widths.length, 64);
+        Tensor x = fx.poisoned(rows, widths.length, 64);
+        fx.ops.session().embed(fx.stream, embedding.weights, in.from, in.at, memory, x);
+        fx.assertClose("tokens", embedding.expected(rows, in.vectors), x, TOLERANCE);
+    }
+
+    @Test
+    void weightsMayBeginAnywhere() {
+        int width = 24;
+        int state = 8;
+        Embedding e = new Embedding(LAYER, true, width, 1, state, 1);
+        float[] more = new float[1 + width * state];
+        System.arraycopy(e.w.get(1), 0, more, 1, width * state);
+        Tensor shifted = fx.of(more, more.length).view(1, width, state);
+        EmbedWeights weights = new EmbedWeights(
+                List.of(
+                        e.weights.encoders().get(0),
+                        new EmbedWeights.Encoder(
+                                shifted, e.weights.encoders().get(1).bias()),
+                        e.weights.encoders().get(2)),
+                LAYER,
+                e.weights.normWeight(),
+                e.weights.normBias());
+        Input in = new Input(2, 1, state, 1);
+        Tensor x = fx.poisoned(2, 3, width);
+        fx.ops.session().embed(fx.stream, weights, in.from, in.at, EmbedMemory.allocate(fx.arena, 2, 3, width), x);
+        fx.assertClose("tokens", e.expected(2, in.vectors), x, TOLERANCE);
+    }
+
+    @ParameterizedTest
+    @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY})
+    void whatIsNotFiniteStaysWithItsToken(float wrong) {
+        Embedding e = new Embedding(LAYER, true, 96, 1, 17, 1);
+        Input in = new Input(3, 1, 17, 1);
+        in.from.vectors().get(1).set(17 + 5, wrong);
+        Tensor x = fx.poisoned(3, 3, 96);
+        fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, EmbedMemory.allocate(fx.arena, 3, 3, 96), x);
+        float[] got = fx.read(x);
+        double[] want = e.expected(3, in.vectors);
+        for (int unit = 0; unit < 9; unit++) {
+            float[] token = Arrays.copyOfRange(got, unit * 96, (unit + 1) * 96);
+            if (unit == 4) {
+                for (float v : token) {
+                    assertTrue(Float.isNaN(v), "row 1's second token holds " + v);
+                }
+            } else {
+                double error = Fixture.error(token, Arrays.copyOfRange(want, unit * 96, (unit + 1) * 96));
+                assertTrue(error <= TOLERANCE, "token " + unit + ": error " + error + ", seed " + fx.seed);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 9})
+    void tokensOfOtherSizesAreRefused(int rows) {
+        Embedding e = new Embedding(LAYER, true, 32, 1, 12, 1);
+        Input in = new Input(rows, 1, 12, 1);
+        EmbedMemory memory = EmbedMemory.allocate(fx.arena, rows, 3, 32);
+        Tensor x = fx.of(fx.normal(rows * 3 * 32, 1), rows, 3, 32);
+        Tensor small = fx.of(fx.normal(rows * 2 * 32, 1), rows, 2, 32);
+        assertRefused(() -> fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, memory, small), small);
+        Input narrow = new Input(rows, 1, 11, 1);
+        assertRefused(() -> fx.ops.session().embed(fx.stream, e.weights, narrow.from, narrow.at, memory, x), x);
+        Input few = new Input(rows, 1, 12);
+        assertRefused(() -> fx.ops.session().embed(fx.stream, e.weights, few.from, few.at, memory, x), x);
+        EmbedMemory other = EmbedMemory.allocate(fx.arena, rows, 2, 32);
+        assertRefused(() -> fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, other, x), x);
+        Tensor words = fx.ofInts(new int[rows * 3 * 32], rows, 3, 32);
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, memory, words));
+    }
+
+    @Test
+    void layersThatDoNotFitTogetherAreRefused() {
+        Embedding e = new Embedding(LAYER, true, 32, 1, 12);
+        Tensor norm = e.weights.normWeight();
+        assertThrows(ShapeMismatchException.class, () -> new EmbedWeights(List.of(), LAYER, norm, null));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> new EmbedWeights(e.weights.encoders(), new NormSpec(4, 1e-5f, true, false), norm, null));
+        assertThrows(
+                ShapeMismatchException.class, () -> new EmbedWeights(e.weights.encoders(), LAYER, fx.zeros(33), null));
+        StepWeight layer = StepWeight.of(fx.zeros(5, 32));
+        assertThrows(ShapeMismatchException.class, () -> new HeadWeights(LAYER, fx.zeros(33), null, layer, null));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> new HeadWeights(new NormSpec(2, 1e-5f, true, false), norm, null, layer, null));
+        Tensor x = fx.zeros(1, 3, 32);
+        Tensor part = fx.zeros(1, 32);
+        assertThrows(ShapeMismatchException.class, () -> HeadMemory.of(x, 3, part, part, fx.zeros(1, 5)));
+        assertThrows(ShapeMismatchException.class, () -> HeadMemory.of(x, -1, part, part, fx.zeros(1, 5)));
+        assertThrows(ShapeMismatchException.class, () -> new HeadMemory(x, 1, part, part, fx.zeros(1, 5)));
+        assertThrows(
+                ShapeMismatchException.class, () -> new EmbedMemory(List.of(part, part, part), fx.zeros(1, 3, 32)));
+        assertThrows(ShapeMismatchException.class, () -> new EmbedMemory(List.of(part), fx.zeros(1, 3, 32)));
+    }
+
+    private StepWeight stored(DType type, boolean copied, float[] w, int n, int k) {
+        Tensor full = fx.of(w, n, k);
+        if (type == DType.F32 && !(copied && fx.ops.matmul().packs(type))) {
+            return StepWeight.of(full);
+        }
+        PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
+        fx.ops.matmul().pack(fx.stream, full, packed);
+        return StepWeight.of(packed);
+    }
+
+    private static double[] read(DType type, float[] w, int n, int k) {
+        return switch (type) {
+            case F32 -> Fixture.doubles(w);
+            case BF16 -> ReferenceMatmul.bf16(w);
+            default -> ReferenceMatmul.int8(n, k, w);
+        };
+    }
+
+    @ParameterizedTest(name = "{0} copied={1} B={2} L={3} token={4} D={5} N={6} {7} biased={8}")
+    @CsvSource({
+        "F32,false,1,3,2,96,1,RESIDUAL,true",
+        "F32,true,1,3,2,128,7,LAYER,false",
+        "BF16,true,1,3,2,512,274,RESIDUAL,true",
+        "I8,true,1,3,2,100,300,RESIDUAL,true",
+        "F32,false,2,3,1,100,300,RMS,true",
+        "BF16,true,3,3,0,128,7,LAYER,true",
+        "I8,true,5,2,1,96,7,RESIDUAL,false",
+        "BF16,true,8,3,2,128,300,RESIDUAL,true",
+        "F32,false,8,1,0,1280,19,LAYER,true",
+        "BF16,true,9,3,2,128,300,RESIDUAL,true",
+        "I8,true,1,3,2,1280,9,RESIDUAL,true",
+        "BF16,true,4,3,2,1284,9,RESIDUAL,true",
+        "F32,false,2,3,2,33,5,LAYER,true",
+        "BF16,true,7,3,2,4,8,LAYER,true"
+    })
+    void logitsAreThoseOfTheNormedToken(
+            DType type,
+            boolean copied,
+            int rows,
+            int tokens,
+            int token,
+            int width,
+            int logits,
+            String norm,
+            boolean biased) {
+        float[] w = fx.normal(logits * width, 1 / Math.sqrt(width));
+        float[] bias = fx.normal(logits, 1);
+        float[] normWeight = fx.normal(width, 1);
+        float[] normBias = fx.normal(width, 1);
+        HeadWeights weights = new HeadWeights(
+                norm(norm),
+                fx.of(normWeight, width),
+                biased ? fx.of(normBias, width) : null,
+                stored(type, copied, w, logits, width),
+                biased ? fx.of(bias, logits) : null);
+        Tensor answers = fx.arena.hostVisible(DType.F32, rows, logits);
+        Tensor spare = fx.poisoned(rows, width);
+        Tensor normed = fx.poisoned(rows, width);
+        for (int step = 0; step < 3; step++) {
+            float[] values = fx.normal(rows * tokens * width, 1);
+            Tensor x = fx.of(values, rows, tokens, width);
+            // At times by way of memory of its own, at times at once to where the host reads.
+            Tensor working = step == 1 || answers.isHost() ? answers : fx.poisoned(rows, logits);
+            HeadMemory memory = HeadMemory.of(x, token, spare, normed, working);
+            answers.copyFrom(new float[rows * logits]);
+            fx.ops.session().head(fx.stream, weights, memory, answers);
+            double[] read = new double[rows * width];
+            for (int row = 0; row < rows; row++) {
+                for (int i = 0; i < width; i++) {
+                    read[row * width + i] = values[(row * tokens + token) * width + i];
+                }
+            }
+            double[] y = ReferenceNorm.forward(
+                            weights.norm(),
+                            read,
+                            Fixture.doubles(normWeight),
+                            biased ? Fixture.doubles(normBias) : null)
+                    .y();
+            double[] want = ReferenceMatmul.linear(
+                    rows, logits, width, y, read(type, w, logits, width), biased ? Fixture.doubles(bias) : null);
+            fx.assertClose("logits of step " + step, want, answers, TOLERANCE);
+            assertArrayEquals(values, fx.read(x), "x stays as it is");
+        }
+    }
+
+    @Test
+    void logitsOfARowThatIsNotFiniteAreNoOthers() {
+        HeadWeights weights = new HeadWeights(
+                RESIDUAL,
+                fx.of(fx.normal(96, 1), 96),
+                null,
+                StepWeight.of(fx.of(fx.normal(7 * 96, 0.1), 7, 96)),
+                fx.of(fx.normal(7, 1), 7));
+        float[] values = fx.normal(3 * 3 * 96, 1);
+        values[(3 + 2) * 96 + 11] = Float.NaN; // row 1's last token
+        values[7] = Float.NaN; // row 0's first, which is not read
+        Tensor x = fx.of(values, 3, 3, 96);
+        Tensor logits = fx.poisoned(3, 7);
+        HeadMemory memory = HeadMemory.of(x, 2, fx.poisoned(3, 96), fx.poisoned(3, 96), logits);
+        fx.ops.session().head(fx.stream, weights, memory, logits);
+        float[] got = fx.read(logits);
+        for (int i = 0; i < got.length; i++) {
+            assertEquals(i / 7 == 1, Float.isNaN(got[i]), "logit " + i % 7 + " of row " + i / 7);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 9})
+    void logitsOfOtherSizesAreRefused(int rows) {
+        HeadWeights weights =
+                new HeadWeights(RESIDUAL, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
+        Tensor x = fx.of(fx.normal(rows * 3 * 32, 1), rows, 3, 32);
+        Tensor part = fx.zeros(rows, 32);
+        Tensor less = fx.zeros(rows, 6);
+        assertRefused(
+                () -> fx.ops.session().head(fx.stream, weights, HeadMemory.of(x, 2, part, part, less), less), less);
+        Tensor wide = fx.of(fx.normal(rows * 3 * 64, 1), rows, 3, 64);
+        Tensor logits = fx.zeros(rows, 7);
+        assertRefused(
+                () -> fx.ops
+                        .session()
+                        .head(
+                                fx.stream,
+                                weights,
+                                HeadMemory.of(wide, 2, fx.zeros(rows, 64), fx.zeros(rows, 64), logits),
+                                logits),
+                logits);
+        HeadWeights otherBias = new HeadWeights(RESIDUAL, weights.normWeight(), null, weights.weight(), fx.zeros(8));
+        assertRefused(
+                () -> fx.ops.session().head(fx.stream, otherBias, HeadMemory.of(x, 2, part, part, logits), logits),
+                logits);
+    }
+
+    @Test
+    void noRowsAreNoWork() {
+        Embedding e = new Embedding(LAYER, true, 32, 1, 12, 1);
+        Input in = new Input(0, 1, 12, 1);
+        EmbedMemory memory = EmbedMemory.allocate(fx.arena, 1, 3, 32).rows(0);
+        Tensor x = fx.zeros(0, 3, 32);
+        fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, memory, x);
+        HeadWeights weights =
+                new HeadWeights(RESIDUAL, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
+        Tensor none = fx.zeros(0, 7);
+        HeadMemory head = HeadMemory.of(x, 2, fx.zeros(1, 32), fx.zeros(0, 32), none);
+        fx.ops.session().head(fx.stream, weights, head, none);
+        fx.stream.synchronize();
+    }
+}
