@@ -1,7 +1,7 @@
 // An mLSTM block of the control step: its phases as kernels of their own, and many blocks as one kernel that stays on the device.
 //
 // Contract: ai.lram.backend.ops.SessionOps. The phases are in mlstm_block_step.cuh. The only inline PTX: copies into shared
-// memory, and the barrier.
+// memory and into the second-level cache, products of tensor cores, and the barrier.
 //
 // Tried (H200, 8 blocks of 16M, one session; docs/performance.md): 256 threads and sizes as arguments 300 us, loads in
 // batches 252 us, sizes as constants and 512 threads 163 us; bytes alone would take 14 us.
@@ -18,7 +18,9 @@
 #define STEP_RING 168
 #define STEP_COLUMNS 8
 #define STEP_TYPE 1
-#define STEP_KEPT 1
+#define STEP_MMA 1
+#define STEP_KEPT 0
+#define STEP_KEYS 168
 #define STEP_SIGMOID 0
 #define STEP_NORMALIZE 1
 #define STEP_CENTRED 1
@@ -53,20 +55,35 @@ LRAM_KERNEL(block_up, BlockStep) {
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!refused(p.shape)) {
-        upBegin(p.layer, at, weights);
+        upCopies(p.layer, at, weights);
         endCopies();
-        upPhase(p.shape, p.layer, at, weights);
+        UpAhead ahead;
+        ahead.begin(p.shape, p.layer, at);
+        upPhase(p.shape, p.layer, at, weights, ahead);
     }
 }
 
+namespace lram {
+
+// A unit from its first copy to its answer; nothing of it was read ahead.
+__device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, const StepLayer& w, int unit, const StepWeights& to) {
+    __syncthreads();
+    CellUnit::copies(p, w, unit, to);
+    endCopies();
+    cell.begin(p, w, unit);
+    cell.weigh<0>(w, to);
+    cell.finish(p, w, to);
+}
+
+}  // namespace lram
+
 LRAM_KERNEL(block_cell, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
+    const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         for (int unit = static_cast<int>(blockIdx.x); unit < UNITS; unit += BLOCKS) {
             CellUnit cell;
-            __syncthreads();
-            cell.begin(p.shape, p.layer, unit, memory);
-            cell.finish(p.shape, p.layer, memory);
+            wholeUnit(cell, p.shape, p.layer, unit, weights);
         }
     }
 }
@@ -76,29 +93,62 @@ LRAM_KERNEL(block_down, BlockStep) {
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
-        downBegin(p.layer, at, weights);
-        endCopies();
-        MixAhead ahead;
-        ahead.begin(p.shape, warp());
+        downWeights(p.layer, at, weights);
+        downCopies(p.layer, weights);
+        DownAhead ahead;
+        ahead.begin(p.shape, p.layer, at);
         downPhase(p.shape, p.layer, at, weights, ahead);
+        for (int pair = BLOCKS - 1 - at.block; pair < B * NH; pair += BLOCKS) {
+            KeptHead head;
+            head.begin(p.shape, p.layer, pair);
+            head.finish(p.shape, p.layer, weights.work);
+        }
     }
 }
 
 #ifndef LRAM_EMULATED
 namespace lram {
 
-// Of all blocks of a cooperative launch.
-__device__ __forceinline__ void gridBarrier(unsigned long long* arrived) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        unsigned long long now;
-        asm volatile("atom.add.release.gpu.global.u64 %0, [%1], 1;" : "=l"(now) : "l"(arrived) : "memory");
-        const unsigned long long goal = (now / BLOCKS + 1) * BLOCKS;
-        do {
-            asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(now) : "l"(arrived) : "memory");
-        } while (now < goal);
+// Of all blocks of a cooperative launch. A launch leaves a multiple of BLOCKS in the counter.
+struct GridBarrier {
+    unsigned long long* arrived;
+    unsigned long long goal;
+
+    __device__ __forceinline__ GridBarrier(unsigned long long* counter) : arrived(counter), goal(0) {
+        if (threadIdx.x == 0) {
+            // This block has not arrived, so no barrier of this launch is complete.
+            goal = now() / BLOCKS * BLOCKS;
+        }
     }
-    __syncthreads();
+
+    __device__ __forceinline__ unsigned long long now() const {
+        unsigned long long n;
+        asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(n) : "l"(arrived) : "memory");
+        return n;
+    }
+
+    // What the block wrote so far is for whoever has awaited; the block works on with its own memory and the past's.
+    __device__ __forceinline__ void arrive() {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            goal += BLOCKS;
+            asm volatile("red.release.gpu.global.add.u64 [%0], 1;" ::"l"(arrived) : "memory");
+        }
+    }
+
+    __device__ __forceinline__ void await() const {
+        if (threadIdx.x == 0) {
+            while (now() < goal) {
+            }
+        }
+        __syncthreads();
+    }
+};
+
+// The same number, of which the compiler knows nothing: what was read of a block's record with another call is not kept in registers.
+__device__ __forceinline__ int again(int layer) {
+    asm volatile("" : "+r"(layer));
+    return layer;
 }
 
 }  // namespace lram
@@ -110,39 +160,82 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     }
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
-    upBegin(p.layer[0], at, weights);
-    downBegin(p.layer[0], at, weights);
+    GridBarrier grid(p.arrived);
+    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS / 2;
+    const bool works = at.block < UNITS;
+    const int slot = works ? p.shape.slots[at.block / CHUNKS / NH] : 0;
+    UpAhead up;
+    up.begin(p.shape, p.layer[0], at);
+    upCopies(p.layer[0], at, weights);
+    if (works) {
+        CellUnit::copies(p.shape, p.layer[0], at.block, weights);
+    }
+    downWeights(p.layer[0], at, weights);
+    endCopies();
+    if (fetches) {
+        if (works) {
+            CellUnit::fetch(p.shape, p.layer[0], at.block, slot);
+        }
+        downFetch(p.layer[0], at);
+    }
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
-        const StepLayer& layer = p.layer[l];
         const bool more = l + 1 < p.layers;
-        upPhase(p.shape, layer, at, weights);
-        __syncthreads();
+        if (fetches && more) {
+            upFetch(p.layer[again(l + 1)], at);
+        }
+        upPhase(p.shape, p.layer[again(l)], at, weights, up);
+        grid.arrive();
         CellUnit cell;
-        if (at.block < UNITS) {
-            cell.begin(p.shape, layer, at.block, weights.work);
+        if (works) {
+            cell.begin(p.shape, p.layer[again(l)], at.block);
+        }
+        if (fetches && more) {
+            if (works) {
+                CellUnit::fetch(p.shape, p.layer[again(l + 1)], at.block, slot);
+            }
+            downFetch(p.layer[again(l + 1)], at);
         }
         if (more) {
-            upBegin(p.layer[l + 1], at, weights);
+            upCopies(p.layer[again(l + 1)], at, weights);
         } else {
             endCopies();
         }
-        gridBarrier(p.arrived);
-        for (int unit = at.block; unit < UNITS; unit += BLOCKS) {
-            if (unit != at.block) {
-                __syncthreads();
-                cell.begin(p.shape, layer, unit, weights.work);
-            }
-            cell.finish(p.shape, layer, weights.work);
+        if (works) {
+            cell.weigh<1>(p.layer[again(l)], weights);
         }
-        MixAhead ahead;
-        ahead.begin(p.shape, warp());
-        gridBarrier(p.arrived);
-        downPhase(p.shape, layer, at, weights, ahead);
+        grid.await();
+        if (works) {
+            cell.finish(p.shape, p.layer[again(l)], weights);
+        }
+        for (int unit = at.block + BLOCKS; UNITS > BLOCKS && unit < UNITS; unit += BLOCKS) {
+            wholeUnit(cell, p.shape, p.layer[again(l)], unit, weights);
+        }
+        grid.arrive();
+        downCopies(p.layer[again(l)], weights);
+        DownAhead down;
+        down.begin(p.shape, p.layer[again(l)], at);
+        grid.await();
+        KeptHead head;
+        head.begin(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block);
+        downPhase(p.shape, p.layer[again(l)], at, weights, down);
+        for (int pair = 2 * BLOCKS - 1 - at.block; B * NH > BLOCKS && pair < B * NH; pair += BLOCKS) {
+            KeptHead other;
+            other.begin(p.shape, p.layer[again(l)], pair);
+            other.finish(p.shape, p.layer[again(l)], weights.work);
+        }
+        grid.arrive();
         if (more) {
-            __syncthreads();
-            downBegin(p.layer[l + 1], at, weights);
-            gridBarrier(p.arrived);
+            if (works) {
+                CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, weights);
+            }
+            downWeights(p.layer[again(l + 1)], at, weights);
+            endCopies();
+            up.begin(p.shape, p.layer[again(l + 1)], at);
+        }
+        head.finish(p.shape, p.layer[again(l)], weights.work);
+        if (more) {
+            grid.await();
         }
     }
 }
