@@ -88,21 +88,36 @@ LRAM_KERNEL(block_cell, BlockStep) {
     }
 }
 
+namespace lram {
+
+// Heads of a block beyond its first.
+__device__ __forceinline__ void otherHeads(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
+    for (int pair = 2 * BLOCKS - 1 - at.block; B * NH > BLOCKS && pair < B * NH; pair += BLOCKS) {
+        __syncthreads();
+        KeptHead::copies(p, pair, to.work);
+        endCopies();
+        awaitCopies<0>();
+        __syncthreads();
+        KeptHead::finish(p, w, pair, to.work);
+    }
+}
+
+}  // namespace lram
+
 LRAM_KERNEL(block_down, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         downWeights(p.layer, at, weights);
-        downCopies(p.layer, weights);
+        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
+        downCopies(p.shape, p.layer, weights);
         DownAhead ahead;
         ahead.begin(p.shape, p.layer, at);
         downPhase(p.shape, p.layer, at, weights, ahead);
-        for (int pair = BLOCKS - 1 - at.block; pair < B * NH; pair += BLOCKS) {
-            KeptHead head;
-            head.begin(p.shape, p.layer, pair);
-            head.finish(p.shape, p.layer, weights.work);
-        }
+        __syncthreads();
+        KeptHead::finish(p.shape, p.layer, BLOCKS - 1 - at.block, weights.work);
+        otherHeads(p.shape, p.layer, at, weights);
     }
 }
 
@@ -212,31 +227,34 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             wholeUnit(cell, p.shape, p.layer[again(l)], unit, weights);
         }
         grid.arrive();
-        downCopies(p.layer[again(l)], weights);
+        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
+        downCopies(p.shape, p.layer[again(l)], weights);
         DownAhead down;
         down.begin(p.shape, p.layer[again(l)], at);
         grid.await();
-        KeptHead head;
-        head.begin(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block);
         downPhase(p.shape, p.layer[again(l)], at, weights, down);
-        for (int pair = 2 * BLOCKS - 1 - at.block; B * NH > BLOCKS && pair < B * NH; pair += BLOCKS) {
-            KeptHead other;
-            other.begin(p.shape, p.layer[again(l)], pair);
-            other.finish(p.shape, p.layer[again(l)], weights.work);
+        if (!more) {  // what is held for the next block would keep its registers otherwise
+            __syncthreads();
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
+            otherHeads(p.shape, p.layer[again(l)], at, weights);
+            break;
+        }
+        if (B * NH > BLOCKS) {
+            __syncthreads();
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
+            otherHeads(p.shape, p.layer[again(l)], at, weights);
         }
         grid.arrive();
-        if (more) {
-            if (works) {
-                CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, weights);
-            }
-            downWeights(p.layer[again(l + 1)], at, weights);
-            endCopies();
-            up.begin(p.shape, p.layer[again(l + 1)], at);
+        if (works) {
+            CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, weights);
         }
-        head.finish(p.shape, p.layer[again(l)], weights.work);
-        if (more) {
-            grid.await();
+        downWeights(p.layer[again(l + 1)], at, weights);
+        endCopies();
+        up.begin(p.shape, p.layer[again(l + 1)], at);
+        if (B * NH <= BLOCKS) {
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
         }
+        grid.await();
     }
 }
 #endif

@@ -140,6 +140,8 @@ __device__ __forceinline__ int thread() {
 
 __host__ __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
 
+__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
+
 // How the warps share N rows of bf16 weights of depth K: tiles of eight rows by groups of warps, the depth by the warps of a
 // group. A warp keeps its tiles for one product in registers.
 constexpr int TILE_TOKENS = ALL < 5 ? ALL : 5;  // whose three parts are the sixteen rows of an instruction, but for one
@@ -200,6 +202,9 @@ static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other sha
 #if STEP_MMA
 static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows of whole instructions");
 #endif
+
+constexpr int HEAD_QUADS = (DH + 127) / 128;
+constexpr bool C_COPIED = ALL * I + TOKENS * DH <= WORK_FLOATS;  // the convolution's answers, to where `up` and `cell` work; else they take registers
 
 // A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
@@ -332,6 +337,15 @@ __device__ __forceinline__ float4 load4(const signed char* w) {
 __device__ __forceinline__ float4 none() {
     float4 x;
     x.x = x.y = x.z = x.w = 0.f;
+    return x;
+}
+
+__device__ __forceinline__ float4 minus(const float4& a, float b) {
+    float4 x;
+    x.x = a.x - b;
+    x.y = a.y - b;
+    x.z = a.z - b;
+    x.w = a.w - b;
     return x;
 }
 
@@ -597,54 +611,84 @@ __device__ __forceinline__ void upFetch(const StepLayer& w, const Place& at) {
     fetchAhead(w.upZ + from, bytes);
 }
 
-// One warp's row of N elements, a lane's quads of it: read from x, without its mean if CENTRED.
-// Returns 1 / its deviation.
-template <int N, bool CENTRED>
-__device__ __forceinline__ float normaliseRow(const float* x, float eps, float4* v) {
-    const int self = thread();
-    constexpr int QUADS_OF_LANE = (N + 127) / 128;
-    float sum = 0.f;
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        const int j = 128 * i + 4 * (self & 31);
-        v[i] = j < N ? load4(x + j) : none();
-    }
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
-    }
-    const float mean = CENTRED ? groupSum<32>(sum) / N : 0.f;
-    float squares = 0.f;
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        if (128 * i + 4 * (self & 31) < N) {
-            v[i].x -= mean;
-            v[i].y -= mean;
-            v[i].z -= mean;
-            v[i].w -= mean;
-            squares = dot4(v[i], v[i], squares);
-        }
-    }
-    return 1.f / sqrtf(groupSum<32>(squares) / N + eps);
-}
+// Norm of x: the warps share a row where there are few.
+constexpr int NORM_WARPS = most(1, least(LRAM_WARPS / ALL, (D + 127) / 128));  // of a row
+constexpr int NORM_ROWS = LRAM_WARPS / NORM_WARPS;                              // at a time
+constexpr int NORM_QUADS = (D + 128 * NORM_WARPS - 1) / (128 * NORM_WARPS);     // of a lane
 
-// One warp, one row of x.
-__device__ __forceinline__ void normRow(const float* x, const float* weight, float eps, Row* to) {
+// `stats`: 2 * LRAM_WARPS floats of shared memory. Ends without a barrier.
+__device__ __forceinline__ void normRows(const StepShape& p, const float* weight, float* stats, Row* to) {
     const int self = thread();
-    constexpr int N = (D + 127) / 128;
-    float4 v[N];
-    const float rstd = normaliseRow<D, STEP_CENTRED>(x, eps, v);
+    constexpr int span = 128 * NORM_QUADS;  // elements of a warp
     constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
+    const int group = (self >> 5) / NORM_WARPS;
+    const int from = (self >> 5) % NORM_WARPS * span + 4 * (self & 31);
+#pragma unroll 1
+    for (int t0 = 0; t0 < ALL; t0 += NORM_ROWS) {
+        const int t = t0 + group;
+        const bool mine = t < ALL && group < NORM_ROWS;
+        float4 v[NORM_QUADS];
+        float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int j = 128 * i + 4 * (self & 31);
-        if (j < D) {
-            const float4 scale = load4(weight + j);
-            v[i].x *= rstd * (one + scale.x);
-            v[i].y *= rstd * (one + scale.y);
-            v[i].z *= rstd * (one + scale.z);
-            v[i].w *= rstd * (one + scale.w);
-            putRow<UP_PITCH>(to + j, v[i]);
+        for (int i = 0; i < NORM_QUADS; i++) {
+            v[i] = mine && from + 128 * i < D ? load4(p.x + t * D + from + 128 * i) : none();
+        }
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
+        }
+        const int count = D % span == 0 ? span : min(span, D - (self >> 5) % NORM_WARPS * span);
+        const float own = STEP_CENTRED && count > 0 ? groupSum<32>(sum) / static_cast<float>(count) : 0.f;
+        float squares = 0.f;
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            if (from + 128 * i < D) {
+                const float4 x = minus(v[i], own);
+                squares = dot4(x, x, squares);
+            }
+        }
+        squares = groupSum<32>(squares);
+        if (NORM_WARPS > 1) {
+            if ((self & 31) == 0) {
+                stats[2 * (self >> 5)] = own;
+                stats[2 * (self >> 5) + 1] = squares;
+            }
+            __syncthreads();
+        }
+        float mean = own;
+        if (NORM_WARPS > 1) {
+            const float* of = stats + 2 * group * NORM_WARPS;
+            mean = 0.f;
+            squares = 0.f;
+            if (mine) {
+#pragma unroll
+                for (int i = 0; i < NORM_WARPS; i++) {
+                    mean = fmaf(of[2 * i], static_cast<float>(most(0, least(span, D - i * span))), mean);
+                }
+                mean /= D;
+#pragma unroll
+                for (int i = 0; i < NORM_WARPS; i++) {
+                    const float away = of[2 * i] - mean;
+                    squares += fmaf(away * away, static_cast<float>(most(0, least(span, D - i * span))), of[2 * i + 1]);
+                }
+            }
+        }
+        const float rstd = 1.f / sqrtf(squares / D + p.normEps);
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            const int j = from + 128 * i;
+            if (mine && j < D) {
+                const float4 scale = load4(weight + j);
+                float4 y = minus(v[i], mean);
+                y.x *= rstd * (one + scale.x);
+                y.y *= rstd * (one + scale.y);
+                y.z *= rstd * (one + scale.z);
+                y.w *= rstd * (one + scale.w);
+                putRow<UP_PITCH>(to + TOKEN_ROWS * t * UP_PITCH + j, y);
+            }
+        }
+        if (NORM_WARPS > 1 && ALL > NORM_ROWS) {
+            __syncthreads();
         }
     }
 }
@@ -698,16 +742,12 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* line = ahead.line;
     awaitCopies<1>();
     __syncthreads();
-    for (int t = (self >> 5); t < (STEP_MMA ? ALL : PADDED); t += LRAM_WARPS) {
-        Row* to = normed + TOKEN_ROWS * t * UP_PITCH;
-        if (t < ALL) {
-            normRow(p.x + t * D, kept.norm, p.normEps, to);
-        } else {
-            for (int j = 4 * (self & 31); j < D; j += 128) {
-                putRow<UP_PITCH>(to + j, none());
-            }
-        }
+    normRows(p, kept.norm, u, normed);
+#if !STEP_MMA
+    for (int j = 4 * self; j < (PADDED - ALL) * D; j += 4 * LRAM_THREADS) {
+        putRow<UP_PITCH>(normed + ALL * D + j, none());
     }
+#endif
     __syncthreads();
 #if STEP_MMA
     ahead.tiles.multiply(normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
@@ -1316,32 +1356,33 @@ struct CellUnit {
 
 // ---- down
 
-// Normaliser, stabiliser, keys, gates and lengths of a head, which its blocks read in the cell's phase. What it reads of other
-// blocks' work is in registers after `begin`, but for the gates.
+// Normaliser, stabiliser, keys, gates and lengths of a head, which its blocks read in the cell's phase.
 struct KeptHead {
-    static constexpr int COPIES = (TOKENS * DH / 4 + LRAM_THREADS - 1) / LRAM_THREADS;
-    HeadOfStep u;
-    int head;
-    float4 keys[COPIES];
+    static constexpr int AT = WORK_FLOATS - TOKENS * DH;  // of the copied keys
 
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int pair) {
-        const int self = thread();
-        u.n = 0;
-        if (pair >= B * NH) {
-            return;
-        }
-        head = pair % NH;
-        u = HeadOfStep(p, w, pair / NH, head);
+    // Begins to copy the new keys, which the next block's `up` writes again.
+    static __device__ __forceinline__ void copies(const StepShape& p, int pair, float* memory) {
+        if (pair < B * NH) {
+            const int row = pair / NH;
+            const int n = p.counts[row];
+            const float* from = p.k + (row * L + L - n) * I + pair % NH * DH;
 #pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            const int at = i * LRAM_THREADS + self;
-            const int t = at / (DH / 4);
-            keys[i] = t < u.n ? load4(p.k + (u.token + t) * I + head * DH + 4 * (at % (DH / 4))) : none();
+            for (int t = 0; t < TOKENS; t++) {
+                if (t < n) {
+                    copyBegin(memory + AT + t * DH, from + t * I, 4 * DH);
+                }
+            }
         }
     }
 
-    __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, float* memory) {
+    // The block has met a barrier since all copies were done.
+    static __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, int pair, float* memory) {
         const int self = thread();
+        if (pair >= B * NH) {
+            return;
+        }
+        const int head = pair % NH;
+        const HeadOfStep u(p, w, pair / NH, head);
         if (u.n == 0) {
             return;
         }
@@ -1372,26 +1413,20 @@ struct KeptHead {
                 w.folded[u.cell] = 1;
             }
         }
-#pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            const int at = i * LRAM_THREADS + self;
-            const int t = at / (DH / 4);
-            if (t < u.n) {
-                *reinterpret_cast<float4*>(w.ringK + (ring + held + t) * DH + 4 * (at % (DH / 4))) = keys[i];
-            }
+        for (int i = self; i < u.n * (DH / 4); i += LRAM_THREADS) {
+            *reinterpret_cast<float4*>(w.ringK + (ring + held) * DH + 4 * i) = load4(memory + AT + 4 * i);
         }
         const int t = self;
         if (t < u.n) {
             w.ringI[ring + held + t] = p.gateI[(u.token + t) * NH + head];
             w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * NH + head]);
         }
+        __syncthreads();  // all have read the length
         if (self == 0) {
             w.ringLength[u.cell] = held + u.n;
         }
     }
 };
-
-constexpr int HEAD_QUADS = (DH + 127) / 128;
 
 // Begins to copy the large weights of the next downPhase, where they are copied; not a group of copies of its own.
 __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at, const StepWeights& to) {
@@ -1400,10 +1435,13 @@ __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at,
 #endif
 }
 
-// Begins to copy the small ones in place of the ring's copies; one group of copies.
-__device__ __forceinline__ void downCopies(const StepLayer& w, const StepWeights& to) {
+// Begins to copy the small ones in place of the ring's copies, and what the convolution gave; one group of copies.
+__device__ __forceinline__ void downCopies(const StepShape& p, const StepLayer& w, const StepWeights& to) {
     copyBegin(to.headNorm, w.headNorm, 4 * I);
     copyBegin(to.skip, w.skip, 4 * I);
+    if (C_COPIED) {
+        copyBegin(to.work, p.c, 4 * ALL * I);
+    }
     endCopies();
 }
 
@@ -1416,24 +1454,44 @@ __device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
     }
 }
 
-// Head norm, skip and gate of one token and head, by one warp. `z` and `c` are its channels' already.
-__device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* norm, const float* skip,
-                                        float eps, Row* to) {
+// Head norm, skip and gate of one token and head, by one warp: `from`, and z and c, are its channels.
+__device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* copied, const float* norm,
+                                        const float* skip, float eps, Row* to) {
     const int self = thread();
+    const int begin = 4 * (self & 31);
     float4 h[HEAD_QUADS];
-    const float rstd = normaliseRow<DH, STEP_HEAD_CENTRED>(from, eps, h);
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        h[i] = begin + 128 * i < DH ? load4(from + begin + 128 * i) : none();
+    }
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        sum += (h[i].x + h[i].y) + (h[i].z + h[i].w);
+    }
+    const float mean = STEP_HEAD_CENTRED ? groupSum<32>(sum) / DH : 0.f;
+    float squares = 0.f;
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        if (begin + 128 * i < DH) {
+            h[i] = minus(h[i], mean);
+            squares = dot4(h[i], h[i], squares);
+        }
+    }
+    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
     constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
-        const int j = 128 * i + 4 * (self & 31);
+        const int j = begin + 128 * i;
         if (j < DH) {
             const float4 scale = load4(norm + j);
             const float4 s = load4(skip + j);
+            const float4 conv = C_COPIED ? load4(copied + j) : c[C_COPIED ? 0 : i];
             float4 y;
-            y.x = fmaf(s.x, c[i].x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
-            y.y = fmaf(s.y, c[i].y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
-            y.z = fmaf(s.z, c[i].z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
-            y.w = fmaf(s.w, c[i].w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
+            y.x = fmaf(s.x, conv.x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
+            y.y = fmaf(s.y, conv.y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
+            y.z = fmaf(s.z, conv.z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
+            y.w = fmaf(s.w, conv.w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
             putRow<DOWN_PITCH>(to + j, y);
         }
     }
@@ -1442,7 +1500,7 @@ __device__ __forceinline__ void mixHead(const float* from, const float4* z, cons
 // What a thread holds for the next downPhase: the first unit's channels, which the up phase wrote, and weights.
 struct DownAhead {
     float4 z[HEAD_QUADS];
-    float4 c[HEAD_QUADS];
+    float4 c[C_COPIED ? 1 : HEAD_QUADS];
     bool valid;
 #if STEP_MMA
     HeldTiles<ROWS, I> tiles;
@@ -1464,11 +1522,10 @@ struct DownAhead {
 #pragma unroll
         for (int i = 0; i < HEAD_QUADS; i++) {
             const int j = 128 * i + 4 * (self & 31);
-            z[i] = none();
-            c[i] = none();
-            if (valid && j < DH) {
-                z[i] = load4(p.z + t * I + from + j);
-                c[i] = load4(p.c + t * I + from + j);
+            const bool mine = valid && j < DH;
+            z[i] = mine ? load4(p.z + t * I + from + j) : none();
+            if (!C_COPIED) {
+                c[C_COPIED ? 0 : i] = mine ? load4(p.c + t * I + from + j) : none();
             }
         }
     }
@@ -1511,7 +1568,7 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
         }
         Row* to = mixed + TOKEN_ROWS * t * DOWN_PITCH + from;
         if (ahead.valid) {
-            mixHead(p.h + t * I + from, ahead.z, ahead.c, kept.headNorm + from, kept.skip + from, p.headEps, to);
+            mixHead(p.h + t * I + from, ahead.z, ahead.c, kept.work + t * I + from, kept.headNorm + from, kept.skip + from, p.headEps, to);
         } else {
             for (int j = 4 * (self & 31); j < DH; j += 128) {
                 putRow<DOWN_PITCH>(to + j, none());
