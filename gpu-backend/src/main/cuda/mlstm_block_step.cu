@@ -20,6 +20,7 @@
 #define STEP_TYPE 1
 #define STEP_MMA 1
 #define STEP_KEPT 0
+#define STEP_COPIED 1
 #define STEP_KEYS 168
 #define STEP_SIGMOID 0
 #define STEP_NORMALIZE 1
@@ -113,7 +114,7 @@ LRAM_KERNEL(block_down, BlockStep) {
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(p.shape, p.layer, weights);
         DownAhead ahead;
-        ahead.begin(p.shape, p.layer, at);
+        ahead.begin(p.layer, at);
         downPhase(p.shape, p.layer, at, weights, ahead);
         __syncthreads();
         KeptHead::finish(p.shape, p.layer, BLOCKS - 1 - at.block, weights.work);
@@ -160,11 +161,13 @@ struct GridBarrier {
     }
 };
 
-// The same number, of which the compiler knows nothing: what was read of a block's record with another call is not kept in registers.
-__device__ __forceinline__ int again(int layer) {
-    asm volatile("" : "+r"(layer));
-    return layer;
+// The same number, of which the compiler knows nothing: what follows from it is found again, not kept in registers.
+__device__ __forceinline__ int again(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
+
+__device__ __forceinline__ Place here() { return Place(again(static_cast<int>(blockIdx.x))); }
 
 }  // namespace lram
 
@@ -179,8 +182,6 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS / 2;
     const bool works = at.block < UNITS;
     const int slot = works ? p.shape.slots[at.block / CHUNKS / NH] : 0;
-    UpAhead up;
-    up.begin(p.shape, p.layer[0], at);
     upCopies(p.layer[0], at, weights);
     if (works) {
         CellUnit::copies(p.shape, p.layer[0], at.block, weights);
@@ -193,13 +194,15 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         }
         downFetch(p.layer[0], at);
     }
+    UpAhead up;
+    up.begin(p.shape, p.layer[again(0)], at);
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
         if (fetches && more) {
-            upFetch(p.layer[again(l + 1)], at);
+            upFetch(p.layer[again(l + 1)], here());
         }
-        upPhase(p.shape, p.layer[again(l)], at, weights, up);
+        upPhase(p.shape, p.layer[again(l)], here(), weights, up);
         grid.arrive();
         CellUnit cell;
         if (works) {
@@ -209,10 +212,10 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             if (works) {
                 CellUnit::fetch(p.shape, p.layer[again(l + 1)], at.block, slot);
             }
-            downFetch(p.layer[again(l + 1)], at);
+            downFetch(p.layer[again(l + 1)], here());
         }
         if (more) {
-            upCopies(p.layer[again(l + 1)], at, weights);
+            upCopies(p.layer[again(l + 1)], here(), weights);
         } else {
             endCopies();
         }
@@ -230,27 +233,27 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(p.shape, p.layer[again(l)], weights);
         DownAhead down;
-        down.begin(p.shape, p.layer[again(l)], at);
+        down.begin(p.layer[again(l)], here());
         grid.await();
-        downPhase(p.shape, p.layer[again(l)], at, weights, down);
+        downPhase(p.shape, p.layer[again(l)], here(), weights, down);
         if (!more) {  // what is held for the next block would keep its registers otherwise
             __syncthreads();
             KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
-            otherHeads(p.shape, p.layer[again(l)], at, weights);
+            otherHeads(p.shape, p.layer[again(l)], here(), weights);
             break;
         }
         if (B * NH > BLOCKS) {
             __syncthreads();
             KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
-            otherHeads(p.shape, p.layer[again(l)], at, weights);
+            otherHeads(p.shape, p.layer[again(l)], here(), weights);
         }
         grid.arrive();
         if (works) {
             CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, weights);
         }
-        downWeights(p.layer[again(l + 1)], at, weights);
+        downWeights(p.layer[again(l + 1)], here(), weights);
         endCopies();
-        up.begin(p.shape, p.layer[again(l + 1)], at);
+        up.begin(p.shape, p.layer[again(l + 1)], here());
         if (B * NH <= BLOCKS) {
             KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
         }

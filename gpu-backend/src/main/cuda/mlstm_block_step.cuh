@@ -192,7 +192,8 @@ constexpr int LARGE_FLOATS =
 constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 5 * CHANNELS * PADDED;
 constexpr int CELL_FLOATS =
         SCALARS + 3 * RING4 + DOTS_FLOATS + TOKENS * COLUMNS + most(2 * TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
-constexpr int WORK_FLOATS = (most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4;
+constexpr int COPIED_FLOATS = STEP_COPIED ? (2 * ALL * I + TOKENS * DH) : 0;  // z and the convolution's answers; a head's keys
+constexpr int WORK_FLOATS = most((most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4, COPIED_FLOATS);
 constexpr int DOWN_FLOATS = 2 * I + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
 constexpr int RING_FLOATS = DH + KEYS * (DH + COLUMNS);
 constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4);
@@ -204,7 +205,6 @@ static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows 
 #endif
 
 constexpr int HEAD_QUADS = (DH + 127) / 128;
-constexpr bool C_COPIED = ALL * I + TOKENS * DH <= WORK_FLOATS;  // the convolution's answers, to where `up` and `cell` work; else they take registers
 
 // A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
@@ -441,11 +441,13 @@ constexpr int TOKEN_ROWS = 1;
 #endif
 
 // A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
-// order of the depth within 32 is the same on both sides and any.
-template <int N, int K>
+// order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes are held while something
+// else goes on; the others follow at the product's start.
+template <int N, int K, int MOST_EARLY>
 struct HeldTiles {
     using T = Tiles<N, K>;
-    uint4 words[T::HELD_STEPS][T::HELD_TILES];
+    static constexpr int EARLY = least(T::HELD_STEPS, most(1, MOST_EARLY / T::HELD_TILES));  // steps
+    uint4 words[EARLY][T::HELD_TILES];
 
     static __device__ __forceinline__ int step(int self, int j) { return (self >> 5) / T::GROUPS * T::HELD_STEPS + j; }
 
@@ -455,37 +457,44 @@ struct HeldTiles {
         return T::STEPS % T::SPLITS == 0 || step(self, j) < T::STEPS;
     }
 
-    // `row` gives the address of a row of the weights.
-    template <typename RowOf>
-    __device__ __forceinline__ void begin(const RowOf& row) {
+    template <int FROM, int TO, typename RowOf>
+    static __device__ __forceinline__ void load(const RowOf& row, uint4 (*to)[T::HELD_TILES]) {
         const int self = thread();
 #pragma unroll
         for (int i = 0; i < T::HELD_TILES; i++) {
-            const Bf16* from = row(min(8 * tile(self, i) + (self & 31) / 4, N - 1)) + 8 * ((self & 31) & 3);
+            const Bf16* from = row(min(8 * tile(self, i) + (self & 31) / 4, N - 1)) + 8 * (self & 3);
 #pragma unroll
-            for (int j = 0; j < T::HELD_STEPS; j++) {
+            for (int j = FROM; j < TO; j++) {
                 if (works(self, j)) {
-                    words[j][i] = load16Bytes(from + 32 * step(self, j));
+                    to[j - FROM][i] = load16Bytes(from + 32 * step(self, j));
                 }
             }
         }
     }
 
+    // `row` gives the address of a row of the weights.
+    template <typename RowOf>
+    __device__ __forceinline__ void begin(const RowOf& row) {
+        load<0, EARLY>(row, words);
+    }
+
     // parts: three rows a token; the block has met a barrier since they were written. Calls take(token, row, sum) of one thread each.
-    template <typename Take>
-    __device__ __forceinline__ void multiply(const Bf16* parts, float* sums, const Take& take) {
+    template <typename RowOf, typename Take>
+    __device__ __forceinline__ void multiply(const RowOf& weights, const Bf16* parts, float* sums, const Take& take) {
         const int self = thread();
         constexpr int helpers = T::SPLITS;
         constexpr int outputs = TILE_TOKENS * N;
         const int r = (self & 31) / 4;
-        const int t = (self & 31) & 3;
+        const int t = self & 3;
+        uint4 late[most(1, T::HELD_STEPS - EARLY)][T::HELD_TILES];
+        load<EARLY, T::HELD_STEPS>(weights, late);
 #pragma unroll 1
         for (int m = 0; m < TOKEN_TILES; m++) {
             const int first = 3 * TILE_TOKENS * m + r;
             const Bf16* low = parts + min(first, 3 * ALL - 1) * T::PITCH + 8 * t;
             const Bf16* high = parts + min(first + 8, 3 * ALL - 1) * T::PITCH + 8 * t;
             float even[T::HELD_TILES][4];
-            float odd[T::HELD_TILES][4];
+            float odd[T::HELD_TILES][4];  // two chains of a tile, where a warp has one alone
 #pragma unroll
             for (int i = 0; i < T::HELD_TILES; i++) {
 #pragma unroll
@@ -500,8 +509,9 @@ struct HeldTiles {
                     const uint4 b = load16Bytes(high + 32 * step(self, j));
 #pragma unroll
                     for (int i = 0; i < T::HELD_TILES; i++) {
-                        mma(even[i], a.x, b.x, a.y, b.y, words[j][i].x, words[j][i].y);
-                        mma(odd[i], a.z, b.z, a.w, b.w, words[j][i].z, words[j][i].w);
+                        const uint4& x = j < EARLY ? words[j < EARLY ? j : 0][i] : late[j < EARLY ? 0 : j - EARLY][i];
+                        mma(even[i], a.x, b.x, a.y, b.y, x.x, x.y);
+                        mma(T::HELD_TILES == 1 ? odd[i] : even[i], a.z, b.z, a.w, b.w, x.z, x.w);
                     }
                 }
             }
@@ -693,13 +703,26 @@ __device__ __forceinline__ void normRows(const StepShape& p, const float* weight
     }
 }
 
+// Addresses of a block's rows of u and z; beyond its last, any row's.
+struct UpRow {
+    const Weight* u;
+    const Weight* z;
+    int c0;
+
+    __device__ __forceinline__ UpRow(const StepLayer& w, const Place& at) : u(w.upU), z(w.upZ), c0(at.c0) {}
+
+    __device__ __forceinline__ const Weight* operator()(int i) const {
+        return (i < CHANNELS ? u : z) + static_cast<long long>(min(c0 + i % CHANNELS, I - 1)) * D;
+    }
+};
+
 // What a thread holds for the next upPhase: weights, and the earlier inputs of a channel's convolution.
 struct UpAhead {
     static constexpr int PAST = TAPS - 1;
     float line[PAST + TOKENS];
     int n;
 #if STEP_MMA
-    HeldTiles<2 * CHANNELS, D> tiles;
+    HeldTiles<2 * CHANNELS, D, 12> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
@@ -716,9 +739,7 @@ struct UpAhead {
             }
         }
 #if STEP_MMA
-        tiles.begin([&](int i) {
-            return (i < CHANNELS ? w.upU : w.upZ) + static_cast<long long>(min(at.c0 + i % CHANNELS, I - 1)) * D;
-        });
+        tiles.begin(UpRow(w, at));
 #endif
     }
 };
@@ -750,7 +771,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
 #endif
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
         const int r = row % CHANNELS;
         if (r < at.channels) {
             if (row < CHANNELS) {
@@ -896,44 +917,49 @@ struct RingTop {
 
 __device__ __forceinline__ void weighRing(const StepLayer& w, const HeadOfStep& u, double* sums, float* weights, RingTop* top) {
     const int self = thread();
-    constexpr int MOST_OF_LANE = (RING + 31) / 32;
+    constexpr int BATCH = 4;
     const long long ring = static_cast<long long>(u.cell) * RING;
     const int each = (u.held + 31) >> 5;
     const int from = (self & 31) * each;
-    float f[MOST_OF_LANE];
-    float i[MOST_OF_LANE];
+    const int to = min(from + each, u.held);
     const double m0 = w.scaM[u.cell];
-#pragma unroll
-    for (int j = 0; j < MOST_OF_LANE; j++) {
-        const bool mine = j < each && from + j < u.held;
-        f[j] = mine ? w.ringF[ring + from + j] : 0.f;
-        i[j] = mine ? w.ringI[ring + from + j] : 0.f;
-    }
     double sum = 0;
+#pragma unroll 1
+    for (int s0 = from; s0 < to; s0 += BATCH) {
+        float f[BATCH];
+        float i[BATCH];
 #pragma unroll
-    for (int j = 0; j < MOST_OF_LANE; j++) {
-        sum += f[j];
+        for (int j = 0; j < BATCH; j++) {
+            f[j] = s0 + j < to ? w.ringF[ring + s0 + j] : 0.f;
+            i[j] = s0 + j < to ? w.ringI[ring + s0 + j] : 0.f;
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            sum += f[j];
+            if (s0 + j < to) {
+                weights[s0 + j] = f[j];
+                sums[s0 + j] = i[j];
+            }
+        }
     }
     const double upTo = warpScan(sum);
     const double total = __shfl_sync(0xffffffffu, upTo, 31);
     double most = total + m0;
     double after = total - (upTo - sum);  // of the log forget gates, what follows a token
-#pragma unroll
-    for (int j = 0; j < MOST_OF_LANE; j++) {
-        if (j < each && from + j < u.held) {
-            after -= f[j];
-            const double weight = after + stepInput(i[j]);
-            sums[from + j] = weight;
-            most = fmax(most, weight);
-        }
+#pragma unroll 2
+    for (int s = from; s < to; s++) {
+        after -= weights[s];
+        const double weight = after + stepInput(static_cast<float>(sums[s]));
+        sums[s] = weight;
+        most = fmax(most, weight);
     }
     double m = SIGMOID ? 0 : warpTop(most);
     if (u.folding > 0) {
         m = static_cast<float>(m);
     }
 #pragma unroll 2
-    for (int j = from; j < min(from + each, u.held); j++) {
-        weights[j] = expOf(sums[j] - m);
+    for (int s = from; s < to; s++) {
+        weights[s] = expOf(sums[s] - m);
     }
     if ((self & 31) == 0) {
         top->m = m;
@@ -1400,7 +1426,7 @@ struct KeptHead {
             for (int d = self; d < DH; d += LRAM_THREADS) {
                 float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
                 double sum = u.hasC ? top->keep * *n : 0;
-#pragma unroll 16
+#pragma unroll 8
                 for (int s = 0; s < u.held; s++) {
                     sum += static_cast<double>(weights[s]) * w.ringK[(ring + s) * DH + d];
                 }
@@ -1435,13 +1461,14 @@ __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at,
 #endif
 }
 
-// Begins to copy the small ones in place of the ring's copies, and what the convolution gave; one group of copies.
+// Begins to copy the small ones in place of the ring's copies, and z and c where there is room; one group of copies.
 __device__ __forceinline__ void downCopies(const StepShape& p, const StepLayer& w, const StepWeights& to) {
     copyBegin(to.headNorm, w.headNorm, 4 * I);
     copyBegin(to.skip, w.skip, 4 * I);
-    if (C_COPIED) {
-        copyBegin(to.work, p.c, 4 * ALL * I);
-    }
+#if STEP_COPIED
+    copyBegin(to.work, p.z, 4 * ALL * I);
+    copyBegin(to.work + ALL * I, p.c, 4 * ALL * I);
+#endif
     endCopies();
 }
 
@@ -1455,8 +1482,8 @@ __device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
 }
 
 // Head norm, skip and gate of one token and head, by one warp: `from`, and z and c, are its channels.
-__device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* copied, const float* norm,
-                                        const float* skip, float eps, Row* to) {
+__device__ __forceinline__ void mixHead(const float* from, const float* z, const float* c, const float* norm, const float* skip,
+                                        float eps, Row* to) {
     const int self = thread();
     const int begin = 4 * (self & 31);
     float4 h[HEAD_QUADS];
@@ -1486,48 +1513,40 @@ __device__ __forceinline__ void mixHead(const float* from, const float4* z, cons
         if (j < DH) {
             const float4 scale = load4(norm + j);
             const float4 s = load4(skip + j);
-            const float4 conv = C_COPIED ? load4(copied + j) : c[C_COPIED ? 0 : i];
+            const float4 conv = load4(c + j);
+            const float4 gate = load4(z + j);
             float4 y;
-            y.x = fmaf(s.x, conv.x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
-            y.y = fmaf(s.y, conv.y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
-            y.z = fmaf(s.z, conv.z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
-            y.w = fmaf(s.w, conv.w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
+            y.x = fmaf(s.x, conv.x, h[i].x * rstd * (one + scale.x)) * (gate.x * sigmoidOf(gate.x));
+            y.y = fmaf(s.y, conv.y, h[i].y * rstd * (one + scale.y)) * (gate.y * sigmoidOf(gate.y));
+            y.z = fmaf(s.z, conv.z, h[i].z * rstd * (one + scale.z)) * (gate.z * sigmoidOf(gate.z));
+            y.w = fmaf(s.w, conv.w, h[i].w * rstd * (one + scale.w)) * (gate.w * sigmoidOf(gate.w));
             putRow<DOWN_PITCH>(to + j, y);
         }
     }
 }
 
-// What a thread holds for the next downPhase: the first unit's channels, which the up phase wrote, and weights.
-struct DownAhead {
-    float4 z[HEAD_QUADS];
-    float4 c[C_COPIED ? 1 : HEAD_QUADS];
-    bool valid;
-#if STEP_MMA
-    HeldTiles<ROWS, I> tiles;
-#endif
+// Addresses of a block's rows of the down-projection; beyond its last, any row's.
+struct DownRow {
+    const Weight* down;
+    int r0;
 
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
-        const int self = thread();
-#if STEP_MMA
-        tiles.begin([&](int i) { return w.down + static_cast<long long>(min(at.r0 + i, D - 1)) * I; });
-#endif
-        channels(p, (self >> 5));
+    __device__ __forceinline__ DownRow(const StepLayer& w, const Place& at) : down(w.down), r0(at.r0) {}
+
+    __device__ __forceinline__ const Weight* operator()(int i) const {
+        return down + static_cast<long long>(min(r0 + i, D - 1)) * I;
     }
+};
 
-    __device__ __forceinline__ void channels(const StepShape& p, int unit) {
-        const int self = thread();
-        const int t = unit / NH;
-        const int from = unit % NH * DH;
-        valid = unit < PADDED * NH && t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L];
-#pragma unroll
-        for (int i = 0; i < HEAD_QUADS; i++) {
-            const int j = 128 * i + 4 * (self & 31);
-            const bool mine = valid && j < DH;
-            z[i] = mine ? load4(p.z + t * I + from + j) : none();
-            if (!C_COPIED) {
-                c[C_COPIED ? 0 : i] = mine ? load4(p.c + t * I + from + j) : none();
-            }
-        }
+// What a thread holds for the next downPhase.
+struct DownAhead {
+#if STEP_MMA
+    HeldTiles<ROWS, I, 7> tiles;
+#endif
+
+    __device__ __forceinline__ void begin(const StepLayer& w, const Place& at) {
+#if STEP_MMA
+        tiles.begin(DownRow(w, at));
+#endif
     }
 };
 
@@ -1563,12 +1582,11 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     for (int unit = (self >> 5); unit < units; unit += LRAM_WARPS) {
         const int t = unit / NH;
         const int from = unit % NH * DH;
-        if (unit >= LRAM_WARPS) {
-            ahead.channels(p, unit);
-        }
+        const int at0 = t * I + from;
         Row* to = mixed + TOKEN_ROWS * t * DOWN_PITCH + from;
-        if (ahead.valid) {
-            mixHead(p.h + t * I + from, ahead.z, ahead.c, kept.work + t * I + from, kept.headNorm + from, kept.skip + from, p.headEps, to);
+        if (t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L]) {
+            mixHead(p.h + at0, STEP_COPIED ? kept.work + at0 : p.z + at0, STEP_COPIED ? kept.work + ALL * I + at0 : p.c + at0,
+                    kept.headNorm + from, kept.skip + from, p.headEps, to);
         } else {
             for (int j = 4 * (self & 31); j < DH; j += 128) {
                 putRow<DOWN_PITCH>(to + j, none());
@@ -1584,7 +1602,7 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     }
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
         if (row < at.rows) {
             p.x[token * D + at.r0 + row] = before[token * ROWS + row] + sum;
         }

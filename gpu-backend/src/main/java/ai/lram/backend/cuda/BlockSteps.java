@@ -29,7 +29,9 @@ final class BlockSteps {
     private static final int LAYERS = 32;
     private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
 
-    /** Inner width up to which one launch was faster: it was at 1024, by 6 %, and was not at 2560, by 19 %. */
+    /** Inner width up to which a block's bf16 weights fit into the registers of one launch, and up to which other weights were faster in one. */
+    private static final int RESIDENT_BF16 = 2560;
+
     private static final int RESIDENT_INNER = 1536;
 
     /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
@@ -109,6 +111,7 @@ final class BlockSteps {
                     "STEP_TYPE=" + s.type(),
                     define("STEP_MMA", memory.mma()),
                     define("STEP_KEPT", memory.kept()),
+                    define("STEP_COPIED", memory.copied()),
                     "STEP_KEYS=" + memory.keys(),
                     "STEP_SHARED=" + memory.bytes(),
                     define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
@@ -148,9 +151,10 @@ final class BlockSteps {
      *
      * @param mma whether products run on tensor cores, their weights in registers
      * @param kept whether a block copies its large weights
+     * @param copied whether it copies what {@code up} gave to {@code down}
      * @param keys ring tokens that it copies
      */
-    private record Memory(boolean mma, boolean kept, int keys, int bytes) {}
+    private record Memory(boolean mma, boolean kept, boolean copied, int keys, int bytes) {}
 
     /** Most channels of a block of the grid. */
     private int channels(int inner) {
@@ -184,11 +188,14 @@ final class BlockSteps {
     /** @return null where a block has too little shared memory */
     private Memory memory(Sizes s) {
         boolean whole = s.type() == 1 && s.width() % 32 == 0 && s.inner() % 32 == 0;
-        Memory tiled = whole ? memory(s, true) : null;
-        return tiled != null ? tiled : memory(s, false);
+        Memory m = whole && s.rows() == 1 ? memory(s, true, true) : null;
+        if (m == null && whole) {
+            m = memory(s, true, false);
+        }
+        return m != null ? m : memory(s, false, false);
     }
 
-    private Memory memory(Sizes s, boolean mma) {
+    private Memory memory(Sizes s, boolean mma, boolean copied) {
         int all = s.rows() * s.tokens();
         int padded = up(all, TOKENS);
         int channels = channels(s.inner());
@@ -204,6 +211,9 @@ final class BlockSteps {
                 + (long) TOKENS * columns
                 + Math.max(2L * TOKENS * dim, THREADS * 4L * TOKENS);
         long work = (Math.max(upFloats, cellFloats) + 3) / 4 * 4;
+        if (copied) {
+            work = Math.max(work, 2L * all * s.inner() + TOKENS * dim);
+        }
         long downFloats = 2L * s.inner()
                 + (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
@@ -220,7 +230,7 @@ final class BlockSteps {
         long room = mostShared / 4 - floats + Math.max(dim, downFloats) - dim;
         int keys = (int) Math.min(s.ring(), room / (dim + columns));
         floats += Math.max(0, dim + (long) keys * (dim + columns) - Math.max(dim, downFloats));
-        return new Memory(mma, kept, keys, (int) (4 * floats));
+        return new Memory(mma, kept, copied, keys, (int) (4 * floats));
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
@@ -439,7 +449,8 @@ final class BlockSteps {
             return false;
         }
         MlstmLayer first = layers.getFirst();
-        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= RESIDENT_INNER)) {
+        int most = type(first.weights().down()) == 1 ? RESIDENT_BF16 : RESIDENT_INNER;
+        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
             return false;
         }
         for (MlstmLayer l : layers) {
