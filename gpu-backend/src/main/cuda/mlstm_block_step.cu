@@ -67,11 +67,13 @@ LRAM_KERNEL(block_up, BlockStep) {
 namespace lram {
 
 // A unit from its first copy to its answer; nothing of it was read ahead.
-__device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, const StepLayer& w, int unit, const StepWeights& to) {
+__device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, const StepLayer& w, int unit,
+                                          const StepWeights& to) {
     __syncthreads();
-    CellUnit::copies(p, w, unit, to);
+    const int row = unit / CHUNKS / NH;
+    CellUnit::copies(p, w, unit, p.slots[row], p.counts[row], to);
     endCopies();
-    cell.begin(p, w, unit);
+    cell.begin(p, w, unit, p.slots[row], p.counts[row]);
     cell.weigh<0>(w, to);
     cell.finish(p, w, to);
 }
@@ -179,12 +181,14 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     GridBarrier grid(p.arrived);
-    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS / 2;
+    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of a warp that has no row to normalise
     const bool works = at.block < UNITS;
-    const int slot = works ? p.shape.slots[at.block / CHUNKS / NH] : 0;
+    const int row = works ? at.block / CHUNKS / NH : 0;
+    const int slot = p.shape.slots[row];
+    const int count = p.shape.counts[row];
     upCopies(p.layer[0], at, weights);
     if (works) {
-        CellUnit::copies(p.shape, p.layer[0], at.block, weights);
+        CellUnit::copies(p.shape, p.layer[0], at.block, slot, count, weights);
     }
     downWeights(p.layer[0], at, weights);
     endCopies();
@@ -200,19 +204,19 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
         if (fetches && more) {
-            upFetch(p.layer[again(l + 1)], here());
+            upFetch(p.layer[again(l + 1)], at);
         }
         upPhase(p.shape, p.layer[again(l)], here(), weights, up);
         grid.arrive();
         CellUnit cell;
         if (works) {
-            cell.begin(p.shape, p.layer[again(l)], at.block);
+            cell.begin(p.shape, p.layer[again(l)], at.block, slot, count);
         }
         if (fetches && more) {
             if (works) {
                 CellUnit::fetch(p.shape, p.layer[again(l + 1)], at.block, slot);
             }
-            downFetch(p.layer[again(l + 1)], here());
+            downFetch(p.layer[again(l + 1)], at);
         }
         if (more) {
             upCopies(p.layer[again(l + 1)], here(), weights);
@@ -233,7 +237,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(p.shape, p.layer[again(l)], weights);
         DownAhead down;
-        down.begin(p.layer[again(l)], here());
+        down.begin(p.layer[again(l)], at);
         grid.await();
         downPhase(p.shape, p.layer[again(l)], here(), weights, down);
         if (!more) {  // what is held for the next block would keep its registers otherwise
@@ -248,12 +252,12 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             otherHeads(p.shape, p.layer[again(l)], here(), weights);
         }
         grid.arrive();
+        up.begin(p.shape, p.layer[again(l + 1)], here());
         if (works) {
-            CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, weights);
+            CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, slot, count, weights);
         }
         downWeights(p.layer[again(l + 1)], here(), weights);
         endCopies();
-        up.begin(p.shape, p.layer[again(l + 1)], here());
         if (B * NH <= BLOCKS) {
             KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
         }

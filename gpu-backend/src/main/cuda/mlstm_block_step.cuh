@@ -129,7 +129,7 @@ struct Place {
 };
 
 // This thread's number, of which the compiler may not know that it stays the same: what a phase reckons from it takes no
-// registers in the others, as it did when it was found before the loop over blocks.
+// registers in the others. Found once, before the loop over blocks, it took over a hundred.
 __device__ __forceinline__ int thread() {
     int self = static_cast<int>(threadIdx.x);
 #ifndef LRAM_EMULATED
@@ -440,6 +440,10 @@ constexpr int DOWN_PITCH = I;
 constexpr int TOKEN_ROWS = 1;
 #endif
 
+// Words of 16 bytes of weights that a thread of the resident kernel holds ahead without running out of registers.
+constexpr int UP_EARLY = 9;
+constexpr int DOWN_EARLY = 5;
+
 // A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
 // order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes are held while something
 // else goes on; the others follow at the product's start.
@@ -478,7 +482,8 @@ struct HeldTiles {
         load<0, EARLY>(row, words);
     }
 
-    // parts: three rows a token; the block has met a barrier since they were written. Calls take(token, row, sum) of one thread each.
+    // parts: three rows a token; the block has met a barrier since they were written. One thread for each sum calls
+    // take(token, row, sum).
     template <typename RowOf, typename Take>
     __device__ __forceinline__ void multiply(const RowOf& weights, const Bf16* parts, float* sums, const Take& take) {
         const int self = thread();
@@ -722,7 +727,7 @@ struct UpAhead {
     float line[PAST + TOKENS];
     int n;
 #if STEP_MMA
-    HeldTiles<2 * CHANNELS, D, 12> tiles;
+    HeldTiles<2 * CHANNELS, D, UP_EARLY> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
@@ -856,20 +861,24 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
     __syncthreads();
-    for (int i = (self >> 5); i < 2 * NH * ALL; i += LRAM_WARPS) {
+    // Sixteen lanes a gate and token.
+    constexpr int lines = 2 * NH * ALL;
+#pragma unroll
+    for (int i0 = 0; i0 < lines; i0 += LRAM_THREADS / 16) {
+        const int i = i0 + self / 16;
         const int gate = i % (2 * NH);
         const int t = i / (2 * NH);
         float sum = 0.f;
 #pragma unroll
-        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 32) {
-            const int e = e0 + (self & 31);
-            if (e < 3 * CHANNELS && e % CHANNELS < at.channels) {
+        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 16) {
+            const int e = e0 + (self & 15);
+            if (i < lines && e < 3 * CHANNELS && e % CHANNELS < at.channels) {
                 sum = fmaf(kept.gates[gate * 3 * CHANNELS + e], maps[e * PADDED + t], sum);
             }
         }
-        sum = groupSum<32>(sum);
-        if ((self & 31) == 0) {
-            p.shares[(t * 2 * NH + gate) * BLOCKS + at.block] = sum;
+        sum = groupSum<16>(sum);
+        if ((self & 15) == 0 && i < lines) {
+            p.shares[i * BLOCKS + at.block] = sum;
         }
     }
 }
@@ -887,9 +896,12 @@ struct HeadOfStep {
 
     __device__ HeadOfStep() {}
 
-    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head) {
-        n = p.counts[row];
-        cell = p.slots[row] * NH + head;
+    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head)
+        : HeadOfStep(p, w, row, head, p.slots[row], p.counts[row]) {}
+
+    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head, int slot, int count) {
+        n = count;
+        cell = slot * NH + head;
         held = w.ringLength[cell];
         hasC = w.folded[cell] != 0;
         const int index = static_cast<int>(w.layer) * NH + head;
@@ -975,10 +987,11 @@ struct CellUnit {
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
     // Begins to copy a unit's ring and normaliser; what `to` held there must be done with.
-    static __device__ __forceinline__ void copies(const StepShape& p, const StepLayer& w, int unit, const StepWeights& to) {
+    static __device__ __forceinline__ void copies(const StepShape& p, const StepLayer& w, int unit, int slot, int count,
+                                                  const StepWeights& to) {
         const int self = thread();
         const int pair = unit / CHUNKS;
-        const HeadOfStep u(p, w, pair / NH, pair % NH);
+        const HeadOfStep u(p, w, pair / NH, pair % NH, slot, count);
         const int e0 = unit % CHUNKS * COLUMNS;
         const int copied = min(u.held, KEYS);
         if (u.n == 0) {
@@ -1027,17 +1040,17 @@ struct CellUnit {
         return line < LINES && chunk * COLUMNS + 4 * quad < DH;
     }
 
-    // Of the state what stays as it is while this step's tokens are on their way.
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit) {
+    // Of the state what stays as it is while this step's tokens are on their way. It is read before it is known to hold anything.
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, int slot, int count) {
         const int self = thread();
         const int pair = unit / CHUNKS;
         chunk = unit % CHUNKS;
         head = pair % NH;
-        u = HeadOfStep(p, w, pair / NH, head);
+        u = HeadOfStep(p, w, pair / NH, head, slot, count);
         const int line = self / QUADS;
         const int quad = self % QUADS;
         constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;  // a fold ends with the first piece
-        loadState(w, line + (u.folding > 0 ? last : 0) * LINES, quad);
+        loadState(w, line + (last > 0 && u.folding > 0 ? last : 0) * LINES, quad);
     }
 
     // Rows line, line + LINES, ... of a column of quads; beyond the last one zero.
@@ -1045,7 +1058,7 @@ struct CellUnit {
         const int self = thread();
         const int e = chunk * COLUMNS + 4 * quad;
         const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
-        const bool mine = u.n > 0 && u.hasC && e < DH && self < LINES * QUADS;
+        const bool mine = e < DH && self < LINES * QUADS;
 #pragma unroll
         for (int i = 0; i < PIECE; i++) {
             const int d = line + i * LINES;
@@ -1063,7 +1076,7 @@ struct CellUnit {
         }
         float* weights = kept.work + SCALARS + 2 * RING4;
         RingTop* top = reinterpret_cast<RingTop*>(kept.work);
-        if ((self >> 5) == LRAM_WARPS - 1) {
+        if ((self >> 5) == 1) {
             weighRing(w, u, reinterpret_cast<double*>(kept.work + SCALARS), weights, top);
         }
         if (u.folding > 0) {
@@ -1072,7 +1085,7 @@ struct CellUnit {
         }
     }
 
-    // The ring goes into the chunk's columns of C, rows and columns that stay this thread's. Their first piece stays in registers.
+    // The ring goes into the chunk's columns of C, each thread's own part of them; its first piece stays in registers.
     __device__ __forceinline__ void fold(const StepLayer& w, const StepWeights& kept, float keep, const float* weights) {
         const int self = thread();
         const int line = self / QUADS;
@@ -1097,7 +1110,7 @@ struct CellUnit {
                 unpack(state[i], sum[i]);
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    sum[i][j] *= keep;
+                    sum[i][j] = u.hasC ? sum[i][j] * keep : 0.f;
                 }
                 row[i] = min(line + (from + i) * LINES, DH - 1);
             }
@@ -1233,7 +1246,7 @@ struct CellUnit {
 #pragma unroll 1
             for (int from = 0; from < STATE_QUADS; from += PIECE) {
                 if (from != 0) {
-                    loadFolded(w, line + from * LINES, quad);
+                    loadState(w, line + from * LINES, quad);
                 }
 #pragma unroll
                 for (int i = 0; i < PIECE; i++) {
@@ -1322,16 +1335,6 @@ struct CellUnit {
             if (t < u.n && e0 + e < DH) {
                 *reinterpret_cast<float4*>(w.ringV + (ring + stay + t) * DH + e0 + e) = load4(values + t * COLUMNS + e);
             }
-        }
-    }
-
-    // As loadState, of a state that may have been folded just now.
-    __device__ __forceinline__ void loadFolded(const StepLayer& w, int line, int quad) {
-        const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + chunk * COLUMNS + 4 * quad;
-#pragma unroll
-        for (int i = 0; i < PIECE; i++) {
-            const int d = line + i * LINES;
-            state[i] = d < DH ? load4(c + d * DH) : none();
         }
     }
 
@@ -1474,7 +1477,8 @@ __device__ __forceinline__ void downCopies(const StepShape& p, const StepLayer& 
 
 // Into the second-level cache what the block will read of `down`.
 __device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
-    fetchAhead(w.down + static_cast<long long>(at.r0) * I, static_cast<long long>(at.rows) * I * static_cast<int>(sizeof(Weight)));
+    const long long bytes = static_cast<long long>(at.rows) * I * static_cast<int>(sizeof(Weight));
+    fetchAhead(w.down + static_cast<long long>(at.r0) * I, bytes);
     if (at.block == BLOCKS - 1) {
         fetchAhead(w.headNorm, 4 * I);
         fetchAhead(w.skip, 4 * I);
@@ -1540,7 +1544,7 @@ struct DownRow {
 // What a thread holds for the next downPhase.
 struct DownAhead {
 #if STEP_MMA
-    HeldTiles<ROWS, I, 7> tiles;
+    HeldTiles<ROWS, I, DOWN_EARLY> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepLayer& w, const Place& at) {
