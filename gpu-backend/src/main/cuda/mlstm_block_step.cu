@@ -1,7 +1,7 @@
 // An mLSTM block of the control step: its phases as kernels of their own, and many blocks as one kernel that stays on the device.
 //
 // Contract: ai.lram.backend.ops.SessionOps. The phases are in mlstm_block_step.cuh. The only inline PTX: copies into shared
-// memory, and the barrier.
+// memory and into the second-level cache, products of tensor cores, and the barrier.
 //
 // Tried (H200, 8 blocks of 16M, one session; docs/performance.md): 256 threads and sizes as arguments 300 us, loads in
 // batches 252 us, sizes as constants and 512 threads 163 us; bytes alone would take 14 us.
@@ -18,7 +18,10 @@
 #define STEP_RING 168
 #define STEP_COLUMNS 8
 #define STEP_TYPE 1
-#define STEP_KEPT 1
+#define STEP_MMA 1
+#define STEP_KEPT 0
+#define STEP_COPIED 1
+#define STEP_KEYS 168
 #define STEP_SIGMOID 0
 #define STEP_NORMALIZE 1
 #define STEP_CENTRED 1
@@ -53,53 +56,120 @@ LRAM_KERNEL(block_up, BlockStep) {
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!refused(p.shape)) {
-        upBegin(p.layer, at, weights);
+        upCopies(p.layer, at, weights);
         endCopies();
-        upPhase(p.shape, p.layer, at, weights);
+        UpAhead ahead;
+        ahead.begin(p.shape, p.layer, at);
+        upPhase(p.shape, p.layer, at, weights, ahead);
     }
 }
 
+namespace lram {
+
+// A unit from its first copy to its answer; nothing of it was read ahead.
+__device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, const StepLayer& w, int unit,
+                                          const StepWeights& to) {
+    __syncthreads();
+    const int row = unit / CHUNKS / NH;
+    CellUnit::copies(p, w, unit, p.slots[row], p.counts[row], to);
+    endCopies();
+    cell.begin(p, w, unit, p.slots[row], p.counts[row]);
+    cell.weigh<0>(w, to);
+    cell.finish(p, w, to);
+}
+
+}  // namespace lram
+
 LRAM_KERNEL(block_cell, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
+    const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         for (int unit = static_cast<int>(blockIdx.x); unit < UNITS; unit += BLOCKS) {
             CellUnit cell;
-            __syncthreads();
-            cell.begin(p.shape, p.layer, unit, memory);
-            cell.finish(p.shape, p.layer, memory);
+            wholeUnit(cell, p.shape, p.layer, unit, weights);
         }
     }
 }
+
+namespace lram {
+
+// Heads of a block beyond its first.
+__device__ __forceinline__ void otherHeads(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
+    for (int pair = 2 * BLOCKS - 1 - at.block; B * NH > BLOCKS && pair < B * NH; pair += BLOCKS) {
+        __syncthreads();
+        KeptHead::copies(p, pair, to.work);
+        endCopies();
+        awaitCopies<0>();
+        __syncthreads();
+        KeptHead::finish(p, w, pair, to.work);
+    }
+}
+
+}  // namespace lram
 
 LRAM_KERNEL(block_down, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
-        downBegin(p.layer, at, weights);
-        endCopies();
-        MixAhead ahead;
-        ahead.begin(p.shape, warp());
+        downWeights(p.layer, at, weights);
+        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
+        downCopies(p.shape, p.layer, weights);
+        DownAhead ahead;
+        ahead.begin(p.layer, at);
         downPhase(p.shape, p.layer, at, weights, ahead);
+        __syncthreads();
+        KeptHead::finish(p.shape, p.layer, BLOCKS - 1 - at.block, weights.work);
+        otherHeads(p.shape, p.layer, at, weights);
     }
 }
 
 #ifndef LRAM_EMULATED
 namespace lram {
 
-// Of all blocks of a cooperative launch.
-__device__ __forceinline__ void gridBarrier(unsigned long long* arrived) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        unsigned long long now;
-        asm volatile("atom.add.release.gpu.global.u64 %0, [%1], 1;" : "=l"(now) : "l"(arrived) : "memory");
-        const unsigned long long goal = (now / BLOCKS + 1) * BLOCKS;
-        do {
-            asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(now) : "l"(arrived) : "memory");
-        } while (now < goal);
+// Of all blocks of a cooperative launch. A launch leaves a multiple of BLOCKS in the counter.
+struct GridBarrier {
+    unsigned long long* arrived;
+    unsigned long long goal;
+
+    __device__ __forceinline__ GridBarrier(unsigned long long* counter) : arrived(counter), goal(0) {
+        if (threadIdx.x == 0) {
+            // This block has not arrived, so no barrier of this launch is complete.
+            goal = now() / BLOCKS * BLOCKS;
+        }
     }
-    __syncthreads();
+
+    __device__ __forceinline__ unsigned long long now() const {
+        unsigned long long n;
+        asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(n) : "l"(arrived) : "memory");
+        return n;
+    }
+
+    // What the block wrote so far is for whoever has awaited; the block works on with its own memory and the past's.
+    __device__ __forceinline__ void arrive() {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            goal += BLOCKS;
+            asm volatile("red.release.gpu.global.add.u64 [%0], 1;" ::"l"(arrived) : "memory");
+        }
+    }
+
+    __device__ __forceinline__ void await() const {
+        if (threadIdx.x == 0) {
+            while (now() < goal) {
+            }
+        }
+        __syncthreads();
+    }
+};
+
+// The same number, of which the compiler knows nothing: what follows from it is found again, not kept in registers.
+__device__ __forceinline__ int again(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
+
+__device__ __forceinline__ Place here() { return Place(again(static_cast<int>(blockIdx.x))); }
 
 }  // namespace lram
 
@@ -110,40 +180,88 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     }
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
-    upBegin(p.layer[0], at, weights);
-    downBegin(p.layer[0], at, weights);
+    GridBarrier grid(p.arrived);
+    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of a warp that has no row to normalise
+    const bool works = at.block < UNITS;
+    const int row = works ? at.block / CHUNKS / NH : 0;
+    const int slot = p.shape.slots[row];
+    const int count = p.shape.counts[row];
+    upCopies(p.layer[0], at, weights);
+    if (works) {
+        CellUnit::copies(p.shape, p.layer[0], at.block, slot, count, weights);
+    }
+    downWeights(p.layer[0], at, weights);
+    endCopies();
+    if (fetches) {
+        if (works) {
+            CellUnit::fetch(p.shape, p.layer[0], at.block, slot);
+        }
+        downFetch(p.layer[0], at);
+    }
+    UpAhead up;
+    up.begin(p.shape, p.layer[again(0)], at);
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
-        const StepLayer& layer = p.layer[l];
         const bool more = l + 1 < p.layers;
-        upPhase(p.shape, layer, at, weights);
-        __syncthreads();
+        if (fetches && more) {
+            upFetch(p.layer[again(l + 1)], at);
+        }
+        upPhase(p.shape, p.layer[again(l)], here(), weights, up);
+        grid.arrive();
         CellUnit cell;
-        if (at.block < UNITS) {
-            cell.begin(p.shape, layer, at.block, weights.work);
+        if (works) {
+            cell.begin(p.shape, p.layer[again(l)], at.block, slot, count);
+        }
+        if (fetches && more) {
+            if (works) {
+                CellUnit::fetch(p.shape, p.layer[again(l + 1)], at.block, slot);
+            }
+            downFetch(p.layer[again(l + 1)], at);
         }
         if (more) {
-            upBegin(p.layer[l + 1], at, weights);
+            upCopies(p.layer[again(l + 1)], here(), weights);
         } else {
             endCopies();
         }
-        gridBarrier(p.arrived);
-        for (int unit = at.block; unit < UNITS; unit += BLOCKS) {
-            if (unit != at.block) {
-                __syncthreads();
-                cell.begin(p.shape, layer, unit, weights.work);
-            }
-            cell.finish(p.shape, layer, weights.work);
+        if (works) {
+            cell.weigh<1>(p.layer[again(l)], weights);
         }
-        MixAhead ahead;
-        ahead.begin(p.shape, warp());
-        gridBarrier(p.arrived);
-        downPhase(p.shape, layer, at, weights, ahead);
-        if (more) {
+        grid.await();
+        if (works) {
+            cell.finish(p.shape, p.layer[again(l)], weights);
+        }
+        for (int unit = at.block + BLOCKS; UNITS > BLOCKS && unit < UNITS; unit += BLOCKS) {
+            wholeUnit(cell, p.shape, p.layer[again(l)], unit, weights);
+        }
+        grid.arrive();
+        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
+        downCopies(p.shape, p.layer[again(l)], weights);
+        DownAhead down;
+        down.begin(p.layer[again(l)], at);
+        grid.await();
+        downPhase(p.shape, p.layer[again(l)], here(), weights, down);
+        if (!more) {  // what is held for the next block would keep its registers otherwise
             __syncthreads();
-            downBegin(p.layer[l + 1], at, weights);
-            gridBarrier(p.arrived);
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
+            otherHeads(p.shape, p.layer[again(l)], here(), weights);
+            break;
         }
+        if (B * NH > BLOCKS) {
+            __syncthreads();
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
+            otherHeads(p.shape, p.layer[again(l)], here(), weights);
+        }
+        grid.arrive();
+        up.begin(p.shape, p.layer[again(l + 1)], here());
+        if (works) {
+            CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, slot, count, weights);
+        }
+        downWeights(p.layer[again(l + 1)], here(), weights);
+        endCopies();
+        if (B * NH <= BLOCKS) {
+            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
+        }
+        grid.await();
     }
 }
 #endif

@@ -6,13 +6,18 @@
 //   cell  a session's head and a run of its value columns: gates, weights of ring and state, answers, folds
 //   down  head norm, skip and gate of all channels; a block's rows of the down-projection, added to x; what heads keep
 // A block owns its channels, columns and rows, so nothing is added up by atomics: sums depend on sizes and the grid alone.
-// Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that.
+// Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that: bf16
+// weights go into registers, ring, normaliser and the small weights into shared memory, the state into registers; what the
+// ring's tokens weigh, and a fold, are ready before the new tokens' queries are.
+//
+// Products of bf16 weights run on tensor cores (STEP_MMA): x as the sum of three bf16 numbers, which hold all of its 24 bits,
+// is the left side, eight rows of weights the right one. Other weights are rows of dot products.
 //
 // Bytes: the weights and the matrix state once; x and the heads' answers, queries and ring keys once a block of the grid,
 // from the second-level cache. Time is not bytes but what follows one after the other: so sizes are constants of the
 // compilation (BlockSteps.java gives them), and a warp has little to do in each phase.
 #pragma once
-#include "lram_common.cuh"
+#include "lram_bf16.cuh"
 
 namespace lram {
 
@@ -48,6 +53,7 @@ constexpr int QUADS = COLUMNS / 4;
 constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
+constexpr int KEYS = STEP_KEYS;  // ring tokens whose keys and values a block copies; the others stay in device memory
 
 // The weights and the kept state of one block, as SessionOps names them.
 struct StepLayer {
@@ -122,30 +128,100 @@ struct Place {
     }
 };
 
+// This thread's number, of which the compiler may not know that it stays the same: what a phase reckons from it takes no
+// registers in the others. Found once, before the loop over blocks, it took over a hundred.
+__device__ __forceinline__ int thread() {
+    int self = static_cast<int>(threadIdx.x);
+#ifndef LRAM_EMULATED
+    asm volatile("" : "+r"(self));
+#endif
+    return self;
+}
+
 __host__ __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
 
-// Shared memory in fp32 words, as BlockSteps.java reckons: what a block copies of the weights before it needs them, then the
-// most that a phase works with.
-constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH) + 2 * I;
+__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
+
+// How the warps share N rows of bf16 weights of depth K: tiles of eight rows by groups of warps, the depth by the warps of a
+// group. A warp keeps its tiles for one product in registers.
+constexpr int TILE_TOKENS = ALL < 5 ? ALL : 5;  // whose three parts are the sixteen rows of an instruction, but for one
+constexpr int TOKEN_TILES = (ALL + TILE_TOKENS - 1) / TILE_TOKENS;
+
+__host__ __device__ constexpr int heldBy(int tiles, int steps, int groups) {
+    const int splits = LRAM_WARPS / groups;
+    return (tiles + groups - 1) / groups * ((steps + splits - 1) / splits);
+}
+
+__host__ __device__ constexpr int groupsOf(int tiles, int steps) {
+    int best = 1;
+    for (int g = 2; g <= LRAM_WARPS; g *= 2) {
+        if (heldBy(tiles, steps, g) <= heldBy(tiles, steps, best)) {
+            best = g;
+        }
+    }
+    return best;
+}
+
+template <int N, int K>
+struct Tiles {
+    static constexpr int TILES = (N + 7) / 8;
+    static constexpr int STEPS = K / 32;
+    static constexpr int GROUPS = groupsOf(TILES, STEPS);
+    static constexpr int SPLITS = LRAM_WARPS / GROUPS;
+    static constexpr int HELD_TILES = (TILES + GROUPS - 1) / GROUPS;
+    static constexpr int HELD_STEPS = (STEPS + SPLITS - 1) / SPLITS;
+    static constexpr int PITCH = K % 64 == 0 ? K + 32 : K;  // of the parts: two rows fill all banks
+    static constexpr int LINE = 8 * (TILES | 1);            // of the partial sums
+    static constexpr int SPLIT = 16 * LINE + 4;
+    static constexpr int PARTS_FLOATS = (3 * ALL * PITCH + 7) / 8 * 4;
+    static constexpr int FLOATS = PARTS_FLOATS + SPLITS * SPLIT;
+};
+
+using UpTiles = Tiles<2 * CHANNELS, D>;
+using DownTiles = Tiles<ROWS, I>;
+
+// Shared memory in fp32 words, as BlockSteps.java reckons: the small weights of `up` and, where they are copied, the large ones;
+// what `up` and `cell` work with; the ring's copies and, in turn with them, what `down` works with.
+constexpr int RING4 = (RING + 3) / 4 * 4;
+constexpr int DOTS_PITCH = MOST + 1;
+constexpr int DOTS_FLOATS = (TOKENS * DOTS_PITCH + 3) / 4 * 4;
+constexpr int SCALARS = 40;
+constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH);
 constexpr int LARGE_FLOATS =
         STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;
-constexpr int UP_FLOATS = PADDED * D + 5 * CHANNELS * PADDED;
-constexpr int CELL_FLOATS = 20 + most(5 * MOST + 2 * TOKENS * (MOST + 1) + 4 + TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
-constexpr int DOWN_FLOATS = PADDED * I + 8 * ROWS * TOKENS;
-constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + most(UP_FLOATS, most(CELL_FLOATS, DOWN_FLOATS));
+constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 5 * CHANNELS * PADDED;
+constexpr int CELL_FLOATS =
+        SCALARS + 3 * RING4 + DOTS_FLOATS + TOKENS * COLUMNS + most(2 * TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
+constexpr int COPIED_FLOATS = STEP_COPIED ? (2 * ALL * I + TOKENS * DH) : 0;  // z and the convolution's answers; a head's keys
+constexpr int WORK_FLOATS = most((most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4, COPIED_FLOATS);
+constexpr int DOWN_FLOATS = 2 * I + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
+constexpr int RING_FLOATS = DH + KEYS * (DH + COLUMNS);
+constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4);
+#ifdef STEP_SHARED
+static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other shared memory than the phases take");
+#endif
+#if STEP_MMA
+static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows of whole instructions");
+#endif
 
-// A block's weights of one layer in shared memory. The large ones stay in device memory where there is no room.
+constexpr int HEAD_QUADS = (DH + 127) / 128;
+
+// A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
     float* norm;      // (D)
     float* conv;      // (channels, 4)
     float* convBias;  // (channels)
     float* maps;      // q, k, v: (3, channels, 4)
     float* gates;     // (NH, i and f, 3, channels)
-    float* headNorm;  // (I)
-    float* skip;      // (I)
     Weight* up;       // rows of u, then of z
     Weight* down;
-    float* work;
+    float* work;        // of up and cell
+    float* normaliser;  // the ring's copies: (DH)
+    float* keys;        // (KEYS, DH)
+    float* values;      // (KEYS, COLUMNS)
+    float* headNorm;    // in turn with the copies: (I)
+    float* skip;        // (I)
+    float* mixed;
 
     __device__ StepWeights(float* memory) {
         norm = memory;
@@ -153,30 +229,85 @@ struct StepWeights {
         convBias = conv + 4 * CHANNELS;
         maps = convBias + CHANNELS;
         gates = maps + 12 * CHANNELS;
-        headNorm = gates + 6 * NH * CHANNELS;
-        skip = headNorm + I;
-        up = reinterpret_cast<Weight*>(skip + I);
+        up = reinterpret_cast<Weight*>(memory + SMALL_FLOATS);
         down = up + 2 * CHANNELS * D;
         work = memory + SMALL_FLOATS + LARGE_FLOATS;
+        normaliser = work + WORK_FLOATS;
+        keys = normaliser + DH;
+        values = keys + KEYS * DH;
+        headNorm = normaliser;
+        skip = headNorm + I;
+        mixed = skip + I;
     }
 };
 
 #ifdef LRAM_EMULATED
 __device__ __forceinline__ void copySixteen(void* to, const void* from) { memcpy(to, from, 16); }
 __device__ __forceinline__ void endCopies() {}
-__device__ __forceinline__ void awaitCopiesBeforeTheLast() {}
+template <int PENDING>
+__device__ __forceinline__ void awaitCopies() {}
+__device__ __forceinline__ void fetchAhead(const void*, long long) {}
+__device__ __forceinline__ void fetchLine(const void*) {}
+
+__device__ __forceinline__ void mma(float* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    static unsigned held[LRAM_THREADS][6];
+    const int me = static_cast<int>(threadIdx.x);
+    const unsigned mine[6] = {a0, a1, a2, a3, b0, b1};
+    memcpy(held[me], mine, sizeof mine);
+    __syncwarp();
+    const int first = me & ~31;
+    for (int j = 0; j < 4; j++) {
+        const int row = first + (lane() & ~3);
+        const int column = first + 4 * (2 * (lane() & 3) + (j & 1));
+        for (int k = 0; k < 8; k++) {  // pairs of the depth
+            const unsigned a = held[row + (k & 3)][j / 2 + k / 4 * 2];
+            const unsigned b = held[column + (k & 3)][4 + k / 4];
+            c[j] += lowHalf(a) * lowHalf(b) + highHalf(a) * highHalf(b);
+        }
+    }
+    __syncwarp();
+}
 #else
 __device__ __forceinline__ void copySixteen(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 }
 __device__ __forceinline__ void endCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-__device__ __forceinline__ void awaitCopiesBeforeTheLast() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+
+// All groups of copies but the last PENDING ones.
+template <int PENDING>
+__device__ __forceinline__ void awaitCopies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+// Into the second-level cache, by one thread.
+__device__ __forceinline__ void fetchAhead(const void* from, long long bytes) {
+#if __CUDA_ARCH__ >= 900
+    const unsigned long long at = reinterpret_cast<unsigned long long>(from);
+    const unsigned size = static_cast<unsigned>(bytes + (at & 15)) & ~15u;
+    if (size > 0) {
+        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(at & ~15ull), "r"(size) : "memory");
+    }
+#endif
+}
+
+__device__ __forceinline__ void fetchLine(const void* from) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
+}
+
+// c (16 x 8) += a (16 x 16) b (16 x 8).
+__device__ __forceinline__ void mma(float* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    asm volatile(
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
 #endif
 
 // Begins to copy; bytes and both addresses are multiples of 16.
 __device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes) {
-    for (int i = 16 * static_cast<int>(threadIdx.x); i < bytes; i += 16 * LRAM_THREADS) {
+    const int self = thread();
+    for (int i = 16 * self; i < bytes; i += 16 * LRAM_THREADS) {
         copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
     }
 }
@@ -209,6 +340,15 @@ __device__ __forceinline__ float4 none() {
     return x;
 }
 
+__device__ __forceinline__ float4 minus(const float4& a, float b) {
+    float4 x;
+    x.x = a.x - b;
+    x.y = a.y - b;
+    x.z = a.z - b;
+    x.w = a.w - b;
+    return x;
+}
+
 __device__ __forceinline__ float dot4(const float4& a, const float4& b, float sum) {
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
@@ -232,8 +372,9 @@ __device__ __forceinline__ float groupSum(float x) {
 
 // Three sums over the lanes at once: lane 0 gets the first, lane 1 the second, lane 2 the third.
 __device__ __forceinline__ float threeSums(float a, float b, float c) {
-    const bool odd = lane() & 1;
-    const bool high = lane() & 2;
+    const int self = thread();
+    const bool odd = (self & 31) & 1;
+    const bool high = (self & 31) & 2;
     float first = odd ? b : a;
     first += __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
     c += __shfl_xor_sync(0xffffffffu, c, 1);
@@ -249,10 +390,11 @@ __device__ __forceinline__ float threeSums(float a, float b, float c) {
 // w[0..N) times three rows of x in shared memory; lane t gets row t's. N is a multiple of 4.
 template <int N, typename W>
 __device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
+    const int self = thread();
     float sum[TOKENS] = {0.f, 0.f, 0.f};
 #pragma unroll
     for (int k0 = 0; k0 < N; k0 += 128) {
-        const int k = k0 + 4 * lane();
+        const int k = k0 + 4 * (self & 31);
         if (k0 + 128 <= N || k < N) {
             const float4 a = load4(w + k);
             sum[0] = dot4(a, load4(x + k), sum[0]);
@@ -262,6 +404,152 @@ __device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
     }
     return threeSums(sum[0], sum[1], sum[2]);
 }
+
+// Four numbers into a row of x: as they are, or as the sum of three bf16 numbers in three rows.
+template <int PITCH>
+__device__ __forceinline__ void putRow(float* to, const float4& x) {
+    *reinterpret_cast<float4*>(to) = x;
+}
+
+template <int PITCH>
+__device__ __forceinline__ void putRow(Bf16* to, const float4& x) {
+    float rest[4];
+    unpack(x, rest);
+#pragma unroll
+    for (int part = 0; part < 3; part++) {
+        const uint2 bits = pack4(rest);
+        store(to + part * PITCH, bits);
+        float gone[4];
+        unpack4(bits, gone);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            rest[j] -= gone[j];
+        }
+    }
+}
+
+#if STEP_MMA
+using Row = Bf16;
+constexpr int UP_PITCH = UpTiles::PITCH;
+constexpr int DOWN_PITCH = DownTiles::PITCH;
+constexpr int TOKEN_ROWS = 3;  // of a token
+#else
+using Row = float;
+constexpr int UP_PITCH = D;
+constexpr int DOWN_PITCH = I;
+constexpr int TOKEN_ROWS = 1;
+#endif
+
+// Words of 16 bytes of weights that a thread of the resident kernel holds ahead without running out of registers.
+constexpr int UP_EARLY = 9;
+constexpr int DOWN_EARLY = 5;
+
+// A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
+// order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes are held while something
+// else goes on; the others follow at the product's start.
+template <int N, int K, int MOST_EARLY>
+struct HeldTiles {
+    using T = Tiles<N, K>;
+    static constexpr int EARLY = least(T::HELD_STEPS, most(1, MOST_EARLY / T::HELD_TILES));  // steps
+    uint4 words[EARLY][T::HELD_TILES];
+
+    static __device__ __forceinline__ int step(int self, int j) { return (self >> 5) / T::GROUPS * T::HELD_STEPS + j; }
+
+    static __device__ __forceinline__ int tile(int self, int i) { return (self >> 5) % T::GROUPS * T::HELD_TILES + i; }
+
+    static __device__ __forceinline__ bool works(int self, int j) {
+        return T::STEPS % T::SPLITS == 0 || step(self, j) < T::STEPS;
+    }
+
+    template <int FROM, int TO, typename RowOf>
+    static __device__ __forceinline__ void load(const RowOf& row, uint4 (*to)[T::HELD_TILES]) {
+        const int self = thread();
+#pragma unroll
+        for (int i = 0; i < T::HELD_TILES; i++) {
+            const Bf16* from = row(min(8 * tile(self, i) + (self & 31) / 4, N - 1)) + 8 * (self & 3);
+#pragma unroll
+            for (int j = FROM; j < TO; j++) {
+                if (works(self, j)) {
+                    to[j - FROM][i] = load16Bytes(from + 32 * step(self, j));
+                }
+            }
+        }
+    }
+
+    // `row` gives the address of a row of the weights.
+    template <typename RowOf>
+    __device__ __forceinline__ void begin(const RowOf& row) {
+        load<0, EARLY>(row, words);
+    }
+
+    // parts: three rows a token; the block has met a barrier since they were written. One thread for each sum calls
+    // take(token, row, sum).
+    template <typename RowOf, typename Take>
+    __device__ __forceinline__ void multiply(const RowOf& weights, const Bf16* parts, float* sums, const Take& take) {
+        const int self = thread();
+        constexpr int helpers = T::SPLITS;
+        constexpr int outputs = TILE_TOKENS * N;
+        const int r = (self & 31) / 4;
+        const int t = self & 3;
+        uint4 late[most(1, T::HELD_STEPS - EARLY)][T::HELD_TILES];
+        load<EARLY, T::HELD_STEPS>(weights, late);
+#pragma unroll 1
+        for (int m = 0; m < TOKEN_TILES; m++) {
+            const int first = 3 * TILE_TOKENS * m + r;
+            const Bf16* low = parts + min(first, 3 * ALL - 1) * T::PITCH + 8 * t;
+            const Bf16* high = parts + min(first + 8, 3 * ALL - 1) * T::PITCH + 8 * t;
+            float even[T::HELD_TILES][4];
+            float odd[T::HELD_TILES][4];  // two chains of a tile, where a warp has one alone
+#pragma unroll
+            for (int i = 0; i < T::HELD_TILES; i++) {
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    even[i][j] = odd[i][j] = 0.f;
+                }
+            }
+#pragma unroll
+            for (int j = 0; j < T::HELD_STEPS; j++) {
+                if (works(self, j)) {
+                    const uint4 a = load16Bytes(low + 32 * step(self, j));
+                    const uint4 b = load16Bytes(high + 32 * step(self, j));
+#pragma unroll
+                    for (int i = 0; i < T::HELD_TILES; i++) {
+                        const uint4& x = j < EARLY ? words[j < EARLY ? j : 0][i] : late[j < EARLY ? 0 : j - EARLY][i];
+                        mma(even[i], a.x, b.x, a.y, b.y, x.x, x.y);
+                        mma(T::HELD_TILES == 1 ? odd[i] : even[i], a.z, b.z, a.w, b.w, x.z, x.w);
+                    }
+                }
+            }
+            float* to = sums + (self >> 5) / T::GROUPS * T::SPLIT + r * T::LINE + 2 * t;
+#pragma unroll
+            for (int i = 0; i < T::HELD_TILES; i++) {
+                if (T::GROUPS * T::HELD_TILES == T::TILES || tile(self, i) < T::TILES) {
+                    float* at = to + 8 * tile(self, i);
+                    at[0] = even[i][0] + odd[i][0];
+                    at[1] = even[i][1] + odd[i][1];
+                    at[8 * T::LINE] = even[i][2] + odd[i][2];
+                    at[8 * T::LINE + 1] = even[i][3] + odd[i][3];
+                }
+            }
+            __syncthreads();
+#pragma unroll
+            for (int o0 = 0; o0 < outputs; o0 += LRAM_THREADS / helpers) {
+                const int o = o0 + self / helpers;
+                const int token = min(o, outputs - 1) / N;
+                const int row = min(o, outputs - 1) % N;
+                const float* from =
+                        sums + self % helpers * T::SPLIT + 3 * token * T::LINE + row;
+                const float sum = groupSum<helpers>(from[2 * T::LINE] + from[T::LINE] + from[0]);
+                if (self % helpers == 0 && o < outputs && TILE_TOKENS * m + token < ALL) {
+                    take(TILE_TOKENS * m + token, row, sum);
+                }
+            }
+            if (m + 1 < TOKEN_TILES) {
+                __syncthreads();
+            }
+        }
+    }
+};
 
 // e^x to fp32 accuracy: the part of x that a float cannot hold goes in as a factor.
 __device__ __forceinline__ float expOf(double x) {
@@ -301,8 +589,9 @@ __device__ __forceinline__ bool refused(const StepShape& p) {
 
 // ---- up
 
-// Begins to copy what the next upPhase needs.
-__device__ __forceinline__ void upBegin(const StepLayer& w, const Place& at, const StepWeights& to) {
+// Begins to copy what the next upPhase needs; one group of copies.
+__device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, const StepWeights& to) {
+    const int self = thread();
 #if STEP_KEPT
     const long long from = static_cast<long long>(at.c0) * D;
     const int bytes = at.channels * D * static_cast<int>(sizeof(Weight));
@@ -317,7 +606,7 @@ __device__ __forceinline__ void upBegin(const StepLayer& w, const Place& at, con
     copyBegin(to.maps, w.wq + 4 * at.c0, 16 * at.channels);
     copyBegin(to.maps + 4 * CHANNELS, w.wk + 4 * at.c0, 16 * at.channels);
     copyBegin(to.maps + 8 * CHANNELS, w.wv + 4 * at.c0, 16 * at.channels);
-    for (int i = static_cast<int>(threadIdx.x); i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS) {
+    for (int i = self; i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS) {
         const int line = i / (CHANNELS / 4);
         const int j = 4 * (i % (CHANNELS / 4));
         const int gate = line / 3;  // head and which
@@ -329,93 +618,176 @@ __device__ __forceinline__ void upBegin(const StepLayer& w, const Place& at, con
     endCopies();
 }
 
-// One warp's row of N elements, a lane's quads of it: read from x, without its mean if CENTRED.
-// Returns 1 / its deviation.
-template <int N, bool CENTRED>
-__device__ __forceinline__ float normaliseRow(const float* x, float eps, float4* v) {
-    constexpr int QUADS_OF_LANE = (N + 127) / 128;
-    float sum = 0.f;
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        const int j = 128 * i + 4 * lane();
-        v[i] = j < N ? load4(x + j) : none();
-    }
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
-    }
-    const float mean = CENTRED ? groupSum<32>(sum) / N : 0.f;
-    float squares = 0.f;
-#pragma unroll
-    for (int i = 0; i < QUADS_OF_LANE; i++) {
-        if (128 * i + 4 * lane() < N) {
-            v[i].x -= mean;
-            v[i].y -= mean;
-            v[i].z -= mean;
-            v[i].w -= mean;
-            squares = dot4(v[i], v[i], squares);
-        }
-    }
-    return 1.f / sqrtf(groupSum<32>(squares) / N + eps);
+// Into the second-level cache what the block will read of `up`.
+__device__ __forceinline__ void upFetch(const StepLayer& w, const Place& at) {
+    const long long from = static_cast<long long>(at.c0) * D;
+    const long long bytes = static_cast<long long>(at.channels) * D * static_cast<int>(sizeof(Weight));
+    fetchAhead(w.upU + from, bytes);
+    fetchAhead(w.upZ + from, bytes);
 }
 
-// One warp, one row of x.
-__device__ __forceinline__ void normRow(const float* x, const float* weight, float eps, float* to) {
-    constexpr int N = (D + 127) / 128;
-    float4 v[N];
-    const float rstd = normaliseRow<D, STEP_CENTRED>(x, eps, v);
+// Norm of x: the warps share a row where there are few.
+constexpr int NORM_WARPS = most(1, least(LRAM_WARPS / ALL, (D + 127) / 128));  // of a row
+constexpr int NORM_ROWS = LRAM_WARPS / NORM_WARPS;                              // at a time
+constexpr int NORM_QUADS = (D + 128 * NORM_WARPS - 1) / (128 * NORM_WARPS);     // of a lane
+
+// `stats`: 2 * LRAM_WARPS floats of shared memory. Ends without a barrier.
+__device__ __forceinline__ void normRows(const StepShape& p, const float* weight, float* stats, Row* to) {
+    const int self = thread();
+    constexpr int span = 128 * NORM_QUADS;  // elements of a warp
     constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
+    const int group = (self >> 5) / NORM_WARPS;
+    const int from = (self >> 5) % NORM_WARPS * span + 4 * (self & 31);
+#pragma unroll 1
+    for (int t0 = 0; t0 < ALL; t0 += NORM_ROWS) {
+        const int t = t0 + group;
+        const bool mine = t < ALL && group < NORM_ROWS;
+        float4 v[NORM_QUADS];
+        float sum = 0.f;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        const int j = 128 * i + 4 * lane();
-        if (j < D) {
-            const float4 scale = load4(weight + j);
-            v[i].x *= rstd * (one + scale.x);
-            v[i].y *= rstd * (one + scale.y);
-            v[i].z *= rstd * (one + scale.z);
-            v[i].w *= rstd * (one + scale.w);
-            *reinterpret_cast<float4*>(to + j) = v[i];
+        for (int i = 0; i < NORM_QUADS; i++) {
+            v[i] = mine && from + 128 * i < D ? load4(p.x + t * D + from + 128 * i) : none();
+        }
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            sum += (v[i].x + v[i].y) + (v[i].z + v[i].w);
+        }
+        const int count = D % span == 0 ? span : min(span, D - (self >> 5) % NORM_WARPS * span);
+        const float own = STEP_CENTRED && count > 0 ? groupSum<32>(sum) / static_cast<float>(count) : 0.f;
+        float squares = 0.f;
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            if (from + 128 * i < D) {
+                const float4 x = minus(v[i], own);
+                squares = dot4(x, x, squares);
+            }
+        }
+        squares = groupSum<32>(squares);
+        if (NORM_WARPS > 1) {
+            if ((self & 31) == 0) {
+                stats[2 * (self >> 5)] = own;
+                stats[2 * (self >> 5) + 1] = squares;
+            }
+            __syncthreads();
+        }
+        float mean = own;
+        if (NORM_WARPS > 1) {
+            const float* of = stats + 2 * group * NORM_WARPS;
+            mean = 0.f;
+            squares = 0.f;
+            if (mine) {
+#pragma unroll
+                for (int i = 0; i < NORM_WARPS; i++) {
+                    mean = fmaf(of[2 * i], static_cast<float>(most(0, least(span, D - i * span))), mean);
+                }
+                mean /= D;
+#pragma unroll
+                for (int i = 0; i < NORM_WARPS; i++) {
+                    const float away = of[2 * i] - mean;
+                    squares += fmaf(away * away, static_cast<float>(most(0, least(span, D - i * span))), of[2 * i + 1]);
+                }
+            }
+        }
+        const float rstd = 1.f / sqrtf(squares / D + p.normEps);
+#pragma unroll
+        for (int i = 0; i < NORM_QUADS; i++) {
+            const int j = from + 128 * i;
+            if (mine && j < D) {
+                const float4 scale = load4(weight + j);
+                float4 y = minus(v[i], mean);
+                y.x *= rstd * (one + scale.x);
+                y.y *= rstd * (one + scale.y);
+                y.z *= rstd * (one + scale.z);
+                y.w *= rstd * (one + scale.w);
+                putRow<UP_PITCH>(to + TOKEN_ROWS * t * UP_PITCH + j, y);
+            }
+        }
+        if (NORM_WARPS > 1 && ALL > NORM_ROWS) {
+            __syncthreads();
         }
     }
 }
 
-__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept) {
+// Addresses of a block's rows of u and z; beyond its last, any row's.
+struct UpRow {
+    const Weight* u;
+    const Weight* z;
+    int c0;
+
+    __device__ __forceinline__ UpRow(const StepLayer& w, const Place& at) : u(w.upU), z(w.upZ), c0(at.c0) {}
+
+    __device__ __forceinline__ const Weight* operator()(int i) const {
+        return (i < CHANNELS ? u : z) + static_cast<long long>(min(c0 + i % CHANNELS, I - 1)) * D;
+    }
+};
+
+// What a thread holds for the next upPhase: weights, and the earlier inputs of a channel's convolution.
+struct UpAhead {
+    static constexpr int PAST = TAPS - 1;
+    float line[PAST + TOKENS];
+    int n;
+#if STEP_MMA
+    HeldTiles<2 * CHANNELS, D, UP_EARLY> tiles;
+#endif
+
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
+        const int self = thread();
+        const int b = self / CHANNELS;
+        const int channel = self % CHANNELS;
+        n = 0;
+        if (b < B && channel < at.channels) {
+            n = p.counts[b];
+            const float* history = w.history + static_cast<long long>(p.slots[b]) * PAST * I + at.c0 + channel;
+#pragma unroll
+            for (int h = 0; h < PAST; h++) {
+                line[h] = history[h * I];
+            }
+        }
+#if STEP_MMA
+        tiles.begin(UpRow(w, at));
+#endif
+    }
+};
+
+// Copies of `upCopies` must be all but the last group.
+__device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
+                                        UpAhead& ahead) {
+    const int self = thread();
     const int c0 = at.c0;
-    float* normed = kept.work;
-    float* u = normed + PADDED * D;  // channel after channel, (CHANNELS, PADDED), as the rest
+    Row* normed = reinterpret_cast<Row*>(kept.work);
+    float* u = kept.work + UP_FLOATS - 5 * CHANNELS * PADDED;  // channel after channel, (CHANNELS, PADDED), as the rest
     float* c = u + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
     constexpr int past = TAPS - 1;
     static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
-    const int b = static_cast<int>(threadIdx.x) / CHANNELS;
-    const int channel = static_cast<int>(threadIdx.x) % CHANNELS;
+    const int b = self / CHANNELS;
+    const int channel = self % CHANNELS;
     const bool convolves = b < B && channel < at.channels;
-    int n = 0;
-    float* history = nullptr;
-    float line[past + TOKENS];
-    if (convolves) {
-        n = p.counts[b];
-        history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
-#pragma unroll
-        for (int h = 0; h < past; h++) {
-            line[h] = history[h * I];
-        }
-    }
-    awaitCopiesBeforeTheLast();
+    const int n = ahead.n;
+    float* line = ahead.line;
+    awaitCopies<1>();
     __syncthreads();
-    for (int t = warp(); t < PADDED; t += LRAM_WARPS) {
-        float* to = normed + t * D;
-        if (t < ALL) {
-            normRow(p.x + t * D, kept.norm, p.normEps, to);
-        } else {
-            for (int j = lane(); j < D; j += 32) {
-                to[j] = 0.f;
+    normRows(p, kept.norm, u, normed);
+#if !STEP_MMA
+    for (int j = 4 * self; j < (PADDED - ALL) * D; j += 4 * LRAM_THREADS) {
+        putRow<UP_PITCH>(normed + ALL * D + j, none());
+    }
+#endif
+    __syncthreads();
+#if STEP_MMA
+    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+        const int r = row % CHANNELS;
+        if (r < at.channels) {
+            if (row < CHANNELS) {
+                u[r * PADDED + token] = sum;
+            } else {
+                p.z[token * I + c0 + r] = sum;
             }
         }
-    }
-    __syncthreads();
-    for (int i = warp(); i < 2 * CHANNELS; i += LRAM_WARPS) {
+    });
+#else
+    for (int i = (self >> 5); i < 2 * CHANNELS; i += LRAM_WARPS) {
         const bool isU = i < CHANNELS;
         const int r = isU ? i : i - CHANNELS;
         if (r >= at.channels) {
@@ -434,15 +806,16 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
 #pragma unroll 1
         for (int t = 0; t < ALL; t += TOKENS) {
             const float sum = dotRow<D>(from, normed + t * D, D) * scale;
-            if (lane() < TOKENS && t + lane() < ALL) {
+            if ((self & 31) < TOKENS && t + (self & 31) < ALL) {
                 if (isU) {
-                    u[r * PADDED + t + lane()] = sum;
+                    u[r * PADDED + t + (self & 31)] = sum;
                 } else {
-                    p.z[(t + lane()) * I + row] = sum;
+                    p.z[(t + (self & 31)) * I + row] = sum;
                 }
             }
         }
     }
+#endif
     __syncthreads();
     if (convolves) {
         const int from = b * L + L - n;
@@ -464,13 +837,14 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
                 p.c[(from + t) * I + c0 + channel] = sum;
             }
         }
+        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
 #pragma unroll
         for (int h = 0; h < past; h++) {
             history[h * I] = n == 0 ? line[h] : (n == 1 ? line[h + 1] : (n == 2 ? line[h + 2] : line[h + 3]));
         }
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
+    for (int i = self; i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
         const int e = i % (3 * CHANNELS);
         const int t = i / (3 * CHANNELS);
         const int part = e / CHANNELS;
@@ -487,20 +861,24 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
     __syncthreads();
-    for (int i = warp(); i < 2 * NH * ALL; i += LRAM_WARPS) {
+    // Sixteen lanes a gate and token.
+    constexpr int lines = 2 * NH * ALL;
+#pragma unroll
+    for (int i0 = 0; i0 < lines; i0 += LRAM_THREADS / 16) {
+        const int i = i0 + self / 16;
         const int gate = i % (2 * NH);
         const int t = i / (2 * NH);
         float sum = 0.f;
 #pragma unroll
-        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 32) {
-            const int e = e0 + lane();
-            if (e < 3 * CHANNELS && e % CHANNELS < at.channels) {
+        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 16) {
+            const int e = e0 + (self & 15);
+            if (i < lines && e < 3 * CHANNELS && e % CHANNELS < at.channels) {
                 sum = fmaf(kept.gates[gate * 3 * CHANNELS + e], maps[e * PADDED + t], sum);
             }
         }
-        sum = groupSum<32>(sum);
-        if (lane() == 0) {
-            p.shares[(t * 2 * NH + gate) * BLOCKS + at.block] = sum;
+        sum = groupSum<16>(sum);
+        if ((self & 15) == 0 && i < lines) {
+            p.shares[i * BLOCKS + at.block] = sum;
         }
     }
 }
@@ -518,9 +896,12 @@ struct HeadOfStep {
 
     __device__ HeadOfStep() {}
 
-    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head) {
-        n = p.counts[row];
-        cell = p.slots[row] * NH + head;
+    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head)
+        : HeadOfStep(p, w, row, head, p.slots[row], p.counts[row]) {}
+
+    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head, int slot, int count) {
+        n = count;
+        cell = slot * NH + head;
         held = w.ringLength[cell];
         hasC = w.folded[cell] != 0;
         const int index = static_cast<int>(w.layer) * NH + head;
@@ -532,25 +913,6 @@ struct HeadOfStep {
 
 __device__ __forceinline__ double stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
 
-// Running sums of the ring's log forget gates, and its log input gates; by one warp, for the block after the next barrier.
-__device__ __forceinline__ void scanRing(const StepLayer& w, const HeadOfStep& u, double* sums, double* inputs) {
-    const long long ring = static_cast<long long>(u.cell) * RING;
-    double before = 0;
-    for (int s = 0; s < u.held; s += 32) {
-        const int e = s + lane();
-        double f = 0;
-        if (e < u.held) {
-            f = w.ringF[ring + e];
-            inputs[e] = stepInput(w.ringI[ring + e]);
-        }
-        const double sum = before + warpScan(f);
-        if (e < u.held) {
-            sums[e] = sum;
-        }
-        before = __shfl_sync(0xffffffffu, sum, 31);
-    }
-}
-
 __device__ __forceinline__ double warpTop(double x) {
 #pragma unroll
     for (int d = 16; d > 0; d /= 2) {
@@ -559,17 +921,62 @@ __device__ __forceinline__ double warpTop(double x) {
     return x;
 }
 
-// Stabiliser of state and ring after `held` tokens; every lane of every warp gets it.
-__device__ __forceinline__ double ringTop(int held, double m0, const double* sums, const double* inputs) {
-    if (SIGMOID) {
-        return 0;
+// What the ring's tokens weigh after them all, and the stabiliser then: by one warp, for the block after the next barrier.
+struct RingTop {
+    double m;
+    double keep;  // of what was folded before
+};
+
+__device__ __forceinline__ void weighRing(const StepLayer& w, const HeadOfStep& u, double* sums, float* weights, RingTop* top) {
+    const int self = thread();
+    constexpr int BATCH = 4;
+    const long long ring = static_cast<long long>(u.cell) * RING;
+    const int each = (u.held + 31) >> 5;
+    const int from = (self & 31) * each;
+    const int to = min(from + each, u.held);
+    const double m0 = w.scaM[u.cell];
+    double sum = 0;
+#pragma unroll 1
+    for (int s0 = from; s0 < to; s0 += BATCH) {
+        float f[BATCH];
+        float i[BATCH];
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            f[j] = s0 + j < to ? w.ringF[ring + s0 + j] : 0.f;
+            i[j] = s0 + j < to ? w.ringI[ring + s0 + j] : 0.f;
+        }
+#pragma unroll
+        for (int j = 0; j < BATCH; j++) {
+            sum += f[j];
+            if (s0 + j < to) {
+                weights[s0 + j] = f[j];
+                sums[s0 + j] = i[j];
+            }
+        }
     }
-    const double total = held == 0 ? 0 : sums[held - 1];
-    double top = total + m0;
-    for (int s = lane(); s < held; s += 32) {
-        top = fmax(top, total - sums[s] + inputs[s]);
+    const double upTo = warpScan(sum);
+    const double total = __shfl_sync(0xffffffffu, upTo, 31);
+    double most = total + m0;
+    double after = total - (upTo - sum);  // of the log forget gates, what follows a token
+#pragma unroll 2
+    for (int s = from; s < to; s++) {
+        after -= weights[s];
+        const double weight = after + stepInput(static_cast<float>(sums[s]));
+        sums[s] = weight;
+        most = fmax(most, weight);
     }
-    return warpTop(top);
+    double m = SIGMOID ? 0 : warpTop(most);
+    if (u.folding > 0) {
+        m = static_cast<float>(m);
+    }
+#pragma unroll 2
+    for (int s = from; s < to; s++) {
+        weights[s] = expOf(sums[s] - m);
+    }
+    if ((self & 31) == 0) {
+        top->m = m;
+        top->keep = u.hasC ? expOf(total + m0 - m) : 0;
+    }
 }
 
 // A unit of the cell: a session's head and a chunk of its value columns.
@@ -577,105 +984,251 @@ struct CellUnit {
     HeadOfStep u;
     int head;
     int chunk;
-    double m0;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
-    double* sums;
-    double* inputs;
+    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with.
+    static __device__ __forceinline__ void copies(const StepShape& p, const StepLayer& w, int unit, int slot, int count,
+                                                  const StepWeights& to) {
+        const int self = thread();
+        const int pair = unit / CHUNKS;
+        const HeadOfStep u(p, w, pair / NH, pair % NH, slot, count);
+        const int e0 = unit % CHUNKS * COLUMNS;
+        const int copied = min(u.held, KEYS);
+        if (u.n == 0) {
+            return;
+        }
+        if (u.hasC) {
+            copyBegin(to.normaliser, w.vecN + static_cast<long long>(u.cell) * DH, 4 * DH);
+        }
+        const long long ring = static_cast<long long>(u.cell) * RING * DH;
+        copyBegin(to.keys, w.ringK + ring, 4 * copied * DH);
+        for (int i = self; i < copied * QUADS; i += LRAM_THREADS) {
+            const int e = 4 * (i % QUADS);
+            if (e0 + e < DH) {
+                copySixteen(to.values + i / QUADS * COLUMNS + e, w.ringV + ring + i / QUADS * DH + e0 + e);
+            }
+        }
+    }
 
-    // What does not depend on this step's tokens. `memory` must be free.
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, float* memory) {
+    // Into the second-level cache: the unit's share of the head's state, and what is read of the ring in most steps.
+    static __device__ __forceinline__ void fetch(const StepShape& p, const StepLayer& w, int unit, int slot) {
+        const int pair = unit / CHUNKS;
+        const long long cell = static_cast<long long>(slot) * NH + pair % NH;
+        const int chunk = unit % CHUNKS;
+        const int tokens = min(p.period, RING);
+        constexpr int share = (DH * DH + CHUNKS - 1) / CHUNKS;
+        const int begin = min(chunk * share, DH * DH);
+        fetchAhead(w.matC + cell * DH * DH + begin, 4 * min(share, DH * DH - begin));
+        const int part = (tokens * DH + CHUNKS - 1) / CHUNKS;
+        const int first = min(chunk * part, tokens * DH);
+        const int floats = min(part, tokens * DH - first);
+        fetchAhead(w.ringK + cell * RING * DH + first, 4 * floats);
+        fetchAhead(w.ringV + cell * RING * DH + first, 4 * floats);
+        if (chunk == 0) {
+            fetchAhead(w.vecN + cell * DH, 4 * DH);
+            fetchAhead(w.ringI + cell * RING, 4 * tokens);
+            fetchAhead(w.ringF + cell * RING, 4 * tokens);
+            fetchLine(w.scaM + cell);
+            fetchLine(w.ringLength + cell);
+            fetchLine(w.folded + cell);
+            fetchLine(w.bi + pair % NH);
+            fetchLine(w.bf + pair % NH);
+        }
+    }
+
+    __device__ __forceinline__ bool owns(int line, int quad) const {
+        return line < LINES && chunk * COLUMNS + 4 * quad < DH;
+    }
+
+    // Of the state what stays as it is while this step's tokens are on their way. It is read before it is known to hold anything.
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, int slot, int count) {
+        const int self = thread();
         const int pair = unit / CHUNKS;
         chunk = unit % CHUNKS;
         head = pair % NH;
-        u = HeadOfStep(p, w, pair / NH, head);
-        sums = reinterpret_cast<double*>(memory + 20);
-        inputs = sums + MOST;
-        if (u.n == 0) {
-            return;
-        }
-        m0 = w.scaM[u.cell];
-        const int line = static_cast<int>(threadIdx.x) / QUADS;
-        const int quad = static_cast<int>(threadIdx.x) % QUADS;
-        if (u.hasC && line < LINES && chunk * COLUMNS + 4 * quad < DH) {
-            loadState(w, line, chunk * COLUMNS + 4 * quad);
-        }
-        if (warp() == LRAM_WARPS - 1) {
-            scanRing(w, u, sums, inputs);
-        }
+        u = HeadOfStep(p, w, pair / NH, head, slot, count);
+        const int line = self / QUADS;
+        const int quad = self % QUADS;
+        constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;  // a fold ends with the first piece
+        loadState(w, line + (last > 0 && u.folding > 0 ? last : 0) * LINES, quad);
     }
 
     // Rows line, line + LINES, ... of a column of quads; beyond the last one zero.
-    __device__ __forceinline__ void loadState(const StepLayer& w, int line, int e) {
+    __device__ __forceinline__ void loadState(const StepLayer& w, int line, int quad) {
+        const int self = thread();
+        const int e = chunk * COLUMNS + 4 * quad;
         const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
+        const bool mine = e < DH && self < LINES * QUADS;
 #pragma unroll
         for (int i = 0; i < PIECE; i++) {
             const int d = line + i * LINES;
-            state[i] = d < DH ? load4(c + d * DH) : none();
+            state[i] = mine && d < DH ? load4(c + d * DH) : none();
         }
     }
 
-    __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, float* memory) {
+    // Weighs the ring, and folds it where it is due. Needs the copies, all but the last PENDING groups of which are done after.
+    template <int PENDING>
+    __device__ __forceinline__ void weigh(const StepLayer& w, const StepWeights& kept) {
+        const int self = thread();
+        awaitCopies<PENDING>();
         if (u.n == 0) {
             return;
         }
+        float* weights = kept.work + SCALARS + 2 * RING4;
+        RingTop* top = reinterpret_cast<RingTop*>(kept.work);
+        if ((self >> 5) == 1) {
+            weighRing(w, u, reinterpret_cast<double*>(kept.work + SCALARS), weights, top);
+        }
+        if (u.folding > 0) {
+            __syncthreads();
+            fold(w, kept, static_cast<float>(top->keep), weights);
+        }
+    }
+
+    // The ring goes into the chunk's columns of C, each thread's own part of them; its first piece stays in registers.
+    __device__ __forceinline__ void fold(const StepLayer& w, const StepWeights& kept, float keep, const float* weights) {
+        const int self = thread();
+        const int line = self / QUADS;
+        const int quad = self % QUADS;
+        if (!owns(line, quad)) {
+            return;
+        }
+        const int e = chunk * COLUMNS + 4 * quad;
+        float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
+        const long long ring = static_cast<long long>(u.cell) * RING * DH;
+        const int copied = min(u.held, KEYS);
+        constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;
+#pragma unroll 1
+        for (int from = last; from >= 0; from -= PIECE) {
+            if (from != last) {
+                loadState(w, line + from * LINES, quad);
+            }
+            float sum[PIECE][4];
+            int row[PIECE];
+#pragma unroll
+            for (int i = 0; i < PIECE; i++) {
+                unpack(state[i], sum[i]);
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    sum[i][j] = u.hasC ? sum[i][j] * keep : 0.f;
+                }
+                row[i] = min(line + (from + i) * LINES, DH - 1);
+            }
+#pragma unroll 4
+            for (int s = 0; s < copied; s++) {
+                foldToken(weights[s], kept.keys + s * DH, load4(kept.values + s * COLUMNS + 4 * quad), row, sum);
+            }
+#pragma unroll 2
+            for (int s = copied; s < u.held; s++) {
+                foldToken(weights[s], w.ringK + ring + s * DH, load4(w.ringV + ring + s * DH + e), row, sum);
+            }
+#pragma unroll
+            for (int i = 0; i < PIECE; i++) {
+                const int d = line + (from + i) * LINES;
+                state[i] = d < DH ? packFloats(sum[i]) : none();
+                if (d < DH) {
+                    *reinterpret_cast<float4*>(c + d * DH) = state[i];
+                }
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void foldToken(float weight, const float* key, const float4& value, const int* row,
+                                                     float (*sum)[4]) {
+        float4 x;
+        x.x = weight * value.x;
+        x.y = weight * value.y;
+        x.z = weight * value.z;
+        x.w = weight * value.w;
+#pragma unroll
+        for (int i = 0; i < PIECE; i++) {
+            addTimes(key[row[i]], x, sum[i]);
+        }
+    }
+
+    __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+        const int self = thread();
+        if (u.n == 0) {
+            return;
+        }
+        constexpr int pitch = DOTS_PITCH;
+        constexpr int quads = TOKENS * DH / 4;
         const int e0 = chunk * COLUMNS;
-        constexpr int pitch = MOST + 1;
-        float* gates = memory;  // i, then f, of the new tokens
-        float* carried = gates + 8;
-        float* divisors = carried + 4;
-        float* dots = memory + 20 + 4 * MOST;  // (TOKENS, pitch), after sums and inputs
-        float* weights = dots + TOKENS * pitch;
-        float* writes = weights + TOKENS * pitch;
-        float* queries = memory + 20 + (5 * MOST + 2 * TOKENS * pitch + 3) / 4 * 4;
-        float* parts = memory + 20;  // in place of all but the first twenty
+        float* memory = kept.work;
+        const RingTop* top = reinterpret_cast<const RingTop*>(memory);
+        float* gates = memory + 4;       // i, then f, of the new tokens
+        float* factors = memory + 12;    // of ring and state in a new token's answer
+        float* least = memory + 16;      // of a normaliser
+        float* gains = memory + 20;      // 1 / normalisers, scaled
+        float* fresh = memory + 24;      // of new tokens in new tokens' answers, (TOKENS, 4)
+        const float* weights = memory + SCALARS + 2 * RING4;
+        float* dots = memory + SCALARS + 3 * RING4;
+        float* values = dots + DOTS_FLOATS;  // of the new tokens, (TOKENS, COLUMNS)
+        float* queries = values + TOKENS * COLUMNS;
+        float* keys = queries + TOKENS * DH;  // of the new tokens
+        float* parts = queries;               // in place of queries and keys
         const int all = u.held + u.n;
         const long long ring = static_cast<long long>(u.cell) * RING;
         const int offset = head * DH;
-        for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DH / 4; i += LRAM_THREADS) {
-            const int t = i / (DH / 4);
-            reinterpret_cast<float4*>(queries)[i] =
-                    t < u.n ? load4(p.q + (u.token + t) * I + offset + 4 * (i % (DH / 4))) : none();
+        constexpr int copies = (2 * quads + LRAM_THREADS - 1) / LRAM_THREADS;
+        float4 got[copies];
+#pragma unroll
+        for (int i = 0; i < copies; i++) {
+            const int at = i * LRAM_THREADS + self;
+            const int t = at % quads / (DH / 4);
+            got[i] = at < 2 * quads && t < u.n
+                             ? load4((at < quads ? p.q : p.k) + (u.token + t) * I + offset + 4 * (at % quads % (DH / 4)))
+                             : none();
         }
-        for (int i = LRAM_WARPS - 1 - warp(); i < 2 * u.n; i += LRAM_WARPS) {
+        for (int i = LRAM_WARPS - 1 - (self >> 5); i < 2 * u.n; i += LRAM_WARPS) {
             const int t = i / 2;
             const float* share = p.shares + (((u.token + t) * NH + head) * 2 + i % 2) * BLOCKS;
             const float bias = (i % 2 == 0 ? w.bi : w.bf)[head];
             float sum = 0.f;
 #pragma unroll
             for (int b0 = 0; b0 < BLOCKS; b0 += 32) {
-                if (b0 + lane() < BLOCKS) {
-                    sum += share[b0 + lane()];
+                if (b0 + (self & 31) < BLOCKS) {
+                    sum += share[b0 + (self & 31)];
                 }
             }
             sum = groupSum<32>(sum) + bias;
-            if (lane() == 0) {
+            if ((self & 31) == 0) {
                 gates[i % 2 * 4 + t] = sum;
                 if (chunk == 0) {
                     (i % 2 == 0 ? p.gateI : p.gateF)[(u.token + t) * NH + head] = sum;
                 }
             }
         }
-        __syncthreads();
-        // Eight lanes a key: those of the ring, the new ones, then the normaliser.
-        const int part8 = lane() & 7;
-        for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
-            const int s = s0 + static_cast<int>(threadIdx.x) / 8;
-            float sum[TOKENS] = {0.f, 0.f, 0.f};
-            if (s < all || (s == all && u.hasC)) {
-                const float* key = s == all ? w.vecN + static_cast<long long>(u.cell) * DH
-                                            : (s < u.held ? w.ringK + (ring + s) * DH
-                                                          : p.k + (u.token + s - u.held) * I + offset);
 #pragma unroll
-                for (int d0 = 0; d0 < DH; d0 += 32) {
-                    const int d = d0 + 4 * part8;
-                    if (d0 + 32 <= DH || d < DH) {
-                        const float4 a = load4(key + d);
-                        sum[0] = dot4(a, load4(queries + d), sum[0]);
-                        sum[1] = dot4(a, load4(queries + DH + d), sum[1]);
-                        sum[2] = dot4(a, load4(queries + 2 * DH + d), sum[2]);
-                    }
+        for (int i = 0; i < copies; i++) {
+            const int at = i * LRAM_THREADS + self;
+            if (at < 2 * quads) {
+                reinterpret_cast<float4*>(queries)[at] = got[i];
+            }
+        }
+        for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
+            const int t = i / QUADS;
+            const int e = e0 + 4 * (i % QUADS);
+            *reinterpret_cast<float4*>(values + t * COLUMNS + 4 * (i % QUADS)) =
+                    t < u.n && e < DH ? load4(p.v + (u.token + t) * I + offset + e) : none();
+        }
+        __syncthreads();
+        if ((self >> 5) == LRAM_WARPS - 1) {
+            weighFresh(top->m, gates, factors, least, fresh);
+        }
+        // Eight lanes a key: those of the ring, the new ones, then the normaliser.
+        const int part8 = (self & 31) & 7;
+        const int copied = min(u.held, KEYS);
+        for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
+            const int s = s0 + self / 8;
+            float sum[TOKENS] = {0.f, 0.f, 0.f};
+            if (s < copied || s >= u.held) {
+                if (s < all || (s == all && u.hasC)) {
+                    dotKey(s == all ? kept.normaliser : (s < copied ? kept.keys + s * DH : keys + (s - u.held) * DH), queries,
+                           part8, sum);
                 }
+            } else {
+                dotKey(w.ringK + (ring + s) * DH, queries, part8, sum);
             }
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
@@ -685,132 +1238,68 @@ struct CellUnit {
                 }
             }
         }
-        if (warp() == LRAM_WARPS - 1) {  // the new tokens' gates follow the ring's
-            double sum = u.held == 0 ? 0 : sums[u.held - 1];
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                if (t < u.n) {
-                    sum += logSigmoidFloat(gates[4 + t]);
-                    if (lane() == t) {
-                        sums[u.held + t] = sum;
-                        inputs[u.held + t] = stepInput(gates[t]);
-                    }
-                }
-            }
-        }
-        __syncthreads();
-        const double total = u.held == 0 ? 0 : sums[u.held - 1];
-        double m = 0;
-        double keep = 0;
-        if (u.folding > 0 || warp() < u.n) {
-            m = ringTop(u.held, m0, sums, inputs);
-        }
-        if (u.folding > 0) {
-            m = static_cast<float>(m);
-            keep = u.hasC ? expOf(total + m0 - m) : 0;
-            for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
-                writes[s] = expOf(total - sums[s] + inputs[s] - m);
-            }
-        }
-        if (warp() < u.n) {
-            const int t = warp();
-            double next = m;
-            double last = total;
-            for (int j = 0; j <= t; j++) {
-                const double stayed = sums[u.held + j] - last + next;
-                next = SIGMOID ? 0 : fmax(stayed, inputs[u.held + j]);
-                last = sums[u.held + j];
-            }
-            double den = 0;
-            double normaliser = 0;  // q.n after the fold
-            const double base = last - next;
-            for (int s = lane(); s < all; s += 32) {
-                const float dot = dots[t * pitch + s];
-                float weight = 0.f;
-                if (s < u.held && u.folding > 0) {
-                    normaliser += static_cast<double>(expOf(total - sums[s] + inputs[s] - m)) * dot;
-                } else if (s <= u.held + t) {
-                    weight = expOf(base - sums[s] + inputs[s]);
-                    den += static_cast<double>(weight) * dot;
-                }
-                weights[t * pitch + s] = weight * p.scale * dot;
-            }
-            den = warpSum(den);
-            double carry = 0;
-            if (u.folding > 0) {
-                normaliser = warpSum(normaliser) + (u.hasC ? keep * dots[t * pitch + all] : 0);
-                carry = expOf(last - total + m - next);
-                den += carry * normaliser;
-            } else if (u.hasC) {
-                carry = expOf(last + m0 - next);
-                den += carry * dots[t * pitch + all];
-            }
-            if (lane() == 0) {
-                const float magnitude = fabsf(static_cast<float>(p.scale * den));
-                const float least = SIGMOID ? 1.f : expOf(-next);
-                carried[t] = static_cast<float>(p.scale * carry);
-                divisors[t] = STEP_NORMALIZE ? (magnitude < least ? least : magnitude) + p.cellEps : 1.f;
-            }
-        }
-        __syncthreads();
-        const int line = static_cast<int>(threadIdx.x) / QUADS;
-        const int quad = static_cast<int>(threadIdx.x) % QUADS;
-        const bool active = line < LINES && e0 + 4 * quad < DH;
+        const int line = self / QUADS;
+        const int quad = self % QUADS;
+        const bool active = owns(line, quad);
         float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
-        float* values = w.ringV + ring * DH + e0 + 4 * quad;
-        if (u.folding > 0) {
-            fold(w, ring, static_cast<float>(keep), writes);
-            __syncthreads();
-            if (active) {
-                loadState(w, line, e0 + 4 * quad);
-            }
-        }
         if (active && (u.hasC || u.folding > 0)) {
 #pragma unroll 1
-            for (int from = line; from < DH; from += PIECE * LINES) {
-                if (from != line) {
-                    loadState(w, from, e0 + 4 * quad);
+            for (int from = 0; from < STATE_QUADS; from += PIECE) {
+                if (from != 0) {
+                    loadState(w, line + from * LINES, quad);
                 }
 #pragma unroll
                 for (int i = 0; i < PIECE; i++) {
-                    const int d = min(from + i * LINES, DH - 1);  // beyond, the state is zero
+                    const int d = min(line + (from + i) * LINES, DH - 1);  // beyond, the state is zero
 #pragma unroll
                     for (int t = 0; t < TOKENS; t++) {
                         addTimes(queries[t * DH + d], state[i], sum[t]);
                     }
                 }
             }
+            const float keep = u.folding > 0 ? 1.f : static_cast<float>(top->keep);
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
-                const float a = t < u.n ? carried[t] : 0.f;
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    sum[t][j] *= a;
-                }
-            }
-        }
-        if (active) {
-            for (int s = (u.folding > 0 ? u.held : 0) + line; s < all; s += LINES) {
-                const float4 value = load4(s >= u.held ? p.v + (u.token + s - u.held) * I + offset + e0 + 4 * quad
-                                                       : values + s * DH);
-#pragma unroll
-                for (int t = 0; t < TOKENS; t++) {
-                    if (t < u.n && s <= u.held + t) {  // a later token's NaN stays out
-                        addTimes(weights[t * pitch + s], value, sum[t]);
-                    }
+                    sum[t][j] *= keep;
                 }
             }
         }
         __syncthreads();
+        if (LRAM_WARPS - 1 - (self >> 5) < u.n) {
+            const int t = LRAM_WARPS - 1 - (self >> 5);
+            double den = 0;
+            for (int s = (self & 31); s < u.held; s += 32) {
+                den += static_cast<double>(weights[s]) * dots[t * pitch + s];
+            }
+            den = warpSum(den);
+            if (u.hasC) {
+                den += top->keep * dots[t * pitch + all];
+            }
+            den *= factors[t];
+            for (int j = 0; j <= t; j++) {
+                den += static_cast<double>(fresh[4 * t + j]) * dots[t * pitch + u.held + j];
+            }
+            if ((self & 31) == 0) {
+                const float magnitude = fabsf(static_cast<float>(p.scale * den));
+                gains[t] = p.scale / (STEP_NORMALIZE ? (magnitude < least[t] ? least[t] : magnitude) + p.cellEps : 1.f);
+            }
+        }
+        if (active && u.folding == 0) {
+            for (int s = line; s < u.held; s += LINES) {
+                const float4 value =
+                        load4(s < copied ? kept.values + s * COLUMNS + 4 * quad : w.ringV + (ring + s) * DH + e0 + 4 * quad);
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    addTimes(weights[s] * dots[t * pitch + s], value, sum[t]);
+                }
+            }
+        }
         if (line < LINES) {
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
-                float4 x;
-                x.x = sum[t][0];
-                x.y = sum[t][1];
-                x.z = sum[t][2];
-                x.w = sum[t][3];
-                *reinterpret_cast<float4*>(parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = x;
+                *reinterpret_cast<float4*>(parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = packFloats(sum[t]);
             }
         }
         __syncthreads();
@@ -819,69 +1308,76 @@ struct CellUnit {
         constexpr int helpers = wanted >= 16 ? 16 : (wanted >= 8 ? 8 : (wanted >= 4 ? 4 : (wanted >= 2 ? 2 : 1)));
 #pragma unroll
         for (int i0 = 0; i0 < outputs; i0 += LRAM_THREADS / helpers) {
-            const int i = i0 + static_cast<int>(threadIdx.x) / helpers;
-            const int helper = static_cast<int>(threadIdx.x) % helpers;
+            const int i = i0 + self / helpers;
+            const int helper = self % helpers;
             float answer = 0.f;
             if (i < outputs) {
-#pragma unroll 8
+#pragma unroll 16
                 for (int l = helper; l < LINES; l += helpers) {
                     answer += parts[l * outputs + i];
                 }
             }
             answer = groupSum<helpers>(answer);
             const int t = i / COLUMNS;
-            const int e = e0 + i % COLUMNS;
-            if (helper == 0 && i < outputs && t < u.n && e < DH) {
-                p.h[(u.token + t) * I + offset + e] = answer / divisors[t];
+            const int e = i % COLUMNS;
+            if (helper == 0 && i < outputs && t < u.n && e0 + e < DH) {
+                answer *= factors[t];
+                for (int j = 0; j <= t; j++) {  // a later token's NaN stays out
+                    answer = fmaf(fresh[4 * t + j] * dots[t * pitch + u.held + j], values[j * COLUMNS + e], answer);
+                }
+                p.h[(u.token + t) * I + offset + e0 + e] = answer * gains[t];
             }
         }
         const int stay = u.folding > 0 ? 0 : u.held;
-        for (int i = static_cast<int>(threadIdx.x); i < TOKENS * QUADS; i += LRAM_THREADS) {
+        for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
             const int t = i / QUADS;
-            const int e = e0 + 4 * (i % QUADS);
-            if (t < u.n && e < DH) {
-                *reinterpret_cast<float4*>(w.ringV + (ring + stay + t) * DH + e) = load4(p.v + (u.token + t) * I + offset + e);
+            const int e = 4 * (i % QUADS);
+            if (t < u.n && e0 + e < DH) {
+                *reinterpret_cast<float4*>(w.ringV + (ring + stay + t) * DH + e0 + e) = load4(values + t * COLUMNS + e);
             }
         }
     }
 
-    // The ring goes into the chunk's columns of C, four rows and four columns a thread.
-    __device__ __forceinline__ void fold(const StepLayer& w, long long ring, float decay, const float* writes) {
-#pragma unroll 1
-        for (int tile = static_cast<int>(threadIdx.x); tile < DH / 4 * QUADS; tile += LRAM_THREADS) {
-            const int d = 4 * (tile / QUADS);
-            const int e = chunk * COLUMNS + 4 * (tile % QUADS);
-            if (e >= DH) {
-                continue;
+    static __device__ __forceinline__ void dotKey(const float* key, const float* queries, int part8, float* sum) {
+#pragma unroll 4
+        for (int d0 = 0; d0 < DH; d0 += 32) {
+            const int d = d0 + 4 * part8;
+            if (d0 + 32 <= DH || d < DH) {
+                const float4 a = load4(key + d);
+                sum[0] = dot4(a, load4(queries + d), sum[0]);
+                sum[1] = dot4(a, load4(queries + DH + d), sum[1]);
+                sum[2] = dot4(a, load4(queries + 2 * DH + d), sum[2]);
             }
-            float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + d * DH + e;
-            const float* keys = w.ringK + ring * DH + d;
-            const float* values = w.ringV + ring * DH + e;
-            float sum[4][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
-            if (u.hasC) {
+        }
+    }
+
+    // Of new tokens' answers: what ring and state weigh, and each new token. By one warp, a lane a number.
+    __device__ __forceinline__ void weighFresh(double m, const float* gates, float* factors, float* least, float* fresh) const {
+        const int self = thread();
+        const int t = (self & 31) / 4;
+        const int j = (self & 31) & 3;
+        double last = 0;  // from the ring on
+        double next = m;
+        double since = 0;
+        double input = 0;
 #pragma unroll
-                for (int r = 0; r < 4; r++) {
-                    addTimes(decay, load4(c + r * DH), sum[r]);
-                }
+        for (int i = 0; i < TOKENS; i++) {
+            if (i <= t && i < u.n) {
+                const double f = logSigmoidFloat(gates[4 + i]);
+                const double in = stepInput(gates[i]);
+                last += f;
+                next = SIGMOID ? 0 : fmax(f + next, in);
+                since = i == j ? 0 : since + f;
+                input = i == j ? in : input;
             }
-#pragma unroll 8
-            for (int s = 0; s < u.held; s++) {
-                const float4 key = load4(keys + s * DH);
-                const float4 value = load4(values + s * DH);
-                const float write = writes[s];
-                addTimes(write * key.x, value, sum[0]);
-                addTimes(write * key.y, value, sum[1]);
-                addTimes(write * key.z, value, sum[2]);
-                addTimes(write * key.w, value, sum[3]);
-            }
-#pragma unroll
-            for (int r = 0; r < 4; r++) {
-                float4 x;
-                x.x = sum[r][0];
-                x.y = sum[r][1];
-                x.z = sum[r][2];
-                x.w = sum[r][3];
-                *reinterpret_cast<float4*>(c + r * DH) = x;
+        }
+        if (t < u.n) {
+            const float weight = expOf(j == 3 ? last + m - next : since + input - next);
+            if (j == 3) {
+                factors[t] = weight;
+                least[t] = SIGMOID ? 1.f : expOf(-next);
+            } else if (j <= t) {
+                fresh[4 * t + j] = weight;
             }
         }
     }
@@ -889,119 +1385,172 @@ struct CellUnit {
 
 // ---- down
 
-// Normaliser, stabiliser, keys, gates and lengths, which the blocks of a head read in the cell's phase.
-__device__ __forceinline__ void keepHead(const StepShape& p, const StepLayer& w, int row, int head, float* memory) {
-    const HeadOfStep u(p, w, row, head);
-    if (u.n == 0) {
-        return;
-    }
-    const long long ring = static_cast<long long>(u.cell) * RING;
-    int held = u.held;
-    __syncthreads();
-    if (u.folding > 0) {
-        double* sums = reinterpret_cast<double*>(memory);
-        double* inputs = sums + MOST;
-        if (warp() == 0) {
-            scanRing(w, u, sums, inputs);
-        }
-        __syncthreads();
-        const double m0 = w.scaM[u.cell];
-        const double total = sums[u.held - 1];
-        const float m = static_cast<float>(ringTop(u.held, m0, sums, inputs));
-        const double keep = u.hasC ? expOf(total + m0 - m) : 0;
-        __syncthreads();
-        for (int s = static_cast<int>(threadIdx.x); s < u.held; s += LRAM_THREADS) {
-            inputs[s] = expOf(total - sums[s] + inputs[s] - m);
-        }
-        __syncthreads();
-        for (int d = static_cast<int>(threadIdx.x); d < DH; d += LRAM_THREADS) {
-            float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
-            double sum = u.hasC ? keep * *n : 0;
-#pragma unroll 8
-            for (int s = 0; s < u.held; s++) {
-                sum += inputs[s] * w.ringK[(ring + s) * DH + d];
+// Normaliser, stabiliser, keys, gates and lengths of a head, which its blocks read in the cell's phase.
+struct KeptHead {
+    static constexpr int AT = WORK_FLOATS - TOKENS * DH;  // of the copied keys
+
+    // Begins to copy the new keys, which the next block's `up` writes again.
+    static __device__ __forceinline__ void copies(const StepShape& p, int pair, float* memory) {
+        if (pair < B * NH) {
+            const int row = pair / NH;
+            const int n = p.counts[row];
+            const float* from = p.k + (row * L + L - n) * I + pair % NH * DH;
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                if (t < n) {
+                    copyBegin(memory + AT + t * DH, from + t * I, 4 * DH);
+                }
             }
-            *n = static_cast<float>(sum);
         }
-        held = 0;
+    }
+
+    // The block has met a barrier since all copies were done.
+    static __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, int pair, float* memory) {
+        const int self = thread();
+        if (pair >= B * NH) {
+            return;
+        }
+        const int head = pair % NH;
+        const HeadOfStep u(p, w, pair / NH, head);
+        if (u.n == 0) {
+            return;
+        }
+        const long long ring = static_cast<long long>(u.cell) * RING;
+        int held = u.held;
         __syncthreads();
-        if (threadIdx.x == 0) {
-            w.scaM[u.cell] = m;
-            w.folded[u.cell] = 1;
+        if (u.folding > 0) {
+            const RingTop* top = reinterpret_cast<const RingTop*>(memory);
+            const float* weights = memory + SCALARS + 2 * RING4;
+            if ((self >> 5) == 0) {
+                weighRing(w, u, reinterpret_cast<double*>(memory + SCALARS), memory + SCALARS + 2 * RING4,
+                          reinterpret_cast<RingTop*>(memory));
+            }
+            __syncthreads();
+            for (int d = self; d < DH; d += LRAM_THREADS) {
+                float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
+                double sum = u.hasC ? top->keep * *n : 0;
+#pragma unroll 8
+                for (int s = 0; s < u.held; s++) {
+                    sum += static_cast<double>(weights[s]) * w.ringK[(ring + s) * DH + d];
+                }
+                *n = static_cast<float>(sum);
+            }
+            held = 0;
+            __syncthreads();
+            if (self == 0) {
+                w.scaM[u.cell] = static_cast<float>(top->m);
+                w.folded[u.cell] = 1;
+            }
         }
-    }
-    for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DH / 4; i += LRAM_THREADS) {
-        const int t = i / (DH / 4);
-        const int d = 4 * (i % (DH / 4));
+        for (int i = self; i < u.n * (DH / 4); i += LRAM_THREADS) {
+            *reinterpret_cast<float4*>(w.ringK + (ring + held) * DH + 4 * i) = load4(memory + AT + 4 * i);
+        }
+        const int t = self;
         if (t < u.n) {
-            *reinterpret_cast<float4*>(w.ringK + (ring + held + t) * DH + d) = load4(p.k + (u.token + t) * I + head * DH + d);
+            w.ringI[ring + held + t] = p.gateI[(u.token + t) * NH + head];
+            w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * NH + head]);
+        }
+        __syncthreads();  // all have read the length
+        if (self == 0) {
+            w.ringLength[u.cell] = held + u.n;
         }
     }
-    const int t = static_cast<int>(threadIdx.x);
-    if (t < u.n) {
-        w.ringI[ring + held + t] = p.gateI[(u.token + t) * NH + head];
-        w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * NH + head]);
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        w.ringLength[u.cell] = held + u.n;
-    }
-}
+};
 
-constexpr int HEAD_QUADS = (DH + 127) / 128;
-
-// Begins to copy what the next downPhase needs.
-__device__ __forceinline__ void downBegin(const StepLayer& w, const Place& at, const StepWeights& to) {
+// Begins to copy the large weights of the next downPhase, where they are copied; not a group of copies of its own.
+__device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at, const StepWeights& to) {
 #if STEP_KEPT
     copyBegin(to.down, w.down + static_cast<long long>(at.r0) * I, at.rows * I * static_cast<int>(sizeof(Weight)));
 #endif
+}
+
+// Begins to copy the small ones in place of the ring's copies, and z and c where there is room; one group of copies.
+__device__ __forceinline__ void downCopies(const StepShape& p, const StepLayer& w, const StepWeights& to) {
     copyBegin(to.headNorm, w.headNorm, 4 * I);
     copyBegin(to.skip, w.skip, 4 * I);
+#if STEP_COPIED
+    copyBegin(to.work, p.z, 4 * ALL * I);
+    copyBegin(to.work + ALL * I, p.c, 4 * ALL * I);
+#endif
     endCopies();
 }
 
-// Head norm, skip and gate of one token and head, by one warp. `z` and `c` are its channels' already.
-__device__ __forceinline__ void mixHead(const float* from, const float4* z, const float4* c, const float* norm, const float* skip,
-                                        float eps, float* to) {
+// Into the second-level cache what the block will read of `down`.
+__device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
+    const long long bytes = static_cast<long long>(at.rows) * I * static_cast<int>(sizeof(Weight));
+    fetchAhead(w.down + static_cast<long long>(at.r0) * I, bytes);
+    if (at.block == BLOCKS - 1) {
+        fetchAhead(w.headNorm, 4 * I);
+        fetchAhead(w.skip, 4 * I);
+    }
+}
+
+// Head norm, skip and gate of one token and head, by one warp: `from`, and z and c, are its channels.
+__device__ __forceinline__ void mixHead(const float* from, const float* z, const float* c, const float* norm, const float* skip,
+                                        float eps, Row* to) {
+    const int self = thread();
+    const int begin = 4 * (self & 31);
     float4 h[HEAD_QUADS];
-    const float rstd = normaliseRow<DH, STEP_HEAD_CENTRED>(from, eps, h);
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        h[i] = begin + 128 * i < DH ? load4(from + begin + 128 * i) : none();
+    }
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        sum += (h[i].x + h[i].y) + (h[i].z + h[i].w);
+    }
+    const float mean = STEP_HEAD_CENTRED ? groupSum<32>(sum) / DH : 0.f;
+    float squares = 0.f;
+#pragma unroll
+    for (int i = 0; i < HEAD_QUADS; i++) {
+        if (begin + 128 * i < DH) {
+            h[i] = minus(h[i], mean);
+            squares = dot4(h[i], h[i], squares);
+        }
+    }
+    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
     constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
-        const int j = 128 * i + 4 * lane();
+        const int j = begin + 128 * i;
         if (j < DH) {
             const float4 scale = load4(norm + j);
             const float4 s = load4(skip + j);
+            const float4 conv = load4(c + j);
+            const float4 gate = load4(z + j);
             float4 y;
-            y.x = fmaf(s.x, c[i].x, h[i].x * rstd * (one + scale.x)) * (z[i].x * sigmoidOf(z[i].x));
-            y.y = fmaf(s.y, c[i].y, h[i].y * rstd * (one + scale.y)) * (z[i].y * sigmoidOf(z[i].y));
-            y.z = fmaf(s.z, c[i].z, h[i].z * rstd * (one + scale.z)) * (z[i].z * sigmoidOf(z[i].z));
-            y.w = fmaf(s.w, c[i].w, h[i].w * rstd * (one + scale.w)) * (z[i].w * sigmoidOf(z[i].w));
-            *reinterpret_cast<float4*>(to + j) = y;
+            y.x = fmaf(s.x, conv.x, h[i].x * rstd * (one + scale.x)) * (gate.x * sigmoidOf(gate.x));
+            y.y = fmaf(s.y, conv.y, h[i].y * rstd * (one + scale.y)) * (gate.y * sigmoidOf(gate.y));
+            y.z = fmaf(s.z, conv.z, h[i].z * rstd * (one + scale.z)) * (gate.z * sigmoidOf(gate.z));
+            y.w = fmaf(s.w, conv.w, h[i].w * rstd * (one + scale.w)) * (gate.w * sigmoidOf(gate.w));
+            putRow<DOWN_PITCH>(to + j, y);
         }
     }
 }
 
-// The first unit's channels, which the up phase wrote.
-struct MixAhead {
-    float4 z[HEAD_QUADS];
-    float4 c[HEAD_QUADS];
-    bool valid;
+// Addresses of a block's rows of the down-projection; beyond its last, any row's.
+struct DownRow {
+    const Weight* down;
+    int r0;
 
-    __device__ __forceinline__ void begin(const StepShape& p, int unit) {
-        const int t = unit / NH;
-        const int from = unit % NH * DH;
-        valid = unit < PADDED * NH && t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L];
-#pragma unroll
-        for (int i = 0; i < HEAD_QUADS; i++) {
-            const int j = 128 * i + 4 * lane();
-            z[i] = none();
-            c[i] = none();
-            if (valid && j < DH) {
-                z[i] = load4(p.z + t * I + from + j);
-                c[i] = load4(p.c + t * I + from + j);
-            }
-        }
+    __device__ __forceinline__ DownRow(const StepLayer& w, const Place& at) : down(w.down), r0(at.r0) {}
+
+    __device__ __forceinline__ const Weight* operator()(int i) const {
+        return down + static_cast<long long>(min(r0 + i, D - 1)) * I;
+    }
+};
+
+// What a thread holds for the next downPhase.
+struct DownAhead {
+#if STEP_MMA
+    HeldTiles<ROWS, I, DOWN_EARLY> tiles;
+#endif
+
+    __device__ __forceinline__ void begin(const StepLayer& w, const Place& at) {
+#if STEP_MMA
+        tiles.begin(DownRow(w, at));
+#endif
     }
 };
 
@@ -1019,34 +1568,57 @@ __host__ __device__ constexpr int splitsOf(int rows) {
 }
 
 __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
-                                          MixAhead& ahead) {
-    float* mixed = kept.work;
-    float* parts = mixed + PADDED * I;
-    awaitCopiesBeforeTheLast();
+                                          DownAhead& ahead) {
+    const int self = thread();
+    constexpr int units = (STEP_MMA ? ALL : PADDED) * NH;
+    constexpr int olds = (ALL * ROWS + LRAM_THREADS - 1) / LRAM_THREADS;
+    Row* mixed = reinterpret_cast<Row*>(kept.mixed);
+    float* before = kept.mixed + DOWN_FLOATS - 2 * I - ALL * ROWS;  // this block's rows of x, (ALL, ROWS)
+    float old[olds];
+#pragma unroll
+    for (int i = 0; i < olds; i++) {
+        const int j = i * LRAM_THREADS + self;
+        old[i] = j < ALL * ROWS && j % ROWS < at.rows ? p.x[j / ROWS * D + at.r0 + j % ROWS] : 0.f;
+    }
+    awaitCopies<0>();
     __syncthreads();
 #pragma unroll 1
-    for (int unit = warp(); unit < PADDED * NH; unit += LRAM_WARPS) {
+    for (int unit = (self >> 5); unit < units; unit += LRAM_WARPS) {
         const int t = unit / NH;
         const int from = unit % NH * DH;
-        if (unit >= LRAM_WARPS) {
-            ahead.begin(p, unit);
-        }
-        float* to = mixed + t * I + from;
-        if (ahead.valid) {
-            mixHead(p.h + t * I + from, ahead.z, ahead.c, kept.headNorm + from, kept.skip + from, p.headEps, to);
+        const int at0 = t * I + from;
+        Row* to = mixed + TOKEN_ROWS * t * DOWN_PITCH + from;
+        if (t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L]) {
+            mixHead(p.h + at0, STEP_COPIED ? kept.work + at0 : p.z + at0, STEP_COPIED ? kept.work + ALL * I + at0 : p.c + at0,
+                    kept.headNorm + from, kept.skip + from, p.headEps, to);
         } else {
-            for (int j = lane(); j < DH; j += 32) {
-                to[j] = 0.f;
+            for (int j = 4 * (self & 31); j < DH; j += 128) {
+                putRow<DOWN_PITCH>(to + j, none());
             }
         }
     }
+#pragma unroll
+    for (int i = 0; i < olds; i++) {
+        const int j = i * LRAM_THREADS + self;
+        if (j < ALL * ROWS) {
+            before[j] = old[i];
+        }
+    }
     __syncthreads();
+#if STEP_MMA
+    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+        if (row < at.rows) {
+            p.x[token * D + at.r0 + row] = before[token * ROWS + row] + sum;
+        }
+    });
+#else
+    float* parts = mixed + PADDED * I;
     constexpr int splits = splitsOf(ROWS);
     constexpr int share = I / splits;
 #pragma unroll 1
     for (int t = 0; t < ALL; t += TOKENS) {
 #pragma unroll 1
-        for (int i = warp(); i < at.rows * splits; i += LRAM_WARPS) {
+        for (int i = (self >> 5); i < at.rows * splits; i += LRAM_WARPS) {
             const int r = i / splits;
             const int from = i % splits * share;
 #if STEP_KEPT
@@ -1055,12 +1627,12 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
             const Weight* row = w.down + static_cast<long long>(at.r0 + r) * I + from;
 #endif
             const float sum = dotRow<share>(row, mixed + t * I + from, I);
-            if (lane() < TOKENS) {
-                parts[i * TOKENS + lane()] = sum;
+            if ((self & 31) < TOKENS) {
+                parts[i * TOKENS + (self & 31)] = sum;
             }
         }
         __syncthreads();
-        const int i = static_cast<int>(threadIdx.x);
+        const int i = self;
         const int r = i / TOKENS;
         const int token = t + i % TOKENS;
         if (r < at.rows && token < ALL) {
@@ -1072,13 +1644,11 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
             if (STEP_TYPE == 2) {
                 sum *= w.downScale[at.r0 + r];
             }
-            p.x[token * D + at.r0 + r] += sum;
+            p.x[token * D + at.r0 + r] = before[token * ROWS + r] + sum;
         }
         __syncthreads();
     }
-    for (int pair = BLOCKS - 1 - at.block; pair < B * NH; pair += BLOCKS) {
-        keepHead(p, w, pair / NH, pair % NH, kept.work);
-    }
+#endif
 }
 
 }  // namespace lram

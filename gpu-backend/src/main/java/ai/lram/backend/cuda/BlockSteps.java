@@ -29,7 +29,9 @@ final class BlockSteps {
     private static final int LAYERS = 32;
     private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
 
-    /** Inner width up to which one launch was faster: it was at 1024, by 6 %, and was not at 2560, by 19 %. */
+    /** Inner width up to which a block's bf16 weights fit into the registers of one launch, and up to which other weights were faster in one. */
+    private static final int RESIDENT_BF16 = 2560;
+
     private static final int RESIDENT_INNER = 1536;
 
     /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
@@ -107,7 +109,11 @@ final class BlockSteps {
                     "STEP_RING=" + s.ring(),
                     "STEP_COLUMNS=" + columns(s.rows(), s.inner(), s.heads()),
                     "STEP_TYPE=" + s.type(),
+                    define("STEP_MMA", memory.mma()),
                     define("STEP_KEPT", memory.kept()),
+                    define("STEP_COPIED", memory.copied()),
+                    "STEP_KEYS=" + memory.keys(),
+                    "STEP_SHARED=" + memory.bytes(),
                     define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
                     define("STEP_NORMALIZE", s.normalize()),
                     define("STEP_CENTRED", s.norm().centred()),
@@ -140,8 +146,15 @@ final class BlockSteps {
         return (n + by - 1) / by * by;
     }
 
-    /** Shared memory of a launch, as the constants of the source: what a block copies of the weights, then what a phase works with. */
-    private record Memory(boolean kept, int bytes) {}
+    /**
+     * Shared memory of a launch, as the constants of the source.
+     *
+     * @param mma whether products run on tensor cores, their weights in registers
+     * @param kept whether a block copies its large weights
+     * @param copied whether it copies what {@code up} gave to {@code down}
+     * @param keys ring tokens that it copies
+     */
+    private record Memory(boolean mma, boolean kept, boolean copied, int keys, int bytes) {}
 
     /** Most channels of a block of the grid. */
     private int channels(int inner) {
@@ -152,27 +165,72 @@ final class BlockSteps {
         return type == 0 ? Float.BYTES : type == 1 ? Short.BYTES : 1;
     }
 
+    /** Floats of a product on tensor cores: x in three parts, and partial sums; as Tiles of the source. */
+    private static long tileFloats(int tokens, int n, int k) {
+        int warps = THREADS / 32;
+        int tiles = (n + 7) / 8;
+        int steps = k / 32;
+        int groups = 1;
+        for (int g = 2; g <= warps; g *= 2) {
+            if (held(tiles, steps, g) <= held(tiles, steps, groups)) {
+                groups = g;
+            }
+        }
+        int pitch = k % 64 == 0 ? k + 32 : k;
+        return up(3 * tokens * pitch, 8) / 2 + warps / groups * (16L * 8 * (tiles | 1) + 4);
+    }
+
+    private static int held(int tiles, int steps, int groups) {
+        int splits = THREADS / 32 / groups;
+        return (tiles + groups - 1) / groups * ((steps + splits - 1) / splits);
+    }
+
     /** @return null where a block has too little shared memory */
     private Memory memory(Sizes s) {
-        int padded = up(s.rows() * s.tokens(), TOKENS);
+        boolean whole = s.type() == 1 && s.width() % 32 == 0 && s.inner() % 32 == 0;
+        Memory m = whole && s.rows() == 1 ? memory(s, true, true) : null;
+        if (m == null && whole) {
+            m = memory(s, true, false);
+        }
+        return m != null ? m : memory(s, false, false);
+    }
+
+    private Memory memory(Sizes s, boolean mma, boolean copied) {
+        int all = s.rows() * s.tokens();
+        int padded = up(all, TOKENS);
         int channels = channels(s.inner());
         int rows = (s.width() + blocks() - 1) / blocks();
-        long upFloats = (long) padded * s.width() + 5L * channels * padded;
-        long cellFloats = 20
-                + Math.max(
-                        5L * (s.ring() + TOKENS)
-                                + 2L * TOKENS * (s.ring() + TOKENS + 1)
-                                + 4
-                                + (long) TOKENS * (s.inner() / s.heads()),
-                        THREADS * 4L * TOKENS);
-        long downFloats = (long) padded * s.inner() + 8L * rows * TOKENS;
-        long work = 4 * Math.max(upFloats, Math.max(cellFloats, downFloats));
-        long small = 4 * (s.width() + channels * (17L + 6L * s.heads()) + 2L * s.inner());
+        int dim = s.inner() / s.heads();
+        int columns = columns(s.rows(), s.inner(), s.heads());
+        int most = s.ring() + TOKENS;
+        long upFloats =
+                (mma ? tileFloats(all, 2 * channels, s.width()) : (long) padded * s.width()) + 5L * channels * padded;
+        long cellFloats = 40
+                + 3L * up(s.ring(), 4)
+                + up(TOKENS * (most + 1), 4)
+                + (long) TOKENS * columns
+                + Math.max(2L * TOKENS * dim, THREADS * 4L * TOKENS);
+        long work = (Math.max(upFloats, cellFloats) + 3) / 4 * 4;
+        if (copied) {
+            work = Math.max(work, 2L * all * s.inner() + TOKENS * dim);
+        }
+        long downFloats = 2L * s.inner()
+                + (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
+                + (long) all * rows;
+        downFloats = (downFloats + 3) / 4 * 4;
+        long small = s.width() + channels * (17L + 6L * s.heads());
         int element = elementBytes(s.type());
-        long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16);
-        boolean kept = s.inner() * element % 16 == 0 && small + large + work <= mostShared;
-        long all = small + (kept ? large : 0) + work;
-        return all > mostShared ? null : new Memory(kept, (int) all);
+        long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16) / 4;
+        long least = small + work + Math.max(dim, downFloats);
+        boolean kept = !mma && s.inner() * element % 16 == 0 && 4 * (least + large) <= mostShared;
+        long floats = least + (kept ? large : 0);
+        if (4 * floats > mostShared) {
+            return null;
+        }
+        long room = mostShared / 4 - floats + Math.max(dim, downFloats) - dim;
+        int keys = (int) Math.min(s.ring(), room / (dim + columns));
+        floats += Math.max(0, dim + (long) keys * (dim + columns) - Math.max(dim, downFloats));
+        return new Memory(mma, kept, copied, keys, (int) (4 * floats));
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
@@ -391,7 +449,8 @@ final class BlockSteps {
             return false;
         }
         MlstmLayer first = layers.getFirst();
-        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= RESIDENT_INNER)) {
+        int most = type(first.weights().down()) == 1 ? RESIDENT_BF16 : RESIDENT_INNER;
+        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
             return false;
         }
         for (MlstmLayer l : layers) {

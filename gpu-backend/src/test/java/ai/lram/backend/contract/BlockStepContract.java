@@ -112,8 +112,27 @@ public abstract class BlockStepContract extends KernelContract {
     })
     void aBlockAnswersLikeItsParts(
             DType type, boolean copied, int batch, int width, int inner, int heads, int group, int steps) {
-        int pool = batch + 2;
-        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        compareWithParts(type, copied, batch, width, inner, heads, group, steps, batch + 2, new FoldSchedule(12, 9, 3));
+    }
+
+    /** More tokens than a block of a grid has room for. */
+    @ParameterizedTest(name = "{0} D={1} I={2} NH={3} steps={4}")
+    @CsvSource({"BF16,64,640,1,50", "F32,64,640,1,50"})
+    void aLongRingAnswersLikeItsParts(DType type, int width, int inner, int heads, int steps) {
+        compareWithParts(type, true, 1, width, inner, heads, 4, steps, 1, new FoldSchedule(129, 120, 1));
+    }
+
+    private void compareWithParts(
+            DType type,
+            boolean copied,
+            int batch,
+            int width,
+            int inner,
+            int heads,
+            int group,
+            int steps,
+            int pool,
+            FoldSchedule schedule) {
         MlstmBlockWeights w = weights(type, copied, width, inner, heads, group);
         MlstmBlockState fused = state(pool, inner, heads, schedule);
         MlstmBlockState parts = state(pool, inner, heads, schedule);
