@@ -145,7 +145,7 @@ __device__ __forceinline__ void backwardKeptSm90(const MlstmBackward& p, unsigne
 
     auto leave = [&](unsigned barrier) {
         __syncwarp();
-        if (lane == 0) {
+        if (lane < ARRIVING_LANES) {
             arrive(barrier);
         }
     };

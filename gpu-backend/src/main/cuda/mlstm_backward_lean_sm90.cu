@@ -152,7 +152,7 @@ __device__ __forceinline__ void backwardLeanSm90(const MlstmBackward& p, unsigne
 
     auto release = [&]() {
         __syncwarp();
-        if (lane == 0) {
+        if (lane < ARRIVING_LANES) {
             arrive(ring.left());
         }
         ring.step();
@@ -310,7 +310,7 @@ __device__ __forceinline__ void backwardLeanSm90(const MlstmBackward& p, unsigne
             }
             endProducts();
             __syncwarp();
-            if (lane == 0) {
+            if (lane < ARRIVING_LANES) {
                 arrive(keysLeft);
             }
             release();

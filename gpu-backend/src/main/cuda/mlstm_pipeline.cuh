@@ -37,6 +37,14 @@ __device__ __forceinline__ void awaitBarrier(unsigned at, unsigned parity) {
             : "memory");
 }
 
+// Lanes of a warp that say it has left a stage: the first, for all, after a barrier of the warp. racecheck credits an arrival
+// to the lane that makes it alone, so for that tool all do.
+#ifdef LRAM_EVERY_LANE_ARRIVES
+constexpr int ARRIVING_LANES = 32;
+#else
+constexpr int ARRIVING_LANES = 1;
+#endif
+
 // Where one side of a ring stands. The barriers lie one after the other: filled of each stage, then left of each stage.
 // Only the first `limit` stages take part; the others join when it is raised, each once its left barrier has been arrived at
 // for the first time: until then their memory is somebody else's.
@@ -59,7 +67,7 @@ struct RingPlace {
 #pragma unroll 1
         for (int x = 0; x < STAGES; x++) {
             initBarrier(barriers + 8 * x, PRODUCERS);
-            initBarrier(barriers + 8 * (STAGES + x), CONSUMERS / 32);
+            initBarrier(barriers + 8 * (STAGES + x), CONSUMERS / 32 * ARRIVING_LANES);
         }
     }
 
