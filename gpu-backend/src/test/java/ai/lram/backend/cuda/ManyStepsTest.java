@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -9,6 +10,7 @@ import ai.lram.backend.DType;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
@@ -20,6 +22,7 @@ import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
@@ -147,5 +150,34 @@ class ManyStepsTest {
         List<MlstmLayer> layers = List.of(layer(DType.BF16, 9, 32, 64, 4, 48));
         assertThrows(ShapeMismatchException.class, () -> step(layers, 9, 3, 32, 64));
         assertTrue(driver.launches.isEmpty(), driver.launches.toString());
+    }
+
+    @Test
+    void productsOfMoreRowsThanHaveRoomAreMadeInTurns() {
+        int rows = 350;
+        int in = 8;
+        int out = 8192;
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, out, in);
+        fx.ops.matmul().pack(fx.stream, fx.of(fx.normal(out * in, 1), out, in), packed);
+        float[] row = fx.normal(in, 1);
+        float[] all = new float[rows * in];
+        for (int r = 0; r < rows; r++) {
+            System.arraycopy(row, 0, all, r * in, in);
+        }
+        Tensor few = fx.poisoned(24, out);
+        fx.ops
+                .matmul()
+                .linearPacked(
+                        fx.stream, fx.of(Arrays.copyOf(all, 24 * in), 24, in), packed, null, Activation.NONE, few);
+        float[] want = Arrays.copyOf(fx.read(few), out);
+        Tensor y = fx.poisoned(rows, out);
+        Tensor x = fx.of(all, rows, in);
+        driver.launches.clear();
+        fx.ops.matmul().linearPacked(fx.stream, x, packed, null, Activation.NONE, y);
+        float[] got = fx.read(y);
+        assertEquals(List.of("split_bf16", "add_parts", "split_bf16", "add_parts"), driver.launches);
+        for (int r = 0; r < rows; r++) {
+            assertArrayEquals(want, Arrays.copyOfRange(got, r * out, (r + 1) * out), "row " + r);
+        }
     }
 }
