@@ -85,6 +85,20 @@ __device__ __forceinline__ void store(Bf16* p, const uint4& v) { *reinterpret_ca
 
 __device__ __forceinline__ void store(float* p, const float4& v) { *reinterpret_cast<float4*>(p) = v; }
 
+// Four numbers as the sums of three bf16 numbers each, which hold all of their 24 bits.
+__device__ __forceinline__ void splitInThree(float (&rest)[4], uint2 (&parts)[3]) {
+#pragma unroll
+    for (int part = 0; part < 3; part++) {
+        parts[part] = pack4(rest);
+        float taken[4];
+        unpack4(parts[part], taken);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            rest[j] -= taken[j];
+        }
+    }
+}
+
 // In bf16 nothing is gained by the last bits of an exponential: these are the device's fast ones, 2 units in the last
 // place of fp32.
 __device__ __forceinline__ float quickSigmoid(float x) {

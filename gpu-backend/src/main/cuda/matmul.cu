@@ -5,7 +5,7 @@
 // long sums exact.
 //
 // Compile:  as elementwise.cu.
-#include "lram_common.cuh"
+#include "lram_bf16.cuh"
 
 namespace lram {
 
@@ -32,7 +32,16 @@ struct Pack {
 struct Split {
     const float* x;
     Bf16* parts;  // (3, n)
+    long long n;  // a multiple of 4
+};
+
+// The products of the three, added.
+struct AddParts {
+    const float* sums;  // (3, n)
+    const float* bias;  // may be null
+    float* y;
     long long n;
+    int outputs;  // a multiple of 4
 };
 
 struct PackedRows {
@@ -186,14 +195,50 @@ LRAM_KERNEL(pack, Pack) {
 }
 
 LRAM_KERNEL(split_bf16, Split) {
-    for (long long i = gridStart(); i < p.n; i += gridStride()) {
-        float rest = p.x[i];
+    const bool quads = inQuads(p.x);
+    for (long long i = 4 * gridStart(); i < p.n; i += 4 * gridStride()) {
+        float x[4];
+        if (quads) {
+            unpack(quadAt(p.x + i), x);
+        } else {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                x[j] = p.x[i + j];
+            }
+        }
+        uint2 parts[3];
+        splitInThree(x, parts);
 #pragma unroll
         for (int part = 0; part < 3; part++) {
-            Bf16 y;
-            y.bits = narrow(rest);
-            p.parts[part * p.n + i] = y;
-            rest -= widened(y);
+            store(p.parts + part * p.n + i, parts[part]);
+        }
+    }
+}
+
+LRAM_KERNEL(add_parts, AddParts) {
+    const bool quads = inQuads(p.y);
+    for (long long i = 4 * gridStart(); i < p.n; i += 4 * gridStride()) {
+        float a[4];
+        float b[4];
+        float c[4];
+        unpack(quadAt(p.sums + i), a);
+        unpack(quadAt(p.sums + p.n + i), b);
+        unpack(quadAt(p.sums + 2 * p.n + i), c);
+        const int column = static_cast<int>(i % p.outputs);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            a[j] += b[j] + c[j];
+            if (p.bias != nullptr) {
+                a[j] += p.bias[column + j];
+            }
+        }
+        if (quads) {
+            store(p.y + i, packFloats(a));
+        } else {
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                p.y[i + j] = a[j];
+            }
         }
     }
 }

@@ -59,6 +59,9 @@ struct CellStep {
     const float* f;
     float* h;
     float* reports;
+    const float* shares;  // of the gates, (B, runs, L, 2, NH); null where i and f are the gates
+    const float* bi;
+    const float* bf;
     int firstRow;  // of this launch; a grid has rows from there on
     int tokens;
     int heads;
@@ -67,6 +70,7 @@ struct CellStep {
     int period;
     int stagger;
     int layer;
+    int runs;
     float scale;
     float eps;
     Faults faults;
@@ -129,18 +133,52 @@ struct HeadOfCell {
     __device__ __forceinline__ int stay() const { return folds ? 0 : held; }
 };
 
+// One warp: the input and the forget gate of new token `lane()`, where it has one, from their shares. Five lanes a gate.
+__device__ __forceinline__ void addShares(const CellStep& p, int row, int head, int n, float& input, float& forget) {
+    constexpr int SUMS = 2 * TOKENS;
+    constexpr int PARTS = 32 / SUMS;
+    const int sum = lane() % SUMS;
+    const int part = lane() / SUMS;
+    const int t = sum / 2;
+    const bool ofForget = sum % 2 != 0;
+    float x = 0.f;
+    if (t < n && part < PARTS) {
+        const int gates = 2 * p.tokens * p.heads;  // of a run
+        const float* share = p.shares + static_cast<long long>(row) * p.runs * gates +
+                             (2 * (p.tokens - n + t) + ofForget) * p.heads + head;
+        if (part == 0) {
+            x = (ofForget ? p.bf : p.bi)[head];
+        }
+#pragma unroll 4
+        for (int r = part; r < p.runs; r += PARTS) {
+            x += share[static_cast<long long>(r) * gates];
+        }
+    }
+    float total = 0.f;
+#pragma unroll
+    for (int i = 0; i < PARTS; i++) {
+        total += __shfl_sync(0xffffffffu, x, sum + SUMS * i);
+    }
+    input = __shfl_sync(0xffffffffu, total, 2 * lane());
+    forget = __shfl_sync(0xffffffffu, total, 2 * lane() + 1);
+}
+
 // One warp: running sums of log forget gates and log input gates of the ring and the new tokens, whose gates go into the ring.
-__device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u, double* sums, double* inputs) {
+__device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u, int row, int head, double* sums,
+                                          double* inputs) {
     const long long ring = u.ring(p);
     const long long token = u.token;
     const int held = u.held;
     const int n = u.n;
     float newInput = 0.f;
     float newForget = 0.f;
-    if (lane() < n) {
+    if (p.shares != nullptr) {
+        addShares(p, row, head, n, newInput, newForget);
+    } else if (lane() < n) {
         newInput = p.i[token + static_cast<long long>(lane()) * p.heads];
-        newForget = logSigmoidFloat(p.f[token + static_cast<long long>(lane()) * p.heads]);
+        newForget = p.f[token + static_cast<long long>(lane()) * p.heads];
     }
+    newForget = logSigmoidFloat(newForget);
     double before = 0;
 #pragma unroll 1
     for (int s0 = 0; s0 < held; s0 += 128) {
@@ -223,7 +261,7 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
         *again = u;
     }
     if (warp() == WARPS - 1) {
-        scanGates(p, u, sums, inputs);
+        scanGates(p, u, p.firstRow + static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), sums, inputs);
     }
     __syncthreads();
     // Eight lanes a key: those of the ring, the new ones, then the normaliser.

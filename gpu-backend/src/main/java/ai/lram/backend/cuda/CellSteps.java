@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import ai.lram.backend.Tensor;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
@@ -33,6 +34,15 @@ final class CellSteps {
 
     /** What the kernels are compiled for. */
     private record Sizes(int dimQk, int dimHv, int columns, boolean sigmoid, boolean normalize) {}
+
+    /**
+     * Gates as sums that a run of channels each has a share of.
+     *
+     * @param shares (B, runs, L, 2, NH), input gates before forget gates
+     */
+    record Gates(Tensor shares, Tensor inputBias, Tensor forgetBias, int runs) {
+        private static final Gates NONE = new Gates(null, null, null, 0);
+    }
 
     private record Form(Kernel[] weights, Kernel answers) {}
 
@@ -123,8 +133,13 @@ final class CellSteps {
         });
     }
 
-    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
+    /** As {@link #run(MlstmStepCall, Gates)}, with the gates of the call. */
     void run(MlstmStepCall c) {
+        run(c, Gates.NONE);
+    }
+
+    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
+    void run(MlstmStepCall c, Gates gates) {
         int columns = columns(c);
         Form form = form(
                 new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize()));
@@ -135,16 +150,26 @@ final class CellSteps {
                             <= (long) FEW_HEADS * engine.device().multiprocessors()
                     ? 0
                     : 1;
-            launch(c, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
+            launch(c, gates, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
-            launch(c, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
+            launch(c, gates, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
         }
     }
 
     private void launch(
-            MlstmStepCall c, Kernel kernel, int from, int rows, long blocks, int threads, long sharedBytes) {
+            MlstmStepCall c,
+            Gates gates,
+            Kernel kernel,
+            int from,
+            int rows,
+            long blocks,
+            int threads,
+            long sharedBytes) {
         c.put(engine.launch(kernel))
                 .put(engine.partials())
+                .put(gates.shares())
+                .put(gates.inputBias())
+                .put(gates.forgetBias())
                 .put(from)
                 .put(c.tokens())
                 .put(c.heads())
@@ -153,6 +178,7 @@ final class CellSteps {
                 .put(c.schedule().period())
                 .put(c.schedule().stagger())
                 .put(c.layer())
+                .put(gates.runs())
                 .put(c.scale())
                 .put(c.spec().eps())
                 .faults()

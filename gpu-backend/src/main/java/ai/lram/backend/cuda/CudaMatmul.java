@@ -19,10 +19,10 @@ final class CudaMatmul implements MatmulOps {
     private static final int WARPS = Engine.THREADS / 32;
 
     /** Rows from which packed bf16 weights go to the tensor cores. */
-    private static final int MANY_ROWS = 24;
+    static final int MANY_ROWS = 24;
 
     /** Numbers in bf16 that an fp32 number is the sum of. */
-    private static final int PARTS = 3;
+    static final int PARTS = 3;
 
     private final Engine engine;
     private final Products products;
@@ -33,6 +33,7 @@ final class CudaMatmul implements MatmulOps {
     private final Kernel pack;
     private final Kernel packedRows;
     private final Kernel split;
+    private final Kernel addParts;
     private final Kernel headwise;
     private final Kernel headwiseInput;
     private final Kernel headwiseSums;
@@ -53,6 +54,7 @@ final class CudaMatmul implements MatmulOps {
         pack = module.kernel("pack");
         packedRows = module.kernel("packed_rows");
         split = module.kernel("split_bf16");
+        addParts = module.kernel("add_parts");
         headwise = module.kernel("headwise");
         headwiseInput = module.kernel("headwise_input");
         headwiseSums = module.kernel("headwise_sums");
@@ -138,7 +140,7 @@ final class CudaMatmul implements MatmulOps {
         if (m == 0) {
             return;
         }
-        if (m >= MANY_ROWS && type == 1 && k % 8 == 0 && n % 8 == 0 && 2L * PARTS * m * k <= Engine.WORKSPACE) {
+        if (m >= MANY_ROWS && type == 1 && k % 8 == 0 && n % 8 == 0 && manyAtOnce(k, n) >= MANY_ROWS) {
             manyPacked(x, w, bias, y, m, k, n);
         } else {
             engine.launch(packedRows)
@@ -158,19 +160,45 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /** On tensor cores, as exact as in fp32 for finite x within the range of bf16: x as the sum of three bf16 numbers. An infinity becomes NaN. */
+    /** Rows whose parts and sums have room at once. */
+    private static int manyAtOnce(int k, int n) {
+        return (int) Math.min(Integer.MAX_VALUE, Engine.WORKSPACE / (PARTS * (2L * k + 4L * n)));
+    }
+
+    /**
+     * On tensor cores, as exact as in fp32 for finite x within the range of bf16: x as the sum of three bf16 numbers, which are rows of one
+     * product. An infinity becomes NaN.
+     */
     private void manyPacked(Tensor x, PackedWeight w, Tensor bias, Tensor y, int m, int k, int n) {
-        long parts = engine.partials();
-        long size = (long) m * k;
-        engine.launch(split).put(x).put(parts).put(size).run(engine.blocks(size));
-        Shape shape = Shape.plain(n, m, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
-        for (int part = 0; part < PARTS; part++) {
-            products.multiply(
-                    "linearPacked", shape, w.data().address(), parts + 2 * part * size, 0, part > 0, y.address());
+        int most = manyAtOnce(k, n);
+        for (int from = 0; from < m; from += most) {
+            int rows = Math.min(most, m - from);
+            long size = (long) rows * k;
+            long results = (long) rows * n;
+            long sums = engine.partials();
+            long parts = sums + PARTS * Float.BYTES * results;
+            engine.launch(split)
+                    .put(x.address() + (long) from * k * Float.BYTES)
+                    .put(parts)
+                    .put(size)
+                    .run(engine.blocks(size / 4));
+            manyParts(products, "linearPacked", parts, w, rows, sums);
+            engine.launch(addParts)
+                    .put(sums)
+                    .put(bias)
+                    .put(y.address() + (long) from * n * Float.BYTES)
+                    .put(results)
+                    .put(n)
+                    .run(engine.blocks(results / 4));
         }
-        if (bias != null) {
-            engine.launch(addBias).put(bias).put(y).put((long) m * n).put(n).run(engine.blocks((long) m * n));
-        }
+    }
+
+    /** Queues the products of three bf16 parts, {@code (3, rows, w.columns())}, with a packed bf16 weight: {@code sums} is {@code (3, rows, w.rows())}, to be added. */
+    static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, long sums) {
+        int n = w.rows();
+        int k = w.columns();
+        Shape shape = Shape.plain(n, PARTS * rows, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        products.multiply(what, shape, w.data().address(), parts, 0, false, sums);
     }
 
     @Override

@@ -47,7 +47,7 @@ final class CudaOps implements Ops {
         mlstm = new CudaMlstm(engine, matmulModule);
         slstm = new CudaSlstm(engine, slstmModule);
         attention = new CudaAttention(engine, rows);
-        session = new CudaSession(this, engine, rows, sessionModule, slstmModule);
+        session = new CudaSession(this, engine, products, rows, sessionModule, slstmModule);
         loss = new CudaLoss(engine);
         CudaOptimizer steps = new CudaOptimizer(engine);
         optimizer = steps;

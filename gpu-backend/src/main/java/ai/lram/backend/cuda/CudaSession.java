@@ -38,8 +38,9 @@ final class CudaSession implements SessionOps {
     private final BlockSteps blocks;
     private final CellSteps cellSteps;
     private final StepEnds ends;
+    private final ManySteps many;
 
-    CudaSession(Ops ops, Engine engine, Rows rows, KernelModule session, KernelModule slstm) {
+    CudaSession(Ops ops, Engine engine, Products products, Rows rows, KernelModule session, KernelModule slstm) {
         this.ops = ops;
         this.engine = engine;
         this.rows = rows;
@@ -51,10 +52,11 @@ final class CudaSession implements SessionOps {
         blocks = new BlockSteps(engine);
         cellSteps = new CellSteps(engine);
         ends = new StepEnds(engine);
+        many = new ManySteps(engine, products, rows, cellSteps);
     }
 
     /** @return rows of the batch */
-    private static int rows(String kernel, Tensor slots, Tensor counts) {
+    static int rows(String kernel, Tensor slots, Tensor counts) {
         if (!(slots != null)) {
             throw Check.mismatch(kernel + ": slots are missing", "null was passed", "pass the slots of the batch");
         }
@@ -80,43 +82,15 @@ final class CudaSession implements SessionOps {
             Tensor f,
             Tensor h) {
         String kernel = "session.mlstmStep";
-        if (!(state.matC().rank() == 4 && state.ringK().rank() == 4 && q != null && q.rank() == 4)) {
-            throw Check.mismatch(
-                    kernel + ": matC, ringK or q has the wrong rank",
-                    "sizes are read from matC (P, NH, DHQK, DHHV), ringK (P, NH, R, DHQK) and q (B, L, NH, DHQK)",
-                    "give these tensors all four dimensions");
-        }
-        int pool = state.matC().dim(0);
-        int heads = state.matC().dim(1);
-        int dimQk = state.matC().dim(2);
-        int dimHv = state.matC().dim(3);
-        int ring = state.ringK().dim(2);
-        int tokens = q.dim(1);
-        long cells = (long) pool * heads;
-        Check.f32(kernel, "matC", state.matC(), cells * dimQk * dimHv);
-        Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
-        Check.f32(kernel, "scaM", state.scaM(), cells);
-        Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
-        Check.f32(kernel, "ringV", state.ringV(), cells * ring * dimHv);
-        Check.f32(kernel, "ringI", state.ringI(), cells * ring);
-        Check.f32(kernel, "ringF", state.ringF(), cells * ring);
-        Check.size(kernel, "ringLength", state.ringLength(), DType.I32, cells);
-        Check.size(kernel, "folded", state.folded(), DType.I32, cells);
-        if (!(ring >= schedule.capacity() && ring >= tokens)) {
-            throw Check.mismatch(
-                    kernel + ": the ring holds " + ring + " tokens",
-                    schedule + " needs " + schedule.capacity() + " and a step may bring " + tokens,
-                    "allocate the ring with schedule.capacity() tokens");
-        }
-        int batch = rows(kernel, slots, counts);
-        long gates = (long) batch * tokens * heads;
-        Check.f32(kernel, "q", q, gates * dimQk);
-        Check.f32(kernel, "k", k, gates * dimQk);
-        Check.f32(kernel, "v", v, gates * dimHv);
-        Check.f32(kernel, "i", i, gates);
-        Check.f32(kernel, "f", f, gates);
-        Check.f32(kernel, "h", h, gates * dimHv);
         MlstmStepCall call = new MlstmStepCall(spec, schedule, layer, state, slots, counts, q, k, v, i, f, h);
+        call.check(kernel);
+        int batch = call.rows();
+        int pool = call.pool();
+        int heads = call.heads();
+        int dimQk = call.dimQk();
+        int dimHv = call.dimHv();
+        int ring = call.ring();
+        int tokens = call.tokens();
         boolean fast = cellSteps.takes(call);
         int shared = fast ? 0 : shared(kernel, ring, tokens, dimQk);
         if (batch == 0) {
@@ -284,6 +258,11 @@ final class CudaSession implements SessionOps {
         }
         if (blocks.takes(weights, state, x)) {
             blocks.run(weights, state, slots, counts, memory, x);
+            return;
+        }
+        List<MlstmLayer> alone = List.of(new MlstmLayer(weights, state));
+        if (many.take(alone, slots, counts, memory, x)) {
+            many.run(alone, slots, counts, memory, x);
         } else {
             ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
         }
@@ -294,6 +273,10 @@ final class CudaSession implements SessionOps {
             Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
         if (blocks.takesTogether(layers, x)) {
             blocks.runTogether(layers, slots, counts, memory, x);
+        } else if (!layers.isEmpty()
+                && !blocks.takes(layers.getFirst().weights(), layers.getFirst().state(), x)
+                && many.take(layers, slots, counts, memory, x)) {
+            many.run(layers, slots, counts, memory, x);
         } else {
             for (MlstmLayer l : layers) {
                 mlstmBlock(s, l.weights(), l.state(), slots, counts, memory, x);

@@ -1,11 +1,12 @@
 package ai.lram.backend.cuda;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 
-/** The checked arguments of the mLSTM's step of many sessions. */
+/** The arguments of the mLSTM's step of many sessions. */
 record MlstmStepCall(
         MlstmSpec spec,
         FoldSchedule schedule,
@@ -19,12 +20,56 @@ record MlstmStepCall(
         Tensor i,
         Tensor f,
         Tensor h) {
+    /** Before anything is queued. */
+    void check(String kernel) {
+        if (!(state.matC().rank() == 4 && state.ringK().rank() == 4 && q != null && q.rank() == 4)) {
+            throw Check.mismatch(
+                    kernel + ": matC, ringK or q has the wrong rank",
+                    "sizes are read from matC (P, NH, DHQK, DHHV), ringK (P, NH, R, DHQK) and q (B, L, NH, DHQK)",
+                    "give these tensors all four dimensions");
+        }
+        int pool = pool();
+        int heads = heads();
+        int dimQk = dimQk();
+        int dimHv = dimHv();
+        int ring = ring();
+        int tokens = tokens();
+        long cells = (long) pool * heads;
+        Check.f32(kernel, "matC", state.matC(), cells * dimQk * dimHv);
+        Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
+        Check.f32(kernel, "scaM", state.scaM(), cells);
+        Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
+        Check.f32(kernel, "ringV", state.ringV(), cells * ring * dimHv);
+        Check.f32(kernel, "ringI", state.ringI(), cells * ring);
+        Check.f32(kernel, "ringF", state.ringF(), cells * ring);
+        Check.size(kernel, "ringLength", state.ringLength(), DType.I32, cells);
+        Check.size(kernel, "folded", state.folded(), DType.I32, cells);
+        if (!(ring >= schedule.capacity() && ring >= tokens)) {
+            throw Check.mismatch(
+                    kernel + ": the ring holds " + ring + " tokens",
+                    schedule + " needs " + schedule.capacity() + " and a step may bring " + tokens,
+                    "allocate the ring with schedule.capacity() tokens");
+        }
+        int batch = CudaSession.rows(kernel, slots, counts);
+        long gates = (long) batch * tokens * heads;
+        Check.f32(kernel, "q", q, gates * dimQk);
+        Check.f32(kernel, "k", k, gates * dimQk);
+        Check.f32(kernel, "v", v, gates * dimHv);
+        Check.f32(kernel, "i", i, gates);
+        Check.f32(kernel, "f", f, gates);
+        Check.f32(kernel, "h", h, gates * dimHv);
+    }
+
     int rows() {
         return Math.toIntExact(slots.size());
     }
 
     int tokens() {
         return q.dim(1);
+    }
+
+    int pool() {
+        return state.matC().dim(0);
     }
 
     int heads() {

@@ -1,6 +1,7 @@
 package ai.lram.backend.contract;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -108,24 +109,38 @@ public abstract class BlockStepContract extends KernelContract {
         "I8,true,1,20,48,3,4,25",
         "F32,true,2,24,40,2,5,20",
         "F32,true,1,36,112,1,4,25",
-        "BF16,true,2,32,48,3,4,20"
+        "BF16,true,2,32,48,3,4,20",
+        "BF16,true,9,64,128,2,4,20",
+        "BF16,true,13,80,160,4,4,16",
+        "BF16,true,33,48,192,3,4,9",
+        "BF16,true,9,640,1312,4,4,4",
+        "I8,true,9,48,96,2,4,9",
+        "F32,false,10,48,96,2,4,9"
     })
     void aBlockAnswersLikeItsParts(
             DType type, boolean copied, int batch, int width, int inner, int heads, int group, int steps) {
-        compareWithParts(type, copied, batch, width, inner, heads, group, steps, batch + 2, new FoldSchedule(12, 9, 3));
+        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        compareWithParts(type, copied, batch, L, width, inner, heads, group, steps, batch + 2, schedule);
     }
 
     /** More tokens than a block of a grid has room for. */
     @ParameterizedTest(name = "{0} D={1} I={2} NH={3} steps={4}")
     @CsvSource({"BF16,64,640,1,50", "F32,64,640,1,50"})
     void aLongRingAnswersLikeItsParts(DType type, int width, int inner, int heads, int steps) {
-        compareWithParts(type, true, 1, width, inner, heads, 4, steps, 1, new FoldSchedule(129, 120, 1));
+        compareWithParts(type, true, 1, L, width, inner, heads, 4, steps, 1, new FoldSchedule(129, 120, 1));
+    }
+
+    @ParameterizedTest(name = "{0} batch={1} L={2}")
+    @CsvSource({"BF16,25,1", "BF16,14,2", "BF16,2,1", "F32,3,2"})
+    void aBlockOfFewerTokensAnswersLikeItsParts(DType type, int batch, int tokens) {
+        compareWithParts(type, true, batch, tokens, 48, 96, 2, 4, 14, batch + 2, new FoldSchedule(12, 9, 3));
     }
 
     private void compareWithParts(
             DType type,
             boolean copied,
             int batch,
+            int tokens,
             int width,
             int inner,
             int heads,
@@ -136,7 +151,7 @@ public abstract class BlockStepContract extends KernelContract {
         MlstmBlockWeights w = weights(type, copied, width, inner, heads, group);
         MlstmBlockState fused = state(pool, inner, heads, schedule);
         MlstmBlockState parts = state(pool, inner, heads, schedule);
-        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, tokens, width, inner, heads);
         boolean[] begun = new boolean[pool];
         for (int step = 0; step < steps; step++) {
             int[] slots = new int[batch];
@@ -144,17 +159,19 @@ public abstract class BlockStepContract extends KernelContract {
             int first = fx.random.nextInt(pool);
             for (int b = 0; b < batch; b++) {
                 slots[b] = (first + b) % pool;
-                counts[b] = begun[slots[b]] ? fx.random.nextInt(8) == 0 ? fx.random.nextInt(L + 1) : L : L - 1;
+                counts[b] = begun[slots[b]]
+                        ? fx.random.nextInt(8) == 0 ? fx.random.nextInt(tokens + 1) : tokens
+                        : Math.max(1, tokens - 1);
                 begun[slots[b]] |= counts[b] > 0;
             }
-            float[] x = fx.normal(batch * L * width, 1);
-            Tensor got = fx.of(x, batch, L, width);
-            Tensor want = fx.of(x, batch, L, width);
+            float[] x = fx.normal(batch * tokens * width, 1);
+            Tensor got = fx.of(x, batch, tokens, width);
+            Tensor want = fx.of(x, batch, tokens, width);
             Tensor ids = fx.ofInts(slots, batch);
             Tensor news = fx.ofInts(counts, batch);
             fx.ops.session().mlstmBlock(fx.stream, w, fused, ids, news, memory, got);
             ComposedSteps.mlstmBlock(fx.ops, fx.stream, w, parts, ids, news, memory, want);
-            compare("x of step " + step, counts, width, fx.read(got), fx.read(want));
+            compare("x of step " + step, counts, tokens, width, fx.read(got), fx.read(want));
         }
         float[] c = fx.read(fused.slots().matC());
         double[] reference = Fixture.doubles(fx.read(parts.slots().matC()));
@@ -172,7 +189,8 @@ public abstract class BlockStepContract extends KernelContract {
         "BF16,1,512,1024,4,2,12",
         "I8,4,48,256,4,5,12",
         "BF16,3,80,160,4,34,6",
-        "F32,2,24,40,2,2,20"
+        "F32,2,24,40,2,2,20",
+        "BF16,9,48,96,2,5,12"
     })
     void aRunOfBlocksAnswersLikeOneAfterTheOther(
             DType type, int batch, int width, int inner, int heads, int blocks, int steps) {
@@ -202,7 +220,7 @@ public abstract class BlockStepContract extends KernelContract {
             for (MlstmLayer l : single) {
                 fx.ops.session().mlstmBlock(fx.stream, l.weights(), l.state(), ids, news, memory, want);
             }
-            compare("x of step " + step, counts, width, fx.read(got), fx.read(want));
+            compare("x of step " + step, counts, L, width, fx.read(got), fx.read(want));
         }
         for (int l = 0; l < blocks; l++) {
             MlstmSlots got = run.get(l).state().slots();
@@ -243,6 +261,44 @@ public abstract class BlockStepContract extends KernelContract {
         }
     }
 
+    @ParameterizedTest(name = "slot {0}, count {1} among many")
+    @CsvSource({"12,3", "-1,3", "5,3", "2,4", "2,-1"})
+    void aWrongRowAmongManyChangesNothing(int slot, int count) {
+        int batch = 11;
+        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        MlstmBlockWeights w = weights(DType.BF16, true, 32, 64, 2, 4);
+        List<MlstmLayer> layers = List.of(
+                new MlstmLayer(w, state(12, 64, 2, schedule, 0)), new MlstmLayer(w, state(12, 64, 2, schedule, 1)));
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, 32, 64, 2);
+        int[] ids = new int[batch];
+        int[] news = new int[batch];
+        for (int b = 0; b < batch; b++) {
+            ids[b] = b;
+            news[b] = L;
+        }
+        ids[2] = slot;
+        news[2] = count;
+        Tensor slots = fx.ofInts(ids, batch);
+        Tensor counts = fx.ofInts(news, batch);
+        float[] values = fx.normal(batch * L * 32, 1);
+        Tensor x = fx.of(values, batch, L, 32);
+        assertThrows(ShapeMismatchException.class, () -> {
+            fx.ops.session().mlstmBlocks(fx.stream, layers, slots, counts, memory, x);
+            fx.stream.synchronize();
+        });
+        assertThrows(ShapeMismatchException.class, () -> {
+            fx.ops.session().mlstmBlock(fx.stream, w, layers.getFirst().state(), slots, counts, memory, x);
+            fx.stream.synchronize();
+        });
+        assertArrayEquals(values, fx.read(x));
+        for (MlstmLayer l : layers) {
+            assertArrayEquals(new int[24], fx.readInts(l.state().slots().ringLength()));
+            for (float past : fx.read(l.state().history())) {
+                assertEquals(0f, past);
+            }
+        }
+    }
+
     @Test
     void noRowsAreNoWork() {
         MlstmBlockWeights w = weights(DType.F32, false, 32, 64, 2, 4);
@@ -254,10 +310,10 @@ public abstract class BlockStepContract extends KernelContract {
         assertArrayEquals(new int[6], fx.readInts(state.slots().ringLength()));
     }
 
-    private void compare(String name, int[] counts, int width, float[] got, float[] want) {
+    private void compare(String name, int[] counts, int tokens, int width, float[] got, float[] want) {
         for (int b = 0; b < counts.length; b++) {
-            int from = (b * L + L - counts[b]) * width;
-            int to = (b + 1) * L * width;
+            int from = (b * tokens + tokens - counts[b]) * width;
+            int to = (b + 1) * tokens * width;
             if (from < to) {
                 double error = Fixture.error(
                         Arrays.copyOfRange(got, from, to), Fixture.doubles(Arrays.copyOfRange(want, from, to)));

@@ -1,0 +1,183 @@
+package ai.lram.backend.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.ShapeMismatchException;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.ops.Activation;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmBlockMemory;
+import ai.lram.backend.ops.MlstmBlockState;
+import ai.lram.backend.ops.MlstmBlockWeights;
+import ai.lram.backend.ops.MlstmLayer;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepWeight;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Which kernels the blocks of a step of many sessions take; what they answer is the contracts' business. */
+class ManyStepsTest {
+    private static final int HEADS = 2;
+
+    private EmulatedDriver driver;
+    private CudaBackend engine;
+    private Fixture fx;
+
+    @BeforeEach
+    void open() {
+        Emulator.requireCompiler();
+        driver = new EmulatedDriver();
+        engine = Emulator.open(driver);
+        fx = new Fixture(engine);
+    }
+
+    @AfterEach
+    void close() {
+        if (engine != null) {
+            fx.close();
+            engine.close();
+        }
+    }
+
+    private StepWeight weight(DType type, int n, int k) {
+        PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
+        fx.ops.matmul().pack(fx.stream, fx.zeros(n, k), packed);
+        return StepWeight.of(packed);
+    }
+
+    private MlstmLayer layer(DType type, int sessions, int width, int inner, int group, int upRows) {
+        Tensor block = fx.zeros(inner / group, group, group);
+        Tensor gate = fx.zeros(HEADS, 3 * inner);
+        Tensor bias = fx.zeros(HEADS);
+        Tensor channels = fx.zeros(inner);
+        MlstmBlockWeights w = new MlstmBlockWeights(
+                new NormSpec(1, 1e-5f, true, true),
+                fx.zeros(width),
+                weight(type, upRows, width),
+                weight(type, inner, width),
+                fx.zeros(inner, 4),
+                null,
+                block,
+                block,
+                block,
+                gate,
+                bias,
+                gate,
+                bias,
+                MlstmSpec.exponential(),
+                new NormSpec(HEADS, 1e-5f, true, true),
+                channels,
+                channels,
+                weight(type, width, inner));
+        int d = inner / HEADS;
+        FoldSchedule schedule = new FoldSchedule(6, 6, 1);
+        int ring = schedule.capacity();
+        MlstmSlots state = new MlstmSlots(
+                fx.zeros(sessions, HEADS, d, d),
+                fx.zeros(sessions, HEADS, d),
+                fx.zeros(sessions, HEADS),
+                fx.zeros(sessions, HEADS, ring, d),
+                fx.zeros(sessions, HEADS, ring, d),
+                fx.zeros(sessions, HEADS, ring),
+                fx.zeros(sessions, HEADS, ring),
+                fx.ofInts(new int[sessions * HEADS], sessions, HEADS),
+                fx.ofInts(new int[sessions * HEADS], sessions, HEADS));
+        return new MlstmLayer(w, new MlstmBlockState(state, fx.zeros(sessions, 3, inner), schedule, 0));
+    }
+
+    /** Returns the names of the kernels of a step. */
+    private List<String> step(List<MlstmLayer> layers, int sessions, int tokens, int width, int inner) {
+        int[] slots = new int[sessions];
+        int[] counts = new int[sessions];
+        for (int b = 0; b < sessions; b++) {
+            slots[b] = b;
+            counts[b] = tokens;
+        }
+        Tensor ids = fx.ofInts(slots, sessions);
+        Tensor news = fx.ofInts(counts, sessions);
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, tokens, width, inner, HEADS);
+        Tensor x = fx.zeros(sessions, tokens, width);
+        driver.launches.clear();
+        engine.ops().session().mlstmBlocks(fx.stream, layers, ids, news, memory, x);
+        fx.stream.synchronize();
+        return List.copyOf(driver.launches);
+    }
+
+    @Test
+    void aRunOfBlocksIsCheckedOnceAndEachAddsWhatTheOneBeforeLeft() {
+        List<String> want = new ArrayList<>(List.of("check_rows"));
+        for (int block = 0; block < 2; block++) {
+            want.addAll(List.of("many_norm", "many_conv", "cell_weights_256", "cell_answers", "many_skip"));
+        }
+        want.add("many_norm");
+        MlstmLayer l = layer(DType.BF16, 9, 32, 64, 4, 64);
+        assertEquals(want, step(Collections.nCopies(2, l), 9, 3, 32, 64));
+    }
+
+    @ParameterizedTest(name = "{0} sessions={1} L={2} D={3} I={4} group={5}")
+    @CsvSource({
+        "BF16,7,3,32,64,4", // the block step's
+        "I8,9,3,32,64,4",
+        "BF16,9,2,32,64,4",
+        "BF16,9,4,32,64,4",
+        "BF16,9,3,32,64,2",
+        "BF16,9,3,20,64,4",
+        "BF16,9,3,64,80,4"
+    })
+    void otherBlocksTakeOtherKernels(DType type, int sessions, int tokens, int width, int inner, int group) {
+        MlstmLayer l = layer(type, sessions, width, inner, group, inner);
+        assertFalse(step(List.of(l), sessions, tokens, width, inner).contains("many_norm"));
+    }
+
+    @Test
+    void weightsOfAnotherBlockAreRefused() {
+        List<MlstmLayer> layers = List.of(layer(DType.BF16, 9, 32, 64, 4, 48));
+        assertThrows(ShapeMismatchException.class, () -> step(layers, 9, 3, 32, 64));
+        assertTrue(driver.launches.isEmpty(), driver.launches.toString());
+    }
+
+    @Test
+    void productsOfMoreRowsThanHaveRoomAreMadeInTurns() {
+        int rows = 350;
+        int in = 8;
+        int out = 8192;
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, out, in);
+        fx.ops.matmul().pack(fx.stream, fx.of(fx.normal(out * in, 1), out, in), packed);
+        float[] row = fx.normal(in, 1);
+        float[] all = new float[rows * in];
+        for (int r = 0; r < rows; r++) {
+            System.arraycopy(row, 0, all, r * in, in);
+        }
+        Tensor few = fx.poisoned(24, out);
+        fx.ops
+                .matmul()
+                .linearPacked(
+                        fx.stream, fx.of(Arrays.copyOf(all, 24 * in), 24, in), packed, null, Activation.NONE, few);
+        float[] want = Arrays.copyOf(fx.read(few), out);
+        Tensor y = fx.poisoned(rows, out);
+        Tensor x = fx.of(all, rows, in);
+        driver.launches.clear();
+        fx.ops.matmul().linearPacked(fx.stream, x, packed, null, Activation.NONE, y);
+        float[] got = fx.read(y);
+        assertEquals(List.of("split_bf16", "add_parts", "split_bf16", "add_parts"), driver.launches);
+        for (int r = 0; r < rows; r++) {
+            assertArrayEquals(want, Arrays.copyOfRange(got, r * out, (r + 1) * out), "row " + r);
+        }
+    }
+}
