@@ -68,6 +68,7 @@ struct ConvOfMany {
 };
 
 struct SkipOfMany {
+    const int* counts;
     const float* h;
     const float* c;
     const float* z;  // (3, tokens, INNER)
@@ -306,6 +307,8 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     const long long apart = static_cast<long long>(p.rows) * INNER;
     const long long from = static_cast<long long>(unit) * DIM;
     const int column = unit % HEADS * DIM;
+    const int token = unit / HEADS;
+    const bool brought = token % STEPS >= STEPS - p.counts[token / STEPS];  // of the others nobody wrote h and c
     float h[LOADS][4];
     float4 c[LOADS];
     float4 z[LOADS];
@@ -315,7 +318,7 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
         const int j = 4 * (lane() + 32 * i);
         unpack(none(), h[i]);
         c[i] = z[i] = none();
-        if (j < DIM) {
+        if (brought && j < DIM) {
             unpack(load4(p.h + from + j), h[i]);
             c[i] = load4(p.c + from + j);
             z[i] = addThree(p.z + from + j, apart);

@@ -293,6 +293,7 @@ final class ManySteps {
         // After the cell, which has its reports where the sums are.
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);
         engine.launch(form.skip())
+                .put(counts)
                 .put(m.h())
                 .put(m.c())
                 .put(sums)
