@@ -181,7 +181,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     GridBarrier grid(p.arrived);
-    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of a warp that has no row to normalise
+    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of the last warp
     const bool works = at.block < UNITS;
     const int row = works ? at.block / CHUNKS / NH : 0;
     const int slot = p.shape.slots[row];

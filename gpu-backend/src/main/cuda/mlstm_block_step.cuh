@@ -18,10 +18,10 @@
 // compilation (BlockSteps.java gives them), and a warp has little to do in each phase.
 #pragma once
 #include "lram_bf16.cuh"
+#include "mlstm_step_common.cuh"
 
 namespace lram {
 
-constexpr int TOKENS = 3;          // of a session, at most, and rows of a dot product
 constexpr int TAPS = 4;
 constexpr int D = STEP_WIDTH;
 constexpr int I = STEP_INNER;
@@ -312,8 +312,6 @@ __device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes)
     }
 }
 
-__device__ __forceinline__ float4 load4(const float* w) { return *reinterpret_cast<const float4*>(w); }
-
 __device__ __forceinline__ float4 load4(const Bf16* w) {
     const uint2 bits = *reinterpret_cast<const uint2*>(w);
     float4 x;
@@ -334,39 +332,12 @@ __device__ __forceinline__ float4 load4(const signed char* w) {
     return x;
 }
 
-__device__ __forceinline__ float4 none() {
-    float4 x;
-    x.x = x.y = x.z = x.w = 0.f;
-    return x;
-}
-
 __device__ __forceinline__ float4 minus(const float4& a, float b) {
     float4 x;
     x.x = a.x - b;
     x.y = a.y - b;
     x.z = a.z - b;
     x.w = a.w - b;
-    return x;
-}
-
-__device__ __forceinline__ float dot4(const float4& a, const float4& b, float sum) {
-    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
-}
-
-__device__ __forceinline__ void addTimes(float a, const float4& x, float* sum) {
-    sum[0] = fmaf(a, x.x, sum[0]);
-    sum[1] = fmaf(a, x.y, sum[1]);
-    sum[2] = fmaf(a, x.z, sum[2]);
-    sum[3] = fmaf(a, x.w, sum[3]);
-}
-
-// Over groups of LANES lanes, for all of them.
-template <int LANES>
-__device__ __forceinline__ float groupSum(float x) {
-#pragma unroll
-    for (int d = LANES / 2; d > 0; d /= 2) {
-        x += __shfl_xor_sync(0xffffffffu, x, d);
-    }
     return x;
 }
 
@@ -445,8 +416,8 @@ constexpr int UP_EARLY = 9;
 constexpr int DOWN_EARLY = 5;
 
 // A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
-// order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes are held while something
-// else goes on; the others follow at the product's start.
+// order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes, but one step at least, are
+// held while something else goes on; the others follow at the product's start.
 template <int N, int K, int MOST_EARLY>
 struct HeldTiles {
     using T = Tiles<N, K>;
@@ -550,16 +521,6 @@ struct HeldTiles {
         }
     }
 };
-
-// e^x to fp32 accuracy: the part of x that a float cannot hold goes in as a factor.
-__device__ __forceinline__ float expOf(double x) {
-    const float high = static_cast<float>(x);
-    const float low = static_cast<float>(x - static_cast<double>(high));
-    const float e = expf(high);
-    return low == low ? fmaf(e, low, e) : e;  // of an infinity the rest is not a number
-}
-
-__device__ __forceinline__ float logSigmoidFloat(float x) { return fminf(x, 0.f) - log1pf(expf(-fabsf(x))); }
 
 // Every block finds the same faults, so all leave a faulty step alone.
 __device__ __forceinline__ bool refused(const StepShape& p) {
@@ -912,14 +873,6 @@ struct HeadOfStep {
 };
 
 __device__ __forceinline__ double stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
-
-__device__ __forceinline__ double warpTop(double x) {
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2) {
-        x = fmax(x, __shfl_xor_sync(0xffffffffu, x, d));
-    }
-    return x;
-}
 
 // What the ring's tokens weigh after them all, and the stabiliser then: by one warp, for the block after the next barrier.
 struct RingTop {

@@ -18,7 +18,7 @@
 #define CELL_SIGMOID 0
 #define CELL_NORMALIZE 1
 #endif
-#include "mlstm_step_common.cuh"
+#include "mlstm_ring_weights.cuh"
 
 namespace lram {
 

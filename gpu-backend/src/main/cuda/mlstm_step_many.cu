@@ -6,7 +6,7 @@
 //   many_conv   convolution, SiLU, q, k, v, and shares of the gates, which the cell adds in order
 //   many_skip   head norm, skip, gate, in three parts
 //
-// Bytes a token: 22 D and 106 I, from the second-level cache.
+// Bytes a token: 26 D and 106 I, from the second-level cache.
 //
 // Compile:  as elementwise.cu, with the sizes that ManySteps.java defines.
 #ifndef MANY_WIDTH  // the sizes of a large model, for a look at the machine code

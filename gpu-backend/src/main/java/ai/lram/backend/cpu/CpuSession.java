@@ -270,7 +270,7 @@ final class CpuSession implements SessionOps {
 
     @Override
     public void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x) {
-        if (from.rows() > 0) {
+        if (from.rows() > 0) { // as ComposedSteps.embed, a call less deep: what is deeper the compiler may not inline
             ComposedSteps.encode(ops, s, weights, from, at, memory);
             ComposedSteps.join(ops, s, weights, memory, x);
         }

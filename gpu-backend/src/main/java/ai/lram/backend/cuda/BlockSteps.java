@@ -1,6 +1,5 @@
 package ai.lram.backend.cuda;
 
-import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
@@ -10,7 +9,6 @@ import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.NormSpec;
-import ai.lram.backend.ops.StepWeight;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -29,12 +27,12 @@ final class BlockSteps {
     private static final int LAYERS = 32;
     private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
 
-    /** Inner width up to which a block's bf16 weights fit into the registers of one launch, and up to which other weights were faster in one. */
+    /** Inner width up to which one launch is faster: with products on tensor cores, whose weights fit into its registers, and with dot products. */
     private static final int RESIDENT_BF16 = 2560;
 
     private static final int RESIDENT_INNER = 1536;
 
-    /** Most sessions of a launch: beyond, products with tensor cores are faster than rows of dot products. */
+    /** Most sessions of a launch: beyond, {@link ManySteps}. */
     private static final int MOST_ROWS = 8;
 
     private final Engine engine;
@@ -81,7 +79,7 @@ final class BlockSteps {
                 w.inner(),
                 w.heads(),
                 state.slots().ringK().dim(2),
-                type(w.down()),
+                LargeWeights.type(w.down()),
                 w.norm(),
                 w.headNorm(),
                 w.cell().inputGate(),
@@ -133,13 +131,6 @@ final class BlockSteps {
     /** Blocks of the grid: one a multiprocessor. */
     private int blocks() {
         return engine.device().multiprocessors();
-    }
-
-    private static int type(StepWeight w) {
-        if (w.full() != null) {
-            return 0;
-        }
-        return w.packed().data().dtype() == DType.BF16 ? 1 : 2;
     }
 
     private static int up(int n, int by) {
@@ -234,7 +225,7 @@ final class BlockSteps {
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
-    boolean takes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+    boolean takes(MlstmBlockWeights w, MlstmBlockState state, MlstmBlockMemory m, Tensor x) {
         int inner = w.inner();
         int all = x.dim(0) * x.dim(1);
         return !form.equals("off")
@@ -247,37 +238,26 @@ final class BlockSteps {
                 && inner / w.heads() % 4 == 0
                 && w.headNorm().groups() == w.heads()
                 && w.norm().groups() == 1
-                && type(w.upU()) == type(w.down())
-                && type(w.upZ()) == type(w.down())
+                && LargeWeights.type(w.upU()) == LargeWeights.type(w.down())
+                && LargeWeights.type(w.upZ()) == LargeWeights.type(w.down())
                 && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
                 && x.dim(0) <= MOST_ROWS
                 && x.dim(0) * channels(inner) <= THREADS
                 && (w.width() + blocks() - 1) / blocks() * TOKENS <= THREADS
-                && aligned(w, state, x)
+                && BlockCheck.aligned(
+                        w,
+                        x,
+                        state.slots().matC(),
+                        state.slots().vecN(),
+                        state.slots().ringK(),
+                        state.slots().ringV(),
+                        m.z(),
+                        m.c(),
+                        m.q(),
+                        m.k(),
+                        m.v(),
+                        m.h())
                 && memory(sizes(w, state, x)) != null;
-    }
-
-    /** The kernels read four or eight elements at once; a view may begin anywhere. */
-    private static boolean aligned(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
-        long all = x.address()
-                | data(w.upU()).address()
-                | data(w.upZ()).address()
-                | data(w.down()).address()
-                | w.normWeight().address()
-                | w.conv().address()
-                | (w.convBias() == null ? 0 : w.convBias().address())
-                | w.q().address()
-                | w.k().address()
-                | w.v().address()
-                | w.inputGate().address()
-                | w.forgetGate().address()
-                | w.headNormWeight().address()
-                | w.skip().address()
-                | state.slots().matC().address()
-                | state.slots().vecN().address()
-                | state.slots().ringK().address()
-                | state.slots().ringV().address();
-        return all % 16 == 0;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -288,73 +268,10 @@ final class BlockSteps {
         return Math.min(Math.min(columns, 128), dim);
     }
 
-    private void check(
+    private static void check(
             MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
-        String kernel = "session.mlstmBlock";
-        int rows = x.dim(0);
-        int tokens = x.dim(1);
-        long inner = w.inner();
-        int heads = w.heads();
-        int dim = (int) (inner / heads);
-        MlstmSlots s = state.slots();
-        int pool = s.matC().dim(0);
-        int ring = s.ringK().dim(2);
-        FoldSchedule schedule = state.schedule();
-        if (ring < schedule.capacity() || ring < tokens) {
-            throw Check.mismatch(
-                    kernel + ": the ring holds " + ring + " tokens",
-                    schedule + " needs " + schedule.capacity() + " and a step may bring " + tokens,
-                    "allocate the ring with schedule.capacity() tokens");
-        }
-        long cells = (long) pool * heads;
-        Check.f32(kernel, "matC", s.matC(), cells * dim * dim);
-        Check.f32(kernel, "vecN", s.vecN(), cells * dim);
-        Check.f32(kernel, "scaM", s.scaM(), cells);
-        Check.f32(kernel, "ringK", s.ringK(), cells * ring * dim);
-        Check.f32(kernel, "ringV", s.ringV(), cells * ring * dim);
-        Check.f32(kernel, "ringI", s.ringI(), cells * ring);
-        Check.f32(kernel, "ringF", s.ringF(), cells * ring);
-        Check.size(kernel, "ringLength", s.ringLength(), DType.I32, cells);
-        Check.size(kernel, "folded", s.folded(), DType.I32, cells);
-        Check.f32(kernel, "history", state.history(), (long) pool * (TAPS - 1) * inner);
-        Check.size(kernel, "slots", slots, DType.I32, rows);
-        Check.size(kernel, "counts", counts, DType.I32, rows);
-        long all = (long) rows * tokens;
-        Check.f32(kernel, "x", x, all * w.width());
-        for (Tensor t : new Tensor[] {m.z(), m.c(), m.q(), m.k(), m.v(), m.h()}) {
-            Check.f32(kernel, "working memory", t, all * inner);
-        }
-        Check.f32(kernel, "input gate", m.inputGate(), all * heads);
-        Check.f32(kernel, "forget gate", m.forgetGate(), all * heads);
-        large(kernel, "up-projection of u", w.upU(), inner * w.width());
-        large(kernel, "up-projection of z", w.upZ(), inner * w.width());
-        large(kernel, "down-projection", w.down(), inner * w.width());
-        Check.f32(kernel, "norm", w.normWeight(), w.width());
-        Check.f32(kernel, "conv", w.conv(), TAPS * inner);
-        Check.optional(kernel, "conv's bias", w.convBias(), Math.toIntExact(inner));
-        for (Tensor t : new Tensor[] {w.q(), w.k(), w.v()}) {
-            Check.f32(kernel, "q, k or v", t, 4 * inner);
-        }
-        Check.f32(kernel, "input gate's weights", w.inputGate(), 3 * inner * heads);
-        Check.f32(kernel, "forget gate's weights", w.forgetGate(), 3 * inner * heads);
-        Check.f32(kernel, "input gate's bias", w.inputGateBias(), heads);
-        Check.f32(kernel, "forget gate's bias", w.forgetGateBias(), heads);
-        Check.f32(kernel, "head norm", w.headNormWeight(), inner);
-        Check.f32(kernel, "skip", w.skip(), inner);
-    }
-
-    /** Packed rows are padded: there the number of rows counts, not the size. */
-    private static void large(String kernel, String name, StepWeight w, long size) {
-        if ((long) w.rows() * w.columns() != size) {
-            throw Check.mismatch(
-                    kernel + ": the " + name + " is (" + w.rows() + ", " + w.columns() + ")",
-                    "it needs " + size + " elements",
-                    "use the weights of one block");
-        }
-        Check.size(kernel, name, data(w), data(w).dtype(), data(w).size());
-        if (scale(w) != null) {
-            Check.f32(kernel, name + "'s scale", scale(w), w.rows());
-        }
+        BlockCheck.check(
+                "session.mlstmBlock", w, state, BlockCheck.cell(w, state, m, slots, counts), List.of(m.z(), m.c()), x);
     }
 
     private void shape(
@@ -390,21 +307,13 @@ final class BlockSteps {
                 .faults();
     }
 
-    private static Tensor data(StepWeight w) {
-        return w.full() != null ? w.full() : w.packed().data();
-    }
-
-    private static Tensor scale(StepWeight w) {
-        return w.full() != null ? null : w.packed().scale();
-    }
-
     private static void layer(Engine.Launch launch, MlstmBlockWeights w, MlstmBlockState state) {
         MlstmSlots s = state.slots();
         launch.put(w.normWeight())
-                .put(data(w.upU()))
-                .put(scale(w.upU()))
-                .put(data(w.upZ()))
-                .put(scale(w.upZ()))
+                .put(LargeWeights.data(w.upU()))
+                .put(LargeWeights.scale(w.upU()))
+                .put(LargeWeights.data(w.upZ()))
+                .put(LargeWeights.scale(w.upZ()))
                 .put(w.conv())
                 .put(w.convBias())
                 .put(w.q())
@@ -416,8 +325,8 @@ final class BlockSteps {
                 .put(w.forgetGateBias())
                 .put(w.headNormWeight())
                 .put(w.skip())
-                .put(data(w.down()))
-                .put(scale(w.down()))
+                .put(LargeWeights.data(w.down()))
+                .put(LargeWeights.scale(w.down()))
                 .put(s.matC())
                 .put(s.vecN())
                 .put(s.scaM())
@@ -444,17 +353,18 @@ final class BlockSteps {
     }
 
     /** Whether these blocks run in one launch; all must be of one shape. */
-    boolean takesTogether(List<MlstmLayer> layers, Tensor x) {
+    boolean takesTogether(List<MlstmLayer> layers, MlstmBlockMemory m, Tensor x) {
         if (!cooperative || layers.isEmpty()) {
             return false;
         }
         MlstmLayer first = layers.getFirst();
-        int most = type(first.weights().down()) == 1 ? RESIDENT_BF16 : RESIDENT_INNER;
+        Memory memory = memory(sizes(first.weights(), first.state(), x));
+        int most = memory != null && memory.mma() ? RESIDENT_BF16 : RESIDENT_INNER;
         if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
             return false;
         }
         for (MlstmLayer l : layers) {
-            if (!alike(first, l) || !takes(l.weights(), l.state(), x)) {
+            if (!alike(first, l) || !takes(l.weights(), l.state(), m, x)) {
                 return false;
             }
         }
@@ -470,7 +380,7 @@ final class BlockSteps {
                 && v.norm().equals(w.norm())
                 && v.headNorm().equals(w.headNorm())
                 && v.cell().equals(w.cell())
-                && type(v.down()) == type(w.down())
+                && LargeWeights.type(v.down()) == LargeWeights.type(w.down())
                 && a.state().schedule().equals(b.state().schedule())
                 && a.state().slots().ringK().dim(0) == b.state().slots().ringK().dim(0)
                 && a.state().slots().ringK().dim(2) == b.state().slots().ringK().dim(2);

@@ -19,7 +19,7 @@ final class CudaMatmul implements MatmulOps {
     private static final int WARPS = Engine.THREADS / 32;
 
     /** Rows from which packed bf16 weights go to the tensor cores. */
-    static final int MANY_ROWS = 24;
+    private static final int MANY_ROWS = 24;
 
     /** Numbers in bf16 that an fp32 number is the sum of. */
     static final int PARTS = 3;

@@ -256,7 +256,7 @@ final class CudaSession implements SessionOps {
         if (x.dim(0) == 0) {
             return;
         }
-        if (blocks.takes(weights, state, x)) {
+        if (blocks.takes(weights, state, memory, x)) {
             blocks.run(weights, state, slots, counts, memory, x);
             return;
         }
@@ -271,10 +271,10 @@ final class CudaSession implements SessionOps {
     @Override
     public void mlstmBlocks(
             Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
-        if (blocks.takesTogether(layers, x)) {
+        if (blocks.takesTogether(layers, memory, x)) {
             blocks.runTogether(layers, slots, counts, memory, x);
         } else if (!layers.isEmpty()
-                && !blocks.takes(layers.getFirst().weights(), layers.getFirst().state(), x)
+                && !blocks.takes(layers.getFirst().weights(), layers.getFirst().state(), memory, x)
                 && many.take(layers, slots, counts, memory, x)) {
             many.run(layers, slots, counts, memory, x);
         } else {

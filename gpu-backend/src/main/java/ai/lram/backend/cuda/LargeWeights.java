@@ -2,6 +2,7 @@ package ai.lram.backend.cuda;
 
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.StepWeight;
 
 /** Large matrices of the control step as its kernels take them: elements, and for int8 a scale per row. */
@@ -13,7 +14,12 @@ final class LargeWeights {
         return switch (data(w).dtype()) {
             case BF16 -> 1;
             case I8 -> 2;
-            default -> 0;
+            case F32 -> 0;
+            default ->
+                throw new UnsupportedKernelException(
+                        "control step on CUDA: weights of " + data(w).dtype(),
+                        "its kernels take F32, BF16 and I8",
+                        "pack the weights as one of these");
         };
     }
 

@@ -32,6 +32,9 @@ final class ManySteps {
     /** Widest row and head of which a thread can keep its part in registers. */
     private static final int MOST_WIDTH = 4096;
 
+    /** Of a session, which a lane of the convolution's kernel holds. */
+    private static final int MOST_GATES = 64;
+
     private static final int MOST_DIM = 1024;
 
     private final Engine engine;
@@ -72,8 +75,8 @@ final class ManySteps {
         return on
                 && slots != null
                 && slots.size() == x.dim(0)
-                && tokens >= CudaMatmul.MANY_ROWS
                 && x.dim(1) <= TOKENS
+                && gates(x.dim(1), heads) <= MOST_GATES
                 && packed(w.upU())
                 && packed(w.upZ())
                 && packed(w.down())
@@ -89,8 +92,8 @@ final class ManySteps {
                 && w.headNorm().groups() == heads
                 && hasRoom(tokens, w.width(), inner)
                 && x.dim(0) * runs(inner) * gates(x.dim(1), heads) <= tokens * inner
-                && aligned(w, state, m, x)
-                && cells.takes(call(w, state, m, slots, counts));
+                && BlockCheck.aligned(w, x, state.history(), m.conv(), m.c(), m.h())
+                && cells.takes(BlockCheck.cell(w, state, m, slots, counts));
     }
 
     /** Parts of the normed x in the memory of conv; in that of partial sums, z before it is added and the parts of what follows. */
@@ -110,46 +113,6 @@ final class ManySteps {
 
     private static long gates(int tokens, int heads) {
         return 2L * tokens * heads;
-    }
-
-    /** The kernels read four elements at once; a view may begin anywhere. */
-    private static boolean aligned(MlstmBlockWeights w, MlstmBlockState state, MlstmBlockMemory m, Tensor x) {
-        long all = x.address()
-                | w.upU().packed().data().address()
-                | w.upZ().packed().data().address()
-                | w.down().packed().data().address()
-                | w.normWeight().address()
-                | w.conv().address()
-                | (w.convBias() == null ? 0 : w.convBias().address())
-                | w.q().address()
-                | w.k().address()
-                | w.v().address()
-                | w.inputGate().address()
-                | w.forgetGate().address()
-                | w.headNormWeight().address()
-                | w.skip().address()
-                | state.history().address()
-                | m.conv().address()
-                | m.c().address()
-                | m.h().address();
-        return all % 16 == 0;
-    }
-
-    private static MlstmStepCall call(
-            MlstmBlockWeights w, MlstmBlockState state, MlstmBlockMemory m, Tensor slots, Tensor counts) {
-        return new MlstmStepCall(
-                w.cell(),
-                state.schedule(),
-                state.layer(),
-                state.slots(),
-                slots,
-                counts,
-                m.q(),
-                m.k(),
-                m.v(),
-                m.inputGate(),
-                m.forgetGate(),
-                m.h());
     }
 
     private static int flag(boolean on) {
@@ -175,57 +138,16 @@ final class ManySteps {
         });
     }
 
-    private static void check(
-            MlstmBlockWeights w, MlstmBlockState state, MlstmStepCall call, MlstmBlockMemory m, Tensor x) {
-        long inner = w.inner();
-        int heads = w.heads();
-        long all = (long) x.dim(0) * x.dim(1);
-        call.check(KERNEL);
-        int dim = (int) (inner / heads);
-        if (call.heads() != heads || call.dimQk() != dim || call.dimHv() != dim || call.tokens() != x.dim(1)) {
-            throw Check.mismatch(
-                    KERNEL + ": the state has " + call.heads() + " heads of " + call.dimQk() + " and " + call.dimHv()
-                            + ", the working memory " + call.tokens() + " tokens",
-                    "the weights have " + heads + " heads of " + dim + ", x has " + x.dim(1) + " tokens",
-                    "use state and memory of these blocks");
-        }
-        Check.f32(KERNEL, "history", state.history(), (long) call.pool() * (TAPS - 1) * inner);
-        Check.f32(KERNEL, "x", x, all * w.width());
-        for (Tensor t : new Tensor[] {m.conv(), m.c(), m.mixed()}) {
-            Check.f32(KERNEL, "working memory", t, all * inner);
-        }
-        for (StepWeight up : new StepWeight[] {w.upU(), w.upZ()}) {
-            if (up.rows() != inner || up.columns() != w.width()) {
-                throw Check.mismatch(
-                        KERNEL + ": an up-projection is (" + up.rows() + ", " + up.columns() + ")",
-                        "the down-projection is (" + w.width() + ", " + inner + ")",
-                        "use the weights of one block");
-            }
-        }
-        for (StepWeight weight : new StepWeight[] {w.upU(), w.upZ(), w.down()}) {
-            Tensor data = weight.packed().data();
-            Check.size(KERNEL, "a projection", data, DType.BF16, data.size());
-        }
-        Check.f32(KERNEL, "norm", w.normWeight(), w.width());
-        Check.f32(KERNEL, "conv", w.conv(), TAPS * inner);
-        Check.optional(KERNEL, "conv's bias", w.convBias(), inner);
-        for (Tensor t : new Tensor[] {w.q(), w.k(), w.v()}) {
-            Check.f32(KERNEL, "q, k or v", t, GROUP * inner);
-        }
-        for (Tensor t : new Tensor[] {w.inputGate(), w.forgetGate()}) {
-            Check.f32(KERNEL, "a gate's weights", t, 3 * inner * heads);
-        }
-        for (Tensor t : new Tensor[] {w.inputGateBias(), w.forgetGateBias()}) {
-            Check.f32(KERNEL, "a gate's bias", t, heads);
-        }
-        Check.f32(KERNEL, "head norm", w.headNormWeight(), inner);
-        Check.f32(KERNEL, "skip", w.skip(), inner);
-    }
-
     /** {@link #take} must have said yes. */
     void run(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
         for (MlstmLayer l : layers) {
-            check(l.weights(), l.state(), call(l.weights(), l.state(), m, slots, counts), m, x);
+            BlockCheck.check(
+                    KERNEL,
+                    l.weights(),
+                    l.state(),
+                    BlockCheck.cell(l.weights(), l.state(), m, slots, counts),
+                    List.of(m.conv(), m.c(), m.mixed()),
+                    x);
         }
         int pool = 0;
         for (MlstmLayer l : layers) {
@@ -288,7 +210,7 @@ final class ManySteps {
                 .faults()
                 .run(runs(inner), (sessions + WARPS - 1) / WARPS, 1, THREADS, 0);
         cells.run(
-                call(w, state, m, slots, counts),
+                BlockCheck.cell(w, state, m, slots, counts),
                 new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)));
         // After the cell, which has its reports where the sums are.
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);

@@ -172,7 +172,8 @@ final class StepEnds {
             EmbedWeights.Encoder e = w.encoders().get(t);
             launch.put(from.vectors().get(t)).put(e.weight()).put(e.bias());
         }
-        boolean moves = from.slots().address() != at.slots().address();
+        boolean moves = from.slots().address() != at.slots().address()
+                || from.counts().address() != at.counts().address();
         launch.put(w.normWeight())
                 .put(w.normBias())
                 .put(x)

@@ -5,40 +5,17 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.Tensor;
-import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import java.util.Arrays;
 import java.util.List;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** Which kernels the mLSTM's step of many sessions takes; what they answer is the contracts' business. */
-class CellStepsTest {
-    private EmulatedDriver driver;
-    private CudaBackend engine;
-    private Fixture fx;
-
-    @BeforeEach
-    void open() {
-        Emulator.requireCompiler();
-        driver = new EmulatedDriver();
-        engine = Emulator.open(driver);
-        fx = new Fixture(engine);
-    }
-
-    @AfterEach
-    void close() {
-        if (engine != null) {
-            fx.close();
-            engine.close();
-        }
-    }
-
+class CellStepsTest extends OnEmulator {
     /** One step with the same tokens in every row. Returns the names of its kernels. */
     private List<String> step(int rows, int tokens, int heads, int dq, int dv, int ring, float[] q, float[] answers) {
         MlstmSlots state = new MlstmSlots(

@@ -11,7 +11,6 @@ import ai.lram.backend.DeviceLostException;
 import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.EmbedMemory;
 import ai.lram.backend.ops.EmbedWeights;
@@ -22,34 +21,10 @@ import ai.lram.backend.ops.StepInput;
 import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 /** What the engine does with kernels that run: recordings, faults that only the device sees, NaN. */
-class EmulatedEngineTest {
-    private EmulatedDriver driver;
-    private CudaBackend engine;
-    private Fixture fx;
-
-    @BeforeEach
-    void open() {
-        Emulator.requireCompiler();
-        driver = new EmulatedDriver();
-        engine = Emulator.open(driver);
-        fx = new Fixture(engine);
-    }
-
-    @AfterEach
-    void close() {
-        if (engine != null) {
-            fx.close();
-            engine.close();
-            assertEquals(Map.of(), driver.leaks());
-        }
-    }
-
+class EmulatedEngineTest extends OnEmulator {
     /** Own kernels and a product with a bias, whose address is an attribute set at the time of the call. */
     @Test
     void aRecordingIsReplayedOverTheSameTensors() {

@@ -35,7 +35,11 @@ public final class Allocations {
      * @return bytes allocated by the last run
      */
     public static long afterWarmUp(Runnable work) {
-        long deadline = System.nanoTime() + 30_000_000_000L;
+        return afterWarmUp(work, 30);
+    }
+
+    private static long afterWarmUp(Runnable work, int seconds) {
+        long deadline = System.nanoTime() + seconds * 1_000_000_000L;
         long bytes = of(work);
         for (int clean = 0; clean < 2 && System.nanoTime() < deadline; ) {
             bytes = of(work);
@@ -45,12 +49,12 @@ public final class Allocations {
     }
 
     /**
-     * As {@link #afterWarmUp}, without vectors that compiled code boxes: which it does differs from JVM to JVM.
+     * As {@link #afterWarmUp}, for ten seconds at most, without vectors that compiled code boxes: which it does differs from JVM to JVM.
      *
      * @return bytes allocated by a run times the share of the flight recorder's samples outside the Vector API's own methods
      */
     public static long besidesVectors(Runnable work) {
-        long bytes = afterWarmUp(work);
+        long bytes = afterWarmUp(work, 10);
         if (bytes == 0) {
             return 0;
         }
@@ -84,6 +88,8 @@ public final class Allocations {
         List<RecordedFrame> frames = e.getStackTrace().getFrames();
         String type =
                 frames.isEmpty() ? "" : frames.getFirst().getMethod().getType().getName();
-        return type.startsWith("jdk.incubator.vector.") || type.startsWith("jdk.internal.");
+        return type.startsWith("jdk.incubator.vector.")
+                || type.startsWith("jdk.internal.vm.vector.")
+                || type.equals("jdk.internal.misc.ScopedMemoryAccess");
     }
 }
