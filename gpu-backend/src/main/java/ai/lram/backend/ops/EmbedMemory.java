@@ -9,8 +9,8 @@ import java.util.List;
 /**
  * Working memory of {@link SessionOps#embed} for a batch of B rows of T tokens; its contents mean nothing between calls.
  *
- * @param encoded of token t: (B, D). With one row, whose tokens lie one after the other, the parts of {@code joined}
- * @param joined (B, T, D)
+ * @param encoded of token t: (B, D) F32. With one row, whose tokens lie one after the other, the parts of {@code joined}
+ * @param joined (B, T, D) F32
  */
 public record EmbedMemory(List<Tensor> encoded, Tensor joined) {
     public EmbedMemory {
@@ -33,6 +33,7 @@ public record EmbedMemory(List<Tensor> encoded, Tensor joined) {
         }
     }
 
+    /** For {@code batch} rows of {@code tokens} tokens, {@code width} wide. */
     public static EmbedMemory allocate(TensorArena arena, int batch, int tokens, int width) {
         Tensor joined = arena.f32(batch, tokens, width);
         List<Tensor> encoded = new ArrayList<>();

@@ -9,8 +9,8 @@ import java.util.List;
  *
  * @param encoders of token t, in order
  * @param norm of one group
- * @param normWeight (D)
- * @param normBias (D), may be null
+ * @param normWeight (D) F32
+ * @param normBias (D) F32, may be null
  */
 public record EmbedWeights(List<Encoder> encoders, NormSpec norm, Tensor normWeight, Tensor normBias) {
     /**

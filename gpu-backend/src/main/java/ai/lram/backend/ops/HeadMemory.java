@@ -6,11 +6,11 @@ import ai.lram.backend.Tensor;
 /**
  * Which tokens {@link SessionOps#head} reads, and its working memory for a batch of B rows.
  *
- * @param x (B, L, D)
+ * @param x (B, L, D) F32
  * @param token the one that is read, of each row
  * @param read (B, D), for these tokens. With one row they are that part of x
- * @param normed (B, D)
- * @param logits (B, N), the result or, where that is slow to write for plain kernels, memory of its own
+ * @param normed (B, D) F32
+ * @param logits (B, N) F32, the result or, where that is slow to write for plain kernels, memory of its own
  */
 public record HeadMemory(Tensor x, int token, Tensor read, Tensor normed, Tensor logits) {
     public HeadMemory {

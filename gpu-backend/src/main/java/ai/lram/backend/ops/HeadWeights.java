@@ -7,10 +7,10 @@ import ai.lram.backend.Tensor;
  * The end of a control step: a norm and a linear layer.
  *
  * @param norm of one group
- * @param normWeight (D)
- * @param normBias (D), may be null
- * @param weight (N, D)
- * @param bias (N), may be null
+ * @param normWeight (D) F32
+ * @param normBias (D) F32, may be null
+ * @param weight (N, D), F32 or packed
+ * @param bias (N) F32, may be null
  */
 public record HeadWeights(NormSpec norm, Tensor normWeight, Tensor normBias, StepWeight weight, Tensor bias) {
     public HeadWeights {

@@ -80,13 +80,17 @@ public interface SessionOps {
      * The tokens of a step: x[b,t,:] = norm(weight_t from.vectors[t][b,:] + bias_t) for x (B, T, D). {@code from} is where the host wrote it,
      * {@code at} where kernels that follow read slots and counts, which are copied there; anything may be in its vectors afterwards. A host
      * engine is given the same memory twice. Equal to {@link ComposedSteps#embed} but for rounding; x is neither of the inputs nor of
-     * {@code memory}.
+     * {@code memory}. All F32 but slots and counts; {@code from} and {@code at} have the same rows and widths.
+     *
+     * @throws ai.lram.backend.ShapeMismatchException if sizes do not fit together; nothing has been queued then
      */
     void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x);
 
     /**
      * What a step answers: logits[b,:] = weight norm(x[b,token,:]) + bias for logits (B, N), which may be memory that the host sees. Equal to
-     * {@link ComposedSteps#head} but for rounding; x stays as it is.
+     * {@link ComposedSteps#head} but for rounding; x stays as it is. All F32 but a packed weight.
+     *
+     * @throws ai.lram.backend.ShapeMismatchException if sizes do not fit together; nothing has been queued then
      */
     void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits);
 
