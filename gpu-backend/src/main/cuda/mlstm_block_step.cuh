@@ -18,7 +18,7 @@
 // compilation (BlockSteps.java gives them), and a warp has little to do in each phase.
 #pragma once
 #include "lram_bf16.cuh"
-#include "mlstm_step_common.cuh"
+#include "step_common.cuh"
 
 namespace lram {
 
@@ -312,25 +312,9 @@ __device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes)
     }
 }
 
-__device__ __forceinline__ float4 load4(const Bf16* w) {
-    const uint2 bits = *reinterpret_cast<const uint2*>(w);
-    float4 x;
-    x.x = __uint_as_float(bits.x << 16);
-    x.y = __uint_as_float(bits.x & 0xffff0000u);
-    x.z = __uint_as_float(bits.y << 16);
-    x.w = __uint_as_float(bits.y & 0xffff0000u);
-    return x;
-}
+__device__ __forceinline__ float4 load4(const Bf16* w) { return widened(*reinterpret_cast<const uint2*>(w)); }
 
-__device__ __forceinline__ float4 load4(const signed char* w) {
-    const unsigned bits = *reinterpret_cast<const unsigned*>(w);
-    float4 x;
-    x.x = static_cast<signed char>(bits & 0xffu);
-    x.y = static_cast<signed char>(bits >> 8 & 0xffu);
-    x.z = static_cast<signed char>(bits >> 16 & 0xffu);
-    x.w = static_cast<signed char>(bits >> 24);
-    return x;
-}
+__device__ __forceinline__ float4 load4(const signed char* w) { return widened(*reinterpret_cast<const unsigned*>(w)); }
 
 __device__ __forceinline__ float4 minus(const float4& a, float b) {
     float4 x;

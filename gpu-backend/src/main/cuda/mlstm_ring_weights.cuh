@@ -1,6 +1,6 @@
 // The weights of a head's ring and state in the step of many sessions.
 #pragma once
-#include "mlstm_step_common.cuh"
+#include "step_common.cuh"
 
 namespace lram {
 

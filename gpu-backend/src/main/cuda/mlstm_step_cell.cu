@@ -19,6 +19,7 @@
 #define CELL_NORMALIZE 1
 #endif
 #include "mlstm_ring_weights.cuh"
+#include "mlstm_step_tensors.cuh"
 
 namespace lram {
 
@@ -40,24 +41,7 @@ constexpr int DEPTH = TILE > 128 ? 8 : 16;
 constexpr int KEY_LOADS = (DEPTH * TILE / 4 + LRAM_THREADS - 1) / LRAM_THREADS;
 constexpr int VALUE_LOADS = (DEPTH * QUADS + LRAM_THREADS - 1) / LRAM_THREADS;
 
-struct CellStep {
-    const int* slots;
-    const int* counts;
-    float* matC;
-    float* vecN;
-    float* scaM;
-    float* ringK;
-    float* ringV;
-    float* ringI;
-    float* ringF;
-    int* ringLength;
-    int* folded;
-    const float* q;
-    const float* k;
-    const float* v;
-    const float* i;
-    const float* f;
-    float* h;
+struct CellStep : MlstmStepTensors {
     float* reports;
     const float* shares;  // of the gates, (B, runs, L, 2, NH); null where i and f are the gates
     const float* bi;
@@ -591,26 +575,22 @@ __device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& 
         if (active) {
             const int d = d0 + FOLD_ROWS * at.line;
             float* own = c + static_cast<long long>(d) * DV + 4 * at.quad;
-            constexpr int half = FOLD_ROWS;  // as many quads as registers hold
+            float4 old[FOLD_ROWS];
 #pragma unroll
-            for (int r0 = 0; r0 < FOLD_ROWS; r0 += half) {
-                float4 old[half];
+            for (int r = 0; r < FOLD_ROWS; r++) {
+                old[r] = hasC && d + r < DQ ? load4(own + r * DV) : none();
+            }
 #pragma unroll
-                for (int r = 0; r < half; r++) {
-                    old[r] = hasC && d + r0 + r < DQ ? load4(own + (r0 + r) * DV) : none();
-                }
-#pragma unroll
-                for (int r = 0; r < half; r++) {
-                    addTimes(keep, old[r], acc[r0 + r]);
-                    if (d + r0 + r < DQ) {
-                        float4 x;
-                        x.x = acc[r0 + r][0];
-                        x.y = acc[r0 + r][1];
-                        x.z = acc[r0 + r][2];
-                        x.w = acc[r0 + r][3];
-                        *reinterpret_cast<float4*>(own + (r0 + r) * DV) = x;
-                        addThree(queries[d + r0 + r], x, sum);
-                    }
+            for (int r = 0; r < FOLD_ROWS; r++) {
+                addTimes(keep, old[r], acc[r]);
+                if (d + r < DQ) {
+                    float4 x;
+                    x.x = acc[r][0];
+                    x.y = acc[r][1];
+                    x.z = acc[r][2];
+                    x.w = acc[r][3];
+                    *reinterpret_cast<float4*>(own + r * DV) = x;
+                    addThree(queries[d + r], x, sum);
                 }
             }
         }

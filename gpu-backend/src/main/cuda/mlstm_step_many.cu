@@ -21,7 +21,7 @@
 #endif
 #define LRAM_THREADS 128
 #include "lram_bf16.cuh"
-#include "mlstm_step_common.cuh"
+#include "step_common.cuh"
 
 namespace lram {
 

@@ -5,6 +5,7 @@
 //
 // Compile:  as elementwise.cu. Dynamic shared memory: mlstmStepSharedBytes().
 #include "lram_common.cuh"
+#include "mlstm_step_tensors.cuh"
 
 namespace lram {
 
@@ -29,24 +30,7 @@ struct CheckRows {
     Faults faults;
 };
 
-struct MlstmStep {
-    const int* slots;
-    const int* counts;
-    float* matC;
-    float* vecN;
-    float* scaM;
-    float* ringK;
-    float* ringV;
-    float* ringI;
-    float* ringF;
-    int* ringLength;
-    int* folded;
-    const float* q;
-    const float* k;
-    const float* v;
-    const float* i;
-    const float* f;
-    float* h;
+struct MlstmStep : MlstmStepTensors {
     int rows;
     int tokens;
     int heads;

@@ -15,7 +15,7 @@
 #define HEAD_CENTRED 1
 #define HEAD_RESIDUAL 1
 #endif
-#include "lram_common.cuh"
+#include "step_common.cuh"
 
 namespace lram {
 
@@ -53,32 +53,6 @@ struct StepHead {
     int stride;             // from a row to the next
     float eps;
 };
-
-__device__ __forceinline__ float4 widened(const float4& x) { return x; }
-
-__device__ __forceinline__ float4 widened(const uint2& bits) {
-    float4 x;
-    x.x = __uint_as_float(bits.x << 16);
-    x.y = __uint_as_float(bits.x & 0xffff0000u);
-    x.z = __uint_as_float(bits.y << 16);
-    x.w = __uint_as_float(bits.y & 0xffff0000u);
-    return x;
-}
-
-__device__ __forceinline__ float4 widened(unsigned bits) {
-    float4 x;
-    x.x = static_cast<signed char>(bits & 0xffu);
-    x.y = static_cast<signed char>(bits >> 8 & 0xffu);
-    x.z = static_cast<signed char>(bits >> 16 & 0xffu);
-    x.w = static_cast<signed char>(bits >> 24);
-    return x;
-}
-
-__device__ __forceinline__ float4 load4(const float* x) { return *reinterpret_cast<const float4*>(x); }
-
-__device__ __forceinline__ float dot4(const float4& a, const float4& b, float sum) {
-    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
-}
 
 __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
     return fmaf(hat, HEAD_RESIDUAL ? 1.f + weight : weight, bias);
@@ -123,11 +97,7 @@ __device__ __forceinline__ void normRow(const StepHead& p, const float* x, float
     for (int i = 0; i < SPAN; i++) {
         const int q = lane() + 32 * i;
         if (q < QUADS) {
-            float4 b;
-            b.x = b.y = b.z = b.w = 0.f;
-            if (p.normBias != nullptr) {
-                b = load4(p.normBias + 4 * q);
-            }
+            float4 b = p.normBias == nullptr ? none() : load4(p.normBias + 4 * q);
             b.x = scaled(value[i].x * rstd, weight[i].x, b.x);
             b.y = scaled(value[i].y * rstd, weight[i].y, b.y);
             b.z = scaled(value[i].z * rstd, weight[i].z, b.z);

@@ -63,7 +63,7 @@ final class SlstmCell {
         VectorMath.expAtMostOne(w, gates, plane);
         VectorMath.expAtMostOne(w, f, plane);
         VectorMath.tanh(w, z, plane);
-        VectorMath.sigmoid(w, o, o, plane);
+        VectorMath.sigmoid(w, o, plane);
         update(w, gates, f, z, o, c, n, y, plane);
     }
 }

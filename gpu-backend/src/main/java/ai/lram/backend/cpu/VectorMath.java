@@ -247,8 +247,8 @@ final class VectorMath {
         }
     }
 
-    /** y = 1 / (1 + e^-x) for {@code n} floats from byte {@code x} on, a multiple of the lanes; to bytes from {@code y} on, which may be x. */
-    static void sigmoid(MemorySegment m, long x, long y, long n) {
+    /** x = {@link #sigmoid}(x) for {@code n} floats from byte {@code x} on, a multiple of the lanes. */
+    static void sigmoid(MemorySegment m, long x, long n) {
         for (long i = 0; i < 4 * n; i += 4L * LANES) {
             FloatVector v = FloatVector.fromMemorySegment(F, m, x + i, ByteOrder.LITTLE_ENDIAN);
             FloatVector c = v.blend(SIGMOID_MAX, v.compare(VectorOperators.GT, SIGMOID_MAX));
@@ -264,7 +264,7 @@ final class VectorMath {
                     .fma(r, ONE);
             IntVector scale = t.reinterpretAsInts().lanewise(VectorOperators.LSHL, 23);
             p = p.reinterpretAsInts().add(scale).reinterpretAsFloats();
-            ONE.div(r.fma(ZERO, p).add(ONE)).intoMemorySegment(m, y + i, ByteOrder.LITTLE_ENDIAN);
+            ONE.div(r.fma(ZERO, p).add(ONE)).intoMemorySegment(m, x + i, ByteOrder.LITTLE_ENDIAN);
         }
     }
 

@@ -19,7 +19,7 @@ import java.util.Map;
  */
 final class BlockSteps {
     /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part; {@code auto} for the faster one. */
-    static final String PROPERTY = "lram.cuda.step";
+    private static final String PROPERTY = "lram.cuda.step";
 
     private static final int THREADS = 512;
     private static final int TOKENS = 3;
@@ -64,11 +64,21 @@ final class BlockSteps {
         mostShared = engine.device().sharedBytes() - 1024; // the kernels' own reductions take some
         cooperative = engine.device().cooperative();
         arrived = cooperative ? engine.lasting(Long.BYTES) : 0;
-        form = System.getProperty(PROPERTY, "auto");
+        form = chosen();
+    }
+
+    private static String chosen() {
+        String form = System.getProperty(PROPERTY, "auto");
         if (!FORMS.contains(form)) {
             throw new IllegalArgumentException(
                     "-D" + PROPERTY + "=" + form + " is none of " + FORMS + "; choose one of these");
         }
+        return form;
+    }
+
+    /** Whether a step is to be put together from plain kernels. */
+    static boolean off() {
+        return chosen().equals("off");
     }
 
     private static Sizes sizes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
@@ -84,10 +94,6 @@ final class BlockSteps {
                 w.headNorm(),
                 w.cell().inputGate(),
                 w.cell().normalize());
-    }
-
-    private static String define(String name, boolean on) {
-        return name + "=" + (on ? 1 : 0);
     }
 
     /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
@@ -107,17 +113,17 @@ final class BlockSteps {
                     "STEP_RING=" + s.ring(),
                     "STEP_COLUMNS=" + columns(s.rows(), s.inner(), s.heads()),
                     "STEP_TYPE=" + s.type(),
-                    define("STEP_MMA", memory.mma()),
-                    define("STEP_KEPT", memory.kept()),
-                    define("STEP_COPIED", memory.copied()),
+                    KernelModule.define("STEP_MMA", memory.mma()),
+                    KernelModule.define("STEP_KEPT", memory.kept()),
+                    KernelModule.define("STEP_COPIED", memory.copied()),
                     "STEP_KEYS=" + memory.keys(),
                     "STEP_SHARED=" + memory.bytes(),
-                    define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
-                    define("STEP_NORMALIZE", s.normalize()),
-                    define("STEP_CENTRED", s.norm().centred()),
-                    define("STEP_RESIDUAL", s.norm().residualScale()),
-                    define("STEP_HEAD_CENTRED", s.headNorm().centred()),
-                    define("STEP_HEAD_RESIDUAL", s.headNorm().residualScale()));
+                    KernelModule.define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
+                    KernelModule.define("STEP_NORMALIZE", s.normalize()),
+                    KernelModule.define("STEP_CENTRED", s.norm().centred()),
+                    KernelModule.define("STEP_RESIDUAL", s.norm().residualScale()),
+                    KernelModule.define("STEP_HEAD_CENTRED", s.headNorm().centred()),
+                    KernelModule.define("STEP_HEAD_RESIDUAL", s.headNorm().residualScale()));
             int bytes = memory.bytes();
             return new Form(
                     module.kernel("block_up", bytes),

@@ -111,10 +111,6 @@ final class CellSteps {
         return 4 * ((c.dimHv() / 4 + chunks - 1) / chunks);
     }
 
-    private static String define(String name, boolean on) {
-        return name + "=" + (on ? 1 : 0);
-    }
-
     /** Compiles on the first use of these sizes, and finds the result in the cache on disk afterwards. */
     private Form form(Sizes sizes) {
         return forms.computeIfAbsent(sizes, s -> {
@@ -124,8 +120,8 @@ final class CellSteps {
                     "CELL_QK=" + s.dimQk(),
                     "CELL_HV=" + s.dimHv(),
                     "CELL_COLUMNS=" + s.columns(),
-                    define("CELL_SIGMOID", s.sigmoid()),
-                    define("CELL_NORMALIZE", s.normalize()));
+                    KernelModule.define("CELL_SIGMOID", s.sigmoid()),
+                    KernelModule.define("CELL_NORMALIZE", s.normalize()));
             Kernel[] weights = Arrays.stream(THREADS)
                     .mapToObj(t -> module.kernel("cell_weights_" + t, mostShared))
                     .toArray(Kernel[]::new);

@@ -13,6 +13,11 @@ final class KernelModule {
         module = engine.load(source, engine.compiler().compile(KernelSource.load(source), List.of(defines)));
     }
 
+    /** A macro that is 1 or 0. */
+    static String define(String name, boolean on) {
+        return name + "=" + (on ? 1 : 0);
+    }
+
     Kernel kernel(String name) {
         return engine.kernel(module, name, 0);
     }

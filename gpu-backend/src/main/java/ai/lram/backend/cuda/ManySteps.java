@@ -54,7 +54,7 @@ final class ManySteps {
         this.products = products;
         this.rows = rows;
         this.cells = cells;
-        on = !"off".equals(System.getProperty(BlockSteps.PROPERTY));
+        on = !BlockSteps.off();
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */
@@ -115,10 +115,6 @@ final class ManySteps {
         return 2L * tokens * heads;
     }
 
-    private static int flag(boolean on) {
-        return on ? 1 : 0;
-    }
-
     /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
     private Form form(MlstmBlockWeights w, int tokens) {
         Sizes sizes = new Sizes(w.width(), w.inner(), w.heads(), tokens, w.norm(), w.headNorm());
@@ -130,10 +126,10 @@ final class ManySteps {
                     "MANY_INNER=" + s.inner(),
                     "MANY_HEADS=" + s.heads(),
                     "MANY_TOKENS=" + s.tokens(),
-                    "MANY_CENTRED=" + flag(s.norm().centred()),
-                    "MANY_RESIDUAL=" + flag(s.norm().residualScale()),
-                    "MANY_HEAD_CENTRED=" + flag(s.headNorm().centred()),
-                    "MANY_HEAD_RESIDUAL=" + flag(s.headNorm().residualScale()));
+                    KernelModule.define("MANY_CENTRED", s.norm().centred()),
+                    KernelModule.define("MANY_RESIDUAL", s.norm().residualScale()),
+                    KernelModule.define("MANY_HEAD_CENTRED", s.headNorm().centred()),
+                    KernelModule.define("MANY_HEAD_RESIDUAL", s.headNorm().residualScale()));
             return new Form(module.kernel("many_norm"), module.kernel("many_conv"), module.kernel("many_skip"));
         });
     }

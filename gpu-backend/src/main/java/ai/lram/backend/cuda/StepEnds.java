@@ -67,7 +67,7 @@ final class StepEnds {
 
     StepEnds(Engine engine) {
         this.engine = engine;
-        off = System.getProperty(BlockSteps.PROPERTY, "auto").equals("off");
+        off = BlockSteps.off();
         arrived = engine.lasting((long) Integer.BYTES * MOST_ROWS * MOST_TOKENS);
     }
 
@@ -87,10 +87,6 @@ final class StepEnds {
                 w.norm());
     }
 
-    private static String define(String name, boolean on) {
-        return name + "=" + (on ? 1 : 0);
-    }
-
     /** Compiles on the first use of a shape, as {@link BlockSteps} does. */
     private Kernel kernel(Embed sizes) {
         return embeds.computeIfAbsent(sizes, z -> new KernelModule(
@@ -104,8 +100,8 @@ final class StepEnds {
                         "EMBED_INPUT_2=" + z.k2(),
                         "EMBED_INPUT_3=" + z.k3(),
                         "EMBED_LANES=" + z.lanes(),
-                        define("EMBED_CENTRED", z.norm().centred()),
-                        define("EMBED_RESIDUAL", z.norm().residualScale()))
+                        KernelModule.define("EMBED_CENTRED", z.norm().centred()),
+                        KernelModule.define("EMBED_RESIDUAL", z.norm().residualScale()))
                 .kernel("step_embed"));
     }
 
@@ -118,8 +114,8 @@ final class StepEnds {
                         "HEAD_ROWS=" + z.rows(),
                         "HEAD_LOGITS=" + z.logits(),
                         "HEAD_TYPE=" + z.type(),
-                        define("HEAD_CENTRED", z.norm().centred()),
-                        define("HEAD_RESIDUAL", z.norm().residualScale()))
+                        KernelModule.define("HEAD_CENTRED", z.norm().centred()),
+                        KernelModule.define("HEAD_RESIDUAL", z.norm().residualScale()))
                 .kernel("step_head"));
     }
 

@@ -2,12 +2,14 @@ package ai.lram.backend.cpu;
 
 import static ai.lram.backend.cpu.VectorMath.F;
 import static ai.lram.backend.cpu.VectorMath.LANES;
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.reference.ReferenceElementwise;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.function.Consumer;
 import java.util.function.DoubleUnaryOperator;
 import java.util.function.UnaryOperator;
 import jdk.incubator.vector.FloatVector;
@@ -15,7 +17,7 @@ import org.junit.jupiter.api.Test;
 
 class VectorMathTest {
     private static final int POINTS = 200_000;
-    private static final MemorySegment LOOP = Arena.ofAuto().allocate(4L * LANES, 64);
+    private static final MemorySegment LOOP = Arena.ofAuto().allocate(8L * LANES, 64);
 
     private static float[] apply(UnaryOperator<FloatVector> f, float... x) {
         float[] y = new float[x.length];
@@ -84,6 +86,34 @@ class VectorMathTest {
         for (int i = 0; i < x.length; i++) {
             assertEquals(2 * exp[i], times[i], "e^" + x[i]);
         }
+    }
+
+    /** A loop over a vector in place. */
+    private static UnaryOperator<FloatVector> inPlace(Consumer<MemorySegment> loop) {
+        return x -> {
+            VectorMath.store(x, LOOP, 0);
+            loop.accept(LOOP);
+            return VectorMath.load(LOOP, 0);
+        };
+    }
+
+    private static FloatVector addLogSigmoid(FloatVector x) {
+        VectorMath.store(x, LOOP, 0);
+        VectorMath.store(FloatVector.broadcast(F, 0.5f), LOOP, LANES);
+        VectorMath.addLogSigmoid(LOOP, 0, 4L * LANES, LANES);
+        return VectorMath.load(LOOP, 0);
+    }
+
+    @Test
+    void loopsInPlaceAreTheFunctionsTheySpellOutToTheBit() {
+        float[] x = points(-100, 100);
+        float[] special = {-1000f, -87.4f, -0f, 0f, 0.2f, 88.8f, Float.POSITIVE_INFINITY, -1f / 0f, Float.NaN};
+        System.arraycopy(special, 0, x, 0, special.length);
+        assertArrayEquals(apply(VectorMath::sigmoid, x), apply(inPlace(m -> VectorMath.sigmoid(m, 0, LANES)), x));
+        assertArrayEquals(apply(VectorMath::tanh, x), apply(inPlace(m -> VectorMath.tanh(m, 0, LANES)), x));
+        assertArrayEquals(
+                apply(v -> VectorMath.exp(v).min(1f), x), apply(inPlace(m -> VectorMath.expAtMostOne(m, 0, LANES)), x));
+        assertArrayEquals(apply(v -> VectorMath.logSigmoid(v).add(0.5f), x), apply(VectorMathTest::addLogSigmoid, x));
     }
 
     @Test

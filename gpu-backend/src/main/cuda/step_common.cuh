@@ -1,4 +1,4 @@
-// What the kernels of the control step's mLSTM share: quads of floats, sums of groups, exponentials of doubles.
+// What the kernels of the control step share: quads of floats, bf16 and int8, sums of groups, exponentials of doubles.
 #pragma once
 #include "lram_common.cuh"
 
@@ -7,6 +7,28 @@ namespace lram {
 constexpr int TOKENS = 3;  // of a session, at most, and rows of a dot product
 
 __device__ __forceinline__ float4 load4(const float* w) { return *reinterpret_cast<const float4*>(w); }
+
+__device__ __forceinline__ float4 widened(const float4& x) { return x; }
+
+// Of four bf16 numbers.
+__device__ __forceinline__ float4 widened(const uint2& bits) {
+    float4 x;
+    x.x = __uint_as_float(bits.x << 16);
+    x.y = __uint_as_float(bits.x & 0xffff0000u);
+    x.z = __uint_as_float(bits.y << 16);
+    x.w = __uint_as_float(bits.y & 0xffff0000u);
+    return x;
+}
+
+// Of four int8 numbers.
+__device__ __forceinline__ float4 widened(unsigned bits) {
+    float4 x;
+    x.x = static_cast<signed char>(bits & 0xffu);
+    x.y = static_cast<signed char>(bits >> 8 & 0xffu);
+    x.z = static_cast<signed char>(bits >> 16 & 0xffu);
+    x.w = static_cast<signed char>(bits >> 24);
+    return x;
+}
 
 __device__ __forceinline__ float4 none() {
     float4 x;

@@ -1,0 +1,27 @@
+// The tensors of ai.lram.backend.ops.SessionOps.mlstmStep, as the arguments of its kernels begin; MlstmStepCall.java puts them.
+#pragma once
+#include "lram_common.cuh"
+
+namespace lram {
+
+struct MlstmStepTensors {
+    const int* slots;
+    const int* counts;
+    float* matC;
+    float* vecN;
+    float* scaM;
+    float* ringK;
+    float* ringV;
+    float* ringI;
+    float* ringF;
+    int* ringLength;
+    int* folded;
+    const float* q;
+    const float* k;
+    const float* v;
+    const float* i;
+    const float* f;
+    float* h;
+};
+
+}  // namespace lram
