@@ -20,7 +20,7 @@
 #define STEP_TYPE 1
 #define STEP_MMA 1
 #define STEP_KEPT 0
-#define STEP_COPIED 1
+#define STEP_COPIED 0
 #define STEP_KEYS 168
 #define STEP_SIGMOID 0
 #define STEP_NORMALIZE 1
@@ -32,8 +32,6 @@
 #include "mlstm_block_step.cuh"
 
 namespace lram {
-
-constexpr int STEP_LAYERS = 32;  // most blocks of one launch
 
 struct BlockStep {
     StepShape shape;
@@ -71,10 +69,10 @@ __device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, co
                                           const StepWeights& to) {
     __syncthreads();
     const int row = unit / CHUNKS / NH;
-    CellUnit::copies(p, w, unit, p.slots[row], p.counts[row], to);
+    const int kept = CellUnit::copies(p, w, unit, p.slots[row], p.counts[row], to);
     endCopies();
-    cell.begin(p, w, unit, p.slots[row], p.counts[row]);
-    cell.weigh<0>(w, to);
+    cell.begin(p, w, unit, p.slots[row], p.counts[row], kept);
+    cell.weigh<0>(p, w, to);
     cell.finish(p, w, to);
 }
 
@@ -114,9 +112,10 @@ LRAM_KERNEL(block_down, BlockStep) {
     if (!faulted(p.shape.faults)) {
         downWeights(p.layer, at, weights);
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
-        downCopies(p.shape, p.layer, weights);
+        downCopies(p.layer, weights);
         DownAhead ahead;
-        ahead.begin(p.layer, at);
+        ahead.ask(p.shape, p.layer);
+        ahead.begin(p.shape, p.layer, at, weights);
         downPhase(p.shape, p.layer, at, weights, ahead);
         __syncthreads();
         KeptHead::finish(p.shape, p.layer, BLOCKS - 1 - at.block, weights.work);
@@ -169,6 +168,14 @@ __device__ __forceinline__ int again(int x) {
     return x;
 }
 
+__device__ __forceinline__ void copyLayers(const BlockSteps& p, float* to) {
+    const int words = p.layers * static_cast<int>(sizeof(StepLayer) / sizeof(long long));
+    for (int i = static_cast<int>(threadIdx.x); i < words; i += LRAM_THREADS) {
+        reinterpret_cast<long long*>(to)[i] = reinterpret_cast<const long long*>(p.layer)[i];
+    }
+    __syncthreads();
+}
+
 __device__ __forceinline__ Place here() { return Place(again(static_cast<int>(blockIdx.x))); }
 
 }  // namespace lram
@@ -178,90 +185,89 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     if (refused(p.shape)) {
         return;
     }
+    if (B * NH > BLOCKS) {  // BlockSteps.java launches the phases then
+        __trap();
+    }
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
+    // Addresses of the blocks, where they are found faster than among the arguments.
+    const StepLayer* layers = reinterpret_cast<const StepLayer*>(memory + STEP_FLOATS - LAYERS_FLOATS);
+    copyLayers(p, memory + STEP_FLOATS - LAYERS_FLOATS);
     GridBarrier grid(p.arrived);
     const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of the last warp
     const bool works = at.block < UNITS;
     const int row = works ? at.block / CHUNKS / NH : 0;
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
-    upCopies(p.layer[0], at, weights);
+    upCopies(layers[0], at, weights);
+    int kept = 0;  // by the unit's head, before this step
     if (works) {
-        CellUnit::copies(p.shape, p.layer[0], at.block, slot, count, weights);
+        kept = CellUnit::copies(p.shape, layers[0], at.block, slot, count, weights);
     }
-    downWeights(p.layer[0], at, weights);
+    downWeights(layers[0], at, weights);
     endCopies();
     if (fetches) {
         if (works) {
-            CellUnit::fetch(p.shape, p.layer[0], at.block, slot);
+            CellUnit::fetch(p.shape, layers[0], at.block, slot);
         }
-        downFetch(p.layer[0], at);
+        downFetch(layers[0], at);
     }
     UpAhead up;
-    up.begin(p.shape, p.layer[again(0)], at);
+    up.begin(p.shape, layers[0], at);
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
         if (fetches && more) {
-            upFetch(p.layer[again(l + 1)], at);
+            upFetch(layers[l + 1], at);
         }
-        upPhase(p.shape, p.layer[again(l)], here(), weights, up);
+        upPhase(p.shape, layers[l], here(), weights, up);
         grid.arrive();
         CellUnit cell;
         if (works) {
-            cell.begin(p.shape, p.layer[again(l)], at.block, slot, count);
+            cell.begin(p.shape, layers[l], at.block, slot, count, kept);
         }
         if (fetches && more) {
             if (works) {
-                CellUnit::fetch(p.shape, p.layer[again(l + 1)], at.block, slot);
+                CellUnit::fetch(p.shape, layers[l + 1], at.block, slot);
             }
-            downFetch(p.layer[again(l + 1)], at);
+            downFetch(layers[l + 1], at);
         }
         if (more) {
-            upCopies(p.layer[again(l + 1)], here(), weights);
+            upCopies(layers[l + 1], here(), weights);
         } else {
             endCopies();
         }
         if (works) {
-            cell.weigh<1>(p.layer[again(l)], weights);
+            cell.weigh<1>(p.shape, layers[l], weights);
         }
         grid.await();
         if (works) {
-            cell.finish(p.shape, p.layer[again(l)], weights);
+            cell.finish(p.shape, layers[l], weights);
         }
         for (int unit = at.block + BLOCKS; UNITS > BLOCKS && unit < UNITS; unit += BLOCKS) {
-            wholeUnit(cell, p.shape, p.layer[again(l)], unit, weights);
+            wholeUnit(cell, p.shape, layers[l], unit, weights);
         }
+        DownAhead down;
+        down.ask(p.shape, layers[l]);
         grid.arrive();
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
-        downCopies(p.shape, p.layer[again(l)], weights);
-        DownAhead down;
-        down.begin(p.layer[again(l)], at);
+        downCopies(layers[l], weights);
+        down.begin(p.shape, layers[l], at, weights);
         grid.await();
-        downPhase(p.shape, p.layer[again(l)], here(), weights, down);
+        downPhase(p.shape, layers[l], here(), weights, down);
         if (!more) {  // what is held for the next block would keep its registers otherwise
-            __syncthreads();
-            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
-            otherHeads(p.shape, p.layer[again(l)], here(), weights);
             break;
         }
-        if (B * NH > BLOCKS) {
-            __syncthreads();
-            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
-            otherHeads(p.shape, p.layer[again(l)], here(), weights);
-        }
         grid.arrive();
-        up.begin(p.shape, p.layer[again(l + 1)], here());
+        up.begin(p.shape, layers[l + 1], here());
         if (works) {
-            CellUnit::copies(p.shape, p.layer[again(l + 1)], at.block, slot, count, weights);
+            kept = CellUnit::copies(p.shape, layers[l + 1], at.block, slot, count, weights);
         }
-        downWeights(p.layer[again(l + 1)], here(), weights);
+        downWeights(layers[l + 1], here(), weights);
         endCopies();
-        if (B * NH <= BLOCKS) {
-            KeptHead::finish(p.shape, p.layer[again(l)], BLOCKS - 1 - at.block, weights.work);
-        }
+        KeptHead::finish(p.shape, layers[l], BLOCKS - 1 - at.block, weights.work);
         grid.await();
     }
+    KeptHead::finish(p.shape, layers[p.layers - 1], BLOCKS - 1 - at.block, weights.work);
 }
 #endif

@@ -50,6 +50,7 @@ constexpr int CHUNKS = (DH + COLUMNS - 1) / COLUMNS;
 constexpr int UNITS = B * NH * CHUNKS;
 constexpr int MOST = RING + TOKENS;  // tokens that weigh in one step
 constexpr int QUADS = COLUMNS / 4;
+constexpr int HEAD_QUADS = (DH + 127) / 128;  // of a head, a lane's
 constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
@@ -88,6 +89,9 @@ struct StepLayer {
     long long layer;  // for staggering
 };
 
+constexpr int STEP_LAYERS = 32;  // most blocks of one launch
+constexpr int LAYERS_FLOATS = STEP_LAYERS * static_cast<int>(sizeof(StepLayer) / sizeof(float));
+
 struct StepShape {
     const int* slots;
     const int* counts;
@@ -100,7 +104,7 @@ struct StepShape {
     float* gateI;
     float* gateF;
     float* h;
-    float* shares;  // of the gates: (T, NH, 2, BLOCKS)
+    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them, of heads that fold, a FoldOfHead each
     int pool;
     int first;
     int period;
@@ -192,19 +196,25 @@ constexpr int LARGE_FLOATS =
 constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 5 * CHANNELS * PADDED;
 constexpr int CELL_FLOATS =
         SCALARS + 3 * RING4 + DOTS_FLOATS + TOKENS * COLUMNS + most(2 * TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
-constexpr int COPIED_FLOATS = STEP_COPIED ? (2 * ALL * I + TOKENS * DH) : 0;  // z and the convolution's answers; a head's keys
+constexpr int MIXED = (STEP_MMA ? ALL : PADDED) * NH;              // heads of tokens that `down` norms, one a warp
+constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // found before, in registers
+constexpr bool COPIED_GATES = STEP_COPIED;                           // or in shared memory
+constexpr bool GATED = HELD_GATES || COPIED_GATES;
+constexpr int COPIED_FLOATS = COPIED_GATES ? 2 * ALL * I + TOKENS * DH : 0;  // and a head's keys
 constexpr int WORK_FLOATS = most((most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4, COPIED_FLOATS);
-constexpr int DOWN_FLOATS = 2 * I + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
-constexpr int RING_FLOATS = DH + KEYS * (DH + COLUMNS);
-constexpr int STEP_FLOATS = SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4);
+constexpr int MIX_FLOATS = GATED ? 0 : 2 * I;  // head norm and skip
+constexpr int DOWN_FLOATS = MIX_FLOATS + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
+constexpr int GATES_FLOATS = 2 * RING4 + 4;  // of the ring's tokens, and the stabiliser
+constexpr int RING_FLOATS = GATES_FLOATS + DH + KEYS * (DH + COLUMNS);
+constexpr int STEP_FLOATS =
+        SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4) + LAYERS_FLOATS;
+static_assert(!COPIED_GATES || !HELD_GATES && MIXED <= LRAM_WARPS, "a warp for each head of a token");
 #ifdef STEP_SHARED
 static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other shared memory than the phases take");
 #endif
 #if STEP_MMA
 static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows of whole instructions");
 #endif
-
-constexpr int HEAD_QUADS = (DH + 127) / 128;
 
 // A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
@@ -216,10 +226,13 @@ struct StepWeights {
     Weight* up;       // rows of u, then of z
     Weight* down;
     float* work;        // of up and cell
-    float* normaliser;  // the ring's copies: (DH)
+    float* ringI;       // the ring's copies: (RING4)
+    float* ringF;       // (RING4)
+    float* stabiliser;  // (1)
+    float* normaliser;  // (DH)
     float* keys;        // (KEYS, DH)
     float* values;      // (KEYS, COLUMNS)
-    float* headNorm;    // in turn with the copies: (I)
+    float* headNorm;    // in turn with the copies: (I), unless heads are gated ahead
     float* skip;        // (I)
     float* mixed;
 
@@ -232,17 +245,21 @@ struct StepWeights {
         up = reinterpret_cast<Weight*>(memory + SMALL_FLOATS);
         down = up + 2 * CHANNELS * D;
         work = memory + SMALL_FLOATS + LARGE_FLOATS;
-        normaliser = work + WORK_FLOATS;
+        ringI = work + WORK_FLOATS;
+        ringF = ringI + RING4;
+        stabiliser = ringF + RING4;
+        normaliser = ringI + GATES_FLOATS;
         keys = normaliser + DH;
         values = keys + KEYS * DH;
-        headNorm = normaliser;
+        headNorm = ringI;
         skip = headNorm + I;
-        mixed = skip + I;
+        mixed = ringI + MIX_FLOATS;
     }
 };
 
 #ifdef LRAM_EMULATED
 __device__ __forceinline__ void copySixteen(void* to, const void* from) { memcpy(to, from, 16); }
+__device__ __forceinline__ void copyFour(void* to, const void* from) { memcpy(to, from, 4); }
 __device__ __forceinline__ void endCopies() {}
 template <int PENDING>
 __device__ __forceinline__ void awaitCopies() {}
@@ -271,6 +288,10 @@ __device__ __forceinline__ void mma(float* c, unsigned a0, unsigned a1, unsigned
 __device__ __forceinline__ void copySixteen(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copyFour(void* to, const void* from) {
+    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(at), "l"(from) : "memory");
 }
 __device__ __forceinline__ void endCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -307,6 +328,7 @@ __device__ __forceinline__ void mma(float* c, unsigned a0, unsigned a1, unsigned
 // Begins to copy; bytes and both addresses are multiples of 16.
 __device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes) {
     const int self = thread();
+#pragma unroll 1
     for (int i = 16 * self; i < bytes; i += 16 * LRAM_THREADS) {
         copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
     }
@@ -551,6 +573,7 @@ __device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, co
     copyBegin(to.maps, w.wq + 4 * at.c0, 16 * at.channels);
     copyBegin(to.maps + 4 * CHANNELS, w.wk + 4 * at.c0, 16 * at.channels);
     copyBegin(to.maps + 8 * CHANNELS, w.wv + 4 * at.c0, 16 * at.channels);
+#pragma unroll 1
     for (int i = self; i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS) {
         const int line = i / (CHANNELS / 4);
         const int j = 4 * (i % (CHANNELS / 4));
@@ -854,42 +877,54 @@ struct HeadOfStep {
         folding = held > 0 && held + n > limit ? held : 0;
         token = row * L + L - n;
     }
+
+    // What was read, in one number.
+    __device__ __forceinline__ int packed() const { return 4 * held + 2 * (folding > 0) + hasC; }
+
+    // From that number.
+    __device__ __forceinline__ HeadOfStep(int row, int head, int slot, int count, int kept) {
+        n = count;
+        cell = slot * NH + head;
+        held = kept >> 2;
+        folding = kept & 2 ? held : 0;
+        hasC = kept & 1;
+        token = row * L + L - n;
+    }
 };
 
 __device__ __forceinline__ double stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
 
-// What the ring's tokens weigh after them all, and the stabiliser then: by one warp, for the block after the next barrier.
+// What the ring's tokens weigh after them all, and the stabiliser then.
 struct RingTop {
     double m;
     double keep;  // of what was folded before
 };
 
-__device__ __forceinline__ void weighRing(const StepLayer& w, const HeadOfStep& u, double* sums, float* weights, RingTop* top) {
+// That of a head which folds, for the block that changes what the head keeps; in device memory.
+struct FoldOfHead {
+    static constexpr int FLOATS = 4 + RING4;
+    RingTop* top;
+    float* weights;
+
+    __device__ __forceinline__ FoldOfHead(const StepShape& p, int pair) {
+        float* at = p.shares + 2 * NH * ALL * BLOCKS + pair * FLOATS;
+        top = reinterpret_cast<RingTop*>(at);
+        weights = at + 4;
+    }
+};
+
+// By one warp, from the copies of the ring's gates; for the block after the next barrier. `sums`: a number for each token.
+__device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights& kept, double* sums, float* weights,
+                                          RingTop* top) {
     const int self = thread();
-    constexpr int BATCH = 4;
-    const long long ring = static_cast<long long>(u.cell) * RING;
     const int each = (u.held + 31) >> 5;
     const int from = (self & 31) * each;
     const int to = min(from + each, u.held);
-    const double m0 = w.scaM[u.cell];
+    const double m0 = *kept.stabiliser;
     double sum = 0;
-#pragma unroll 1
-    for (int s0 = from; s0 < to; s0 += BATCH) {
-        float f[BATCH];
-        float i[BATCH];
-#pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            f[j] = s0 + j < to ? w.ringF[ring + s0 + j] : 0.f;
-            i[j] = s0 + j < to ? w.ringI[ring + s0 + j] : 0.f;
-        }
-#pragma unroll
-        for (int j = 0; j < BATCH; j++) {
-            sum += f[j];
-            if (s0 + j < to) {
-                weights[s0 + j] = f[j];
-                sums[s0 + j] = i[j];
-            }
-        }
+#pragma unroll 2
+    for (int s = from; s < to; s++) {
+        sum += kept.ringF[s];
     }
     const double upTo = warpScan(sum);
     const double total = __shfl_sync(0xffffffffu, upTo, 31);
@@ -897,8 +932,8 @@ __device__ __forceinline__ void weighRing(const StepLayer& w, const HeadOfStep& 
     double after = total - (upTo - sum);  // of the log forget gates, what follows a token
 #pragma unroll 2
     for (int s = from; s < to; s++) {
-        after -= weights[s];
-        const double weight = after + stepInput(static_cast<float>(sums[s]));
+        after -= kept.ringF[s];
+        const double weight = after + stepInput(kept.ringI[s]);
         sums[s] = weight;
         most = fmax(most, weight);
     }
@@ -923,28 +958,39 @@ struct CellUnit {
     int chunk;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
-    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with.
-    static __device__ __forceinline__ void copies(const StepShape& p, const StepLayer& w, int unit, int slot, int count,
-                                                  const StepWeights& to) {
+    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with. Gives HeadOfStep.packed().
+    static __device__ __forceinline__ int copies(const StepShape& p, const StepLayer& w, int unit, int slot, int count,
+                                                 const StepWeights& to) {
         const int self = thread();
         const int pair = unit / CHUNKS;
         const HeadOfStep u(p, w, pair / NH, pair % NH, slot, count);
         const int e0 = unit % CHUNKS * COLUMNS;
         const int copied = min(u.held, KEYS);
         if (u.n == 0) {
-            return;
+            return u.packed();
+        }
+        const long long first = static_cast<long long>(u.cell) * RING;
+#pragma unroll 1
+        for (int s = LRAM_THREADS - 1 - self; s < u.held; s += LRAM_THREADS) {
+            copyFour(to.ringI + s, w.ringI + first + s);
+            copyFour(to.ringF + s, w.ringF + first + s);
+        }
+        if (self == 0) {
+            copyFour(to.stabiliser, w.scaM + u.cell);
         }
         if (u.hasC) {
             copyBegin(to.normaliser, w.vecN + static_cast<long long>(u.cell) * DH, 4 * DH);
         }
-        const long long ring = static_cast<long long>(u.cell) * RING * DH;
+        const long long ring = first * DH;
         copyBegin(to.keys, w.ringK + ring, 4 * copied * DH);
+#pragma unroll 1
         for (int i = self; i < copied * QUADS; i += LRAM_THREADS) {
             const int e = 4 * (i % QUADS);
             if (e0 + e < DH) {
                 copySixteen(to.values + i / QUADS * COLUMNS + e, w.ringV + ring + i / QUADS * DH + e0 + e);
             }
         }
+        return u.packed();
     }
 
     // Into the second-level cache: the unit's share of the head's state, and what is read of the ring in most steps.
@@ -978,12 +1024,12 @@ struct CellUnit {
     }
 
     // Of the state what stays as it is while this step's tokens are on their way. It is read before it is known to hold anything.
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, int slot, int count) {
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, int slot, int count, int kept) {
         const int self = thread();
         const int pair = unit / CHUNKS;
         chunk = unit % CHUNKS;
         head = pair % NH;
-        u = HeadOfStep(p, w, pair / NH, head, slot, count);
+        u = HeadOfStep(pair / NH, head, slot, count, kept);
         const int line = self / QUADS;
         const int quad = self % QUADS;
         constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;  // a fold ends with the first piece
@@ -1005,19 +1051,29 @@ struct CellUnit {
 
     // Weighs the ring, and folds it where it is due. Needs the copies, all but the last PENDING groups of which are done after.
     template <int PENDING>
-    __device__ __forceinline__ void weigh(const StepLayer& w, const StepWeights& kept) {
+    __device__ __forceinline__ void weigh(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
         const int self = thread();
         awaitCopies<PENDING>();
         if (u.n == 0) {
             return;
         }
+        __syncthreads();  // all copies are there
         float* weights = kept.work + SCALARS + 2 * RING4;
         RingTop* top = reinterpret_cast<RingTop*>(kept.work);
         if ((self >> 5) == 1) {
-            weighRing(w, u, reinterpret_cast<double*>(kept.work + SCALARS), weights, top);
+            weighRing(u, kept, reinterpret_cast<double*>(kept.work + SCALARS), weights, top);
         }
         if (u.folding > 0) {
             __syncthreads();
+            if (chunk == 0) {
+                const FoldOfHead to(p, u.token / L * NH + head);
+                if (self == 0) {
+                    *to.top = *top;
+                }
+                for (int s = self; s < u.held; s += LRAM_THREADS) {
+                    to.weights[s] = weights[s];
+                }
+            }
             fold(w, kept, static_cast<float>(top->keep), weights);
         }
     }
@@ -1356,26 +1412,21 @@ struct KeptHead {
         int held = u.held;
         __syncthreads();
         if (u.folding > 0) {
-            const RingTop* top = reinterpret_cast<const RingTop*>(memory);
-            const float* weights = memory + SCALARS + 2 * RING4;
-            if ((self >> 5) == 0) {
-                weighRing(w, u, reinterpret_cast<double*>(memory + SCALARS), memory + SCALARS + 2 * RING4,
-                          reinterpret_cast<RingTop*>(memory));
-            }
-            __syncthreads();
+            const FoldOfHead from(p, pair);
+            const double keep = from.top->keep;
             for (int d = self; d < DH; d += LRAM_THREADS) {
                 float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
-                double sum = u.hasC ? top->keep * *n : 0;
+                double sum = u.hasC ? keep * *n : 0;
 #pragma unroll 8
                 for (int s = 0; s < u.held; s++) {
-                    sum += static_cast<double>(weights[s]) * w.ringK[(ring + s) * DH + d];
+                    sum += static_cast<double>(from.weights[s]) * w.ringK[(ring + s) * DH + d];
                 }
                 *n = static_cast<float>(sum);
             }
             held = 0;
             __syncthreads();
             if (self == 0) {
-                w.scaM[u.cell] = static_cast<float>(top->m);
+                w.scaM[u.cell] = static_cast<float>(from.top->m);
                 w.folded[u.cell] = 1;
             }
         }
@@ -1401,14 +1452,12 @@ __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at,
 #endif
 }
 
-// Begins to copy the small ones in place of the ring's copies, and z and c where there is room; one group of copies.
-__device__ __forceinline__ void downCopies(const StepShape& p, const StepLayer& w, const StepWeights& to) {
-    copyBegin(to.headNorm, w.headNorm, 4 * I);
-    copyBegin(to.skip, w.skip, 4 * I);
-#if STEP_COPIED
-    copyBegin(to.work, p.z, 4 * ALL * I);
-    copyBegin(to.work + ALL * I, p.c, 4 * ALL * I);
-#endif
+// Begins to copy the small ones in place of the ring's copies; one group of copies.
+__device__ __forceinline__ void downCopies(const StepLayer& w, const StepWeights& to) {
+    if (!GATED) {
+        copyBegin(to.headNorm, w.headNorm, 4 * I);
+        copyBegin(to.skip, w.skip, 4 * I);
+    }
     endCopies();
 }
 
@@ -1422,11 +1471,33 @@ __device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
     }
 }
 
-// Head norm, skip and gate of one token and head, by one warp: `from`, and z and c, are its channels.
-__device__ __forceinline__ void mixHead(const float* from, const float* z, const float* c, const float* norm, const float* skip,
-                                        float eps, Row* to) {
-    const int self = thread();
-    const int begin = 4 * (self & 31);
+// Skip and gate of four channels: what their normed answers are multiplied with, and what is added.
+struct Gate {
+    float4 times;
+    float4 plus;
+
+    __device__ __forceinline__ void settle(const float4& z, const float4& c, const float4& norm, const float4& skip) {
+        constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
+        float4 gate = z;
+        gate.x *= sigmoidOf(gate.x);
+        gate.y *= sigmoidOf(gate.y);
+        gate.z *= sigmoidOf(gate.z);
+        gate.w *= sigmoidOf(gate.w);
+        times.x = (one + norm.x) * gate.x;
+        times.y = (one + norm.y) * gate.y;
+        times.z = (one + norm.z) * gate.z;
+        times.w = (one + norm.w) * gate.w;
+        plus.x = skip.x * c.x * gate.x;
+        plus.y = skip.y * c.y * gate.y;
+        plus.z = skip.z * c.z * gate.z;
+        plus.w = skip.w * c.w * gate.w;
+    }
+};
+
+// Norm of one token's head, by one warp; `gateOf` gives the gate of a lane's i-th channels, the j-th of the head.
+template <typename GateOf>
+__device__ __forceinline__ void mixHead(const float* from, float eps, Row* to, const GateOf& gateOf) {
+    const int begin = 4 * (thread() & 31);
     float4 h[HEAD_QUADS];
     float sum = 0.f;
 #pragma unroll
@@ -1447,20 +1518,16 @@ __device__ __forceinline__ void mixHead(const float* from, const float* z, const
         }
     }
     const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
-    constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
         const int j = begin + 128 * i;
         if (j < DH) {
-            const float4 scale = load4(norm + j);
-            const float4 s = load4(skip + j);
-            const float4 conv = load4(c + j);
-            const float4 gate = load4(z + j);
+            const Gate g = gateOf(i, j);
             float4 y;
-            y.x = fmaf(s.x, conv.x, h[i].x * rstd * (one + scale.x)) * (gate.x * sigmoidOf(gate.x));
-            y.y = fmaf(s.y, conv.y, h[i].y * rstd * (one + scale.y)) * (gate.y * sigmoidOf(gate.y));
-            y.z = fmaf(s.z, conv.z, h[i].z * rstd * (one + scale.z)) * (gate.z * sigmoidOf(gate.z));
-            y.w = fmaf(s.w, conv.w, h[i].w * rstd * (one + scale.w)) * (gate.w * sigmoidOf(gate.w));
+            y.x = fmaf(h[i].x * rstd, g.times.x, g.plus.x);
+            y.y = fmaf(h[i].y * rstd, g.times.y, g.plus.y);
+            y.z = fmaf(h[i].z * rstd, g.times.z, g.plus.z);
+            y.w = fmaf(h[i].w * rstd, g.times.w, g.plus.w);
             putRow<DOWN_PITCH>(to + j, y);
         }
     }
@@ -1480,14 +1547,75 @@ struct DownRow {
 
 // What a thread holds for the next downPhase.
 struct DownAhead {
+    static constexpr int QUADS_AHEAD = HELD_GATES ? HEAD_QUADS : 1;
+    Gate gates[QUADS_AHEAD];
+    float4 z[QUADS_AHEAD];
+    float4 c[QUADS_AHEAD];
 #if STEP_MMA
     HeldTiles<ROWS, I, DOWN_EARLY> tiles;
 #endif
 
-    __device__ __forceinline__ void begin(const StepLayer& w, const Place& at) {
+    // Asks for what gates a warp's head; after the barrier before the cell's phase.
+    __device__ __forceinline__ void ask(const StepShape& p, const StepLayer& w) {
+        if (HELD_GATES) {
+            const int self = thread();
+            const int unit = min(self >> 5, ALL * NH - 1);
+            const int from = unit % NH * DH + 4 * (self & 31);
+            const int at = unit / NH * I + from;
+#pragma unroll
+            for (int i = 0; i < QUADS_AHEAD; i++) {
+                const bool mine = 4 * (self & 31) + 128 * i < DH;
+                z[i] = mine ? load4(p.z + at + 128 * i) : none();
+                c[i] = mine ? load4(p.c + at + 128 * i) : none();
+                gates[i].times = mine ? load4(w.headNorm + from + 128 * i) : none();
+                gates[i].plus = mine ? load4(w.skip + from + 128 * i) : none();
+            }
+        }
+    }
+
+    // After what `ask` needs; the memory that `cell` worked with is free.
+    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
 #if STEP_MMA
         tiles.begin(DownRow(w, at));
 #endif
+        if (HELD_GATES) {
+#pragma unroll
+            for (int i = 0; i < QUADS_AHEAD; i++) {
+                gates[i].settle(z[i], c[i], gates[i].times, gates[i].plus);
+            }
+        } else if (COPIED_GATES) {
+            const int self = thread();
+            const int unit = self >> 5;
+            if (unit < ALL * NH) {
+                const int from = unit % NH * DH + 4 * (self & 31);
+                const int row = unit / NH * I;
+#pragma unroll 2
+                for (int i = 0; i < HEAD_QUADS; i++) {
+                    const int j = from + 128 * i;
+                    if (4 * (self & 31) + 128 * i < DH) {
+                        Gate gate;
+                        gate.settle(load4(p.z + row + j), load4(p.c + row + j), load4(w.headNorm + j), load4(w.skip + j));
+                        *reinterpret_cast<float4*>(to.work + row + j) = gate.times;
+                        *reinterpret_cast<float4*>(to.work + ALL * I + row + j) = gate.plus;
+                    }
+                }
+            }
+        }
+    }
+
+    // Of a lane's i-th channels in its warp's head; the head's channels begin at `from` of a row that begins at `row`.
+    __device__ __forceinline__ Gate gate(const StepShape& p, const StepWeights& kept, int row, int from, int i, int j) const {
+        Gate g;
+        if (HELD_GATES) {
+            g = gates[HELD_GATES ? i : 0];
+        } else if (COPIED_GATES) {
+            g.times = load4(kept.work + row + from + j);
+            g.plus = load4(kept.work + ALL * I + row + from + j);
+        } else {
+            g.settle(load4(p.z + row + from + j), load4(p.c + row + from + j), load4(kept.headNorm + from + j),
+                     load4(kept.skip + from + j));
+        }
+        return g;
     }
 };
 
@@ -1507,10 +1635,9 @@ __host__ __device__ constexpr int splitsOf(int rows) {
 __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                           DownAhead& ahead) {
     const int self = thread();
-    constexpr int units = (STEP_MMA ? ALL : PADDED) * NH;
     constexpr int olds = (ALL * ROWS + LRAM_THREADS - 1) / LRAM_THREADS;
     Row* mixed = reinterpret_cast<Row*>(kept.mixed);
-    float* before = kept.mixed + DOWN_FLOATS - 2 * I - ALL * ROWS;  // this block's rows of x, (ALL, ROWS)
+    float* before = kept.mixed + DOWN_FLOATS - MIX_FLOATS - ALL * ROWS;  // this block's rows of x, (ALL, ROWS)
     float old[olds];
 #pragma unroll
     for (int i = 0; i < olds; i++) {
@@ -1520,14 +1647,14 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     awaitCopies<0>();
     __syncthreads();
 #pragma unroll 1
-    for (int unit = (self >> 5); unit < units; unit += LRAM_WARPS) {
+    for (int unit = (self >> 5); unit < MIXED; unit += LRAM_WARPS) {
         const int t = unit / NH;
         const int from = unit % NH * DH;
         const int at0 = t * I + from;
         Row* to = mixed + TOKEN_ROWS * t * DOWN_PITCH + from;
         if (t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L]) {
-            mixHead(p.h + at0, STEP_COPIED ? kept.work + at0 : p.z + at0, STEP_COPIED ? kept.work + ALL * I + at0 : p.c + at0,
-                    kept.headNorm + from, kept.skip + from, p.headEps, to);
+            mixHead(p.h + at0, p.headEps, to,
+                    [&](int i, int j) { return ahead.gate(p, kept, t * I, from, i, j); });
         } else {
             for (int j = 4 * (self & 31); j < DH; j += 128) {
                 putRow<DOWN_PITCH>(to + j, none());

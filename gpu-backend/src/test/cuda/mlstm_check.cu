@@ -1101,10 +1101,10 @@ static bool checkBackwardChunks(const Case& x, std::mt19937_64& random) {
         std::snprintf(part, sizeof part, " %s %.1e (%.0e)", names[j], error, byTerms);
         line += part;
     }
-    std::printf("%-4s %-4s%s backward gate=%s%s gates=%-3s B%d S%-3d NH%d %d/%d chunk %-3d%s%s %s\n", ok ? "ok" : "FAIL",
+    std::printf("%-4s %-4s%s backward gate=%s%s gates=%-3s B%d S%-3d NH%d %d/%d chunk %-3d%s%s %s magnified %.0f\n", ok ? "ok" : "FAIL",
                 sizeof(T) == 2 ? "bf16" : "fp32", sizeof(T) == 2 && warpgroups ? " warpgroups" : "", x.sigmoid ? "sig" : "exp", x.normalize ? "" : "-raw", x.gates, x.batch,
                 x.tokens, x.heads, x.dimQk, x.dimHv, p.chunk, x.initial ? " initial" : "", x.last ? " last" : "",
-                line.c_str());
+                line.c_str(), want.tokens.magnified);
     return ok;
 }
 
