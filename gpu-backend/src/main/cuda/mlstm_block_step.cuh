@@ -52,8 +52,10 @@ constexpr int MOST = RING + TOKENS;  // tokens that weigh in one step
 constexpr int QUADS = COLUMNS / 4;
 constexpr int HEAD_QUADS = (DH + 127) / 128;  // of a head, a lane's
 constexpr int LINES = LRAM_THREADS / QUADS;
+constexpr bool WARP_QUADS = QUADS <= 8 && 8 % QUADS == 0;  // a warp has whole lines, and adds them up
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
+constexpr int KEY_BATCH = 4;     // keys that a warp multiplies at once
 constexpr int KEYS = STEP_KEYS;  // ring tokens whose keys and values a block copies; the others stay in device memory
 
 // The weights and the kept state of one block, as SessionOps names them.
@@ -208,7 +210,7 @@ constexpr int GATES_FLOATS = 2 * RING4 + 4;  // of the ring's tokens, and the st
 constexpr int RING_FLOATS = GATES_FLOATS + DH + KEYS * (DH + COLUMNS);
 constexpr int STEP_FLOATS =
         SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4) + LAYERS_FLOATS;
-static_assert(!COPIED_GATES || !HELD_GATES && MIXED <= LRAM_WARPS, "a warp for each head of a token");
+static_assert(!COPIED_GATES || (!HELD_GATES && MIXED <= LRAM_WARPS), "a warp for each head of a token");
 #ifdef STEP_SHARED
 static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other shared memory than the phases take");
 #endif
@@ -689,10 +691,13 @@ struct UpRow {
     }
 };
 
+// A thread convolves a channel of one token where there are as many threads, else of all of a session's.
+constexpr int CONV_TOKENS = B * CHANNELS * TOKENS <= LRAM_THREADS ? 1 : TOKENS;
+
 // What a thread holds for the next upPhase: weights, and the earlier inputs of a channel's convolution.
 struct UpAhead {
     static constexpr int PAST = TAPS - 1;
-    float line[PAST + TOKENS];
+    float line[PAST];
     int n;
 #if STEP_MMA
     HeldTiles<2 * CHANNELS, D, UP_EARLY> tiles;
@@ -700,10 +705,10 @@ struct UpAhead {
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
         const int self = thread();
-        const int b = self / CHANNELS;
+        const int b = self / CHANNELS % B;
         const int channel = self % CHANNELS;
         n = 0;
-        if (b < B && channel < at.channels) {
+        if (self < B * CHANNELS * (TOKENS / CONV_TOKENS) && channel < at.channels) {
             n = p.counts[b];
             const float* history = w.history + static_cast<long long>(p.slots[b]) * PAST * I + at.c0 + channel;
 #pragma unroll
@@ -727,13 +732,14 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* c = u + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
     constexpr int past = TAPS - 1;
+    static_assert(past == TOKENS, "a thread's token is also its place in the history");
     static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
-    const int b = self / CHANNELS;
+    const int b = self / CHANNELS % B;
     const int channel = self % CHANNELS;
-    const bool convolves = b < B && channel < at.channels;
+    const int firstToken = self / (B * CHANNELS) * CONV_TOKENS;
+    const bool convolves = firstToken < TOKENS && channel < at.channels;
     const int n = ahead.n;
-    float* line = ahead.line;
     awaitCopies<1>();
     __syncthreads();
     normRows(p, kept.norm, u, normed);
@@ -787,28 +793,29 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     __syncthreads();
     if (convolves) {
         const int from = b * L + L - n;
-#pragma unroll
-        for (int t = 0; t < TOKENS; t++) {
-            line[past + t] = t < n ? u[channel * PADDED + from + t] : 0.f;
-        }
         const float4 taps = load4(kept.conv + TAPS * channel);
         const float bias = w.convBias == nullptr ? 0.f : kept.convBias[channel];
+        // The j-th of the past and this step's inputs; at most three from `first`.
+        const float* news = u + channel * PADDED + from - past;
+        const auto input = [&](int j) {
+            return j >= past ? news[j] : (j == 0 ? ahead.line[0] : (j == 1 ? ahead.line[1] : ahead.line[2]));
+        };
+        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
 #pragma unroll
-        for (int t = 0; t < TOKENS; t++) {
-            float sum = fmaf(taps.x, line[t], bias);
-            sum = fmaf(taps.y, line[t + 1], sum);
-            sum = fmaf(taps.z, line[t + 2], sum);
-            sum = fmaf(taps.w, line[t + 3], sum);
-            sum = sum * sigmoidOf(sum);
+        for (int i = 0; i < CONV_TOKENS; i++) {
+            const int t = firstToken + i;
             if (t < n) {
+                float sum = fmaf(taps.x, input(t), bias);
+                sum = fmaf(taps.y, input(t + 1), sum);
+                sum = fmaf(taps.z, input(t + 2), sum);
+                sum = fmaf(taps.w, input(t + 3), sum);
+                sum = sum * sigmoidOf(sum);
                 c[channel * PADDED + from + t] = sum;
                 p.c[(from + t) * I + c0 + channel] = sum;
             }
-        }
-        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
-#pragma unroll
-        for (int h = 0; h < past; h++) {
-            history[h * I] = n == 0 ? line[h] : (n == 1 ? line[h + 1] : (n == 2 ? line[h + 2] : line[h + 3]));
+            if (n > 0) {
+                history[t * I] = input(n + t);
+            }
         }
     }
     __syncthreads();
@@ -1209,26 +1216,31 @@ struct CellUnit {
         if ((self >> 5) == LRAM_WARPS - 1) {
             weighFresh(top->m, gates, factors, least, fresh);
         }
-        // Eight lanes a key: those of the ring, the new ones, then the normaliser.
-        const int part8 = (self & 31) & 7;
+        // A warp a key, and its next ones beside it: of the ring's copies, the new ones, the normaliser, then of the ring.
         const int copied = min(u.held, KEYS);
-        for (int s0 = 0; s0 <= all; s0 += LRAM_THREADS / 8) {
-            const int s = s0 + self / 8;
-            float sum[TOKENS] = {0.f, 0.f, 0.f};
-            if (s < copied || s >= u.held) {
-                if (s < all || (s == all && u.hasC)) {
-                    dotKey(s == all ? kept.normaliser : (s < copied ? kept.keys + s * DH : keys + (s - u.held) * DH), queries,
-                           part8, sum);
-                }
-            } else {
-                dotKey(w.ringK + (ring + s) * DH, queries, part8, sum);
-            }
+        const int near = copied + u.n + 1;
+#pragma unroll 1
+        for (int s0 = self >> 5; s0 < near; s0 += LRAM_WARPS * KEY_BATCH) {
+            int at[KEY_BATCH];
 #pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                sum[t] = groupSum<8>(sum[t]);
-                if (part8 == t && s <= all) {
-                    dots[t * pitch + s] = sum[t];
-                }
+            for (int i = 0; i < KEY_BATCH; i++) {
+                const int s = s0 + i * LRAM_WARPS;
+                at[i] = static_cast<int>((s < copied ? kept.keys + s * DH
+                                                     : (s < near - 1 ? keys + (s - copied) * DH : kept.normaliser)) -
+                                         kept.work);
+            }
+            dotKeys<KEY_BATCH>(
+                    [&](int i, int d) { return load4(kept.work + at[i] + d); }, queries, dots,
+                    [&](int i) {
+                        const int s = s0 + i * LRAM_WARPS;
+                        return s < copied ? s : (s < near ? s - copied + u.held : -1);
+                    });
+        }
+        if (KEYS < RING) {
+#pragma unroll 1
+            for (int s0 = copied + (self >> 5); s0 < u.held; s0 += LRAM_WARPS) {
+                dotKeys<1>([&](int, int d) { return load4(w.ringK + (ring + s0) * DH + d); }, queries, dots,
+                           [&](int) { return s0; });
             }
         }
         const int line = self / QUADS;
@@ -1289,7 +1301,10 @@ struct CellUnit {
                 }
             }
         }
-        if (line < LINES) {
+        constexpr int lines = WARP_QUADS ? LRAM_WARPS : LINES;  // of which sums are left
+        if (WARP_QUADS) {
+            sumLines(sum, parts + (self >> 5) * TOKENS * COLUMNS);
+        } else if (line < LINES) {
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
                 *reinterpret_cast<float4*>(parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = packFloats(sum[t]);
@@ -1297,7 +1312,7 @@ struct CellUnit {
         }
         __syncthreads();
         constexpr int outputs = TOKENS * COLUMNS;
-        constexpr int wanted = LRAM_THREADS / outputs;
+        constexpr int wanted = lram::least(LRAM_THREADS / outputs, lines);
         constexpr int helpers = wanted >= 16 ? 16 : (wanted >= 8 ? 8 : (wanted >= 4 ? 4 : (wanted >= 2 ? 2 : 1)));
 #pragma unroll
         for (int i0 = 0; i0 < outputs; i0 += LRAM_THREADS / helpers) {
@@ -1306,7 +1321,7 @@ struct CellUnit {
             float answer = 0.f;
             if (i < outputs) {
 #pragma unroll 16
-                for (int l = helper; l < LINES; l += helpers) {
+                for (int l = helper; l < lines; l += helpers) {
                     answer += parts[l * outputs + i];
                 }
             }
@@ -1331,15 +1346,73 @@ struct CellUnit {
         }
     }
 
-    static __device__ __forceinline__ void dotKey(const float* key, const float* queries, int part8, float* sum) {
-#pragma unroll 4
-        for (int d0 = 0; d0 < DH; d0 += 32) {
-            const int d = d0 + 4 * part8;
-            if (d0 + 32 <= DH || d < DH) {
-                const float4 a = load4(key + d);
-                sum[0] = dot4(a, load4(queries + d), sum[0]);
-                sum[1] = dot4(a, load4(queries + DH + d), sum[1]);
-                sum[2] = dot4(a, load4(queries + 2 * DH + d), sum[2]);
+    // Adds up the lines of a warp, and puts the sums to `to`, as three tokens' columns.
+    static __device__ __forceinline__ void sumLines(const float (&sum)[TOKENS][4], float* to) {
+        const int own = thread() & 31;
+        const bool upper = own & 16;
+        const bool second = own & 8;
+        float six[6];
+        float three[3];
+#pragma unroll
+        for (int i = 0; i < 6; i++) {  // each exchange halves what a lane still adds
+            const float low = sum[i / 4][i % 4];
+            const float high = sum[(i + 6) / 4][(i + 6) % 4];
+            six[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, 16);
+        }
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            three[i] = (second ? six[i + 3] : six[i]) + __shfl_xor_sync(0xffffffffu, second ? six[i] : six[i + 3], 8);
+        }
+#pragma unroll
+        for (int d = 4; d >= QUADS; d /= 2) {
+#pragma unroll
+            for (int i = 0; i < 3; i++) {
+                three[i] += __shfl_xor_sync(0xffffffffu, three[i], d);
+            }
+        }
+        if ((own & 7) < QUADS) {
+#pragma unroll
+            for (int i = 0; i < 3; i++) {
+                const int j = (upper ? 6 : 0) + (second ? 3 : 0) + i;
+                to[j / 4 * COLUMNS + 4 * (own & 7) + j % 4] = three[i];
+            }
+        }
+    }
+
+    // N keys of a warp times the three queries; `placeOf` gives a product's place, or -1 for none.
+    template <int N, typename Key, typename Place>
+    static __device__ __forceinline__ void dotKeys(const Key& key, const float* queries, float* dots, const Place& placeOf) {
+        const int own = thread() & 31;
+        float sum[N][TOKENS];
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
+        }
+#pragma unroll 2
+        for (int d0 = 0; d0 < DH; d0 += 128) {
+            const int d = d0 + 4 * own;
+            if (d0 + 128 <= DH || d < DH) {
+                float4 x[N];
+#pragma unroll
+                for (int i = 0; i < N; i++) {
+                    x[i] = key(i, d);
+                }
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    const float4 query = load4(queries + t * DH + d);
+#pragma unroll
+                    for (int i = 0; i < N; i++) {
+                        sum[i][t] = dot4(x[i], query, sum[i][t]);
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const float dot = threeSums(sum[i][0], sum[i][1], sum[i][2]);
+            const int place = placeOf(i);
+            if (own < TOKENS && place >= 0) {
+                dots[own * DOTS_PITCH + place] = dot;
             }
         }
     }

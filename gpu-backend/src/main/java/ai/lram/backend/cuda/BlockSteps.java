@@ -25,6 +25,11 @@ final class BlockSteps {
     private static final int TOKENS = 3;
     private static final int TAPS = 4;
     private static final int LAYERS = 32;
+
+    /** Words of four bytes that the addresses of these blocks take in shared memory. */
+    private static final int LAYERS_WORDS = LAYERS * 29 * Long.BYTES / 4;
+
+    private static final int WARPS = THREADS / 32;
     private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
 
     /** Inner width up to which one launch is faster: with products on tensor cores, whose weights fit into its registers, and with dot products. */
@@ -148,7 +153,7 @@ final class BlockSteps {
      *
      * @param mma whether products run on tensor cores, their weights in registers
      * @param kept whether a block copies its large weights
-     * @param copied whether it copies what {@code up} gave to {@code down}
+     * @param copied whether it keeps the gates of heads for {@code down}
      * @param keys ring tokens that it copies
      */
     private record Memory(boolean mma, boolean kept, boolean copied, int keys, int bytes) {}
@@ -185,11 +190,18 @@ final class BlockSteps {
     /** @return null where a block has too little shared memory */
     private Memory memory(Sizes s) {
         boolean whole = s.type() == 1 && s.width() % 32 == 0 && s.inner() % 32 == 0;
-        Memory m = whole && s.rows() == 1 ? memory(s, true, true) : null;
+        boolean oneEach = (long) s.rows() * s.tokens() * s.heads() <= WARPS; // a warp a token's head
+        Memory m = whole && oneEach && !held(s, true) ? memory(s, true, true) : null;
         if (m == null && whole) {
             m = memory(s, true, false);
         }
         return m != null ? m : memory(s, false, false);
+    }
+
+    /** Whether {@code down} has the gates of heads in registers. */
+    private static boolean held(Sizes s, boolean mma) {
+        int all = s.rows() * s.tokens();
+        return (long) (mma ? all : up(all, TOKENS)) * s.heads() <= WARPS && s.inner() / s.heads() <= 256;
     }
 
     private Memory memory(Sizes s, boolean mma, boolean copied) {
@@ -211,22 +223,23 @@ final class BlockSteps {
         if (copied) {
             work = Math.max(work, 2L * all * s.inner() + TOKENS * dim);
         }
-        long downFloats = 2L * s.inner()
+        long downFloats = (held(s, mma) || copied ? 0 : 2L * s.inner())
                 + (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
         downFloats = (downFloats + 3) / 4 * 4;
-        long small = s.width() + channels * (17L + 6L * s.heads());
+        long ringFloats = 2L * up(s.ring(), 4) + 4 + dim;
+        long small = s.width() + channels * (17L + 6L * s.heads()) + LAYERS_WORDS;
         int element = elementBytes(s.type());
         long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16) / 4;
-        long least = small + work + Math.max(dim, downFloats);
+        long least = small + work + Math.max(ringFloats, downFloats);
         boolean kept = !mma && s.inner() * element % 16 == 0 && 4 * (least + large) <= mostShared;
         long floats = least + (kept ? large : 0);
         if (4 * floats > mostShared) {
             return null;
         }
-        long room = mostShared / 4 - floats + Math.max(dim, downFloats) - dim;
+        long room = mostShared / 4 - floats + Math.max(ringFloats, downFloats) - ringFloats;
         int keys = (int) Math.min(s.ring(), room / (dim + columns));
-        floats += Math.max(0, dim + (long) keys * (dim + columns) - Math.max(dim, downFloats));
+        floats += Math.max(0, ringFloats + (long) keys * (dim + columns) - Math.max(ringFloats, downFloats));
         return new Memory(mma, kept, copied, keys, (int) (4 * floats));
     }
 
@@ -246,7 +259,7 @@ final class BlockSteps {
                 && w.norm().groups() == 1
                 && LargeWeights.type(w.upU()) == LargeWeights.type(w.down())
                 && LargeWeights.type(w.upZ()) == LargeWeights.type(w.down())
-                && 8L * all * w.heads() * blocks() <= Engine.WORKSPACE
+                && hasRoom(x, w.heads(), state.slots().ringK().dim(2))
                 && x.dim(0) <= MOST_ROWS
                 && x.dim(0) * channels(inner) <= THREADS
                 && (w.width() + blocks() - 1) / blocks() * TOKENS <= THREADS
@@ -264,6 +277,13 @@ final class BlockSteps {
                         m.v(),
                         m.h())
                 && memory(sizes(w, state, x)) != null;
+    }
+
+    /** Shares of the gates, and what of a head that folds waits for the end of the block. */
+    private boolean hasRoom(Tensor x, int heads, int ring) {
+        long shares = 2L * x.dim(0) * x.dim(1) * heads * blocks();
+        long folds = (long) x.dim(0) * heads * (4 + up(ring, 4));
+        return Float.BYTES * (shares + folds) <= Engine.WORKSPACE;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -364,6 +384,9 @@ final class BlockSteps {
             return false;
         }
         MlstmLayer first = layers.getFirst();
+        if ((long) x.dim(0) * first.weights().heads() > blocks()) {
+            return false; // a block has one head to keep
+        }
         Memory memory = memory(sizes(first.weights(), first.state(), x));
         int most = memory != null && memory.mma() ? RESIDENT_BF16 : RESIDENT_INNER;
         if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
