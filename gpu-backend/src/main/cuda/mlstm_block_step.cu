@@ -69,10 +69,14 @@ __device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, co
                                           const StepWeights& to) {
     __syncthreads();
     const int row = unit / CHUNKS / NH;
-    const int kept = CellUnit::copies(p, w, unit, p.slots[row], p.counts[row], to);
+    const int kept = CellUnit::read(p, w, unit, p.slots[row], p.counts[row]);
+    CellUnit::copies(w, unit, p.slots[row], p.counts[row], kept, to);
     endCopies();
     cell.begin(p, w, unit, p.slots[row], p.counts[row], kept);
-    cell.weigh<0>(p, w, to);
+    awaitCopies<0>();
+    __syncthreads();
+    cell.weigh(to);
+    cell.foldRing(p, w, to);
     cell.finish(p, w, to);
 }
 
@@ -114,7 +118,8 @@ LRAM_KERNEL(block_down, BlockStep) {
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(p.layer, weights);
         DownAhead ahead;
-        ahead.ask(p.shape, p.layer);
+        ahead.askInputs(p.shape);
+        ahead.askWeights(p.layer);
         ahead.begin(p.shape, p.layer, at, weights);
         downPhase(p.shape, p.layer, at, weights, ahead);
         __syncthreads();
@@ -200,9 +205,9 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
     upCopies(layers[0], at, weights);
-    int kept = 0;  // by the unit's head, before this step
+    int kept = works ? CellUnit::read(p.shape, layers[0], at.block, slot, count) : 0;  // by the unit's head, before this step
     if (works) {
-        kept = CellUnit::copies(p.shape, layers[0], at.block, slot, count, weights);
+        CellUnit::copies(layers[0], at.block, slot, count, kept, weights);
     }
     downWeights(layers[0], at, weights);
     endCopies();
@@ -221,10 +226,15 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             upFetch(layers[l + 1], at);
         }
         upPhase(p.shape, layers[l], here(), weights, up);
+        awaitCopies<0>();
         grid.arrive();
         CellUnit cell;
         if (works) {
             cell.begin(p.shape, layers[l], at.block, slot, count, kept);
+            cell.weigh(weights);
+            if (more) {
+                kept = CellUnit::read(p.shape, layers[l + 1], at.block, slot, count);
+            }
         }
         if (fetches && more) {
             if (works) {
@@ -238,17 +248,18 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             endCopies();
         }
         if (works) {
-            cell.weigh<1>(p.shape, layers[l], weights);
+            cell.foldRing(p.shape, layers[l], weights);
         }
         grid.await();
+        DownAhead down;
+        down.askInputs(p.shape);
         if (works) {
             cell.finish(p.shape, layers[l], weights);
         }
         for (int unit = at.block + BLOCKS; UNITS > BLOCKS && unit < UNITS; unit += BLOCKS) {
             wholeUnit(cell, p.shape, layers[l], unit, weights);
         }
-        DownAhead down;
-        down.ask(p.shape, layers[l]);
+        down.askWeights(layers[l]);
         grid.arrive();
         KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(layers[l], weights);
@@ -261,7 +272,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         grid.arrive();
         up.begin(p.shape, layers[l + 1], here());
         if (works) {
-            kept = CellUnit::copies(p.shape, layers[l + 1], at.block, slot, count, weights);
+            CellUnit::copies(layers[l + 1], at.block, slot, count, kept, weights);
         }
         downWeights(layers[l + 1], here(), weights);
         endCopies();

@@ -55,7 +55,8 @@ constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr bool WARP_QUADS = QUADS <= 8 && 8 % QUADS == 0;  // a warp has whole lines, and adds them up
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
-constexpr int KEY_BATCH = 4;     // keys that a warp multiplies at once
+constexpr int KEY_BATCH = HEAD_QUADS <= 2 ? 6 : 4;  // keys that a warp multiplies at once: each reads the queries again
+constexpr int KEY_WARPS = HEAD_QUADS <= 2 ? LRAM_WARPS / 2 : LRAM_WARPS;
 constexpr int KEYS = STEP_KEYS;  // ring tokens whose keys and values a block copies; the others stay in device memory
 
 // The weights and the kept state of one block, as SessionOps names them.
@@ -347,6 +348,15 @@ __device__ __forceinline__ float4 minus(const float4& a, float b) {
     x.z = a.z - b;
     x.w = a.w - b;
     return x;
+}
+
+// To two units of the last place, without the instructions of an exact quotient.
+__device__ __forceinline__ float stepSigmoid(float x) {
+#ifdef LRAM_EMULATED
+    return sigmoidOf(x);
+#else
+    return __fdividef(1.f, 1.f + expf(-x));
+#endif
 }
 
 // Three sums over the lanes at once: lane 0 gets the first, lane 1 the second, lane 2 the third.
@@ -809,7 +819,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
                 sum = fmaf(taps.y, input(t + 1), sum);
                 sum = fmaf(taps.z, input(t + 2), sum);
                 sum = fmaf(taps.w, input(t + 3), sum);
-                sum = sum * sigmoidOf(sum);
+                sum = sum * stepSigmoid(sum);
                 c[channel * PADDED + from + t] = sum;
                 p.c[(from + t) * I + c0 + channel] = sum;
             }
@@ -819,6 +829,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
     __syncthreads();
+#pragma unroll 1
     for (int i = self; i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
         const int e = i % (3 * CHANNELS);
         const int t = i / (3 * CHANNELS);
@@ -929,7 +940,7 @@ __device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights
     const int to = min(from + each, u.held);
     const double m0 = *kept.stabiliser;
     double sum = 0;
-#pragma unroll 2
+#pragma unroll 1
     for (int s = from; s < to; s++) {
         sum += kept.ringF[s];
     }
@@ -937,7 +948,7 @@ __device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights
     const double total = __shfl_sync(0xffffffffu, upTo, 31);
     double most = total + m0;
     double after = total - (upTo - sum);  // of the log forget gates, what follows a token
-#pragma unroll 2
+#pragma unroll 1
     for (int s = from; s < to; s++) {
         after -= kept.ringF[s];
         const double weight = after + stepInput(kept.ringI[s]);
@@ -948,7 +959,7 @@ __device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights
     if (u.folding > 0) {
         m = static_cast<float>(m);
     }
-#pragma unroll 2
+#pragma unroll 1
     for (int s = from; s < to; s++) {
         weights[s] = expOf(sums[s] - m);
     }
@@ -960,21 +971,28 @@ __device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights
 
 // A unit of the cell: a session's head and a chunk of its value columns.
 struct CellUnit {
+    static constexpr int WEIGHING = 1;  // a warp that has no copies to begin meanwhile, mostly
     HeadOfStep u;
     int head;
     int chunk;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
-    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with. Gives HeadOfStep.packed().
-    static __device__ __forceinline__ int copies(const StepShape& p, const StepLayer& w, int unit, int slot, int count,
-                                                 const StepWeights& to) {
+    // HeadOfStep.packed() of a unit's head.
+    static __device__ __forceinline__ int read(const StepShape& p, const StepLayer& w, int unit, int slot, int count) {
+        const int pair = unit / CHUNKS;
+        return HeadOfStep(p, w, pair / NH, pair % NH, slot, count).packed();
+    }
+
+    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with.
+    static __device__ __forceinline__ void copies(const StepLayer& w, int unit, int slot, int count, int kept,
+                                                  const StepWeights& to) {
         const int self = thread();
         const int pair = unit / CHUNKS;
-        const HeadOfStep u(p, w, pair / NH, pair % NH, slot, count);
+        const HeadOfStep u(pair / NH, pair % NH, slot, count, kept);
         const int e0 = unit % CHUNKS * COLUMNS;
         const int copied = min(u.held, KEYS);
         if (u.n == 0) {
-            return u.packed();
+            return;
         }
         const long long first = static_cast<long long>(u.cell) * RING;
 #pragma unroll 1
@@ -997,7 +1015,6 @@ struct CellUnit {
                 copySixteen(to.values + i / QUADS * COLUMNS + e, w.ringV + ring + i / QUADS * DH + e0 + e);
             }
         }
-        return u.packed();
     }
 
     // Into the second-level cache: the unit's share of the head's state, and what is read of the ring in most steps.
@@ -1056,21 +1073,20 @@ struct CellUnit {
         }
     }
 
-    // Weighs the ring, and folds it where it is due. Needs the copies, all but the last PENDING groups of which are done after.
-    template <int PENDING>
-    __device__ __forceinline__ void weigh(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+    // One warp weighs the ring. The block has met a barrier since its copies were done.
+    __device__ __forceinline__ void weigh(const StepWeights& kept) const {
+        if ((thread() >> 5) == WEIGHING && u.n > 0) {
+            weighRing(u, kept, reinterpret_cast<double*>(kept.work + SCALARS), kept.work + SCALARS + 2 * RING4,
+                      reinterpret_cast<RingTop*>(kept.work));
+        }
+    }
+
+    // Folds the ring where it is due.
+    __device__ __forceinline__ void foldRing(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
         const int self = thread();
-        awaitCopies<PENDING>();
-        if (u.n == 0) {
-            return;
-        }
-        __syncthreads();  // all copies are there
-        float* weights = kept.work + SCALARS + 2 * RING4;
-        RingTop* top = reinterpret_cast<RingTop*>(kept.work);
-        if ((self >> 5) == 1) {
-            weighRing(u, kept, reinterpret_cast<double*>(kept.work + SCALARS), weights, top);
-        }
-        if (u.folding > 0) {
+        const float* weights = kept.work + SCALARS + 2 * RING4;
+        const RingTop* top = reinterpret_cast<const RingTop*>(kept.work);
+        if (u.n > 0 && u.folding > 0) {
             __syncthreads();
             if (chunk == 0) {
                 const FoldOfHead to(p, u.token / L * NH + head);
@@ -1180,6 +1196,7 @@ struct CellUnit {
                              ? load4((at < quads ? p.q : p.k) + (u.token + t) * I + offset + 4 * (at % quads % (DH / 4)))
                              : none();
         }
+#pragma unroll 1
         for (int i = LRAM_WARPS - 1 - (self >> 5); i < 2 * u.n; i += LRAM_WARPS) {
             const int t = i / 2;
             const float* share = p.shares + (((u.token + t) * NH + head) * 2 + i % 2) * BLOCKS;
@@ -1206,6 +1223,7 @@ struct CellUnit {
                 reinterpret_cast<float4*>(queries)[at] = got[i];
             }
         }
+#pragma unroll 1
         for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
             const int t = i / QUADS;
             const int e = e0 + 4 * (i % QUADS);
@@ -1220,11 +1238,11 @@ struct CellUnit {
         const int copied = min(u.held, KEYS);
         const int near = copied + u.n + 1;
 #pragma unroll 1
-        for (int s0 = self >> 5; s0 < near; s0 += LRAM_WARPS * KEY_BATCH) {
+        for (int s0 = self >> 5; s0 < near && (self >> 5) < KEY_WARPS; s0 += KEY_WARPS * KEY_BATCH) {
             int at[KEY_BATCH];
 #pragma unroll
             for (int i = 0; i < KEY_BATCH; i++) {
-                const int s = s0 + i * LRAM_WARPS;
+                const int s = s0 + i * KEY_WARPS;
                 at[i] = static_cast<int>((s < copied ? kept.keys + s * DH
                                                      : (s < near - 1 ? keys + (s - copied) * DH : kept.normaliser)) -
                                          kept.work);
@@ -1232,7 +1250,7 @@ struct CellUnit {
             dotKeys<KEY_BATCH>(
                     [&](int i, int d) { return load4(kept.work + at[i] + d); }, queries, dots,
                     [&](int i) {
-                        const int s = s0 + i * LRAM_WARPS;
+                        const int s = s0 + i * KEY_WARPS;
                         return s < copied ? s : (s < near ? s - copied + u.held : -1);
                     });
         }
@@ -1275,6 +1293,7 @@ struct CellUnit {
         if (LRAM_WARPS - 1 - (self >> 5) < u.n) {
             const int t = LRAM_WARPS - 1 - (self >> 5);
             double den = 0;
+#pragma unroll 1
             for (int s = (self & 31); s < u.held; s += 32) {
                 den += static_cast<double>(weights[s]) * dots[t * pitch + s];
             }
@@ -1283,6 +1302,7 @@ struct CellUnit {
                 den += top->keep * dots[t * pitch + all];
             }
             den *= factors[t];
+#pragma unroll 1
             for (int j = 0; j <= t; j++) {
                 den += static_cast<double>(fresh[4 * t + j]) * dots[t * pitch + u.held + j];
             }
@@ -1292,6 +1312,7 @@ struct CellUnit {
             }
         }
         if (active && u.folding == 0) {
+#pragma unroll 1
             for (int s = line; s < u.held; s += LINES) {
                 const float4 value =
                         load4(s < copied ? kept.values + s * COLUMNS + 4 * quad : w.ringV + (ring + s) * DH + e0 + 4 * quad);
@@ -1330,6 +1351,7 @@ struct CellUnit {
             const int e = i % COLUMNS;
             if (helper == 0 && i < outputs && t < u.n && e0 + e < DH) {
                 answer *= factors[t];
+#pragma unroll 1
                 for (int j = 0; j <= t; j++) {  // a later token's NaN stays out
                     answer = fmaf(fresh[4 * t + j] * dots[t * pitch + u.held + j], values[j * COLUMNS + e], answer);
                 }
@@ -1337,6 +1359,7 @@ struct CellUnit {
             }
         }
         const int stay = u.folding > 0 ? 0 : u.held;
+#pragma unroll 1
         for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
             const int t = i / QUADS;
             const int e = 4 * (i % QUADS);
@@ -1552,10 +1575,10 @@ struct Gate {
     __device__ __forceinline__ void settle(const float4& z, const float4& c, const float4& norm, const float4& skip) {
         constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
         float4 gate = z;
-        gate.x *= sigmoidOf(gate.x);
-        gate.y *= sigmoidOf(gate.y);
-        gate.z *= sigmoidOf(gate.z);
-        gate.w *= sigmoidOf(gate.w);
+        gate.x *= stepSigmoid(gate.x);
+        gate.y *= stepSigmoid(gate.y);
+        gate.z *= stepSigmoid(gate.z);
+        gate.w *= stepSigmoid(gate.w);
         times.x = (one + norm.x) * gate.x;
         times.y = (one + norm.y) * gate.y;
         times.z = (one + norm.z) * gate.z;
@@ -1628,25 +1651,35 @@ struct DownAhead {
     HeldTiles<ROWS, I, DOWN_EARLY> tiles;
 #endif
 
-    // Asks for what gates a warp's head; after the barrier before the cell's phase.
-    __device__ __forceinline__ void ask(const StepShape& p, const StepLayer& w) {
+    // Asks for a warp's head; after the barrier before the cell's phase.
+    __device__ __forceinline__ void askInputs(const StepShape& p) {
         if (HELD_GATES) {
             const int self = thread();
             const int unit = min(self >> 5, ALL * NH - 1);
-            const int from = unit % NH * DH + 4 * (self & 31);
-            const int at = unit / NH * I + from;
+            const int at = unit / NH * I + unit % NH * DH + 4 * (self & 31);
 #pragma unroll
             for (int i = 0; i < QUADS_AHEAD; i++) {
                 const bool mine = 4 * (self & 31) + 128 * i < DH;
                 z[i] = mine ? load4(p.z + at + 128 * i) : none();
                 c[i] = mine ? load4(p.c + at + 128 * i) : none();
+            }
+        }
+    }
+
+    __device__ __forceinline__ void askWeights(const StepLayer& w) {
+        if (HELD_GATES) {
+            const int self = thread();
+            const int from = min(self >> 5, ALL * NH - 1) % NH * DH + 4 * (self & 31);
+#pragma unroll
+            for (int i = 0; i < QUADS_AHEAD; i++) {
+                const bool mine = 4 * (self & 31) + 128 * i < DH;
                 gates[i].times = mine ? load4(w.headNorm + from + 128 * i) : none();
                 gates[i].plus = mine ? load4(w.skip + from + 128 * i) : none();
             }
         }
     }
 
-    // After what `ask` needs; the memory that `cell` worked with is free.
+    // After both; the memory that `cell` worked with is free.
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
 #if STEP_MMA
         tiles.begin(DownRow(w, at));
