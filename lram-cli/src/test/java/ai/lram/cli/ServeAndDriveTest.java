@@ -197,7 +197,7 @@ class ServeAndDriveTest {
         JsonNode replay = new ObjectMapper().readTree(json.toFile());
         assertEquals(0, replay.get("clamped").intValue());
         JsonNode served = replay.get("actions");
-        try (Policy policy = Models.open(shared.resolve("run"), "cpu", 1, 1, 1, type);
+        try (Policy policy = Models.open(shared.resolve("run"), "cpu", 1, 1, 1, type, DType.F32);
                 TrajectoryStore data = TrajectoryStore.open(store)) {
             float[][] expected = Replay.offline(policy, policy.card().tasks().getFirst(), data, 0);
             assertEquals(expected.length, served.size());

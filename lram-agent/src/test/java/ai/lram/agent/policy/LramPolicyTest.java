@@ -508,7 +508,7 @@ class LramPolicyTest {
             float[][] last = new float[2][];
             for (int k = 0; k < 2; k++) {
                 LramPolicy.Options o =
-                        new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1, DType.F32);
+                        new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1, DType.F32, DType.F32);
                 try (LramPolicy policy = new LramPolicy(model, CARD, o)) {
                     PolicyBatch batch = new PolicyBatch(CARD, 1);
                     Session s = new Session(policy, 0, play);
