@@ -131,8 +131,13 @@ public final class AccuracyBench implements Benchmark {
     @Override
     public void run(Run run) {
         require();
-        try (Backend backend = Backends.open(device, BackendOptions.threads(1));
-                Checkpoint.Loaded loaded = Checkpoint.load(model, backend, false);
+        try (Backend backend = Backends.open(device, BackendOptions.threads(1))) {
+            measure(run, backend);
+        }
+    }
+
+    void measure(Run run, Backend backend) {
+        try (Checkpoint.Loaded loaded = Checkpoint.load(model, backend, false);
                 Stored fp32 = stored(loaded, "fp32", "fp32", DType.F32);
                 Stored bf16 = stored(loaded, "bf16", "bf16", DType.F32);
                 Stored int8 = stored(loaded, "int8", "int8", DType.F32);
@@ -140,7 +145,7 @@ public final class AccuracyBench implements Benchmark {
             List<Stored> all = narrow == null ? List.of(fp32, bf16, int8) : List.of(fp32, bf16, int8, narrow);
             compare(run, all);
             report(run, all);
-            run.note("stepped on " + backend.name());
+            run.note("All were stepped on " + backend.describe() + ".");
         }
     }
 
