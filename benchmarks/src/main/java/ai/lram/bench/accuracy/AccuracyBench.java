@@ -61,13 +61,7 @@ public final class AccuracyBench implements Benchmark {
      * @param steps as many rows of them are compared, or all if they have fewer
      */
     public AccuracyBench(
-            String device,
-            DType state,
-            Path model,
-            TrajectoryStore store,
-            TaskCard task,
-            int[] episodes,
-            int steps) {
+            String device, DType state, Path model, TrajectoryStore store, TaskCard task, int[] episodes, int steps) {
         if (steps < 1 || episodes.length == 0) {
             throw new BenchException(
                     steps + " steps of " + episodes.length + " episodes",

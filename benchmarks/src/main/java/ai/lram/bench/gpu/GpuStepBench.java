@@ -108,7 +108,8 @@ public final class GpuStepBench implements Benchmark {
     void measure(Run run, Backend engine, double bytesPerSecond) {
         run.note(
                 "GPU control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits); matrix"
-                        + " states in " + settings.state() + "; peers are not of this run but an H100's: for our step the published step code in a CUDA graph, for"
+                        + " states in " + settings.state()
+                        + "; peers are not of this run but an H100's: for our step the published step code in a CUDA graph, for"
                         + " the transformer a cached one of equal size in a CUDA graph.");
         launch(run, engine);
         for (Model model : settings.models()) {
@@ -161,8 +162,8 @@ public final class GpuStepBench implements Benchmark {
         void measure() {
             String key = model.size().key();
             run.progress("step-" + key + " on both engines");
-            try (LramSubject ours =
-                    LramSubject.open(engine, model.size(), settings.weights(), settings.state(), card, model.sessions())) {
+            try (LramSubject ours = LramSubject.open(
+                    engine, model.size(), settings.weights(), settings.state(), card, model.sessions())) {
                 String difference = check(ours);
                 single(ours, "step-" + key + "-b1", difference);
                 for (Batch b : model.batches()) {

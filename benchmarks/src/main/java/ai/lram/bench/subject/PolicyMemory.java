@@ -46,7 +46,11 @@ public final class PolicyMemory {
         long packed = copied ? weightBytes * parameters : 0;
         XlstmConfig b = config.backbone();
         long padding = ALIGNMENT * (TENSORS + (long) TENSORS_PER_BLOCK * b.blocks());
-        return Float.BYTES * parameters + packed + slots * (stateBytes(b, state) + rowBytes(config)) + saved(b, state) + padding;
+        return Float.BYTES * parameters
+                + packed
+                + slots * (stateBytes(b, state) + rowBytes(config))
+                + saved(b, state)
+                + padding;
     }
 
     /** The state of a session. */

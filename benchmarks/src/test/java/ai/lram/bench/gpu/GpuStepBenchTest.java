@@ -97,8 +97,7 @@ class GpuStepBenchTest {
         ModelCard card = Shapes.card(Shapes.vector("t", 204, 1, 100));
         try (Backend engine = EmulatedCuda.open();
                 LramSubject fp32 = LramSubject.open(engine, TINY, LramSubject.weights("bf16"), card, 1);
-                LramSubject bf16 =
-                        LramSubject.open(engine, TINY, LramSubject.weights("bf16"), DType.BF16, card, 1)) {
+                LramSubject bf16 = LramSubject.open(engine, TINY, LramSubject.weights("bf16"), DType.BF16, card, 1)) {
             new GpuStepBench(settings("bf16", DType.BF16), true).measure(run, engine, 1e12);
             assertTrue(bf16.stepBytes(1, 500) < fp32.stepBytes(1, 500));
             assertEquals(fp32.stepBytes(1, 1), bf16.stepBytes(1, 1), "nothing is folded yet");
@@ -108,7 +107,9 @@ class GpuStepBenchTest {
                 .findFirst()
                 .orElseThrow();
         assertTrue(step.note().contains("BF16 state"), step.note());
-        assertTrue(run.notes().getFirst().contains("matrix states in BF16"), run.notes().toString());
+        assertTrue(
+                run.notes().getFirst().contains("matrix states in BF16"),
+                run.notes().toString());
     }
 
     /** The CPU's bf16 weights against fp32 ones: more than fp32 may differ. */
@@ -128,7 +129,8 @@ class GpuStepBenchTest {
 
     @Test
     void theUsualCasesAreThoseOfTheDesign() {
-        GpuStepSettings usual = GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), DType.F32, null, false);
+        GpuStepSettings usual =
+                GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), DType.F32, null, false);
         assertEquals(
                 List.of("steps-16m-b256", "step-206m-b64-ctx50", "step-206m-b64-ctx500-fp32state"),
                 usual.models().stream()

@@ -30,7 +30,9 @@ class PolicyMemoryTest {
             model.allocate(backend, false);
             model.parameters().initialize(1);
             try (LramPolicy policy = new LramPolicy(
-                    model, CARD, LramPolicy.Options.of(slots, slots).withWeights(weights).withState(state))) {
+                    model,
+                    CARD,
+                    LramPolicy.Options.of(slots, slots).withWeights(weights).withState(state))) {
                 Matcher live = LIVE.matcher(policy.memory());
                 assertTrue(live.find(), policy.memory());
                 return Long.parseLong(live.group(1)) + 4 * model.parameters().count();
@@ -57,7 +59,8 @@ class PolicyMemoryTest {
                     long taken = actual(backend, config, weights, state, slots);
                     assertTrue(
                             taken <= told && told <= 1.15 * taken,
-                            backbone + " " + weights + " " + state + " " + slots + ": " + taken + " taken, " + told + " told");
+                            backbone + " " + weights + " " + state + " " + slots + ": " + taken + " taken, " + told
+                                    + " told");
                 }
             }
         }

@@ -159,8 +159,7 @@ public abstract class BlockStepContract extends KernelContract {
         "F32,2,24,40,2,9",
         "I8,9,48,96,2,9"
     })
-    void aBlockWithAStateInBf16AnswersLikeItsParts(
-            DType type, int batch, int width, int inner, int heads, int steps) {
+    void aBlockWithAStateInBf16AnswersLikeItsParts(DType type, int batch, int width, int inner, int heads, int steps) {
         FoldSchedule schedule = new FoldSchedule(12, 9, 3);
         MlstmBlockState fused = state(DType.BF16, batch + 2, inner, heads, schedule, 1);
         MlstmBlockState parts = state(DType.BF16, batch + 2, inner, heads, schedule, 1);
@@ -393,8 +392,7 @@ public abstract class BlockStepContract extends KernelContract {
         assertArrayEquals(new int[6], fx.readInts(state.slots().ringLength()));
     }
 
-    private void compare(
-            String name, int[] counts, int tokens, int width, float[] got, float[] want, double limit) {
+    private void compare(String name, int[] counts, int tokens, int width, float[] got, float[] want, double limit) {
         for (int b = 0; b < counts.length; b++) {
             int from = (b * tokens + tokens - counts[b]) * width;
             int to = (b + 1) * tokens * width;

@@ -185,14 +185,7 @@ public abstract class NarrowStateContract extends KernelContract {
         /** One token, at {@code x} of (B, L, NH). */
         private void compare(Head reference, int slot, int x, float[][] in, float[] got) {
             ReferenceMlstm r = new ReferenceMlstm(
-                    1,
-                    1,
-                    1,
-                    z.dimQk,
-                    z.dimHv,
-                    spec.inputGate() == InputGate.EXPONENTIAL,
-                    spec.normalize(),
-                    spec.eps());
+                    1, 1, 1, z.dimQk, z.dimHv, spec.inputGate() == InputGate.EXPONENTIAL, spec.normalize(), spec.eps());
             r.q = Fixture.doubles(Arrays.copyOfRange(in[0], x * z.dimQk, (x + 1) * z.dimQk));
             r.k = Fixture.doubles(Arrays.copyOfRange(in[1], x * z.dimQk, (x + 1) * z.dimQk));
             r.v = Fixture.doubles(Arrays.copyOfRange(in[2], x * z.dimHv, (x + 1) * z.dimHv));
