@@ -270,42 +270,50 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
         scanGates(p, u, p.firstRow + static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), sums, inputs);
     }
     __syncthreads();
-    // Eight lanes a key: those of the ring, the new ones, then the normaliser.
-    constexpr int LOADS = (DQ + 31) / 32;  // of a lane
-    constexpr int GROUP = LOADS < 4 ? LOADS : 4;
-    const int part = lane() & 7;
+    // A warp a key, and its next ones beside it, all of whose loads are on their way at once: the ring's, the new ones, then the
+    // normaliser.
+    constexpr int LOADS = (DQ + 127) / 128;  // of a lane
+    constexpr int KEYS = THREADS > 128 ? (LOADS <= 5 ? 4 : 1) : (LOADS <= 2 ? 3 : 1);
 #pragma unroll 1
-    for (int s0 = 0; s0 <= all; s0 += THREADS / 8) {
-        const int s = s0 + static_cast<int>(threadIdx.x) / 8;
-        float sum[TOKENS] = {0.f, 0.f, 0.f};
-        if (s < all || (s == all && u.hasC)) {
-            const float* key = s == all ? p.vecN + static_cast<long long>(u.cell) * DQ
-                                        : (s < u.held ? p.ringK + (u.ring(p) + s) * DQ
-                                                      : p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ);
+    for (int s0 = warp(); s0 <= all; s0 += WARPS * KEYS) {
+        float4 x[KEYS][LOADS];
 #pragma unroll
-            for (int i0 = 0; i0 < LOADS; i0 += GROUP) {
-                float4 x[GROUP];
+        for (int i = 0; i < KEYS; i++) {
+            const int s = s0 + i * WARPS;
+            const float* key = s < u.held ? p.ringK + (u.ring(p) + s) * DQ
+                                          : (s < all ? p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ
+                                                     : p.vecN + static_cast<long long>(u.cell) * DQ);
 #pragma unroll
-                for (int i = 0; i < GROUP; i++) {
-                    const int d = 32 * (i0 + i) + 4 * part;
-                    x[i] = d < DQ ? load4(key + d) : none();
-                }
+            for (int j = 0; j < LOADS; j++) {
+                const int d = 128 * j + 4 * lane();
+                x[i][j] = d < DQ && (s < all || (s == all && u.hasC)) ? load4(key + d) : none();
+            }
+        }
+        float sum[KEYS][TOKENS];
 #pragma unroll
-                for (int i = 0; i < GROUP; i++) {
-                    const int d = 32 * (i0 + i) + 4 * part;
-                    if (d < DQ) {
-                        sum[0] = dot4(x[i], load4(queries + d), sum[0]);
-                        sum[1] = dot4(x[i], load4(queries + DQ + d), sum[1]);
-                        sum[2] = dot4(x[i], load4(queries + 2 * DQ + d), sum[2]);
+        for (int i = 0; i < KEYS; i++) {
+            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
+        }
+#pragma unroll
+        for (int j = 0; j < LOADS; j++) {
+            const int d = 128 * j + 4 * lane();
+            if (d < DQ) {
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    const float4 query = load4(queries + t * DQ + d);
+#pragma unroll
+                    for (int i = 0; i < KEYS; i++) {
+                        sum[i][t] = dot4(x[i][j], query, sum[i][t]);
                     }
                 }
             }
         }
 #pragma unroll
-        for (int t = 0; t < TOKENS; t++) {
-            sum[t] = groupSum<8>(sum[t]);
-            if (part == t && s <= all) {
-                dots[t * pitch + s] = sum[t];
+        for (int i = 0; i < KEYS; i++) {
+            const int s = s0 + i * WARPS;
+            const float dot = threeSums(lane(), sum[i][0], sum[i][1], sum[i][2]);
+            if (lane() < TOKENS && s <= all) {
+                dots[lane() * pitch + s] = dot;
             }
         }
     }
@@ -364,24 +372,42 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     float* newKeysTo = keys + static_cast<long long>(v.stay()) * DQ;
     const float* newKeys = p.k + v.token * DQ;
     const long long apart = static_cast<long long>(p.heads) * DQ;
-    for (int d = static_cast<int>(threadIdx.x); d < DQ; d += THREADS) {
-        if (folds) {
-            float* normaliser = p.vecN + static_cast<long long>(v.cell) * DQ + d;
-            double sum = v.hasC ? static_cast<double>(top.keep) * *normaliser : 0;
-            const float* key = keys + d;
-#pragma unroll 8
+    if (folds) {
+#pragma unroll 1
+        for (int i = static_cast<int>(threadIdx.x); i < DQ / 4; i += THREADS) {
+            float4* normaliser = reinterpret_cast<float4*>(p.vecN + static_cast<long long>(v.cell) * DQ) + i;
+            const float* key = keys + 4 * i;
+            float4 old = none();
+            if (v.hasC) {
+                old = *normaliser;
+            }
+            const double keep = top.keep;
+            double sum[4] = {keep * old.x, keep * old.y, keep * old.z, keep * old.w};
+#pragma unroll(THREADS > 128 ? 8 : 2)
             for (int s = 0; s < held; s++) {
-                sum += static_cast<double>(writes[s]) * *key;
-                key += DQ;
+                const float4 x = load4(key + s * DQ);
+                const double write = writes[s];
+                sum[0] += write * x.x;
+                sum[1] += write * x.y;
+                sum[2] += write * x.z;
+                sum[3] += write * x.w;
             }
-            *normaliser = static_cast<float>(sum);
+            float4 now;
+            now.x = static_cast<float>(sum[0]);
+            now.y = static_cast<float>(sum[1]);
+            now.z = static_cast<float>(sum[2]);
+            now.w = static_cast<float>(sum[3]);
+            *normaliser = now;
             for (int t = 0; t < min(n, held); t++) {
-                report.keys[t * DQ + d] = keys[t * DQ + d];
+                *reinterpret_cast<float4*>(report.keys + t * DQ + 4 * i) = load4(key + t * DQ);
             }
         }
-        for (int t = 0; t < n; t++) {
-            newKeysTo[t * DQ + d] = newKeys[t * apart + d];
-        }
+        __syncthreads();  // the first keys are kept
+    }
+    for (int i = static_cast<int>(threadIdx.x); i < n * (DQ / 4); i += THREADS) {
+        const int t = i / (DQ / 4);
+        const int d = 4 * (i % (DQ / 4));
+        *reinterpret_cast<float4*>(newKeysTo + t * DQ + d) = load4(newKeys + t * apart + d);
     }
 }
 
@@ -395,7 +421,7 @@ LRAM_KERNEL_OF(cell_weights_128, CellStep, 128, 8) {
     weighHead<128>(p, memory);
 }
 
-LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 4) {
+LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 2) {
     LRAM_DYNAMIC_SHARED(double, memory);
     weighHead<256>(p, memory);
 }

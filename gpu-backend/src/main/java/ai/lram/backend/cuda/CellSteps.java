@@ -26,7 +26,7 @@ final class CellSteps {
     /** Threads of the weights' kernels: the first for up to {@link #FEW_HEADS} a multiprocessor, which then are there at once. */
     private static final int[] THREADS = {256, 128};
 
-    private static final int FEW_HEADS = 4;
+    private static final int FEW_HEADS = 2;
 
     private final Engine engine;
     private final int mostShared;
