@@ -57,6 +57,22 @@ __device__ __forceinline__ float groupSum(float x) {
     return x;
 }
 
+// Three sums over the lanes at once: lane 0 gets the first, lane 1 the second, lane 2 the third.
+__device__ __forceinline__ float threeSums(int own, float a, float b, float c) {
+    const bool odd = own & 1;
+    const bool high = own & 2;
+    float first = odd ? b : a;
+    first += __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
+    c += __shfl_xor_sync(0xffffffffu, c, 1);
+    float sum = high ? c : first;
+    sum += __shfl_xor_sync(0xffffffffu, high ? first : c, 2);
+#pragma unroll
+    for (int d = 4; d < 32; d *= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    }
+    return sum;
+}
+
 __device__ __forceinline__ double warpTop(double x) {
 #pragma unroll
     for (int d = 16; d > 0; d /= 2) {

@@ -191,7 +191,7 @@ final class DriveCommand implements Runnable {
                 throw new DriveException(
                         differences + " of " + result.actions().length
                                 + " actions differ from the offline evaluation's",
-                        "the server runs another model or other --weights, missed deadlines ("
+                        "the server runs another model or other --weights or --state, missed deadlines ("
                                 + result.log().missedTotal() + "), or computes otherwise",
                         "serve the same model; replay on an idle machine");
             }

@@ -1,5 +1,6 @@
 package ai.lram.bench.gpu;
 
+import ai.lram.backend.DType;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
@@ -11,11 +12,12 @@ import java.util.Locale;
  *
  * @param models one after the other
  * @param weights of our step
+ * @param state type of its matrix states
  * @param warmUpSeconds of steps before those that are timed
  * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them
  */
 public record GpuStepSettings(
-        List<Model> models, LramSubject.Weights weights, double warmUpSeconds, double longestSeconds) {
+        List<Model> models, LramSubject.Weights weights, DType state, double warmUpSeconds, double longestSeconds) {
     /** Steps of a 16M model that are timed unless somebody asks for another number. */
     public static final int STEPS = 100_000;
 
@@ -61,13 +63,15 @@ public record GpuStepSettings(
      * @param sizes 16M and 206M, or one of them
      * @param steps timed with one session of 16M; larger models and batches take a share of them
      */
-    public static GpuStepSettings of(List<String> sizes, LramSubject.Weights weights, Integer steps, boolean quick) {
+    public static GpuStepSettings of(
+            List<String> sizes, LramSubject.Weights weights, DType state, Integer steps, boolean quick) {
         int n = steps == null ? quick ? QUICK_STEPS : STEPS : steps;
         if (n < 1) {
             throw new BenchException(n + " steps", "a distribution needs one at least", "name a number of 1 or more");
         }
-        List<Model> models = sizes.stream().map(size -> model(size, n, quick)).toList();
-        return new GpuStepSettings(models, weights, quick ? 0.2 : 2, quick ? 2 : 10);
+        List<Model> models =
+                sizes.stream().map(size -> model(size, state, n, quick)).toList();
+        return new GpuStepSettings(models, weights, state, quick ? 0.2 : 2, quick ? 2 : 10);
     }
 
     /** Both sizes. */
@@ -75,7 +79,8 @@ public record GpuStepSettings(
         return List.of("16M", "206M");
     }
 
-    private static Model model(String name, int steps, boolean quick) {
+    private static Model model(String name, DType state, int steps, boolean quick) {
+        String kept = state == DType.F32 ? "-fp32state" : "-bf16state";
         return switch (name.toUpperCase(Locale.ROOT)) {
             case "16M" ->
                 new Model(
@@ -95,7 +100,7 @@ public record GpuStepSettings(
                         0,
                         List.of(
                                 new Batch("step-206m-b64-ctx50", 64, 50, false),
-                                new Batch("step-206m-b64-ctx500-fp32state", 64, 500, false)),
+                                new Batch("step-206m-b64-ctx500" + kept, 64, 500, false)),
                         List.of(
                                 new Transformer(50, 0.60),
                                 new Transformer(500, Double.NaN),

@@ -26,12 +26,18 @@ public final class PolicyMemory {
     private PolicyMemory() {}
 
     /**
-     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what copies of weights leave out.
+     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what copies of weights leave out. The matrix
+     * states are fp32.
      *
      * @param weightBytes of a weight as the step reads it
      * @param slots sessions, all of which may go through one step
      */
     public static long bytes(LramConfig config, int weightBytes, int slots) {
+        return bytes(config, weightBytes, DType.F32, slots);
+    }
+
+    /** As {@link #bytes(LramConfig, int, int)}, with the matrix states in {@code state}. */
+    public static long bytes(LramConfig config, int weightBytes, DType state, int slots) {
         long parameters;
         try (Lram model = new Lram(config)) {
             parameters = model.parameters().count();
@@ -40,17 +46,27 @@ public final class PolicyMemory {
         long packed = copied ? weightBytes * parameters : 0;
         XlstmConfig b = config.backbone();
         long padding = ALIGNMENT * (TENSORS + (long) TENSORS_PER_BLOCK * b.blocks());
-        return Float.BYTES * parameters + packed + slots * (stateBytes(b) + rowBytes(config)) + padding;
+        return Float.BYTES * parameters
+                + packed
+                + slots * (stateBytes(b, state) + rowBytes(config))
+                + saved(b, state)
+                + padding;
     }
 
     /** The state of a session. */
-    private static long stateBytes(XlstmConfig b) {
+    private static long stateBytes(XlstmConfig b, DType state) {
         long d = b.headDim();
-        long ring = FoldSchedule.forHead(b.headDim(), b.headDim()).capacity();
-        long mlstm = b.heads() * (d * d + d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long ring = FoldSchedule.forHead(b.headDim(), b.headDim(), state).capacity();
+        long mlstm = b.heads() * (d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long matrices = b.heads() * d * d * state.bytes();
         long slstm = (4L + XlstmConfig.CONV - 1) * b.width();
         long slstms = b.slstmAt().size();
-        return Float.BYTES * (slstms * slstm + (b.blocks() - slstms) * mlstm);
+        return slstms * Float.BYTES * slstm + (b.blocks() - slstms) * (Float.BYTES * mlstm + matrices);
+    }
+
+    /** Where narrow matrices of a block are widened as a session is saved. */
+    private static long saved(XlstmConfig b, DType state) {
+        return state == DType.F32 ? 0 : (long) Float.BYTES * b.heads() * b.headDim() * b.headDim();
     }
 
     /** What a step needs for each session that goes through it, on the engine and on the host. */

@@ -54,11 +54,12 @@ public final class Models {
      * @param maxBatch sessions per step
      */
     public static Policy open(Path model, String device, int threads, int slots, int maxBatch) {
-        return open(model, device, threads, slots, maxBatch, DType.F32);
+        return open(model, device, threads, slots, maxBatch, DType.F32, DType.F32);
     }
 
-    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}. */
-    public static Policy open(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
+    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}, matrix states as {@code state}. */
+    public static Policy open(
+            Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
         Path folder = resolve(model);
         Backend backend = Backends.open(device, BackendOptions.threads(threads));
         Checkpoint.Loaded loaded = null;
@@ -68,7 +69,7 @@ public final class Models {
             LramPolicy policy = new LramPolicy(
                     loaded.model(),
                     loaded.card(),
-                    LramPolicy.Options.of(slots, maxBatch).withWeights(weights));
+                    LramPolicy.Options.of(slots, maxBatch).withWeights(weights).withState(state));
             kept = true;
             return new Owned(policy, loaded, backend);
         } finally {
@@ -82,12 +83,13 @@ public final class Models {
     }
 
     /**
-     * As {@link #open(Path, String, int, int, int, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
+     * As {@link #open(Path, String, int, int, int, DType, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
      * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three
      * seconds, and what {@link Policy#warmUp} takes on a device.
      */
-    public static Policy openWarm(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
-        return warm(open(model, device, threads, slots, maxBatch, weights), WARM_UP_NS);
+    public static Policy openWarm(
+            Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
+        return warm(open(model, device, threads, slots, maxBatch, weights, state), WARM_UP_NS);
     }
 
     /** A policy ready for its first deadline; closed if it cannot be made so. */
