@@ -359,23 +359,6 @@ __device__ __forceinline__ float stepSigmoid(float x) {
 #endif
 }
 
-// Three sums over the lanes at once: lane 0 gets the first, lane 1 the second, lane 2 the third.
-__device__ __forceinline__ float threeSums(float a, float b, float c) {
-    const int self = thread();
-    const bool odd = (self & 31) & 1;
-    const bool high = (self & 31) & 2;
-    float first = odd ? b : a;
-    first += __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
-    c += __shfl_xor_sync(0xffffffffu, c, 1);
-    float sum = high ? c : first;
-    sum += __shfl_xor_sync(0xffffffffu, high ? first : c, 2);
-#pragma unroll
-    for (int d = 4; d < 32; d *= 2) {
-        sum += __shfl_xor_sync(0xffffffffu, sum, d);
-    }
-    return sum;
-}
-
 // w[0..N) times three rows of x in shared memory; lane t gets row t's. N is a multiple of 4.
 template <int N, typename W>
 __device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
@@ -391,7 +374,7 @@ __device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
             sum[2] = dot4(a, load4(x + 2 * pitch + k), sum[2]);
         }
     }
-    return threeSums(sum[0], sum[1], sum[2]);
+    return threeSums(self & 31, sum[0], sum[1], sum[2]);
 }
 
 // Four numbers into a row of x: as they are, or as the sum of three bf16 numbers in three rows.
@@ -1432,7 +1415,7 @@ struct CellUnit {
         }
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            const float dot = threeSums(sum[i][0], sum[i][1], sum[i][2]);
+            const float dot = threeSums(own, sum[i][0], sum[i][1], sum[i][2]);
             const int place = placeOf(i);
             if (own < TOKENS && place >= 0) {
                 dots[own * DOTS_PITCH + place] = dot;
