@@ -1,7 +1,9 @@
-// The end of a control step: a token's norm and the logits.
+// The end of a control step: a token's norm, the logits, and what they are decided to be.
 //
-// Contract: ai.lram.backend.ops.SessionOps.head. In every block eight warps norm the tokens of all rows while the weights
-// are on their way to the eight that have a logit each. A block writes its logits together: they may go across the bus.
+// Contract: ai.lram.backend.ops.SessionOps.head and decide. In every block eight warps norm the tokens of all rows while the
+// weights are on their way to the eight that have a logit each. Logits alone are written together by a block: they may go
+// across the bus. Where they are decided, the block of an action dimension that ends last does it for all rows, so nothing
+// waits and the same inputs give the same bits; across the bus goes what was chosen.
 //
 // Bytes: the weights once.
 //
@@ -11,10 +13,14 @@
 #define HEAD_WIDTH 512
 #define HEAD_ROWS 1
 #define HEAD_LOGITS 274
+#define HEAD_DIMS 1
+#define HEAD_DECIDES 1
 #define HEAD_TYPE 1
 #define HEAD_CENTRED 1
 #define HEAD_RESIDUAL 1
 #endif
+#include "step_arrive.cuh"
+#include "step_choice.cuh"
 #include "step_common.cuh"
 
 namespace lram {
@@ -52,6 +58,10 @@ struct StepHead {
     float* logits;          // (B, N)
     int stride;             // from a row to the next
     float eps;
+#if HEAD_DECIDES
+    unsigned* arrived;  // blocks of a dimension that have ended: zero between launches
+    Choice choice;
+#endif
 };
 
 __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
@@ -175,6 +185,53 @@ struct Logit {
 
 using namespace lram;
 
+#if HEAD_DECIDES
+
+constexpr int OF_DIM = N / HEAD_DIMS;          // logits of an action dimension
+constexpr int GROUP = LRAM_WARPS / padded(B);  // warps that decide a row
+constexpr int SHARE = (OF_DIM + 32 * GROUP - 1) / (32 * GROUP);
+constexpr int AHEAD = SHARE < 8 ? SHARE : 8;
+
+// Grid (runs of a dimension's logits, dimensions).
+LRAM_KERNEL(step_head, StepHead) {
+    __shared__ float4 normed[B][QUADS];
+    __shared__ bool last;
+    const int dim = static_cast<int>(blockIdx.y);
+    const int at = static_cast<int>(blockIdx.x) * RUN + warp();
+    const int n = dim * OF_DIM + at;
+    const bool mine = warp() < RUN && at < OF_DIM;
+    const int row = min(warp() / GROUP, B - 1);
+    const int slot = p.choice.slots[row];
+    Logit logit = {};
+    if (mine) {
+        logit.begin(p, n);
+    } else if (warp() >= RUN && warp() - RUN < B) {
+        normRow(p, p.x + (warp() - RUN) * p.stride, normed[warp() - RUN]);
+    }
+    const ChoiceRange range = choiceRange(p.choice, slot, OF_DIM);
+    __syncthreads();
+    if (mine) {
+        const float answer = logit.finish(p, n, normed);
+        if (lane() < B) {
+            p.logits[lane() * N + n] = answer;
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = arrive(p.arrived + dim) == (OF_DIM + RUN - 1) / RUN - 1u;
+        if (last) {
+            p.arrived[dim] = 0;
+        }
+    }
+    __syncthreads();
+    if (last) {
+        choose<GROUP, AHEAD, (SHARE > AHEAD)>(p.choice, p.logits + row * N + dim * OF_DIM, OF_DIM, range, slot, row, dim,
+                                              HEAD_DIMS, warp() / GROUP < B);
+    }
+}
+
+#else
+
 // Grid (runs of logits).
 LRAM_KERNEL(step_head, StepHead) {
     __shared__ float4 normed[B][QUADS];
@@ -202,3 +259,5 @@ LRAM_KERNEL(step_head, StepHead) {
         p.logits[at / RUN * N + begin + at % RUN] = answers[at / RUN][at % RUN];
     }
 }
+
+#endif

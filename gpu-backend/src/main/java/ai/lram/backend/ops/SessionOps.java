@@ -94,6 +94,14 @@ public interface SessionOps {
      */
     void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits);
 
+    /**
+     * What a step decides: {@link #head} into {@code memory.logits}, and of these, (B, A, V), what {@link StepChoice} says.
+     *
+     * @throws ai.lram.backend.ShapeMismatchException if sizes do not fit together; nothing has been queued then. A slot that the pool does
+     *     not have is found at once or by the device, as elsewhere here
+     */
+    void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice);
+
     /** Empties one slot of an mLSTM layer: zero state, empty ring, not folded. */
     void mlstmReset(Stream s, MlstmSlots state, int slot);
 }
