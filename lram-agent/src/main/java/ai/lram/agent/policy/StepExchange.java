@@ -51,6 +51,11 @@ public final class StepExchange {
         logits = new float[outFloats];
     }
 
+    /** As {@link #StepExchange(TensorArena, int, int, int)} for steps that answer by {@link StepDecisions}. */
+    public StepExchange(TensorArena arena, int maxBatch, int stateDim) {
+        this(arena, maxBatch, stateDim, 0);
+    }
+
     /** Of the vectors that a step's tokens are made of, in their order: reward, state, return-to-go. */
     private static int[] widths(int stateDim) {
         return new int[] {1, stateDim, 1};
