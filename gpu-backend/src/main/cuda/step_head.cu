@@ -1,9 +1,8 @@
 // The end of a control step: a token's norm, the logits, and what they are decided to be.
 //
-// Contract: ai.lram.backend.ops.SessionOps.head and decide. In every block eight warps norm the tokens of all rows while the
-// weights are on their way to the eight that have a logit each. Logits alone are written together by a block: they may go
-// across the bus. Where they are decided, the block of an action dimension that ends last does it for all rows, so nothing
-// waits and the same inputs give the same bits; across the bus goes what was chosen.
+// Contract: ai.lram.backend.ops.SessionOps.decide. In every block eight warps norm the tokens of all rows while the weights
+// are on their way to the eight that have a logit each. The block of an action dimension that ends last decides for all
+// rows, so nothing waits and the same inputs give the same bits; across the bus goes what was chosen.
 //
 // Bytes: the weights once.
 //
@@ -14,7 +13,6 @@
 #define HEAD_ROWS 1
 #define HEAD_LOGITS 274
 #define HEAD_DIMS 1
-#define HEAD_DECIDES 1
 #define HEAD_TYPE 1
 #define HEAD_CENTRED 1
 #define HEAD_RESIDUAL 1
@@ -58,10 +56,8 @@ struct StepHead {
     float* logits;          // (B, N)
     int stride;             // from a row to the next
     float eps;
-#if HEAD_DECIDES
     unsigned* arrived;  // blocks of a dimension that have ended: zero between launches
     Choice choice;
-#endif
 };
 
 __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
@@ -139,6 +135,11 @@ __device__ __forceinline__ float sums(float* x) {
     return sum;
 }
 
+constexpr int OF_DIM = N / HEAD_DIMS;          // logits of an action dimension
+constexpr int GROUP = LRAM_WARPS / padded(B);  // warps that decide a row
+constexpr int SHARE = (OF_DIM + 32 * GROUP - 1) / (32 * GROUP);
+constexpr int AHEAD = SHARE < 8 ? SHARE : 8;
+
 // A logit's weights on their way to a warp.
 struct Logit {
     Quad ahead[FIRST];
@@ -185,13 +186,6 @@ struct Logit {
 
 using namespace lram;
 
-#if HEAD_DECIDES
-
-constexpr int OF_DIM = N / HEAD_DIMS;          // logits of an action dimension
-constexpr int GROUP = LRAM_WARPS / padded(B);  // warps that decide a row
-constexpr int SHARE = (OF_DIM + 32 * GROUP - 1) / (32 * GROUP);
-constexpr int AHEAD = SHARE < 8 ? SHARE : 8;
-
 // Grid (runs of a dimension's logits, dimensions).
 LRAM_KERNEL(step_head, StepHead) {
     __shared__ float4 normed[B][QUADS];
@@ -229,35 +223,3 @@ LRAM_KERNEL(step_head, StepHead) {
                                               HEAD_DIMS, warp() / GROUP < B);
     }
 }
-
-#else
-
-// Grid (runs of logits).
-LRAM_KERNEL(step_head, StepHead) {
-    __shared__ float4 normed[B][QUADS];
-    __shared__ float answers[B][RUN];
-    const int begin = static_cast<int>(blockIdx.x) * RUN;
-    const int n = begin + warp();
-    const bool mine = warp() < RUN && n < N;
-    Logit logit = {};
-    if (mine) {
-        logit.begin(p, n);
-    } else if (warp() >= RUN && warp() - RUN < B) {
-        const int row = warp() - RUN;
-        normRow(p, p.x + row * p.stride, normed[row]);
-    }
-    __syncthreads();
-    if (mine) {
-        const float answer = logit.finish(p, n, normed);
-        if (lane() < B) {
-            answers[lane()][warp()] = answer;
-        }
-    }
-    __syncthreads();
-    const int at = static_cast<int>(threadIdx.x);
-    if (at < B * RUN && begin + at % RUN < N) {
-        p.logits[at / RUN * N + begin + at % RUN] = answers[at / RUN][at % RUN];
-    }
-}
-
-#endif

@@ -278,14 +278,9 @@ final class CpuSession implements SessionOps {
     }
 
     @Override
-    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
-        ComposedSteps.head(ops, s, weights, memory, logits);
-    }
-
-    @Override
     public void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice) {
         Choices.check(weights, memory, choice);
-        ComposedSteps.head(ops, s, weights, memory, memory.logits());
+        ComposedSteps.head(ops, s, weights, memory);
         Choices.choose(memory.logits(), choice);
     }
 

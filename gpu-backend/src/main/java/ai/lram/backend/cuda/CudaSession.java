@@ -295,21 +295,12 @@ final class CudaSession implements SessionOps {
     }
 
     @Override
-    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
-        if (ends.takes(weights, memory)) {
-            ends.head(weights, memory, logits);
-        } else {
-            ComposedSteps.head(ops, s, weights, memory, logits);
-        }
-    }
-
-    @Override
     public void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice) {
         ends.check(weights, memory, choice);
         if (ends.takes(weights, memory, choice)) {
             ends.decide(weights, memory, choice);
         } else {
-            ComposedSteps.head(ops, s, weights, memory, memory.logits());
+            ComposedSteps.head(ops, s, weights, memory);
             ends.choose(memory.logits(), choice);
         }
     }

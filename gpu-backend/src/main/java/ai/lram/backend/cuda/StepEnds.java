@@ -66,8 +66,8 @@ final class StepEnds {
         }
     }
 
-    /** What {@code step_head} is compiled for. Where it does not decide, the logits count as one dimension's. */
-    private record Head(int rows, int width, int logits, int dims, boolean decides, int type, NormSpec norm) {}
+    /** What {@code step_head} is compiled for. */
+    private record Head(int rows, int width, int logits, int dims, int type, NormSpec norm) {}
 
     StepEnds(Engine engine, KernelModule session) {
         this.engine = engine;
@@ -120,7 +120,6 @@ final class StepEnds {
                         "HEAD_ROWS=" + z.rows(),
                         "HEAD_LOGITS=" + z.logits(),
                         "HEAD_DIMS=" + z.dims(),
-                        KernelModule.define("HEAD_DECIDES", z.decides()),
                         "HEAD_TYPE=" + z.type(),
                         KernelModule.define("HEAD_CENTRED", z.norm().centred()),
                         KernelModule.define("HEAD_RESIDUAL", z.norm().residualScale()))
@@ -192,11 +191,12 @@ final class StepEnds {
     }
 
     /** As {@link #takes(EmbedWeights, StepInput, Tensor)}. */
-    boolean takes(HeadWeights w, HeadMemory m) {
+    boolean takes(HeadWeights w, HeadMemory m, StepChoice c) {
         int rows = m.x().dim(0);
         return !off
                 && rows >= 1
                 && rows <= MOST_ROWS
+                && c.dims() <= MOST_DIMS
                 && w.width() % 4 == 0
                 && w.width() <= HEAD_WIDTH
                 && (m.x().address()
@@ -209,20 +209,6 @@ final class StepEnds {
                         == 0;
     }
 
-    /** As {@link #takes(HeadWeights, HeadMemory)}, for {@link #decide}. */
-    boolean takes(HeadWeights w, HeadMemory m, StepChoice c) {
-        return takes(w, m) && c.dims() <= MOST_DIMS;
-    }
-
-    private void check(String kernel, HeadWeights w, HeadMemory m) {
-        int width = w.width();
-        Check.f32(kernel, "x", m.x(), (long) m.x().dim(0) * m.x().dim(1) * width);
-        LargeWeights.check(kernel, w.weight(), w.logits(), width);
-        Check.optional(kernel, "bias", w.bias(), w.logits());
-        Check.f32(kernel, "norm", w.normWeight(), width);
-        Check.optional(kernel, "norm's bias", w.normBias(), width);
-    }
-
     /** Before anything is queued. */
     void check(HeadWeights w, HeadMemory m, StepChoice c) {
         String kernel = "session.decide";
@@ -233,6 +219,13 @@ final class StepEnds {
                     "the head has " + w.logits() + " logits for " + m.x().dim(0) + " rows",
                     "make the choice for this head and batch");
         }
+        int width = w.width();
+        Check.f32(kernel, "x", m.x(), (long) rows * m.x().dim(1) * width);
+        LargeWeights.check(kernel, w.weight(), w.logits(), width);
+        Check.optional(kernel, "bias", w.bias(), w.logits());
+        Check.f32(kernel, "norm", w.normWeight(), width);
+        Check.optional(kernel, "norm's bias", w.normBias(), width);
+        Check.f32(kernel, "logits", m.logits(), (long) rows * w.logits());
         Check.size(kernel, "slots", c.slots(), DType.I32, rows);
         Check.size(kernel, "ranges", c.ranges(), DType.I32, 2L * c.pool());
         Check.f32(kernel, "values", c.values(), c.logits());
@@ -240,47 +233,31 @@ final class StepEnds {
         Check.f32(kernel, "numbers", c.numbers(), (long) rows * c.dims());
     }
 
-    private Engine.Launch begin(Head sizes, HeadWeights w, HeadMemory m, Tensor logits) {
+    /** One launch; {@link #check} has been asked and {@link #takes(HeadWeights, HeadMemory, StepChoice)} has said yes. */
+    void decide(HeadWeights w, HeadMemory m, StepChoice c) {
         Tensor x = m.x();
         int width = w.width();
-        return engine.launch(kernel(sizes))
+        Head sizes = new Head(x.dim(0), width, w.logits(), c.dims(), LargeWeights.type(w.weight()), w.norm());
+        Engine.Launch launch = engine.launch(kernel(sizes))
                 .put(x.address() + (long) Float.BYTES * m.token() * width)
                 .put(w.normWeight())
                 .put(w.normBias())
                 .put(LargeWeights.data(w.weight()))
                 .put(LargeWeights.scale(w.weight()))
                 .put(w.bias())
-                .put(logits)
+                .put(m.logits())
                 .put(x.dim(1) * width)
-                .put(w.norm().eps());
-    }
-
-    /** One launch; {@link #takes(HeadWeights, HeadMemory)} must have said yes. */
-    void head(HeadWeights w, HeadMemory m, Tensor logits) {
-        String kernel = "session.head";
-        int rows = m.x().dim(0);
-        check(kernel, w, m);
-        Check.f32(kernel, "logits", logits, (long) rows * w.logits());
-        Head sizes = new Head(rows, w.width(), w.logits(), 1, false, LargeWeights.type(w.weight()), w.norm());
-        begin(sizes, w, m, logits).run((w.logits() + RUN - 1) / RUN, 1, 1, THREADS, 0);
-    }
-
-    /** One launch; {@link #takes(HeadWeights, HeadMemory, StepChoice)} must have said yes. */
-    void decide(HeadWeights w, HeadMemory m, StepChoice c) {
-        String kernel = "session.decide";
-        int rows = m.x().dim(0);
-        check(kernel, w, m);
-        Check.f32(kernel, "logits", m.logits(), (long) rows * w.logits());
-        Head sizes = new Head(rows, w.width(), w.logits(), c.dims(), true, LargeWeights.type(w.weight()), w.norm());
-        put(begin(sizes, w, m, m.logits()).put(arrivedDims), c)
-                .run((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
+                .put(w.norm().eps())
+                .put(arrivedDims);
+        put(launch, c).run((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
     }
 
     /** The choice alone, a launch; {@link #check} has been asked. */
     void choose(Tensor logits, StepChoice c) {
         if (c.rows() > 0) {
-            put(engine.launch(choose).put(logits).put(c.logits()).put(c.dims()), c)
-                    .run(c.dims(), c.rows(), 1, Engine.THREADS, 0);
+            Engine.Launch launch =
+                    engine.launch(choose).put(logits).put(c.logits()).put(c.dims());
+            put(launch, c).run(c.dims(), c.rows(), 1, Engine.THREADS, 0);
         }
     }
 

@@ -112,8 +112,8 @@ public final class ComposedSteps {
         ops.norm().forward(s, w.norm(), m.joined(), w.normWeight(), w.normBias(), x, null, null);
     }
 
-    /** {@link SessionOps#head}, a kernel for each of its parts. */
-    public static void head(Ops ops, Stream s, HeadWeights w, HeadMemory m, Tensor logits) {
+    /** The first half of {@link SessionOps#decide}, the logits: a kernel for each of its parts. */
+    public static void head(Ops ops, Stream s, HeadWeights w, HeadMemory m) {
         int rows = m.x().dim(0);
         int d = m.x().dim(2);
         if (d != w.width() || m.logits().size() != (long) rows * w.logits()) {
@@ -131,7 +131,6 @@ public final class ComposedSteps {
         }
         ops.norm().forward(s, w.norm(), m.read(), w.normWeight(), w.normBias(), m.normed(), null, null);
         w.weight().linear(ops.matmul(), s, m.normed(), w.bias(), Activation.NONE, m.logits());
-        move(ops, s, m.logits(), logits);
     }
 
     private static void move(Ops ops, Stream s, Tensor from, Tensor to) {

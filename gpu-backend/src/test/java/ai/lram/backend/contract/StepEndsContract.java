@@ -287,6 +287,17 @@ public abstract class StepEndsContract extends KernelContract {
         };
     }
 
+    /** Of all logits of one dimension. */
+    private StepChoice all(int rows, int logits) {
+        return new StepChoice(
+                fx.ofInts(new int[rows], rows),
+                fx.ofInts(new int[] {0, logits}, 1, 2),
+                fx.zeros(logits),
+                true,
+                fx.arena.hostVisible(DType.I32, rows, 1),
+                fx.arena.hostVisible(DType.F32, rows, 1));
+    }
+
     @ParameterizedTest(name = "{0} copied={1} B={2} L={3} token={4} D={5} N={6} {7} biased={8}")
     @CsvSource({
         "F32,false,1,3,2,96,1,RESIDUAL,true",
@@ -324,17 +335,16 @@ public abstract class StepEndsContract extends KernelContract {
                 biased ? fx.of(normBias, width) : null,
                 stored(type, copied, w, logits, width),
                 biased ? fx.of(bias, logits) : null);
-        Tensor answers = fx.arena.hostVisible(DType.F32, rows, logits);
+        Tensor answers = fx.poisoned(rows, logits);
+        StepChoice choice = all(rows, logits);
         Tensor spare = fx.poisoned(rows, width);
         Tensor normed = fx.poisoned(rows, width);
         for (int step = 0; step < 3; step++) {
             float[] values = fx.normal(rows * tokens * width, 1);
             Tensor x = fx.of(values, rows, tokens, width);
-            // At times by way of memory of its own, at times at once to where the host reads.
-            Tensor working = step == 1 || answers.isHost() ? answers : fx.poisoned(rows, logits);
-            HeadMemory memory = HeadMemory.of(x, token, spare, normed, working);
-            answers.copyFrom(new float[rows * logits]);
-            fx.ops.session().head(fx.stream, weights, memory, answers);
+            HeadMemory memory = HeadMemory.of(x, token, spare, normed, answers);
+            fx.ops.elementwise().fill(fx.stream, Float.NaN, answers);
+            fx.ops.session().decide(fx.stream, weights, memory, choice);
             double[] read = new double[rows * width];
             for (int row = 0; row < rows; row++) {
                 for (int i = 0; i < width; i++) {
@@ -368,7 +378,7 @@ public abstract class StepEndsContract extends KernelContract {
         Tensor x = fx.of(values, 3, 3, 96);
         Tensor logits = fx.poisoned(3, 7);
         HeadMemory memory = HeadMemory.of(x, 2, fx.poisoned(3, 96), fx.poisoned(3, 96), logits);
-        fx.ops.session().head(fx.stream, weights, memory, logits);
+        fx.ops.session().decide(fx.stream, weights, memory, all(3, 7));
         float[] got = fx.read(logits);
         for (int i = 0; i < got.length; i++) {
             assertEquals(i / 7 == 1, Float.isNaN(got[i]), "logit " + i % 7 + " of row " + i / 7);
@@ -676,22 +686,23 @@ public abstract class StepEndsContract extends KernelContract {
         Tensor x = fx.of(fx.normal(rows * 3 * 32, 1), rows, 3, 32);
         Tensor part = fx.zeros(rows, 32);
         Tensor less = fx.zeros(rows, 6);
+        StepChoice choice = all(rows, 7);
         assertRefused(
-                () -> fx.ops.session().head(fx.stream, weights, HeadMemory.of(x, 2, part, part, less), less), less);
+                () -> fx.ops.session().decide(fx.stream, weights, HeadMemory.of(x, 2, part, part, less), choice), less);
         Tensor wide = fx.of(fx.normal(rows * 3 * 64, 1), rows, 3, 64);
         Tensor logits = fx.zeros(rows, 7);
         assertRefused(
                 () -> fx.ops
                         .session()
-                        .head(
+                        .decide(
                                 fx.stream,
                                 weights,
                                 HeadMemory.of(wide, 2, fx.zeros(rows, 64), fx.zeros(rows, 64), logits),
-                                logits),
+                                choice),
                 logits);
         HeadWeights otherBias = new HeadWeights(RESIDUAL, weights.normWeight(), null, weights.weight(), fx.zeros(8));
         assertRefused(
-                () -> fx.ops.session().head(fx.stream, otherBias, HeadMemory.of(x, 2, part, part, logits), logits),
+                () -> fx.ops.session().decide(fx.stream, otherBias, HeadMemory.of(x, 2, part, part, logits), choice),
                 logits);
     }
 
@@ -706,15 +717,7 @@ public abstract class StepEndsContract extends KernelContract {
                 new HeadWeights(RESIDUAL, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
         Tensor none = fx.zeros(0, 7);
         HeadMemory head = HeadMemory.of(x, 2, fx.zeros(1, 32), fx.zeros(0, 32), none);
-        fx.ops.session().head(fx.stream, weights, head, none);
-        StepChoice choice = new StepChoice(
-                in.at.slots(),
-                fx.ofInts(new int[] {0, 7}, 1, 2),
-                fx.zeros(7),
-                true,
-                fx.arena.hostVisible(DType.I32, 0, 1),
-                fx.arena.hostVisible(DType.F32, 0, 1));
-        fx.ops.session().decide(fx.stream, weights, head, choice);
+        fx.ops.session().decide(fx.stream, weights, head, all(0, 7));
         fx.stream.synchronize();
     }
 }

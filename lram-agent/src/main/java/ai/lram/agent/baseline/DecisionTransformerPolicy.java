@@ -11,6 +11,7 @@ import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
 import ai.lram.agent.policy.SlotBindings;
+import ai.lram.agent.policy.StepDecisions;
 import ai.lram.agent.policy.StepExchange;
 import ai.lram.agent.policy.StepRecording;
 import ai.lram.backend.Backend;
@@ -70,6 +71,7 @@ public final class DecisionTransformerPolicy implements Policy {
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
             StepExchange.Rows io,
+            StepDecisions.Rows answer,
             EmbedMemory embed,
             Tensor x,
             Tensor n,
@@ -98,9 +100,9 @@ public final class DecisionTransformerPolicy implements Policy {
     private final MemorySegment length;
     private final Layer[] layers;
     private final StepExchange exchange;
+    private final StepDecisions decisions;
     private final Frame[] frames;
     private final StepRecording[] kernels;
-    private final int headRows;
     private final EmbedWeights embedding;
     private final HeadWeights head;
     /** Tokens in each slot's cache, those forgotten included. */
@@ -134,7 +136,8 @@ public final class DecisionTransformerPolicy implements Policy {
             requireFits(t);
             actions = Math.max(actions, t.actionSize());
         }
-        bindings = new SlotBindings(card, new ActionCodec(shape.discreteActions(), shape.bins()), slots, maxBatch);
+        ActionCodec bins = new ActionCodec(shape.discreteActions(), shape.bins());
+        bindings = new SlotBindings(card, bins, slots, maxBatch);
         backend = model.parameters().backend();
         ops = backend.ops();
         stream = backend.stream();
@@ -145,7 +148,7 @@ public final class DecisionTransformerPolicy implements Policy {
         host = Arena.ofShared();
         try {
             length = host.allocate(ValueLayout.JAVA_INT);
-            headRows = actions * shape.vocabulary();
+            int headRows = actions * shape.vocabulary();
             embedding = new EmbedWeights(
                     List.of(
                             encoder(model.rewardWeight, model.rewardBias),
@@ -165,7 +168,9 @@ public final class DecisionTransformerPolicy implements Policy {
                 all.add(layer(b));
             }
             layers = all.toArray(Layer[]::new);
-            exchange = new StepExchange(arena, maxBatch, shape.stateDim(), headRows);
+            exchange = new StepExchange(arena, maxBatch, shape.stateDim());
+            decisions = new StepDecisions(
+                    backend, arena, host, bins, ActionCodec.Decoding.EXPECTATION, slots, maxBatch, actions);
             frames = frames();
             kernels = kernels();
             tokens = new long[slots];
@@ -239,9 +244,11 @@ public final class DecisionTransformerPolicy implements Policy {
         Frame[] all = new Frame[maxBatch + 1];
         for (int n = 1; n <= maxBatch; n++) {
             StepExchange.Rows io = exchange.rows(n);
+            StepDecisions.Rows answer = decisions.rows(n, io.input().slots());
             Tensor x = width[0].slice(0, n);
             all[n] = new Frame(
                     io,
+                    answer,
                     embed.rows(n),
                     x,
                     width[1].slice(0, n),
@@ -251,7 +258,7 @@ public final class DecisionTransformerPolicy implements Policy {
                     width[5].view(0, n, L, heads, d / heads),
                     width[6].slice(0, n),
                     hidden.slice(0, n),
-                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), io.working()));
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), answer.logits()));
         }
         return all;
     }
@@ -283,6 +290,7 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void reset(int slot, TaskCard task) {
         bindings.bind(slot, task);
+        decisions.bind(slot, bindings.codec(slot));
         setLength(slot, 0);
     }
 
@@ -320,10 +328,9 @@ public final class DecisionTransformerPolicy implements Policy {
             return;
         }
         requireRoom(batch);
-        StepExchange.Rows io = frames[n].io;
-        io.fill(batch, bindings, L, false);
+        frames[n].io.fill(batch, bindings, L, false);
         kernels[n].finish();
-        io.decode(batch, bindings, ActionCodec.Decoding.EXPECTATION);
+        frames[n].answer.read(batch, bindings);
     }
 
     @Override
@@ -338,7 +345,7 @@ public final class DecisionTransformerPolicy implements Policy {
         for (Layer layer : layers) {
             block(f, layer);
         }
-        ops.session().head(stream, head, f.head, f.io.answers());
+        ops.session().decide(stream, head, f.head, f.answer.choice());
     }
 
     private void requireRoom(PolicyBatch batch) {
@@ -389,14 +396,14 @@ public final class DecisionTransformerPolicy implements Policy {
         ops.norm().forward(stream, DecisionTransformer.NORM, x, weight, bias, y, null, null);
     }
 
-    /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and benchmarks. */
+    /** As {@link LramPolicy#logits()}. */
     public float[] logits() {
-        return exchange.logits();
+        return decisions.logits();
     }
 
     /** Logits per row in {@link #logits}. */
     public int logitsPerRow() {
-        return headRows;
+        return decisions.perRow();
     }
 
     @Override
