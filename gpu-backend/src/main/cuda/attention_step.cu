@@ -50,9 +50,9 @@ struct AttentionStep {
 };
 
 // A lane's columns: four, and four in the other half, so that lanes beside each other read one piece.
-__device__ __forceinline__ void loadOwn(const float* row, int l, float4 (&to)[2]) {
-    to[0] = load4(row + 4 * l);
-    to[1] = load4(row + DIM / 2 + 4 * l);
+__device__ __forceinline__ void loadOwn(bool there, const float* row, int l, float4 (&to)[2]) {
+    to[0] = there ? load4(row + 4 * l) : none();
+    to[1] = there ? load4(row + DIM / 2 + 4 * l) : none();
 }
 
 __device__ __forceinline__ float lowest() { return -__int_as_float(0x7f800000); }
@@ -167,10 +167,7 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     float4 q[QUERIES][2];
 #pragma unroll
     for (int t = 0; t < QUERIES; t++) {
-        q[t][0] = q[t][1] = none();
-        if (t >= first) {
-            loadOwn(p.q + newest + t * pitch, l, q[t]);
-        }
+        loadOwn(t >= first, p.q + newest + t * pitch, l, q[t]);
     }
     Softmax softmax;
     softmax.clear();
@@ -180,13 +177,10 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
 #pragma unroll
         for (int u = 0; u < AT_ONCE; u++) {
             const int n = at + u * GROUPS + group;
-            k[u][0] = k[u][1] = v[u][0] = v[u][1] = none();
-            if (n < end) {  // behind the cached ones lie the new ones
-                const bool cached = n < old;
-                const long long row = cached ? cache + n * pitch : newest + (first + n - old) * pitch;
-                loadOwn((cached ? p.keys : p.k) + row, l, k[u]);
-                loadOwn((cached ? p.values : p.v) + row, l, v[u]);
-            }
+            const bool cached = n < old;  // behind them lie the new ones
+            const long long row = cached ? cache + n * pitch : newest + (first + n - old) * pitch;
+            loadOwn(n < end, (cached ? p.keys : p.k) + row, l, k[u]);
+            loadOwn(n < end, (cached ? p.values : p.v) + row, l, v[u]);
         }
 #pragma unroll
         for (int t = 0; t < QUERIES; t++) {

@@ -187,7 +187,6 @@ struct Rows {
             const Weight* w = row(min(n + r, N - 1));
 #pragma unroll
             for (int i = 0; i < OWN; i++) {
-                ahead[r][i] = {};
                 if (inside(i)) {
                     ahead[r][i] = *reinterpret_cast<const Eight*>(w + chunk(i) * CHUNK + 8 * lane());
                 }
@@ -260,7 +259,7 @@ __device__ __forceinline__ void ofNormed(const BlockProduct& p) {
     using Of = OfNormed<N>;
     LRAM_DYNAMIC_SHARED(float4, normed);
     constexpr int EACH = N / PARTS;
-    Of rows;
+    Of rows = {};
     rows.begin([&](int n) { return p.weight[n / EACH] + n % EACH * D; });
     for (int m = warp(); m < M; m += LRAM_WARPS) {
         normRow(p, m, normed);
@@ -285,7 +284,7 @@ __device__ __forceinline__ void ofNormed(const BlockProduct& p) {
 template <int K>
 __device__ __forceinline__ void ofPlain(const BlockProduct& p) {
     using Of = OfPlain<K>;
-    Of rows;
+    Of rows = {};
     rows.begin([&](int n) { return p.weight[0] + n * K; });
     const int thread = static_cast<int>(threadIdx.x);
     const int m = thread / Of::TILE;
