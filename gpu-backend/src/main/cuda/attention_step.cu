@@ -182,6 +182,7 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
             loadOwn(n < end, (cached ? p.keys : p.k) + row, l, k[u]);
             loadOwn(n < end, (cached ? p.values : p.v) + row, l, v[u]);
         }
+        __syncwarp();  // the compiler would ask for values after the scores
 #pragma unroll
         for (int t = 0; t < QUERIES; t++) {
             float score[AT_ONCE];

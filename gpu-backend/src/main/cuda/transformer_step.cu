@@ -29,6 +29,7 @@ constexpr int D = BLOCK_WIDTH;
 constexpr int INNER = BLOCK_INNER;
 constexpr int M = BLOCK_ROWS;  // tokens of all sessions
 constexpr int CHUNK = 256;     // elements of a row that a warp reads at once, 8 a lane
+constexpr int RESIDENT = BLOCK_TYPE == 0 ? 1 : 2;  // blocks of a multiprocessor: without the number loads are not asked for at once
 
 #if BLOCK_TYPE == 0
 using Weight = float;
@@ -125,12 +126,19 @@ struct Plain {
 // One row, by a warp.
 __device__ __forceinline__ void normRow(const BlockProduct& p, int m, float4* rows) {
     constexpr int SPAN = (D / 4 + 31) / 32;
+    constexpr bool EARLY = SPAN <= 5;  // registers for the norm's weights meanwhile
     float4 value[SPAN];
+    float4 weight[EARLY ? SPAN : 1];
+    float4 bias[EARLY ? SPAN : 1];
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
         const int quad = lane() + 32 * i;
         value[i] = quad < D / 4 ? load4(p.x + m * D + 4 * quad) : none();
+        if (EARLY) {
+            weight[EARLY ? i : 0] = quad < D / 4 ? load4(p.normWeight + 4 * quad) : none();
+            bias[EARLY ? i : 0] = quad < D / 4 && p.normBias != nullptr ? load4(p.normBias + 4 * quad) : none();
+        }
         sum += (value[i].x + value[i].y) + (value[i].z + value[i].w);
     }
     const float mean = BLOCK_CENTRED ? warpSum(sum) / D : 0.f;
@@ -151,8 +159,8 @@ __device__ __forceinline__ void normRow(const BlockProduct& p, int m, float4* ro
     for (int i = 0; i < SPAN; i++) {
         const int quad = lane() + 32 * i;
         if (quad < D / 4) {
-            const float4 w = load4(p.normWeight + 4 * quad);
-            float4 y = p.normBias == nullptr ? none() : load4(p.normBias + 4 * quad);
+            const float4 w = EARLY ? weight[EARLY ? i : 0] : load4(p.normWeight + 4 * quad);
+            float4 y = EARLY ? bias[EARLY ? i : 0] : p.normBias == nullptr ? none() : load4(p.normBias + 4 * quad);
             y.x = fmaf(value[i].x * rstd, one + w.x, y.x);
             y.y = fmaf(value[i].y * rstd, one + w.y, y.y);
             y.z = fmaf(value[i].z * rstd, one + w.z, y.z);
@@ -168,6 +176,7 @@ struct Rows {
     static constexpr int OWN = (chunks(K) + SHARES - 1) / SHARES;
     static constexpr int TILE = LRAM_WARPS / SHARES * R;  // rows of a block
     static constexpr int ALL = padded(R * M);
+    static constexpr int DEEP = M <= 4 ? 2 : 1;  // chunks of the tokens on their way
     static_assert(ALL <= 32 && TILE * M <= LRAM_THREADS);
 
     Eight ahead[R][OWN];
@@ -194,6 +203,17 @@ struct Rows {
         }
     }
 
+    template <typename Source>
+    __device__ __forceinline__ static void read(const Source& source, int i, float4 (&x)[M][2]) {
+#pragma unroll
+        for (int m = 0; m < M; m++) {
+            x[m][0] = x[m][1] = none();
+            if (inside(i)) {
+                source.read(m, chunk(i), x[m]);
+            }
+        }
+    }
+
     // Of row i / M and token i % M for lane i % ALL.
     template <typename Source>
     __device__ __forceinline__ float finish(const Source& source) const {
@@ -201,6 +221,11 @@ struct Rows {
 #pragma unroll
         for (int j = 0; j < ALL; j++) {
             sum[j] = 0.f;
+        }
+        float4 x[DEEP][M][2];
+#pragma unroll
+        for (int i = 0; i < DEEP && i < OWN; i++) {
+            read(source, i, x[i]);
         }
 #pragma unroll
         for (int i = 0; i < OWN; i++) {
@@ -213,13 +238,15 @@ struct Rows {
                 }
 #pragma unroll
                 for (int m = 0; m < M; m++) {
-                    float4 x[2];
-                    source.read(m, chunk(i), x);
+                    const float4(&of)[2] = x[i % DEEP][m];
 #pragma unroll
                     for (int r = 0; r < R; r++) {
-                        sum[r * M + m] = dot4(w[r][1], x[1], dot4(w[r][0], x[0], sum[r * M + m]));
+                        sum[r * M + m] = dot4(w[r][1], of[1], dot4(w[r][0], of[0], sum[r * M + m]));
                     }
                 }
+            }
+            if (i + DEEP < OWN) {
+                read(source, i + DEEP, x[i % DEEP]);
             }
         }
         return sumsOf<ALL>(sum);
@@ -250,7 +277,7 @@ constexpr int wideRows(int n) { return n > 2048 && M <= 8 ? 2 : 1; }
 template <int N>
 using OfNormed = Rows<N, D, wideRows(N), 1>;
 template <int K>
-using OfPlain = Rows<D, K, chunks(K) >= 4 && M <= 12 ? 2 : 1, chunks(K) >= 4 ? 4 : chunks(K) >= 2 ? 2 : 1>;
+using OfPlain = Rows<D, K, chunks(K) >= 4 && M <= 8 ? 2 : 1, chunks(K) >= 4 ? 4 : chunks(K) >= 2 ? 2 : 1>;
 
 // y (M, N) for N / PARTS rows of each of PARTS weights. The normal distribution is fp32's here: its error is small beside the
 // largest value of a row, not beside each.
@@ -303,13 +330,13 @@ __device__ __forceinline__ void ofPlain(const BlockProduct& p) {
 using namespace lram;
 
 // Grids: (rows of the weight / TILE), as TransformerSteps.java reckons.
-LRAM_KERNEL(block_qkv, BlockProduct) { ofNormed<3 * D, 3, false>(p); }
+LRAM_KERNEL_OF(block_qkv, BlockProduct, LRAM_THREADS, RESIDENT) { ofNormed<3 * D, 3, false>(p); }
 
-LRAM_KERNEL(block_up, BlockProduct) { ofNormed<INNER, 1, true>(p); }
+LRAM_KERNEL_OF(block_up, BlockProduct, LRAM_THREADS, RESIDENT) { ofNormed<INNER, 1, true>(p); }
 
-LRAM_KERNEL(block_down, BlockProduct) { ofPlain<INNER>(p); }
+LRAM_KERNEL_OF(block_down, BlockProduct, LRAM_THREADS, RESIDENT) { ofPlain<INNER>(p); }
 
-LRAM_KERNEL(block_out, BlockOut) {
+LRAM_KERNEL_OF(block_out, BlockOut, LRAM_THREADS, RESIDENT) {
     ofPlain<D>(p.product);
     const int b = static_cast<int>(threadIdx.x);
     if (blockIdx.x == 0 && b < p.rows && !faulted(p.faults)) {

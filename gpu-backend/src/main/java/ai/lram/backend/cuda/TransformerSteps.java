@@ -17,6 +17,12 @@ final class TransformerSteps {
     /** Tokens of all sessions: beyond, kernels that read weights for many rows at once are faster. */
     private static final int MOST_TOKENS = 12;
 
+    /** Tokens whose sums over two rows of a weight a lane can hold. */
+    private static final int FEW = 8;
+
+    /** Rows of a weight beyond which there are warps enough. */
+    private static final int MANY = 2048;
+
     private static final int MOST_WIDTH = 2048;
     private static final int MOST_INNER = 8192;
 
@@ -40,13 +46,18 @@ final class TransformerSteps {
     private record Sizes(int width, int inner, int tokens, int type, NormSpec norm) {
         /** Rows of q, k, v or up that a block has, as {@code OfNormed} in the source. */
         int normedTile(int rows) {
-            return WARPS * (rows > MOST_WIDTH && tokens <= 8 ? 2 : 1);
+            return WARPS * (rows > MANY ? pair() : 1);
         }
 
         /** Rows of out or down that a block has, as {@code OfPlain} in the source. */
         int plainTile(int columns) {
             int chunks = (columns + CHUNK - 1) / CHUNK;
-            return chunks >= 4 ? WARPS / 4 * 2 : chunks >= 2 ? WARPS / 2 : WARPS;
+            return chunks >= 4 ? WARPS / 4 * pair() : chunks >= 2 ? WARPS / 2 : WARPS;
+        }
+
+        /** Rows of a weight that a warp takes at once. */
+        private int pair() {
+            return tokens <= FEW ? 2 : 1;
         }
 
         /** The normed tokens. */
