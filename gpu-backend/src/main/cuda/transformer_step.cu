@@ -29,7 +29,7 @@ constexpr int D = BLOCK_WIDTH;
 constexpr int INNER = BLOCK_INNER;
 constexpr int M = BLOCK_ROWS;  // tokens of all sessions
 constexpr int CHUNK = 256;     // elements of a row that a warp reads at once, 8 a lane
-constexpr int RESIDENT = BLOCK_TYPE == 0 ? 1 : 2;  // blocks of a multiprocessor: without the number loads are not asked for at once
+constexpr int RESIDENT = BLOCK_TYPE == 0 || M > 8 ? 1 : 2;  // blocks of a multiprocessor: without the number loads are not asked for at once
 
 #if BLOCK_TYPE == 0
 using Weight = float;
