@@ -139,6 +139,8 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     const int thread = static_cast<int>(threadIdx.x);
     const int head = static_cast<int>(blockIdx.y);
     const int b = static_cast<int>(blockIdx.z);
+    letNextBegin();
+    awaitBefore();
     const bool wrong = faulted(p.faults);
     const int slot = p.slots[b];
     const int count = p.counts[b];

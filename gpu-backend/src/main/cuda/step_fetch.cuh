@@ -1,5 +1,5 @@
 // What kernels of the control step that follow each other do for one another: memory fetched into the second-level cache,
-// and the count of blocks that have ended.
+// beginning before the one before has ended, and the count of blocks that have.
 #pragma once
 #include "step_common.cuh"
 
@@ -18,7 +18,26 @@ __device__ __forceinline__ float4 quadOf(const float* x) {
 __device__ __forceinline__ unsigned arrive(unsigned* at) { return (*at)++; }
 
 __device__ __forceinline__ void fetchLine(const char*) {}
+
+__device__ __forceinline__ void awaitBefore() {}
+
+__device__ __forceinline__ void letNextBegin() {}
 #else
+// Of a kernel that may begin before the one before it has ended: waits until that one's writes, and all earlier ones, are
+// there. Every block of such a kernel does, so that its own end says the same.
+__device__ __forceinline__ void awaitBefore() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// The next kernel may begin when all blocks are here.
+__device__ __forceinline__ void letNextBegin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 // What the block wrote before its barrier is seen by the one that finds all others here.
 __device__ __forceinline__ unsigned arrive(unsigned* at) {
     unsigned before;

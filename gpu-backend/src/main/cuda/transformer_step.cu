@@ -288,6 +288,8 @@ __device__ __forceinline__ void ofNormed(const BlockProduct& p) {
     constexpr int EACH = N / PARTS;
     Of rows = {};
     rows.begin([&](int n) { return p.weight[n / EACH] + n % EACH * D; });
+    letNextBegin();
+    awaitBefore();
     for (int m = warp(); m < M; m += LRAM_WARPS) {
         normRow(p, m, normed);
     }
@@ -313,6 +315,8 @@ __device__ __forceinline__ void ofPlain(const BlockProduct& p) {
     using Of = OfPlain<K>;
     Of rows = {};
     rows.begin([&](int n) { return p.weight[0] + n * K; });
+    letNextBegin();
+    awaitBefore();
     const int thread = static_cast<int>(threadIdx.x);
     const int m = thread / Of::TILE;
     const int n = static_cast<int>(blockIdx.x) * Of::TILE + thread % Of::TILE;

@@ -132,6 +132,6 @@ final class AttentionSteps {
                 .put(1f / runs)
                 .put(c.scale())
                 .faults()
-                .run(runs, c.heads(), c.rows(), Engine.THREADS, 0);
+                .early(runs, c.heads(), c.rows(), Engine.THREADS, 0);
     }
 }

@@ -224,7 +224,7 @@ final class TransformerSteps {
         qkv.put(w.qBias()).put(w.kBias()).put(w.vBias());
         qkv.put(m.q()).put(m.k()).put(m.v());
         fetch(qkv, w.out(), null, null).put(w.norm().eps());
-        qkv.run(blocks(3 * z.width(), z.normedTile(3 * z.width())), 1, 1, Engine.THREADS, z.sharedBytes());
+        qkv.early(blocks(3 * z.width(), z.normedTile(3 * z.width())), 1, 1, Engine.THREADS, z.sharedBytes());
 
         attention.run(call(layer, slots, counts, m), w.up());
 
@@ -237,18 +237,18 @@ final class TransformerSteps {
                 .put(x.dim(0))
                 .put(layer.keys().dim(1))
                 .faults();
-        out.run(blocks(z.width(), z.plainTile(z.width())));
+        out.early(blocks(z.width(), z.plainTile(z.width())), 1, 1, Engine.THREADS, 0);
 
         Engine.Launch up = engine.launch(form.up());
         product(up, x, w.innerNormWeight(), w.innerNormBias(), w.up(), w.upBias(), m.hidden());
         fetch(up, next == null ? null : next.q(), next == null ? null : next.k(), next == null ? null : next.v());
         up.put(w.innerNorm().eps());
-        up.run(blocks(z.inner(), z.normedTile(z.inner())), 1, 1, Engine.THREADS, z.sharedBytes());
+        up.early(blocks(z.inner(), z.normedTile(z.inner())), 1, 1, Engine.THREADS, z.sharedBytes());
 
         Engine.Launch down = engine.launch(form.down());
         product(down, m.hidden(), null, null, w.down(), w.downBias(), x);
         fetch(down, null, null, null).put(w.norm().eps());
-        down.run(blocks(z.width(), z.plainTile(z.inner())));
+        down.early(blocks(z.width(), z.plainTile(z.inner())), 1, 1, Engine.THREADS, 0);
     }
 
     private static long blocks(int rows, int tile) {
