@@ -7,7 +7,7 @@
 // and the same inputs give the same bits. 8 columns of a token are a lane's. The block whose run holds the row that a new
 // token takes writes it, behind its own reads.
 //
-// Bytes: 8 D NH of each cached token. The only inline PTX: the count of blocks that have ended, and fetching ahead.
+// Bytes: 8 D NH of each cached token, the first of them read before the kernel before has ended. Inline PTX: step_fetch.cuh.
 //
 // Compile:  as elementwise.cu, with the sizes that AttentionSteps.java defines.
 #ifndef ATTENTION_DIM  // the sizes of a small model, for a look at the machine code
@@ -42,6 +42,7 @@ struct AttentionStep {
     float* parts;       // (B, NH, runs, PART)
     unsigned* arrived;  // runs of a head that have ended, (B, NH): zero between launches; null where a head is one run
     Fetched next;
+    int pool;
     int heads;
     int capacity;
     float share;  // 1 / runs
@@ -98,10 +99,12 @@ struct Softmax {
         top[t] = next;
 #pragma unroll
         for (int u = 0; u < AT_ONCE; u++) {
-            const float weight = seen[u] ? expf(score[u] - next) : 0.f;
-            sum[t] += weight;
-            addTimes(weight, v[u][0], out[t]);
-            addTimes(weight, v[u][1], out[t] + 4);
+            if (seen[u]) {  // what is not seen may be no number
+                const float weight = expf(score[u] - next);
+                sum[t] += weight;
+                addTimes(weight, v[u][0], out[t]);
+                addTimes(weight, v[u][1], out[t] + 4);
+            }
         }
     }
 
@@ -140,19 +143,18 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     const int head = static_cast<int>(blockIdx.y);
     const int b = static_cast<int>(blockIdx.z);
     letNextBegin();
-    awaitBefore();
-    const bool wrong = faulted(p.faults);
-    const int slot = p.slots[b];
+    // Who is next and what is cached has been there since before the kernels of this step that may still run: only what these
+    // make is waited for. That slots are right is not known before either.
+    const int named = p.slots[b];
+    const int slot = named >= 0 && named < p.pool ? named : 0;
     const int count = p.counts[b];
-    if (wrong) {
-        return;
-    }
     const int length = p.length[slot];
     const int old = min(length, p.capacity);
     const int all = old + count;
     const int run = max(LEAST, (static_cast<int>(static_cast<float>(all) * p.share) + 8) & ~7);
     const int start = static_cast<int>(blockIdx.x) * run;
     if (count == 0 || start >= all) {
+        awaitBefore();
         p.next.fetch();
         return;
     }
@@ -166,6 +168,24 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     const int l = thread % LANES;
     const int group = thread / LANES;
 
+    const auto read = [&](int at, bool cached, float4(&k)[AT_ONCE][2], float4(&v)[AT_ONCE][2]) {
+#pragma unroll
+        for (int u = 0; u < AT_ONCE; u++) {
+            const int n = at + u * GROUPS + group;
+            if (n < end && (n < old) == cached) {  // behind the cached ones lie the new ones
+                const long long row = cached ? cache + n * pitch : newest + (first + n - old) * pitch;
+                loadOwn(true, (cached ? p.keys : p.k) + row, l, k[u]);
+                loadOwn(true, (cached ? p.values : p.v) + row, l, v[u]);
+            }
+        }
+    };
+    float4 k[AT_ONCE][2] = {};
+    float4 v[AT_ONCE][2] = {};
+    read(start, true, k, v);
+    awaitBefore();
+    if (faulted(p.faults)) {
+        return;
+    }
     float4 q[QUERIES][2];
 #pragma unroll
     for (int t = 0; t < QUERIES; t++) {
@@ -174,17 +194,10 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     Softmax softmax;
     softmax.clear();
     for (int at = start; at < end; at += AT_ONCE * GROUPS) {
-        float4 k[AT_ONCE][2];
-        float4 v[AT_ONCE][2];
-#pragma unroll
-        for (int u = 0; u < AT_ONCE; u++) {
-            const int n = at + u * GROUPS + group;
-            const bool cached = n < old;  // behind them lie the new ones
-            const long long row = cached ? cache + n * pitch : newest + (first + n - old) * pitch;
-            loadOwn(n < end, (cached ? p.keys : p.k) + row, l, k[u]);
-            loadOwn(n < end, (cached ? p.values : p.v) + row, l, v[u]);
+        if (at > start) {
+            read(at, true, k, v);
         }
-        __syncwarp();  // the compiler would ask for values after the scores
+        read(at, false, k, v);
 #pragma unroll
         for (int t = 0; t < QUERIES; t++) {
             float score[AT_ONCE];

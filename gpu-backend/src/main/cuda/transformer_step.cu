@@ -123,22 +123,34 @@ struct Plain {
     }
 };
 
-// One row, by a warp.
-__device__ __forceinline__ void normRow(const BlockProduct& p, int m, float4* rows) {
-    constexpr int SPAN = (D / 4 + 31) / 32;
-    constexpr bool EARLY = SPAN <= 5;  // registers for the norm's weights meanwhile
-    float4 value[SPAN];
+constexpr int SPAN = (D / 4 + 31) / 32;  // quads of a lane
+constexpr bool EARLY = SPAN <= 5;        // registers for the norm's weights while x is waited for
+
+// A lane's.
+struct NormWeights {
     float4 weight[EARLY ? SPAN : 1];
     float4 bias[EARLY ? SPAN : 1];
+
+    __device__ __forceinline__ void begin(const BlockProduct& p) {
+#pragma unroll
+        for (int i = 0; EARLY && i < SPAN; i++) {
+            const int quad = lane() + 32 * i;
+            if (quad < D / 4) {
+                weight[i] = load4(p.normWeight + 4 * quad);
+                bias[i] = p.normBias != nullptr ? load4(p.normBias + 4 * quad) : none();
+            }
+        }
+    }
+};
+
+// One row, by a warp.
+__device__ __forceinline__ void normRow(const BlockProduct& p, int m, const NormWeights& weights, float4* rows) {
+    float4 value[SPAN];
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
         const int quad = lane() + 32 * i;
         value[i] = quad < D / 4 ? load4(p.x + m * D + 4 * quad) : none();
-        if (EARLY) {
-            weight[EARLY ? i : 0] = quad < D / 4 ? load4(p.normWeight + 4 * quad) : none();
-            bias[EARLY ? i : 0] = quad < D / 4 && p.normBias != nullptr ? load4(p.normBias + 4 * quad) : none();
-        }
         sum += (value[i].x + value[i].y) + (value[i].z + value[i].w);
     }
     const float mean = BLOCK_CENTRED ? warpSum(sum) / D : 0.f;
@@ -159,8 +171,8 @@ __device__ __forceinline__ void normRow(const BlockProduct& p, int m, float4* ro
     for (int i = 0; i < SPAN; i++) {
         const int quad = lane() + 32 * i;
         if (quad < D / 4) {
-            const float4 w = EARLY ? weight[EARLY ? i : 0] : load4(p.normWeight + 4 * quad);
-            float4 y = EARLY ? bias[EARLY ? i : 0] : p.normBias == nullptr ? none() : load4(p.normBias + 4 * quad);
+            const float4 w = EARLY ? weights.weight[EARLY ? i : 0] : load4(p.normWeight + 4 * quad);
+            float4 y = EARLY ? weights.bias[EARLY ? i : 0] : p.normBias == nullptr ? none() : load4(p.normBias + 4 * quad);
             y.x = fmaf(value[i].x * rstd, one + w.x, y.x);
             y.y = fmaf(value[i].y * rstd, one + w.y, y.y);
             y.z = fmaf(value[i].z * rstd, one + w.z, y.z);
@@ -289,10 +301,6 @@ __device__ __forceinline__ void ofNormed(const BlockProduct& p) {
     Of rows = {};
     rows.begin([&](int n) { return p.weight[n / EACH] + n % EACH * D; });
     letNextBegin();
-    awaitBefore();
-    for (int m = warp(); m < M; m += LRAM_WARPS) {
-        normRow(p, m, normed);
-    }
     const int thread = static_cast<int>(threadIdx.x);
     const int m = thread / Of::TILE;
     const int n = static_cast<int>(blockIdx.x) * Of::TILE + thread % Of::TILE;
@@ -300,6 +308,12 @@ __device__ __forceinline__ void ofNormed(const BlockProduct& p) {
     const int part = mine ? n / EACH : 0;
     const float bias = mine && p.bias[part] != nullptr ? p.bias[part][n % EACH] : 0.f;
     const float scale = mine && p.scale[part] != nullptr ? p.scale[part][n % EACH] : 1.f;
+    NormWeights weights = {};
+    weights.begin(p);
+    awaitBefore();
+    for (int row = warp(); row < M; row += LRAM_WARPS) {
+        normRow(p, row, weights, normed);
+    }
     __syncthreads();
     const float sum = rows.finish(Normed{normed});
     p.next.fetch();
@@ -316,14 +330,15 @@ __device__ __forceinline__ void ofPlain(const BlockProduct& p) {
     Of rows = {};
     rows.begin([&](int n) { return p.weight[0] + n * K; });
     letNextBegin();
-    awaitBefore();
     const int thread = static_cast<int>(threadIdx.x);
     const int m = thread / Of::TILE;
     const int n = static_cast<int>(blockIdx.x) * Of::TILE + thread % Of::TILE;
     const bool mine = m < M && n < D;
-    float* const to = p.y[0] + m * D + n;
-    const float before = mine ? *to + (p.bias[0] == nullptr ? 0.f : p.bias[0][n]) : 0.f;
+    const float bias = mine && p.bias[0] != nullptr ? p.bias[0][n] : 0.f;
     const float scale = mine && p.scale[0] != nullptr ? p.scale[0][n] : 1.f;
+    awaitBefore();
+    float* const to = p.y[0] + m * D + n;
+    const float before = mine ? *to + bias : 0.f;
     const float sum = rows.finish(Plain<K>{p.x});
     p.next.fetch();
     Of::finish(sum, mine, m, n, [&](float total) { *to = fmaf(total, scale, before); });

@@ -127,6 +127,7 @@ final class AttentionSteps {
                 .put(engine.partials())
                 .put(runs > 1 ? arrived : 0L);
         TransformerSteps.fetch(launch, next, null, null)
+                .put(c.keys().dim(0))
                 .put(c.heads())
                 .put(c.capacity())
                 .put(1f / runs)

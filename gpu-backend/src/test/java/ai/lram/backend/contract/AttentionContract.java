@@ -335,13 +335,15 @@ public abstract class AttentionContract {
     }
 
     @Test
-    void nanInACacheReachesItsHeadAlone() {
+    void nanReachesNeitherAnotherHeadNorTheTokenBefore() {
         int heads = 2;
         int dim = 16;
         int capacity = 120;
         float[] keys = fx.normal(2 * capacity * heads * dim, 1);
         keys[(80 * heads + 1) * dim + 3] = Float.NaN;
         float[] q = fx.normal(2 * 3 * heads * dim, 1);
+        float[] v = fx.normal(q.length, 1);
+        v[(2 * 3 * heads - 2) * dim + 5] = Float.NaN; // the second session's last token
         Tensor tq = fx.of(q, 2, 3, heads, dim);
         Tensor y = fx.zeros(2, 3, heads, dim);
         fx.ops
@@ -352,15 +354,16 @@ public abstract class AttentionContract {
                         fx.ofInts(new int[] {3, 3}, 2),
                         tq,
                         tq,
-                        tq,
+                        fx.of(v, 2, 3, heads, dim),
                         fx.of(keys, 2, capacity, heads, dim),
                         fx.of(fx.normal(keys.length, 1), 2, capacity, heads, dim),
                         fx.ofInts(new int[] {100, 100}, 2),
                         y);
         float[] out = fx.read(y);
         for (int i = 0; i < out.length; i++) {
-            boolean reached = i < 3 * heads * dim && i / dim % heads == 1;
-            assertEquals(reached, Float.isNaN(out[i]), "element " + i);
+            boolean cached = i < 3 * heads * dim && i / dim % heads == 1;
+            boolean brought = i == (2 * 3 * heads - 2) * dim + 5;
+            assertEquals(cached || brought, Float.isNaN(out[i]), "element " + i);
         }
     }
 
