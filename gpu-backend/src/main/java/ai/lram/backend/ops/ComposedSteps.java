@@ -59,6 +59,40 @@ public final class ComposedSteps {
         ops.elementwise().axpy(s, 1f, m.y(), x);
     }
 
+    /** One block of {@link AttentionOps#transformerBlocks}, a kernel for each of its parts. */
+    public static void transformerBlock(
+            Ops ops,
+            Stream s,
+            TransformerLayer layer,
+            Tensor slots,
+            Tensor counts,
+            TransformerBlockMemory m,
+            Tensor x) {
+        TransformerBlockWeights w = layer.weights();
+        ops.norm().forward(s, w.norm(), x, w.normWeight(), w.normBias(), m.normed(), null, null);
+        w.q().linear(ops.matmul(), s, m.normed(), w.qBias(), m.q());
+        w.k().linear(ops.matmul(), s, m.normed(), w.kBias(), m.k());
+        w.v().linear(ops.matmul(), s, m.normed(), w.vBias(), m.v());
+        ops.attention()
+                .cachedStep(
+                        s,
+                        slots,
+                        counts,
+                        m.q(),
+                        m.k(),
+                        m.v(),
+                        layer.keys(),
+                        layer.values(),
+                        layer.length(),
+                        m.attended());
+        w.out().linear(ops.matmul(), s, m.attended(), w.outBias(), m.projected());
+        ops.elementwise().axpy(s, 1f, m.projected(), x);
+        ops.norm().forward(s, w.innerNorm(), x, w.innerNormWeight(), w.innerNormBias(), m.normed(), null, null);
+        w.up().linear(ops.matmul(), s, m.normed(), w.upBias(), Activation.GELU, m.hidden());
+        w.down().linear(ops.matmul(), s, m.hidden(), w.downBias(), m.projected());
+        ops.elementwise().axpy(s, 1f, m.projected(), x);
+    }
+
     /** {@link SessionOps#embed}: {@link #encode}, then {@link #join}. */
     public static void embed(Ops ops, Stream s, EmbedWeights w, StepInput from, StepInput at, EmbedMemory m, Tensor x) {
         if (from.rows() == 0) {
