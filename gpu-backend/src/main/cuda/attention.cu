@@ -349,18 +349,13 @@ LRAM_KERNEL(cached_step, CachedStep) {
     }
 }
 
-// After cached_step, all of whose blocks read the lengths. A counter near its end starts anew at a multiple of the
-// capacity, so that the oldest token stays the oldest.
+// After a cached step, all of whose blocks read the lengths.
 LRAM_KERNEL(cached_advance, CachedAdvance) {
     if (faulted(p.faults)) {
         return;
     }
     for (long long b = gridStart(); b < p.rows; b += gridStride()) {
         int slot = p.slots[b];
-        long long next = static_cast<long long>(p.length[slot]) + p.counts[b];
-        if (next >= 0x3fffffff) {
-            next = p.capacity + next % p.capacity;
-        }
-        p.length[slot] = static_cast<int>(next);
+        p.length[slot] = advanced(p.length[slot], p.counts[b], p.capacity);
     }
 }

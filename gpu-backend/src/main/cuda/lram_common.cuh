@@ -129,6 +129,13 @@ __device__ __forceinline__ double logSigmoidOf(double x) { return fmin(x, 0.0) -
 
 __device__ __forceinline__ float sigmoidOf(float x) { return 1.f / (1.f + expf(-x)); }
 
+// Tokens that a cache has seen, and some more. A counter near its end starts anew at a multiple of the capacity, so that the
+// oldest token stays the oldest.
+__device__ __forceinline__ int advanced(int length, int count, int capacity) {
+    const long long next = static_cast<long long>(length) + count;
+    return static_cast<int>(next < 0x3fffffff ? next : capacity + next % capacity);
+}
+
 // Sums over rows, for columns: a block takes 32 columns and a share of the rows, 8 rows at a time, and leaves fp64
 // partial sums [shares][columns]; `finishColumns` adds them in order. grid (columns / 32, shares).
 template <typename Term>

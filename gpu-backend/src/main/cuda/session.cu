@@ -1,4 +1,4 @@
-// The control step: mLSTM with deferred folding, causal convolution, and the check of slots.
+// The control step: mLSTM with deferred folding, causal convolution, the check of slots, and the choice among logits.
 //
 // Contract: ai.lram.backend.ops.SessionOps. Bytes of an mLSTM step: the matrix state once (DHQK DHHV elements of fp32 or bf16 a
 // head, twice when it is folded) and the ring's keys and values once; every block of 64 value columns reads the keys again, from the caches.
@@ -6,6 +6,7 @@
 // Compile:  as elementwise.cu. Dynamic shared memory: mlstmStepSharedBytes().
 #include "lram_common.cuh"
 #include "mlstm_step_tensors.cuh"
+#include "step_choice.cuh"
 
 namespace lram {
 
@@ -476,4 +477,21 @@ LRAM_KERNEL(conv_step, ConvStep) {
                               : x[static_cast<long long>(at - past) * p.channels];
         }
     }
+}
+
+struct Choose {
+    const float* logits;  // (B, A, V)
+    int size;             // V
+    int dims;             // A
+    Choice choice;
+};
+
+// Grid (dimensions, rows).
+LRAM_KERNEL(choose, Choose) {
+    const int dim = static_cast<int>(blockIdx.x);
+    const int row = static_cast<int>(blockIdx.y);
+    const int slot = p.choice.slots[row];
+    const long long first = (static_cast<long long>(row) * p.dims + dim) * p.size;
+    lram::choose<LRAM_WARPS, 2, true>(p.choice, p.logits + first, p.size, choiceRange(p.choice, slot, p.size), slot, row,
+                                      dim, p.dims, true);
 }

@@ -3,7 +3,7 @@
 // Contract: ai.lram.backend.ops.SessionOps.embed. A token whose vector is short is one block's. The others are split over
 // blocks by channels; the block that ends last has the norm, so nothing waits and the same inputs give the same bits. The
 // input is read across the bus by every block that needs it, once, while the block's weights are on their way; slots and
-// counts go to device memory beside it. The only inline PTX: the count of blocks that have ended.
+// counts go to device memory beside it.
 //
 // Bytes: the weights once a row, from the second-level cache.
 //
@@ -20,7 +20,7 @@
 #define EMBED_CENTRED 1
 #define EMBED_RESIDUAL 0
 #endif
-#include "lram_common.cuh"
+#include "step_arrive.cuh"
 
 namespace lram {
 
@@ -56,16 +56,6 @@ struct StepEmbed {
     unsigned* arrived;  // blocks of a token that have ended, (B, TOKENS): zero between launches
     float eps;
 };
-
-#ifdef LRAM_EMULATED
-__device__ __forceinline__ unsigned arrive(unsigned* at) { return (*at)++; }
-#else
-__device__ __forceinline__ unsigned arrive(unsigned* at) {
-    unsigned before;
-    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
-    return before;
-}
-#endif
 
 // Of a thread.
 __device__ __forceinline__ int channel(int i) { return static_cast<int>(threadIdx.x) + i * LRAM_THREADS; }

@@ -1,7 +1,8 @@
-// The end of a control step: a token's norm and the logits.
+// The end of a control step: a token's norm, the logits, and what they are decided to be.
 //
-// Contract: ai.lram.backend.ops.SessionOps.head. In every block eight warps norm the tokens of all rows while the weights
-// are on their way to the eight that have a logit each. A block writes its logits together: they may go across the bus.
+// Contract: ai.lram.backend.ops.SessionOps.decide. In every block eight warps norm the tokens of all rows while the weights
+// are on their way to the eight that have a logit each. The block of an action dimension that ends last decides for all
+// rows, so nothing waits and the same inputs give the same bits; across the bus goes what was chosen.
 //
 // Bytes: the weights once.
 //
@@ -11,10 +12,13 @@
 #define HEAD_WIDTH 512
 #define HEAD_ROWS 1
 #define HEAD_LOGITS 274
+#define HEAD_DIMS 1
 #define HEAD_TYPE 1
 #define HEAD_CENTRED 1
 #define HEAD_RESIDUAL 1
 #endif
+#include "step_arrive.cuh"
+#include "step_choice.cuh"
 #include "step_common.cuh"
 
 namespace lram {
@@ -52,6 +56,8 @@ struct StepHead {
     float* logits;          // (B, N)
     int stride;             // from a row to the next
     float eps;
+    unsigned* arrived;  // blocks of a dimension that have ended: zero between launches
+    Choice choice;
 };
 
 __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
@@ -129,6 +135,11 @@ __device__ __forceinline__ float sums(float* x) {
     return sum;
 }
 
+constexpr int OF_DIM = N / HEAD_DIMS;          // logits of an action dimension
+constexpr int GROUP = LRAM_WARPS / padded(B);  // warps that decide a row
+constexpr int SHARE = (OF_DIM + 32 * GROUP - 1) / (32 * GROUP);
+constexpr int AHEAD = SHARE < 8 ? SHARE : 8;
+
 // A logit's weights on their way to a warp.
 struct Logit {
     Quad ahead[FIRST];
@@ -175,30 +186,40 @@ struct Logit {
 
 using namespace lram;
 
-// Grid (runs of logits).
+// Grid (runs of a dimension's logits, dimensions).
 LRAM_KERNEL(step_head, StepHead) {
     __shared__ float4 normed[B][QUADS];
-    __shared__ float answers[B][RUN];
-    const int begin = static_cast<int>(blockIdx.x) * RUN;
-    const int n = begin + warp();
-    const bool mine = warp() < RUN && n < N;
+    __shared__ bool last;
+    const int dim = static_cast<int>(blockIdx.y);
+    const int at = static_cast<int>(blockIdx.x) * RUN + warp();
+    const int n = dim * OF_DIM + at;
+    const bool mine = warp() < RUN && at < OF_DIM;
+    const int row = min(warp() / GROUP, B - 1);
+    const int slot = p.choice.slots[row];
     Logit logit = {};
     if (mine) {
         logit.begin(p, n);
     } else if (warp() >= RUN && warp() - RUN < B) {
-        const int row = warp() - RUN;
-        normRow(p, p.x + row * p.stride, normed[row]);
+        normRow(p, p.x + (warp() - RUN) * p.stride, normed[warp() - RUN]);
     }
+    const ChoiceRange range = choiceRange(p.choice, slot, OF_DIM);
     __syncthreads();
     if (mine) {
         const float answer = logit.finish(p, n, normed);
         if (lane() < B) {
-            answers[lane()][warp()] = answer;
+            p.logits[lane() * N + n] = answer;
         }
     }
     __syncthreads();
-    const int at = static_cast<int>(threadIdx.x);
-    if (at < B * RUN && begin + at % RUN < N) {
-        p.logits[at / RUN * N + begin + at % RUN] = answers[at / RUN][at % RUN];
+    if (threadIdx.x == 0) {
+        last = arrive(p.arrived + dim) == (OF_DIM + RUN - 1) / RUN - 1u;
+        if (last) {
+            p.arrived[dim] = 0;
+        }
+    }
+    __syncthreads();
+    if (last) {
+        choose<GROUP, AHEAD, (SHARE > AHEAD)>(p.choice, p.logits + row * N + dim * OF_DIM, OF_DIM, range, slot, row, dim,
+                                              HEAD_DIMS, warp() / GROUP < B);
     }
 }

@@ -345,6 +345,29 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     return 0;
 }
 
+struct LaunchAttribute {
+    int id;
+    char pad[4];
+    int value[16];
+};
+
+struct LaunchConfig {
+    unsigned grid[3];
+    unsigned block[3];
+    unsigned shared;
+    void* stream;
+    const LaunchAttribute* attributes;
+    unsigned count;
+};
+
+int cuLaunchKernelEx(const LaunchConfig* c, void* function, void** arguments, void** extra) {
+    if (c->count != 1 || c->attributes->id != 6 || c->attributes->value[0] != 1) {
+        return INVALID;
+    }
+    return cuLaunchKernel(function, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared,
+                          c->stream, arguments, extra);
+}
+
 int cuLaunchCooperativeKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                               unsigned shared, void* stream, void** arguments) {
     return cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, arguments, nullptr);

@@ -76,7 +76,8 @@ public final class PolicyMemory {
         long feedForward = b.slstmAt().isEmpty() ? 1 : b.feedForward();
         long perToken =
                 (long) WIDE * b.width() + (long) INNER * b.inner() + SLSTM * width + 2L * b.heads() + 2 * feedForward;
-        long once = 2L * b.width() + 2L * (c.stateDim() + 4) + 2L * c.actionDims() * c.vocabulary();
+        long decision = 2L * c.actionDims() + 2;
+        long once = 2L * b.width() + 2L * (c.stateDim() + 4) + 2L * c.actionDims() * c.vocabulary() + decision;
         return Float.BYTES * (Lram.TOKENS * perToken + once);
     }
 

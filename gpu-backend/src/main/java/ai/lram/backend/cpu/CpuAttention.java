@@ -4,16 +4,23 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.AttentionOps;
+import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.TransformerBlockMemory;
+import ai.lram.backend.ops.TransformerLayer;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /** Attention of the CPU engine: checks shapes and splits the work over heads. */
 final class CpuAttention implements AttentionOps {
     /** Floats of cached keys below which a session step stays on the calling thread. */
     private static final long SMALL = 1 << 17;
 
+    private final Ops ops;
     private final Workers workers;
 
-    CpuAttention(Workers workers) {
+    CpuAttention(Ops ops, Workers workers) {
+        this.ops = ops;
         this.workers = workers;
     }
 
@@ -154,6 +161,19 @@ final class CpuAttention implements AttentionOps {
                     length.getInt(slot),
                     count,
                     capacity);
+        }
+    }
+
+    @Override
+    public void transformerBlocks(
+            Stream s,
+            List<TransformerLayer> layers,
+            Tensor slots,
+            Tensor counts,
+            TransformerBlockMemory memory,
+            Tensor x) {
+        for (int l = 0; l < layers.size(); l++) {
+            ComposedSteps.transformerBlock(ops, s, layers.get(l), slots, counts, memory, x);
         }
     }
 

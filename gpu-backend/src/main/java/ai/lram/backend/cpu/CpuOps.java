@@ -38,7 +38,7 @@ final class CpuOps implements Ops {
         slstm = new CpuSlstm(workers);
         conv = new CpuConv(workers);
         loss = new CpuLoss(workers);
-        attention = new CpuAttention(workers);
+        attention = new CpuAttention(this, workers);
         elementwise = new CpuElementwise(workers);
     }
 

@@ -17,6 +17,7 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepChoice;
 import ai.lram.backend.ops.StepInput;
 import ai.lram.backend.ops.StepWeight;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -289,8 +290,10 @@ final class CpuSession implements SessionOps {
     }
 
     @Override
-    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
-        ComposedSteps.head(ops, s, weights, memory, logits);
+    public void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice) {
+        Choices.check(weights, memory, choice);
+        ComposedSteps.head(ops, s, weights, memory);
+        Choices.choose(memory.logits(), choice);
     }
 
     private static void checkBlock(

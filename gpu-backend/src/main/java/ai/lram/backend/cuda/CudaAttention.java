@@ -5,15 +5,23 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.AttentionOps;
+import ai.lram.backend.ops.ComposedSteps;
+import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.TransformerBlockMemory;
+import ai.lram.backend.ops.TransformerLayer;
+import java.util.List;
 
-/** Launches {@code attention.cu}. */
+/** Launches {@code attention.cu}; {@link AttentionSteps} and {@link TransformerSteps} take the steps that they can. */
 final class CudaAttention implements AttentionOps {
     static final int WIDEST_HEAD = 256;
 
     private static final int WARPS = Engine.THREADS / 32;
 
+    private final Ops ops;
     private final Engine engine;
     private final Rows rows;
+    private final AttentionSteps steps;
+    private final TransformerSteps blocks;
     private final Kernel forward;
     private final Kernel delta;
     private final Kernel queryGradient;
@@ -21,9 +29,12 @@ final class CudaAttention implements AttentionOps {
     private final Kernel cachedStep;
     private final Kernel cachedAdvance;
 
-    CudaAttention(Engine engine, Rows rows) {
+    CudaAttention(Ops ops, Engine engine, Rows rows) {
+        this.ops = ops;
         this.engine = engine;
         this.rows = rows;
+        steps = new AttentionSteps(engine);
+        blocks = new TransformerSteps(engine, rows, steps);
         KernelModule module = new KernelModule(engine, "attention");
         forward = module.kernel("attention_forward");
         delta = module.kernel("attention_delta");
@@ -142,7 +153,49 @@ final class CudaAttention implements AttentionOps {
             Tensor values,
             Tensor length,
             Tensor y) {
-        String kernel = "cachedStep";
+        AttentionSteps.Call call = new AttentionSteps.Call(slots, counts, q, k, v, keys, values, length, y);
+        check("cachedStep", call);
+        int batch = call.rows();
+        if (batch == 0) {
+            return;
+        }
+        rows.check(slots, counts, batch, keys.dim(0), q.dim(1));
+        if (steps.takes(call)) {
+            steps.run(call, null);
+        } else {
+            engine.launch(cachedStep)
+                    .put(slots)
+                    .put(counts)
+                    .put(q)
+                    .put(k)
+                    .put(v)
+                    .put(keys)
+                    .put(values)
+                    .put(length)
+                    .put(y)
+                    .put(batch)
+                    .put(q.dim(1))
+                    .put(q.dim(2))
+                    .put(q.dim(3))
+                    .put(keys.dim(1))
+                    .put(call.scale())
+                    .faults()
+                    .run((long) batch * q.dim(2));
+        }
+        engine.launch(cachedAdvance)
+                .put(slots)
+                .put(counts)
+                .put(length)
+                .put(batch)
+                .put(keys.dim(1))
+                .faults()
+                .run(engine.blocks(batch));
+    }
+
+    /** Before anything is queued. */
+    static void check(String kernel, AttentionSteps.Call c) {
+        Tensor q = c.q();
+        Tensor keys = c.keys();
         Check.f32(kernel, "q", q);
         Check.f32(kernel, "keys", keys);
         if (!(q.rank() == 4
@@ -156,43 +209,32 @@ final class CudaAttention implements AttentionOps {
                     "pass the cache of this layer");
         }
         requireHead(kernel, q.dim(3));
-        int batch = q.dim(0);
-        Check.f32(kernel, "k", k, q.size());
-        Check.f32(kernel, "v", v, q.size());
-        Check.f32(kernel, "y", y, q.size());
-        Check.f32(kernel, "values", values, keys.size());
-        Check.size(kernel, "slots", slots, DType.I32, batch);
-        Check.size(kernel, "counts", counts, DType.I32, batch);
-        Check.size(kernel, "length", length, DType.I32, keys.dim(0));
-        if (batch == 0) {
+        Check.f32(kernel, "k", c.k(), q.size());
+        Check.f32(kernel, "v", c.v(), q.size());
+        Check.f32(kernel, "y", c.y(), q.size());
+        Check.f32(kernel, "values", c.values(), keys.size());
+        Check.size(kernel, "slots", c.slots(), DType.I32, q.dim(0));
+        Check.size(kernel, "counts", c.counts(), DType.I32, q.dim(0));
+        Check.size(kernel, "length", c.length(), DType.I32, keys.dim(0));
+    }
+
+    @Override
+    public void transformerBlocks(
+            Stream s,
+            List<TransformerLayer> layers,
+            Tensor slots,
+            Tensor counts,
+            TransformerBlockMemory memory,
+            Tensor x) {
+        if (x.dim(0) == 0) {
             return;
         }
-        rows.check(slots, counts, batch, keys.dim(0), q.dim(1));
-        engine.launch(cachedStep)
-                .put(slots)
-                .put(counts)
-                .put(q)
-                .put(k)
-                .put(v)
-                .put(keys)
-                .put(values)
-                .put(length)
-                .put(y)
-                .put(batch)
-                .put(q.dim(1))
-                .put(q.dim(2))
-                .put(q.dim(3))
-                .put(keys.dim(1))
-                .put(scale(q))
-                .faults()
-                .run((long) batch * q.dim(2));
-        engine.launch(cachedAdvance)
-                .put(slots)
-                .put(counts)
-                .put(length)
-                .put(batch)
-                .put(keys.dim(1))
-                .faults()
-                .run(engine.blocks(batch));
+        if (blocks.take(layers, slots, counts, memory, x)) {
+            blocks.run(layers, slots, counts, memory, x);
+        } else {
+            for (TransformerLayer layer : layers) {
+                ComposedSteps.transformerBlock(ops, s, layer, slots, counts, memory, x);
+            }
+        }
     }
 }

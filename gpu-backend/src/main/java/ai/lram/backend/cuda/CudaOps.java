@@ -46,7 +46,7 @@ final class CudaOps implements Ops {
         embedding = new CudaEmbedding(engine);
         mlstm = new CudaMlstm(engine, matmulModule);
         slstm = new CudaSlstm(engine, slstmModule);
-        attention = new CudaAttention(engine, rows);
+        attention = new CudaAttention(this, engine, rows);
         session = new CudaSession(this, engine, products, rows, sessionModule, slstmModule);
         loss = new CudaLoss(engine);
         CudaOptimizer steps = new CudaOptimizer(engine);

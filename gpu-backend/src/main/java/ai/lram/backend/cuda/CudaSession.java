@@ -18,6 +18,7 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
+import ai.lram.backend.ops.StepChoice;
 import ai.lram.backend.ops.StepInput;
 import java.util.List;
 
@@ -53,7 +54,7 @@ final class CudaSession implements SessionOps {
         slstmStep = slstm.kernel("slstm_step");
         blocks = new BlockSteps(engine);
         cellSteps = new CellSteps(engine);
-        ends = new StepEnds(engine);
+        ends = new StepEnds(engine, session);
         many = new ManySteps(engine, products, rows, cellSteps);
     }
 
@@ -296,11 +297,13 @@ final class CudaSession implements SessionOps {
     }
 
     @Override
-    public void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits) {
-        if (ends.takes(weights, memory)) {
-            ends.head(weights, memory, logits);
+    public void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice) {
+        ends.check(weights, memory, choice);
+        if (ends.takes(weights, memory, choice)) {
+            ends.decide(weights, memory, choice);
         } else {
-            ComposedSteps.head(ops, s, weights, memory, logits);
+            ComposedSteps.head(ops, s, weights, memory);
+            ends.choose(memory.logits(), choice);
         }
     }
 

@@ -106,6 +106,13 @@ interface Driver {
             long stream,
             long argument);
 
+    /**
+     * As {@link #launch}, of a kernel that may begin before the one queued before it has ended, and itself waits for that. From compute
+     * capability 9.0 on.
+     */
+    int launchEarly(
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument);
+
     /** Queues a kernel of one argument, a line of blocks that are all on the device at once. */
     int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument);
 

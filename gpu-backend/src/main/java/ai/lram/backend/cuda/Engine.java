@@ -32,6 +32,11 @@ final class Engine implements AutoCloseable {
     /** How a step's end is waited for: {@code spin}, or {@code block} in the driver. */
     static final String WAIT = "lram.cuda.wait";
 
+    /** Whether kernels that can begin before the one before them has ended: {@code on} or {@code off}. */
+    static final String EARLY = "lram.cuda.early";
+
+    private static final int EARLY_CAPABILITY = 90;
+
     /** How long the end of a step is looked for before the thread gives its processor away. */
     private static final long PATIENCE_NS = 20_000_000;
 
@@ -64,6 +69,7 @@ final class Engine implements AutoCloseable {
 
     private final Launch launch = new Launch();
     private final boolean spins;
+    private final boolean early;
     private final Set<CudaReplay> replays = ConcurrentHashMap.newKeySet();
 
     private KernelCompiler compiler;
@@ -85,7 +91,8 @@ final class Engine implements AutoCloseable {
         this.nvrtc = nvrtc;
         this.cublas = cublas;
         this.device = device;
-        spins = spins(System.getProperty(WAIT, "spin"));
+        spins = chosen(WAIT, "spin", "block");
+        early = chosen(EARLY, "on", "off") && device.capability() >= EARLY_CAPABILITY;
         thread = new DeviceThread("cuda:" + device.ordinal());
         try {
             thread.run(() -> open(toolkitHeaders, cache));
@@ -95,12 +102,14 @@ final class Engine implements AutoCloseable {
         }
     }
 
-    private static boolean spins(String wanted) {
-        if (!List.of("spin", "block").contains(wanted)) {
-            throw new IllegalArgumentException(
-                    "-D" + WAIT + "=" + wanted + " is none of spin and block; choose one of these");
+    /** Whether a property is its first value, the default, rather than its second. */
+    private static boolean chosen(String property, String first, String second) {
+        String wanted = System.getProperty(property, first);
+        if (!List.of(first, second).contains(wanted)) {
+            throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of " + first + " and "
+                    + second + "; choose one of these");
         }
-        return wanted.equals("spin");
+        return wanted.equals(first);
     }
 
     private void open(Path toolkitHeaders, CubinCache cache) {
@@ -522,6 +531,18 @@ final class Engine implements AutoCloseable {
         }
 
         void run(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
+            run(false, gridX, gridY, gridZ, threads, sharedBytes);
+        }
+
+        /**
+         * Runs a kernel that may begin before the one queued before it has ended: it waits for that itself. Where the device cannot, it is
+         * run as any other.
+         */
+        void early(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
+            run(early, gridX, gridY, gridZ, threads, sharedBytes);
+        }
+
+        private void run(boolean begins, long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
             try {
                 if (gridX > Integer.MAX_VALUE || gridY > 65_535 || gridZ > 65_535) {
                     throw new KernelLaunchException(
@@ -533,18 +554,16 @@ final class Engine implements AutoCloseable {
                 if (gridX == 0 || gridY == 0 || gridZ == 0) {
                     return;
                 }
+                int x = (int) gridX;
+                int y = (int) gridY;
+                int z = (int) gridZ;
+                long arguments = this.arguments.address();
                 check(
-                        driver.launch(
-                                kernel.function(),
-                                (int) gridX,
-                                (int) gridY,
-                                (int) gridZ,
-                                threads,
-                                1,
-                                1,
-                                sharedBytes,
-                                stream,
-                                arguments.address()),
+                        begins
+                                ? driver.launchEarly(
+                                        kernel.function(), x, y, z, threads, sharedBytes, stream, arguments)
+                                : driver.launch(
+                                        kernel.function(), x, y, z, threads, 1, 1, sharedBytes, stream, arguments),
                         kernel.name());
             } finally {
                 begun = false;

@@ -43,6 +43,7 @@ enum EntryPoint {
     MODULE_GET_FUNCTION(Library.DRIVER, "cuModuleGetFunction"),
     FUNC_SET_ATTRIBUTE(Library.DRIVER, "cuFuncSetAttribute"),
     LAUNCH_KERNEL(Library.DRIVER, "cuLaunchKernel"),
+    LAUNCH_KERNEL_EX(Library.DRIVER, "cuLaunchKernelEx"),
     LAUNCH_COOPERATIVE_KERNEL(Library.DRIVER, "cuLaunchCooperativeKernel"),
     STREAM_BEGIN_CAPTURE(Library.DRIVER, "cuStreamBeginCapture", "cuStreamBeginCapture_v2"),
     STREAM_END_CAPTURE(Library.DRIVER, "cuStreamEndCapture"),

@@ -12,6 +12,7 @@ import org.bytedeco.cuda.cudart.CUevent_st;
 import org.bytedeco.cuda.cudart.CUfunc_st;
 import org.bytedeco.cuda.cudart.CUgraphExec_st;
 import org.bytedeco.cuda.cudart.CUgraph_st;
+import org.bytedeco.cuda.cudart.CUlaunchConfig;
 import org.bytedeco.cuda.cudart.CUmod_st;
 import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.cuda.nvrtc._nvrtcProgram;
@@ -50,6 +51,13 @@ final class Handles {
             address = segment.address();
             capacity = segment.byteSize() / Long.BYTES;
             limit = capacity;
+        }
+    }
+
+    static final class LaunchConfig extends CUlaunchConfig {
+        LaunchConfig(MemorySegment segment) {
+            super((Pointer) null);
+            address = segment.address();
         }
     }
 

@@ -9,6 +9,17 @@ import org.bytedeco.javacpp.SizeTPointer;
 
 /** The CUDA driver through the JavaCPP bindings. Loading this class loads the bindings: ask {@link Discovery} first. */
 final class JavaCppDriver implements Driver {
+    private static final int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+
+    /** Where the header's structures hold what, in bytes. */
+    private static final int CONFIG_STREAM = 32;
+
+    private static final int CONFIG_ATTRIBUTES = 40;
+    private static final int CONFIG_COUNT = 48;
+    private static final int CONFIG_BYTES = 56;
+    private static final int ATTRIBUTE_VALUE = 8;
+    private static final int ATTRIBUTE_BYTES = 72;
+
     private final Handles.Function launchFunction = new Handles.Function();
     private final Handles.Stream launchStream = new Handles.Stream();
     private final Handles.Stream graphStream = new Handles.Stream();
@@ -18,6 +29,19 @@ final class JavaCppDriver implements Driver {
     private final MemorySegment arguments = Arena.ofAuto().allocate(ValueLayout.JAVA_LONG);
 
     private final Handles.Addresses argumentsPointer = new Handles.Addresses(arguments);
+
+    /** CUlaunchConfig with one CUlaunchAttribute: the kernel may begin early. */
+    private final MemorySegment config = Arena.ofAuto().allocate(CONFIG_BYTES, 8);
+
+    private final MemorySegment attribute = Arena.ofAuto().allocate(ATTRIBUTE_BYTES, 8);
+    private final Handles.LaunchConfig configPointer = new Handles.LaunchConfig(config);
+
+    JavaCppDriver() {
+        attribute.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
+        attribute.set(ValueLayout.JAVA_INT, ATTRIBUTE_VALUE, 1);
+        config.set(ValueLayout.ADDRESS, CONFIG_ATTRIBUTES, attribute);
+        config.set(ValueLayout.JAVA_INT, CONFIG_COUNT, 1);
+    }
 
     private static Handles.Stream stream(long address) {
         return new Handles.Stream().at(address);
@@ -247,6 +271,22 @@ final class JavaCppDriver implements Driver {
                 launchStream.at(stream),
                 argumentsPointer,
                 (Handles.Addresses) null);
+    }
+
+    @Override
+    public int launchEarly(
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
+        arguments.set(ValueLayout.JAVA_LONG, 0, argument);
+        config.setAtIndex(ValueLayout.JAVA_INT, 0, gridX);
+        config.setAtIndex(ValueLayout.JAVA_INT, 1, gridY);
+        config.setAtIndex(ValueLayout.JAVA_INT, 2, gridZ);
+        config.setAtIndex(ValueLayout.JAVA_INT, 3, threads);
+        config.setAtIndex(ValueLayout.JAVA_INT, 4, 1);
+        config.setAtIndex(ValueLayout.JAVA_INT, 5, 1);
+        config.setAtIndex(ValueLayout.JAVA_INT, 6, sharedBytes);
+        config.set(ValueLayout.JAVA_LONG, CONFIG_STREAM, stream);
+        return cudart.cuLaunchKernelEx(
+                configPointer, launchFunction.at(function), argumentsPointer, (Handles.Addresses) null);
     }
 
     @Override

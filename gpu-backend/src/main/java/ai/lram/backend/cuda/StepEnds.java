@@ -7,8 +7,8 @@ import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.HeadMemory;
 import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.StepChoice;
 import ai.lram.backend.ops.StepInput;
-import ai.lram.backend.ops.StepWeight;
 import java.util.HashMap;
 import java.util.Map;
 
@@ -33,10 +33,14 @@ final class StepEnds {
     private static final int RUN = THREADS / 64;
 
     private static final int HEAD_WIDTH = 1280;
+    /** Action dimensions whose blocks are counted. */
+    private static final int MOST_DIMS = 256;
 
     private final Engine engine;
     private final boolean off;
     private final long arrived;
+    private final long arrivedDims;
+    private final Kernel choose;
     private final Map<Embed, Kernel> embeds = new HashMap<>();
     private final Map<Head, Kernel> heads = new HashMap<>();
 
@@ -63,12 +67,14 @@ final class StepEnds {
     }
 
     /** What {@code step_head} is compiled for. */
-    private record Head(int rows, int width, int logits, int type, NormSpec norm) {}
+    private record Head(int rows, int width, int logits, int dims, int type, NormSpec norm) {}
 
-    StepEnds(Engine engine) {
+    StepEnds(Engine engine, KernelModule session) {
         this.engine = engine;
         off = BlockSteps.off();
         arrived = engine.lasting((long) Integer.BYTES * MOST_ROWS * MOST_TOKENS);
+        arrivedDims = engine.lasting((long) Integer.BYTES * MOST_DIMS);
+        choose = session.kernel("choose");
     }
 
     private static int inputs(EmbedWeights w, int token) {
@@ -113,6 +119,7 @@ final class StepEnds {
                         "HEAD_WIDTH=" + z.width(),
                         "HEAD_ROWS=" + z.rows(),
                         "HEAD_LOGITS=" + z.logits(),
+                        "HEAD_DIMS=" + z.dims(),
                         "HEAD_TYPE=" + z.type(),
                         KernelModule.define("HEAD_CENTRED", z.norm().centred()),
                         KernelModule.define("HEAD_RESIDUAL", z.norm().residualScale()))
@@ -184,11 +191,12 @@ final class StepEnds {
     }
 
     /** As {@link #takes(EmbedWeights, StepInput, Tensor)}. */
-    boolean takes(HeadWeights w, HeadMemory m) {
+    boolean takes(HeadWeights w, HeadMemory m, StepChoice c) {
         int rows = m.x().dim(0);
         return !off
                 && rows >= 1
                 && rows <= MOST_ROWS
+                && c.dims() <= MOST_DIMS
                 && w.width() % 4 == 0
                 && w.width() <= HEAD_WIDTH
                 && (m.x().address()
@@ -201,29 +209,66 @@ final class StepEnds {
                         == 0;
     }
 
-    /** One launch; {@link #takes(HeadWeights, HeadMemory)} must have said yes. */
-    void head(HeadWeights w, HeadMemory m, Tensor logits) {
-        String kernel = "session.head";
-        Tensor x = m.x();
-        int rows = x.dim(0);
+    /** Before anything is queued. */
+    void check(HeadWeights w, HeadMemory m, StepChoice c) {
+        String kernel = "session.decide";
+        int rows = c.rows();
+        if (m.x().dim(0) != rows || (long) c.dims() * c.logits() != w.logits()) {
+            throw Check.mismatch(
+                    kernel + ": " + c.dims() + " dimensions of " + c.logits() + " logits for " + rows + " rows",
+                    "the head has " + w.logits() + " logits for " + m.x().dim(0) + " rows",
+                    "make the choice for this head and batch");
+        }
         int width = w.width();
-        StepWeight weight = w.weight();
-        Check.f32(kernel, "x", x, (long) rows * x.dim(1) * width);
-        Check.f32(kernel, "logits", logits, (long) rows * w.logits());
-        LargeWeights.check(kernel, weight, w.logits(), width);
+        Check.f32(kernel, "x", m.x(), (long) rows * m.x().dim(1) * width);
+        LargeWeights.check(kernel, w.weight(), w.logits(), width);
         Check.optional(kernel, "bias", w.bias(), w.logits());
         Check.f32(kernel, "norm", w.normWeight(), width);
         Check.optional(kernel, "norm's bias", w.normBias(), width);
-        engine.launch(kernel(new Head(rows, width, w.logits(), LargeWeights.type(weight), w.norm())))
+        Check.f32(kernel, "logits", m.logits(), (long) rows * w.logits());
+        Check.size(kernel, "slots", c.slots(), DType.I32, rows);
+        Check.size(kernel, "ranges", c.ranges(), DType.I32, 2L * c.pool());
+        Check.f32(kernel, "values", c.values(), c.logits());
+        Check.size(kernel, "chosen", c.chosen(), DType.I32, (long) rows * c.dims());
+        Check.f32(kernel, "numbers", c.numbers(), (long) rows * c.dims());
+    }
+
+    /** One launch; {@link #check} has been asked and {@link #takes(HeadWeights, HeadMemory, StepChoice)} has said yes. */
+    void decide(HeadWeights w, HeadMemory m, StepChoice c) {
+        Tensor x = m.x();
+        int width = w.width();
+        Head sizes = new Head(x.dim(0), width, w.logits(), c.dims(), LargeWeights.type(w.weight()), w.norm());
+        Engine.Launch launch = engine.launch(kernel(sizes))
                 .put(x.address() + (long) Float.BYTES * m.token() * width)
                 .put(w.normWeight())
                 .put(w.normBias())
-                .put(LargeWeights.data(weight))
-                .put(LargeWeights.scale(weight))
+                .put(LargeWeights.data(w.weight()))
+                .put(LargeWeights.scale(w.weight()))
                 .put(w.bias())
-                .put(logits)
+                .put(m.logits())
                 .put(x.dim(1) * width)
                 .put(w.norm().eps())
-                .run((w.logits() + RUN - 1) / RUN, 1, 1, THREADS, 0);
+                .put(arrivedDims);
+        put(launch, c).run((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
+    }
+
+    /** The choice alone, a launch; {@link #check} has been asked. */
+    void choose(Tensor logits, StepChoice c) {
+        if (c.rows() > 0) {
+            Engine.Launch launch =
+                    engine.launch(choose).put(logits).put(c.logits()).put(c.dims());
+            put(launch, c).run(c.dims(), c.rows(), 1, Engine.THREADS, 0);
+        }
+    }
+
+    private static Engine.Launch put(Engine.Launch launch, StepChoice c) {
+        return launch.put(c.slots())
+                .put(c.ranges())
+                .put(c.values())
+                .put(c.chosen())
+                .put(c.numbers())
+                .faults()
+                .put(c.pool())
+                .put(c.mean());
     }
 }

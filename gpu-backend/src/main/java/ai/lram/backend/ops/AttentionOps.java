@@ -2,6 +2,7 @@ package ai.lram.backend.ops;
 
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
+import java.util.List;
 
 /** Causal softmax attention, for the transformer baseline. q, k, v, y (B, S, NH, D); scores are scaled by 1/sqrt(D). */
 public interface AttentionOps {
@@ -27,4 +28,17 @@ public interface AttentionOps {
             Tensor values,
             Tensor length,
             Tensor y);
+
+    /**
+     * Transformer blocks that follow each other over the new tokens: x (B, L, D) = block(x), caches advanced. Equal to
+     * {@link ComposedSteps#transformerBlock} for each of them but for rounding. Rows of x before the last counts[b] must be finite and hold
+     * anything afterwards.
+     */
+    void transformerBlocks(
+            Stream s,
+            List<TransformerLayer> layers,
+            Tensor slots,
+            Tensor counts,
+            TransformerBlockMemory memory,
+            Tensor x);
 }

@@ -59,6 +59,40 @@ public final class ComposedSteps {
         ops.elementwise().axpy(s, 1f, m.y(), x);
     }
 
+    /** One block of {@link AttentionOps#transformerBlocks}, a kernel for each of its parts. */
+    public static void transformerBlock(
+            Ops ops,
+            Stream s,
+            TransformerLayer layer,
+            Tensor slots,
+            Tensor counts,
+            TransformerBlockMemory m,
+            Tensor x) {
+        TransformerBlockWeights w = layer.weights();
+        ops.norm().forward(s, w.norm(), x, w.normWeight(), w.normBias(), m.normed(), null, null);
+        w.q().linear(ops.matmul(), s, m.normed(), w.qBias(), m.q());
+        w.k().linear(ops.matmul(), s, m.normed(), w.kBias(), m.k());
+        w.v().linear(ops.matmul(), s, m.normed(), w.vBias(), m.v());
+        ops.attention()
+                .cachedStep(
+                        s,
+                        slots,
+                        counts,
+                        m.q(),
+                        m.k(),
+                        m.v(),
+                        layer.keys(),
+                        layer.values(),
+                        layer.length(),
+                        m.attended());
+        w.out().linear(ops.matmul(), s, m.attended(), w.outBias(), m.projected());
+        ops.elementwise().axpy(s, 1f, m.projected(), x);
+        ops.norm().forward(s, w.innerNorm(), x, w.innerNormWeight(), w.innerNormBias(), m.normed(), null, null);
+        w.up().linear(ops.matmul(), s, m.normed(), w.upBias(), Activation.GELU, m.hidden());
+        w.down().linear(ops.matmul(), s, m.hidden(), w.downBias(), m.projected());
+        ops.elementwise().axpy(s, 1f, m.projected(), x);
+    }
+
     /** {@link SessionOps#embed}: {@link #encode}, then {@link #join}. */
     public static void embed(Ops ops, Stream s, EmbedWeights w, StepInput from, StepInput at, EmbedMemory m, Tensor x) {
         if (from.rows() == 0) {
@@ -112,8 +146,8 @@ public final class ComposedSteps {
         ops.norm().forward(s, w.norm(), m.joined(), w.normWeight(), w.normBias(), x, null, null);
     }
 
-    /** {@link SessionOps#head}, a kernel for each of its parts. */
-    public static void head(Ops ops, Stream s, HeadWeights w, HeadMemory m, Tensor logits) {
+    /** The first half of {@link SessionOps#decide}, the logits: a kernel for each of its parts. */
+    public static void head(Ops ops, Stream s, HeadWeights w, HeadMemory m) {
         int rows = m.x().dim(0);
         int d = m.x().dim(2);
         if (d != w.width() || m.logits().size() != (long) rows * w.logits()) {
@@ -131,7 +165,6 @@ public final class ComposedSteps {
         }
         ops.norm().forward(s, w.norm(), m.read(), w.normWeight(), w.normBias(), m.normed(), null, null);
         w.weight().linear(ops.matmul(), s, m.normed(), w.bias(), Activation.NONE, m.logits());
-        move(ops, s, m.logits(), logits);
     }
 
     private static void move(Ops ops, Stream s, Tensor from, Tensor to) {

@@ -4,13 +4,13 @@ import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 
 /**
- * Which tokens {@link SessionOps#head} reads, and its working memory for a batch of B rows.
+ * Which tokens {@link SessionOps#decide} reads, its working memory and its logits for a batch of B rows.
  *
  * @param x (B, L, D) F32
  * @param token the one that is read, of each row
  * @param read (B, D), for these tokens. With one row they are that part of x
  * @param normed (B, D) F32
- * @param logits (B, N) F32, the result or, where that is slow to write for plain kernels, memory of its own
+ * @param logits (B, N) F32, a result
  */
 public record HeadMemory(Tensor x, int token, Tensor read, Tensor normed, Tensor logits) {
     public HeadMemory {

@@ -92,12 +92,13 @@ public interface SessionOps {
     void embed(Stream s, EmbedWeights weights, StepInput from, StepInput at, EmbedMemory memory, Tensor x);
 
     /**
-     * What a step answers: logits[b,:] = weight norm(x[b,token,:]) + bias for logits (B, N), which may be memory that the host sees. Equal to
-     * {@link ComposedSteps#head} but for rounding; x stays as it is. All F32 but a packed weight.
+     * What a step answers: logits[b,:] = weight norm(x[b,token,:]) + bias for {@code memory.logits} (B, N), and of these, (B, A, V), what
+     * {@link StepChoice} says. Logits are equal to {@link ComposedSteps#head}'s but for rounding; x stays as it is. All F32 but a packed weight.
      *
-     * @throws ai.lram.backend.ShapeMismatchException if sizes do not fit together; nothing has been queued then
+     * @throws ai.lram.backend.ShapeMismatchException if sizes do not fit together; nothing has been queued then. A slot that the pool does
+     *     not have is found at once or by the device, as elsewhere here
      */
-    void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits);
+    void decide(Stream s, HeadWeights weights, HeadMemory memory, StepChoice choice);
 
     /**
      * Empties one slot of an mLSTM layer: zero state, empty ring, not folded.

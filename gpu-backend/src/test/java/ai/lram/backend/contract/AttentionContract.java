@@ -10,6 +10,7 @@ import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.reference.NumericGradient;
 import ai.lram.backend.reference.ReferenceAttention;
+import java.util.Arrays;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -216,6 +217,154 @@ public abstract class AttentionContract {
             }
         }
         assertEquals(0, fx.readInts(length)[1], "a slot that is not named is not touched");
+    }
+
+    /** Sessions of very different pasts in one step, in caches that are empty, partly filled, or have turned. */
+    @ParameterizedTest(name = "capacity={0} NH={1} D={2} L={3} after {4} and {5} and {6} tokens, scores x {7}")
+    @CsvSource({
+        "700,2,64,3,0,37,699,1",
+        "333,1,64,3,331,332,1000,1",
+        "150,3,16,3,149,7,452,30",
+        "100,2,256,3,97,64,2000,1",
+        "90,1,8,2,89,90,33,1",
+        "400,1,64,3,399,0,128,1e18",
+        "2,1,64,3,1,2,5,1",
+        "1,2,16,3,0,1,7,1",
+        "70,1,40,3,69,0,200,1"
+    })
+    void newTokensSeeAllThatIsCached(
+            int capacity, int heads, int dim, int tokens, int first, int second, int third, double spread) {
+        int[] lengths = {first, second, third};
+        int[] slotOf = {3, 0, 2};
+        int[] counts = {tokens, tokens - 1, tokens};
+        int pool = 4;
+        int batch = 3;
+        int token = heads * dim;
+        float[] keys = new float[pool * capacity * token];
+        float[] values = new float[keys.length];
+        Arrays.fill(keys, Float.NaN);
+        Arrays.fill(values, Float.NaN);
+        int[] length = new int[pool];
+        float[] q = fx.normal(batch * tokens * token, spread);
+        float[] k = fx.normal(batch * tokens * token, 1);
+        float[] v = fx.normal(batch * tokens * token, 1);
+        float[] keysAfter = keys.clone();
+        float[] valuesAfter = values.clone();
+        double[] want = new double[q.length];
+        for (int b = 0; b < batch; b++) {
+            length[slotOf[b]] = lengths[b];
+            int cached = Math.min(lengths[b], capacity);
+            int from = slotOf[b] * capacity * token;
+            System.arraycopy(fx.normal(cached * token, 1), 0, keys, from, cached * token);
+            System.arraycopy(fx.normal(cached * token, 1), 0, values, from, cached * token);
+            System.arraycopy(keys, from, keysAfter, from, cached * token);
+            System.arraycopy(values, from, valuesAfter, from, cached * token);
+            for (int i = 0; i < counts[b]; i++) {
+                int row = (b * tokens + tokens - counts[b] + i) * token;
+                int to = from + (lengths[b] + i) % capacity * token;
+                System.arraycopy(k, row, keysAfter, to, token);
+                System.arraycopy(v, row, valuesAfter, to, token);
+                int seen = Math.min(lengths[b] + i + 1, capacity);
+                for (int h = 0; h < heads; h++) {
+                    attend(q, row + h * dim, keysAfter, valuesAfter, from + h * dim, token, dim, seen, want);
+                }
+            }
+        }
+        float[] once = null;
+        for (int run = 0; run < 2; run++) {
+            Tensor atKeys = fx.of(keys, pool, capacity, heads, dim);
+            Tensor atValues = fx.of(values, pool, capacity, heads, dim);
+            Tensor atLength = fx.ofInts(length, pool);
+            Tensor y = fx.poisoned(batch, tokens, heads, dim);
+            fx.ops
+                    .attention()
+                    .cachedStep(
+                            fx.stream,
+                            fx.ofInts(slotOf, batch),
+                            fx.ofInts(counts, batch),
+                            fx.of(q, batch, tokens, heads, dim),
+                            fx.of(k, batch, tokens, heads, dim),
+                            fx.of(v, batch, tokens, heads, dim),
+                            atKeys,
+                            atValues,
+                            atLength,
+                            y);
+            float[] got = fx.read(y);
+            for (int b = 0; b < batch; b++) {
+                int from = b * tokens * token;
+                int begin = (b * tokens + tokens - counts[b]) * token;
+                int end = (b + 1) * tokens * token;
+                for (int i = from; i < begin; i++) {
+                    assertTrue(Float.isNaN(got[i]), "rows before the new tokens are not written");
+                }
+                double error = Fixture.error(Arrays.copyOfRange(got, begin, end), Arrays.copyOfRange(want, begin, end));
+                double tolerance = spread > 1e9 ? TOLERANCE : 2 * TOLERANCE * Math.max(1, spread);
+                assertTrue(error <= tolerance, "row " + b + ": error " + error + ", seed " + fx.seed);
+                assertEquals(lengths[b] + counts[b], fx.readInts(atLength)[slotOf[b]]);
+            }
+            assertEquals(0, fx.readInts(atLength)[1], "a slot that is not named is not touched");
+            assertArrayEquals(keysAfter, fx.read(atKeys));
+            assertArrayEquals(valuesAfter, fx.read(atValues));
+            if (once != null) {
+                assertArrayEquals(once, got, "the same step answers the same bits");
+            }
+            once = got;
+        }
+    }
+
+    /** One query of one head over the first {@code seen} rows of a cache, into {@code y} where the query stands. */
+    private static void attend(
+            float[] q, int at, float[] keys, float[] values, int cache, int pitch, int dim, int seen, double[] y) {
+        double[] score = new double[seen];
+        double top = Double.NEGATIVE_INFINITY;
+        for (int n = 0; n < seen; n++) {
+            for (int c = 0; c < dim; c++) {
+                score[n] += (double) q[at + c] * keys[cache + n * pitch + c] / Math.sqrt(dim);
+            }
+            top = Math.max(top, score[n]);
+        }
+        double sum = 0;
+        for (int n = 0; n < seen; n++) {
+            sum += Math.exp(score[n] - top);
+        }
+        for (int n = 0; n < seen; n++) {
+            for (int c = 0; c < dim; c++) {
+                y[at + c] += Math.exp(score[n] - top) / sum * values[cache + n * pitch + c];
+            }
+        }
+    }
+
+    @Test
+    void nanReachesNeitherAnotherHeadNorTheTokenBefore() {
+        int heads = 2;
+        int dim = 16;
+        int capacity = 120;
+        float[] keys = fx.normal(2 * capacity * heads * dim, 1);
+        keys[(80 * heads + 1) * dim + 3] = Float.NaN;
+        float[] q = fx.normal(2 * 3 * heads * dim, 1);
+        float[] v = fx.normal(q.length, 1);
+        v[(2 * 3 * heads - 2) * dim + 5] = Float.NaN; // the second session's last token
+        Tensor tq = fx.of(q, 2, 3, heads, dim);
+        Tensor y = fx.zeros(2, 3, heads, dim);
+        fx.ops
+                .attention()
+                .cachedStep(
+                        fx.stream,
+                        fx.ofInts(new int[] {0, 1}, 2),
+                        fx.ofInts(new int[] {3, 3}, 2),
+                        tq,
+                        tq,
+                        fx.of(v, 2, 3, heads, dim),
+                        fx.of(keys, 2, capacity, heads, dim),
+                        fx.of(fx.normal(keys.length, 1), 2, capacity, heads, dim),
+                        fx.ofInts(new int[] {100, 100}, 2),
+                        y);
+        float[] out = fx.read(y);
+        for (int i = 0; i < out.length; i++) {
+            boolean cached = i < 3 * heads * dim && i / dim % heads == 1;
+            boolean brought = i == (2 * 3 * heads - 2) * dim + 5;
+            assertEquals(cached || brought, Float.isNaN(out[i]), "element " + i);
+        }
     }
 
     @Test

@@ -14,10 +14,13 @@ import ai.lram.backend.ops.HeadMemory;
 import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepChoice;
 import ai.lram.backend.ops.StepInput;
 import ai.lram.backend.ops.StepWeight;
 import ai.lram.backend.reference.ReferenceMatmul;
 import ai.lram.backend.reference.ReferenceNorm;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -284,6 +287,17 @@ public abstract class StepEndsContract extends KernelContract {
         };
     }
 
+    /** Of all logits of one dimension. */
+    private StepChoice all(int rows, int logits) {
+        return new StepChoice(
+                fx.ofInts(new int[rows], rows),
+                fx.ofInts(new int[] {0, logits}, 1, 2),
+                fx.zeros(logits),
+                true,
+                fx.arena.hostVisible(DType.I32, rows, 1),
+                fx.arena.hostVisible(DType.F32, rows, 1));
+    }
+
     @ParameterizedTest(name = "{0} copied={1} B={2} L={3} token={4} D={5} N={6} {7} biased={8}")
     @CsvSource({
         "F32,false,1,3,2,96,1,RESIDUAL,true",
@@ -321,17 +335,16 @@ public abstract class StepEndsContract extends KernelContract {
                 biased ? fx.of(normBias, width) : null,
                 stored(type, copied, w, logits, width),
                 biased ? fx.of(bias, logits) : null);
-        Tensor answers = fx.arena.hostVisible(DType.F32, rows, logits);
+        Tensor answers = fx.poisoned(rows, logits);
+        StepChoice choice = all(rows, logits);
         Tensor spare = fx.poisoned(rows, width);
         Tensor normed = fx.poisoned(rows, width);
         for (int step = 0; step < 3; step++) {
             float[] values = fx.normal(rows * tokens * width, 1);
             Tensor x = fx.of(values, rows, tokens, width);
-            // At times by way of memory of its own, at times at once to where the host reads.
-            Tensor working = step == 1 || answers.isHost() ? answers : fx.poisoned(rows, logits);
-            HeadMemory memory = HeadMemory.of(x, token, spare, normed, working);
-            answers.copyFrom(new float[rows * logits]);
-            fx.ops.session().head(fx.stream, weights, memory, answers);
+            HeadMemory memory = HeadMemory.of(x, token, spare, normed, answers);
+            fx.ops.elementwise().fill(fx.stream, Float.NaN, answers);
+            fx.ops.session().decide(fx.stream, weights, memory, choice);
             double[] read = new double[rows * width];
             for (int row = 0; row < rows; row++) {
                 for (int i = 0; i < width; i++) {
@@ -365,11 +378,304 @@ public abstract class StepEndsContract extends KernelContract {
         Tensor x = fx.of(values, 3, 3, 96);
         Tensor logits = fx.poisoned(3, 7);
         HeadMemory memory = HeadMemory.of(x, 2, fx.poisoned(3, 96), fx.poisoned(3, 96), logits);
-        fx.ops.session().head(fx.stream, weights, memory, logits);
+        fx.ops.session().decide(fx.stream, weights, memory, all(3, 7));
         float[] got = fx.read(logits);
         for (int i = 0; i < got.length; i++) {
             assertEquals(i / 7 == 1, Float.isNaN(got[i]), "logit " + i % 7 + " of row " + i / 7);
         }
+    }
+
+    /** Of five numbers. */
+    private float[] few(int n) {
+        float[] a = new float[n];
+        for (int i = 0; i < n; i++) {
+            a[i] = fx.random.nextInt(5) - 2;
+        }
+        return a;
+    }
+
+    /** A head whose logits are often equal, rows that each see a column of it, and a slot for each kind of range. */
+    private final class Decision {
+        final int rows;
+        final int dims;
+        final int size;
+        final int width;
+        final float[] w;
+        final float[] values;
+        final int[][] ranges;
+        final HeadWeights weights;
+        final Tensor x;
+        final HeadMemory memory;
+        final Tensor slots;
+        final StepChoice choice;
+        private float[] logits;
+        private int[] chosen;
+        private float[] numbers;
+
+        Decision(DType type, int rows, int dims, int size, int width, boolean mean) {
+            this(type, rows, dims, size, width, mean, few(dims * size * width));
+        }
+
+        Decision(DType type, int rows, int dims, int size, int width, boolean mean, float[] w) {
+            this.rows = rows;
+            this.dims = dims;
+            this.size = size;
+            this.width = width;
+            this.w = w;
+            weights = new HeadWeights(
+                    ROOT_MEAN_SQUARE,
+                    fx.of(ones(width), width),
+                    null,
+                    stored(type, true, w, dims * size, width),
+                    fx.zeros(dims * size));
+            values = fx.normal(size, 1);
+            ranges = new int[][] {
+                {0, size},
+                {size / 3, size / 2 + 1},
+                {0, 1},
+                {size - 1, size},
+                {1, size},
+                {0, size - 1},
+                {2, 2},
+                {size, size},
+                {0, 0},
+                {-1, size},
+                {0, size + 1},
+                {size / 2, 0}
+            };
+            int[] flat = Arrays.stream(ranges).flatMapToInt(Arrays::stream).toArray();
+            x = fx.zeros(rows, 2, width);
+            memory = HeadMemory.of(
+                    x, 1, fx.poisoned(rows, width), fx.poisoned(rows, width), fx.poisoned(rows, dims * size));
+            slots = fx.ofInts(new int[rows], rows);
+            choice = new StepChoice(
+                    slots,
+                    fx.ofInts(flat, ranges.length, 2),
+                    fx.of(values, size),
+                    mean,
+                    fx.arena.hostVisible(DType.I32, rows, dims),
+                    fx.arena.hostVisible(DType.F32, rows, dims));
+        }
+
+        private static float[] ones(int n) {
+            float[] a = new float[n];
+            Arrays.fill(a, 1);
+            return a;
+        }
+
+        /** Of rows that see a column each, or of random ones. */
+        float[] rows(boolean columns) {
+            float[] values = columns ? new float[rows * 2 * width] : fx.normal(rows * 2 * width, 1);
+            for (int row = 0; columns && row < rows; row++) {
+                values[(row * 2 + 1) * width + row % width] = 1;
+            }
+            return values;
+        }
+
+        void run(float[] rowValues, int... slotOfRow) {
+            write(x, fx.of(rowValues, rows, 2, width));
+            write(slots, fx.ofInts(slotOfRow, rows));
+            choice.chosen().copyFrom(filled(rows * dims));
+            choice.numbers().copyFrom(new float[rows * dims]);
+            fx.ops.session().decide(fx.stream, weights, memory, choice);
+            logits = fx.read(memory.logits());
+            chosen = fx.readInts(choice.chosen());
+            numbers = fx.read(choice.numbers());
+        }
+
+        private static int[] filled(int n) {
+            int[] a = new int[n];
+            Arrays.fill(a, -7);
+            return a;
+        }
+
+        private void write(Tensor to, Tensor from) {
+            try (Arena host = Arena.ofConfined()) {
+                MemorySegment m = host.allocate(to.bytes(), 64);
+                backend.download(fx.stream, from, m);
+                fx.stream.synchronize();
+                backend.upload(fx.stream, to, m);
+                fx.stream.synchronize();
+            }
+        }
+
+        /** What was chosen, and its number, are those of the logits. */
+        void assertDecided(int row, int slot) {
+            int[] range = ranges[slot];
+            for (int dim = 0; dim < dims; dim++) {
+                int unit = row * dims + dim;
+                int want = range[0] < 0 || range[1] > size || range[0] >= range[1] ? -1 : range[0];
+                for (int i = range[0]; want >= 0 && i < range[1]; i++) {
+                    float v = logits[unit * size + i];
+                    want = !Float.isFinite(v) ? -1 : v > logits[unit * size + want] ? i : want;
+                }
+                String where = "row " + row + " of slot " + slot + ", dimension " + dim + ", seed " + fx.seed;
+                assertEquals(want, chosen[unit], where);
+                if (want < 0) {
+                    assertTrue(Float.isNaN(numbers[unit]), where + ": " + numbers[unit]);
+                } else if (!choice.mean()) {
+                    assertEquals(values[want], numbers[unit], where);
+                } else {
+                    double sum = 0;
+                    double all = 0;
+                    for (int i = range[0]; i < range[1]; i++) {
+                        double e = Math.exp(logits[unit * size + i] - logits[unit * size + want]);
+                        all += e;
+                        sum += e * values[i];
+                    }
+                    float mean = (float) (sum / all);
+                    assertEquals(mean, numbers[unit], Math.ulp(mean) + 1e-14, where);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "{0} B={1} A={2} V={3} D={4} mean={5}")
+    @CsvSource({
+        "F32,1,1,274,32,true",
+        "BF16,1,3,274,64,true",
+        "F32,1,5,37,16,false",
+        "I8,3,4,20,32,true",
+        "F32,8,2,274,32,true",
+        "BF16,8,1,600,8,false",
+        "F32,8,1,600,8,true",
+        "F32,5,3,1,4,true",
+        "F32,2,2,9,33,true",
+        "F32,9,2,274,32,true",
+        "BF16,12,1,600,32,false"
+    })
+    void theFirstOfTheLargestInARowsRangeIsChosen(DType type, int rows, int dims, int size, int width, boolean mean) {
+        Decision d = new Decision(type, rows, dims, size, width, mean);
+        for (int turn = 0; turn < d.ranges.length; turn++) {
+            int[] slotOfRow = new int[rows];
+            for (int row = 0; row < rows; row++) {
+                slotOfRow[row] = (row + turn) % d.ranges.length;
+            }
+            float[] values = d.rows(turn % 2 == 0);
+            d.run(values, slotOfRow);
+            for (int row = 0; row < rows; row++) {
+                d.assertDecided(row, slotOfRow[row]);
+            }
+            int[] chosen = d.chosen;
+            float[] numbers = d.numbers;
+            if (turn < 2) {
+                double[] y = new double[rows * width];
+                for (int row = 0; row < rows; row++) {
+                    for (int i = 0; i < width; i++) {
+                        y[row * width + i] = values[(row * 2 + 1) * width + i];
+                    }
+                }
+                y = ReferenceNorm.forward(ROOT_MEAN_SQUARE, y, Fixture.doubles(Decision.ones(width)), null)
+                        .y();
+                double[] want =
+                        ReferenceMatmul.linear(rows, dims * size, width, y, read(type, d.w, dims * size, width), null);
+                fx.assertClose("logits", want, d.memory.logits(), TOLERANCE);
+                d.run(values, slotOfRow);
+                assertArrayEquals(chosen, d.chosen, "the same inputs, the same choice");
+                assertArrayEquals(numbers, d.numbers, "the same inputs, the same bits");
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "B={0} mean={1}")
+    @CsvSource({"1,true", "3,true", "3,false", "8,true", "9,true", "9,false"})
+    void whatIsNotFiniteIsNotDecided(int rows, boolean mean) {
+        int dims = 3;
+        int size = 20;
+        int width = 12;
+        float[] w = fx.normal(dims * size * width, 1);
+        for (int row = 0; row < rows; row++) {
+            // Beyond the largest float once the norm has made the row larger; zero for all other rows.
+            w[(row % dims * size + row % size) * width + row] = row % 2 == 0 ? 3e38f : -3e38f;
+        }
+        Decision d = new Decision(DType.F32, rows, dims, size, width, mean, w);
+        int bad = 0;
+        for (int slot = 0; slot < 6; slot++) {
+            int[] slotOfRow = new int[rows];
+            Arrays.fill(slotOfRow, slot);
+            d.run(d.rows(true), slotOfRow);
+            for (int row = 0; row < rows; row++) {
+                d.assertDecided(row, slot);
+                for (int dim = 0; dim < dims; dim++) {
+                    bad += d.chosen[row * dims + dim] < 0 ? 1 : 0;
+                    assertTrue(dim == row % dims || d.chosen[row * dims + dim] >= 0, "only where it is: row " + row);
+                }
+            }
+        }
+        assertTrue(bad > 0, "some are seen");
+        float[] values = d.rows(false);
+        w = fx.normal(dims * size * width, 1);
+        Decision plain = new Decision(DType.F32, rows, dims, size, width, mean, w);
+        values[(rows / 2 * 2 + 1) * width + 5] = rows % 2 == 0 ? Float.NaN : Float.NEGATIVE_INFINITY;
+        plain.run(values, new int[rows]);
+        for (int row = 0; row < rows; row++) {
+            plain.assertDecided(row, 0);
+            for (int dim = 0; dim < dims; dim++) {
+                assertEquals(row == rows / 2, plain.chosen[row * dims + dim] < 0, "row " + row);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(booleans = {true, false})
+    void extremeLogitsAreDecided(boolean mean) {
+        float[] w = {-3e38f, 3e38f, 0, -0f, 1e-40f, -1e-40f, 88, 1000, 3e38f, -1000};
+        Decision d = new Decision(DType.F32, 1, 1, w.length, 4, mean, halves(w));
+        for (int slot = 0; slot < 6; slot++) {
+            for (float sign : new float[] {1, -1}) {
+                d.run(new float[] {0, 0, 0, 0, sign, 0, 0, 0}, slot);
+                d.assertDecided(0, slot);
+            }
+        }
+    }
+
+    /** Rows of four whose first number is half of {@code w}'s, which the norm of such a row doubles. */
+    private static float[] halves(float[] w) {
+        float[] all = new float[4 * w.length];
+        for (int i = 0; i < w.length; i++) {
+            all[4 * i] = w[i] / 2;
+        }
+        return all;
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 9})
+    void choicesOfOtherSizesAreRefused(int rows) {
+        Decision d = new Decision(DType.F32, rows, 2, 10, 8, true);
+        d.run(d.rows(false), new int[rows]);
+        Tensor numbers = d.choice.numbers();
+        Tensor ranges = d.choice.ranges();
+        Tensor values = d.choice.values();
+        Tensor chosen = d.choice.chosen();
+        Tensor slots = d.slots;
+        StepChoice wide = new StepChoice(slots, ranges, fx.zeros(11), true, chosen, numbers);
+        assertRefused(() -> fx.ops.session().decide(fx.stream, d.weights, d.memory, wide), numbers);
+        Tensor one = fx.zeros(rows, 1);
+        StepChoice few = new StepChoice(slots, ranges, values, true, fx.ofInts(new int[rows], rows, 1), one);
+        assertRefused(() -> fx.ops.session().decide(fx.stream, d.weights, d.memory, few), one);
+        int more = rows + 1;
+        Tensor moreNumbers = fx.zeros(more, 2);
+        StepChoice many = new StepChoice(
+                fx.ofInts(new int[more], more),
+                ranges,
+                values,
+                true,
+                fx.ofInts(new int[2 * more], more, 2),
+                moreNumbers);
+        assertRefused(() -> fx.ops.session().decide(fx.stream, d.weights, d.memory, many), moreNumbers);
+        for (int slot : new int[] {-1, d.ranges.length}) {
+            int[] slotOfRow = new int[rows];
+            slotOfRow[rows - 1] = slot;
+            Tensor wrong = fx.ofInts(slotOfRow, rows);
+            StepChoice missing = new StepChoice(wrong, ranges, values, true, chosen, numbers);
+            assertRefused(() -> fx.ops.session().decide(fx.stream, d.weights, d.memory, missing));
+        }
+        assertThrows(ShapeMismatchException.class, () -> new StepChoice(slots, ranges, values, true, chosen, chosen));
+        assertThrows(ShapeMismatchException.class, () -> new StepChoice(slots, ranges, slots, true, chosen, numbers));
+        assertThrows(ShapeMismatchException.class, () -> new StepChoice(slots, slots, values, true, chosen, numbers));
+        assertThrows(ShapeMismatchException.class, () -> new StepChoice(values, ranges, values, true, chosen, numbers));
+        assertThrows(
+                ShapeMismatchException.class, () -> new StepChoice(slots, ranges, values, true, chosen, moreNumbers));
     }
 
     @ParameterizedTest
@@ -380,22 +686,23 @@ public abstract class StepEndsContract extends KernelContract {
         Tensor x = fx.of(fx.normal(rows * 3 * 32, 1), rows, 3, 32);
         Tensor part = fx.zeros(rows, 32);
         Tensor less = fx.zeros(rows, 6);
+        StepChoice choice = all(rows, 7);
         assertRefused(
-                () -> fx.ops.session().head(fx.stream, weights, HeadMemory.of(x, 2, part, part, less), less), less);
+                () -> fx.ops.session().decide(fx.stream, weights, HeadMemory.of(x, 2, part, part, less), choice), less);
         Tensor wide = fx.of(fx.normal(rows * 3 * 64, 1), rows, 3, 64);
         Tensor logits = fx.zeros(rows, 7);
         assertRefused(
                 () -> fx.ops
                         .session()
-                        .head(
+                        .decide(
                                 fx.stream,
                                 weights,
                                 HeadMemory.of(wide, 2, fx.zeros(rows, 64), fx.zeros(rows, 64), logits),
-                                logits),
+                                choice),
                 logits);
         HeadWeights otherBias = new HeadWeights(RESIDUAL, weights.normWeight(), null, weights.weight(), fx.zeros(8));
         assertRefused(
-                () -> fx.ops.session().head(fx.stream, otherBias, HeadMemory.of(x, 2, part, part, logits), logits),
+                () -> fx.ops.session().decide(fx.stream, otherBias, HeadMemory.of(x, 2, part, part, logits), choice),
                 logits);
     }
 
@@ -410,7 +717,7 @@ public abstract class StepEndsContract extends KernelContract {
                 new HeadWeights(RESIDUAL, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
         Tensor none = fx.zeros(0, 7);
         HeadMemory head = HeadMemory.of(x, 2, fx.zeros(1, 32), fx.zeros(0, 32), none);
-        fx.ops.session().head(fx.stream, weights, head, none);
+        fx.ops.session().decide(fx.stream, weights, head, all(0, 7));
         fx.stream.synchronize();
     }
 }

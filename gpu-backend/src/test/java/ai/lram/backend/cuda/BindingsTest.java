@@ -120,6 +120,7 @@ class BindingsTest {
             "product: 0.0 of the largest",
             "replays: 3 alike",
             "copy: true",
+            "attention: true",
             "fault: ShapeMismatchException: embedding: id 7 at row 1",
             "memory: DeviceOutOfMemoryException",
             "compiler: KernelLaunchException with the log: true",
@@ -174,6 +175,7 @@ class BindingsTest {
                     Fixture fx = new Fixture(engine)) {
                 say("engine: " + engine.name() + ", " + engine.describe());
                 products(engine, fx);
+                attention(engine, fx);
                 Tensor table = fx.of(fx.normal(12, 1), 3, 4);
                 Tensor bad = fx.ofInts(new int[] {1, 7}, 2);
                 engine.ops().embedding().lookup(fx.stream, bad, table, fx.poisoned(2, 4));
@@ -222,6 +224,20 @@ class BindingsTest {
             Tensor copy = fx.poisoned(40, 6);
             engine.copy(fx.stream, copy, y);
             say("copy: " + Arrays.equals(got, fx.read(copy)));
+        }
+
+        /** Its kernel may begin early. A token that is alone sees itself. */
+        private static void attention(Backend engine, Fixture fx) {
+            float[] a = fx.normal(8, 1);
+            Tensor token = fx.of(a, 1, 1, 1, 8);
+            Tensor keys = fx.poisoned(1, 5, 1, 8);
+            Tensor values = fx.poisoned(1, 5, 1, 8);
+            Tensor y = fx.poisoned(1, 1, 1, 8);
+            Tensor slots = fx.ofInts(new int[1], 1);
+            Tensor counts = fx.ofInts(new int[] {1}, 1);
+            Tensor length = fx.ofInts(new int[1], 1);
+            engine.ops().attention().cachedStep(fx.stream, slots, counts, token, token, token, keys, values, length, y);
+            say("attention: " + Arrays.equals(a, fx.read(y)));
         }
 
         private static void compilerLog() {

@@ -17,6 +17,7 @@ import ai.lram.backend.contract.OptimizerContract;
 import ai.lram.backend.contract.SessionContract;
 import ai.lram.backend.contract.SlstmContract;
 import ai.lram.backend.contract.StepEndsContract;
+import ai.lram.backend.contract.TransformerStepContract;
 import ai.lram.backend.contract.WholeEngineContract;
 import ai.lram.backend.golden.MlstmGolden;
 import ai.lram.backend.golden.SlstmGolden;
@@ -145,6 +146,14 @@ abstract class ContractsOfAnEngine {
 
     @Nested
     class BlockStep extends BlockStepContract {
+        @Override
+        protected Backend openBackend() {
+            return unclosed();
+        }
+    }
+
+    @Nested
+    class TransformerStep extends TransformerStepContract {
         @Override
         protected Backend openBackend() {
             return unclosed();

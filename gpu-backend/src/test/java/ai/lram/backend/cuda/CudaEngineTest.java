@@ -34,6 +34,7 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Memory, threads, errors and endings of the engine, over a driver that answers as told. */
@@ -562,6 +563,25 @@ class CudaEngineTest {
         try (Setting changed = Setting.of(Engine.WAIT, "sleep")) {
             IllegalArgumentException e = assertThrows(IllegalArgumentException.class, this::open);
             assertTrue(e.getMessage().contains("spin and block"), e.getMessage());
+        }
+    }
+
+    @ParameterizedTest(name = "compute capability {0}.0, {1}: {2}")
+    @CsvSource({"9,on,true", "9,off,false", "8,on,false"})
+    @SuppressWarnings("try")
+    void kernelsThatWaitThemselvesBeginEarlyWhereTheDeviceCan(int major, String setting, boolean early) {
+        driver.major = major;
+        try (Setting changed = Setting.of(Engine.EARLY, setting);
+                CudaBackend engine = open();
+                TensorArena arena = engine.arena("test")) {
+            Tensor token = arena.f32(1, 1, 1, 8);
+            Tensor cache = arena.f32(1, 4, 1, 8);
+            Tensor one = arena.i32(1);
+            driver.calls.clear();
+            engine.ops()
+                    .attention()
+                    .cachedStep(engine.stream(), one, one, token, token, token, cache, cache, one, token);
+            assertEquals(early, driver.calls.contains("launchEarly"), driver.calls.toString());
         }
     }
 

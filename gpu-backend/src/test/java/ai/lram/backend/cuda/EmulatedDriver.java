@@ -135,6 +135,12 @@ final class EmulatedDriver extends ScriptedDriver {
         return SUCCESS;
     }
 
+    @Override
+    public int launchEarly(
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
+        return launch(function, gridX, gridY, gridZ, threads, 1, 1, sharedBytes, stream, argument);
+    }
+
     private int run(Function f, int gridX, int gridY, int gridZ, int threads, int sharedBytes, MemorySegment argument) {
         launches.add(f.name);
         try {

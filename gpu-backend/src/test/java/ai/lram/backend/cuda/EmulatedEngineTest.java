@@ -17,6 +17,7 @@ import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.HeadMemory;
 import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.StepChoice;
 import ai.lram.backend.ops.StepInput;
 import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
@@ -92,13 +93,21 @@ class EmulatedEngineTest extends OnEmulator {
             Tensor x = fx.zeros(rows, 3, 32);
             Tensor part = fx.zeros(rows, 32);
             Tensor logits = fx.zeros(rows, 7);
+            StepChoice choice = new StepChoice(
+                    at.slots(),
+                    fx.ofInts(new int[] {0, 7}, 1, 2),
+                    fx.zeros(7),
+                    true,
+                    fx.arena.hostVisible(DType.I32, rows, 1),
+                    fx.arena.hostVisible(DType.F32, rows, 1));
             driver.launches.clear();
             engine.ops().session().embed(fx.stream, begin, from, at, EmbedMemory.allocate(fx.arena, rows, 3, 32), x);
-            engine.ops().session().head(fx.stream, end, HeadMemory.of(x, 2, part, part, logits), logits);
+            engine.ops().session().decide(fx.stream, end, HeadMemory.of(x, 2, part, part, logits), choice);
             if (rows <= 8) {
                 assertEquals(List.of("step_embed", "step_head"), driver.launches);
             } else {
                 assertTrue(driver.launches.size() > 2, "as plain kernels: " + driver.launches);
+                assertEquals("choose", driver.launches.getLast());
             }
         }
     }

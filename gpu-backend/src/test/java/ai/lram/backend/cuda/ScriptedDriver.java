@@ -320,6 +320,12 @@ class ScriptedDriver implements Driver {
     }
 
     @Override
+    public int launchEarly(
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
+        return answer("launchEarly");
+    }
+
+    @Override
     public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
         return answer("launchTogether");
     }

@@ -11,6 +11,7 @@ import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.agent.policy.PolicyException;
 import ai.lram.agent.policy.SlotBindings;
+import ai.lram.agent.policy.StepDecisions;
 import ai.lram.agent.policy.StepExchange;
 import ai.lram.agent.policy.StepRecording;
 import ai.lram.backend.Backend;
@@ -18,13 +19,15 @@ import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
-import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.EmbedMemory;
 import ai.lram.backend.ops.EmbedWeights;
 import ai.lram.backend.ops.HeadMemory;
 import ai.lram.backend.ops.HeadWeights;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.StepWeight;
+import ai.lram.backend.ops.TransformerBlockMemory;
+import ai.lram.backend.ops.TransformerBlockWeights;
+import ai.lram.backend.ops.TransformerLayer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -45,40 +48,13 @@ import java.util.List;
  */
 public final class DecisionTransformerPolicy implements Policy {
     private static final int L = Lram.TOKENS;
-    /** A block's parameters and cache as tensors, taken once. */
-    private record Layer(
-            Tensor norm,
-            Tensor normBias,
-            StepWeight q,
-            Tensor qBias,
-            StepWeight k,
-            Tensor kBias,
-            StepWeight v,
-            Tensor vBias,
-            StepWeight out,
-            Tensor outBias,
-            Tensor ffnNorm,
-            Tensor ffnNormBias,
-            StepWeight up,
-            Tensor upBias,
-            StepWeight down,
-            Tensor downBias,
-            Tensor keys,
-            Tensor values,
-            Tensor length) {}
-
     /** Views for a batch of n rows over the shared step memory. */
     private record Frame(
             StepExchange.Rows io,
+            StepDecisions.Rows answer,
             EmbedMemory embed,
             Tensor x,
-            Tensor n,
-            Tensor q,
-            Tensor k,
-            Tensor v,
-            Tensor y,
-            Tensor projected,
-            Tensor hidden,
+            TransformerBlockMemory blocks,
             HeadMemory head) {}
 
     private final DecisionTransformer model;
@@ -96,11 +72,11 @@ public final class DecisionTransformerPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final MemorySegment length;
-    private final Layer[] layers;
+    private final List<TransformerLayer> layers;
     private final StepExchange exchange;
+    private final StepDecisions decisions;
     private final Frame[] frames;
     private final StepRecording[] kernels;
-    private final int headRows;
     private final EmbedWeights embedding;
     private final HeadWeights head;
     /** Tokens in each slot's cache, those forgotten included. */
@@ -134,7 +110,8 @@ public final class DecisionTransformerPolicy implements Policy {
             requireFits(t);
             actions = Math.max(actions, t.actionSize());
         }
-        bindings = new SlotBindings(card, new ActionCodec(shape.discreteActions(), shape.bins()), slots, maxBatch);
+        ActionCodec bins = new ActionCodec(shape.discreteActions(), shape.bins());
+        bindings = new SlotBindings(card, bins, slots, maxBatch);
         backend = model.parameters().backend();
         ops = backend.ops();
         stream = backend.stream();
@@ -145,7 +122,7 @@ public final class DecisionTransformerPolicy implements Policy {
         host = Arena.ofShared();
         try {
             length = host.allocate(ValueLayout.JAVA_INT);
-            headRows = actions * shape.vocabulary();
+            int headRows = actions * shape.vocabulary();
             embedding = new EmbedWeights(
                     List.of(
                             encoder(model.rewardWeight, model.rewardBias),
@@ -160,12 +137,14 @@ public final class DecisionTransformerPolicy implements Policy {
                     model.postNormBias.value(),
                     pack(model.head.rows(0, headRows).value()),
                     model.headBias.rows(0, headRows).value());
-            List<Layer> all = new ArrayList<>();
+            List<TransformerLayer> all = new ArrayList<>();
             for (DecisionTransformer.Block b : model.blocks()) {
                 all.add(layer(b));
             }
-            layers = all.toArray(Layer[]::new);
-            exchange = new StepExchange(arena, maxBatch, shape.stateDim(), headRows);
+            layers = List.copyOf(all);
+            exchange = new StepExchange(arena, maxBatch, shape.stateDim());
+            decisions = new StepDecisions(
+                    backend, arena, host, bins, ActionCodec.Decoding.EXPECTATION, slots, maxBatch, actions);
             frames = frames();
             kernels = kernels();
             tokens = new long[slots];
@@ -200,10 +179,11 @@ public final class DecisionTransformerPolicy implements Policy {
         return StepWeight.of(w, weights, arena, ops.matmul(), stream);
     }
 
-    private Layer layer(DecisionTransformer.Block b) {
+    private TransformerLayer layer(DecisionTransformer.Block b) {
         int heads = model.config().heads();
         int dim = model.config().width() / heads;
-        return new Layer(
+        TransformerBlockWeights w = new TransformerBlockWeights(
+                DecisionTransformer.NORM,
                 b.norm().value(),
                 b.normBias().value(),
                 pack(b.q().value()),
@@ -214,44 +194,38 @@ public final class DecisionTransformerPolicy implements Policy {
                 b.vBias().value(),
                 pack(b.out().value()),
                 b.outBias().value(),
+                DecisionTransformer.NORM,
                 b.ffnNorm().value(),
                 b.ffnNormBias().value(),
                 pack(b.up().value()),
                 b.upBias().value(),
                 pack(b.down().value()),
-                b.downBias().value(),
-                arena.f32(slots, capacity, heads, dim),
-                arena.f32(slots, capacity, heads, dim),
-                arena.i32(slots));
+                b.downBias().value());
+        return new TransformerLayer(
+                w, arena.f32(slots, capacity, heads, dim), arena.f32(slots, capacity, heads, dim), arena.i32(slots));
     }
 
     private Frame[] frames() {
-        int d = model.config().width();
-        int heads = model.config().heads();
-        Tensor[] width = new Tensor[7];
-        for (int i = 0; i < width.length; i++) {
-            width[i] = arena.f32(maxBatch, L, d);
-        }
+        DecisionTransformer.Config c = model.config();
+        int d = c.width();
+        Tensor tokens = arena.f32(maxBatch, L, d);
         EmbedMemory embed = EmbedMemory.allocate(arena, maxBatch, L, d);
-        Tensor hidden = arena.f32(maxBatch, L, model.config().feedForward());
+        TransformerBlockMemory blocks =
+                TransformerBlockMemory.allocate(arena, maxBatch, L, d, c.heads(), c.feedForward());
         Tensor last = arena.f32(maxBatch, d);
         Tensor lastNormed = arena.f32(maxBatch, d);
         Frame[] all = new Frame[maxBatch + 1];
         for (int n = 1; n <= maxBatch; n++) {
             StepExchange.Rows io = exchange.rows(n);
-            Tensor x = width[0].slice(0, n);
+            StepDecisions.Rows answer = decisions.rows(n, io.input().slots());
+            Tensor x = tokens.slice(0, n);
             all[n] = new Frame(
                     io,
+                    answer,
                     embed.rows(n),
                     x,
-                    width[1].slice(0, n),
-                    width[2].view(0, n, L, heads, d / heads),
-                    width[3].view(0, n, L, heads, d / heads),
-                    width[4].view(0, n, L, heads, d / heads),
-                    width[5].view(0, n, L, heads, d / heads),
-                    width[6].slice(0, n),
-                    hidden.slice(0, n),
-                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), io.working()));
+                    blocks.rows(n),
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), answer.logits()));
         }
         return all;
     }
@@ -283,13 +257,14 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void reset(int slot, TaskCard task) {
         bindings.bind(slot, task);
+        decisions.bind(slot, bindings.codec(slot));
         setLength(slot, 0);
     }
 
     private void setLength(int slot, int count) {
         length.set(ValueLayout.JAVA_INT, 0, count);
-        for (Layer layer : layers) {
-            backend.upload(stream, layer.length.slice(slot, 1), length);
+        for (TransformerLayer layer : layers) {
+            backend.upload(stream, layer.length().slice(slot, 1), length);
         }
         stream.synchronize();
         tokens[slot] = count;
@@ -320,10 +295,9 @@ public final class DecisionTransformerPolicy implements Policy {
             return;
         }
         requireRoom(batch);
-        StepExchange.Rows io = frames[n].io;
-        io.fill(batch, bindings, L, false);
+        frames[n].io.fill(batch, bindings, L, false);
         kernels[n].finish();
-        io.decode(batch, bindings, ActionCodec.Decoding.EXPECTATION);
+        frames[n].answer.read(batch, bindings);
     }
 
     @Override
@@ -335,10 +309,10 @@ public final class DecisionTransformerPolicy implements Policy {
 
     private void queue(Frame f) {
         ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
-        for (Layer layer : layers) {
-            block(f, layer);
-        }
-        ops.session().head(stream, head, f.head, f.io.answers());
+        ops.attention()
+                .transformerBlocks(
+                        stream, layers, f.io.input().slots(), f.io.input().counts(), f.blocks, f.x);
+        ops.session().decide(stream, head, f.head, f.answer.choice());
     }
 
     private void requireRoom(PolicyBatch batch) {
@@ -360,48 +334,19 @@ public final class DecisionTransformerPolicy implements Policy {
         return batch.first[row] ? L - 1 : L;
     }
 
-    private void block(Frame f, Layer b) {
-        norm(f.x, b.norm, b.normBias, f.n);
-        b.q.linear(ops.matmul(), stream, f.n, b.qBias, f.q);
-        b.k.linear(ops.matmul(), stream, f.n, b.kBias, f.k);
-        b.v.linear(ops.matmul(), stream, f.n, b.vBias, f.v);
-        ops.attention()
-                .cachedStep(
-                        stream,
-                        f.io.input().slots(),
-                        f.io.input().counts(),
-                        f.q,
-                        f.k,
-                        f.v,
-                        b.keys,
-                        b.values,
-                        b.length,
-                        f.y);
-        b.out.linear(ops.matmul(), stream, f.y, b.outBias, f.projected);
-        ops.elementwise().axpy(stream, 1f, f.projected, f.x);
-        norm(f.x, b.ffnNorm, b.ffnNormBias, f.n);
-        b.up.linear(ops.matmul(), stream, f.n, b.upBias, Activation.GELU, f.hidden);
-        b.down.linear(ops.matmul(), stream, f.hidden, b.downBias, f.projected);
-        ops.elementwise().axpy(stream, 1f, f.projected, f.x);
-    }
-
-    private void norm(Tensor x, Tensor weight, Tensor bias, Tensor y) {
-        ops.norm().forward(stream, DecisionTransformer.NORM, x, weight, bias, y, null, null);
-    }
-
     /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and benchmarks. */
     public float[] logits() {
-        return exchange.logits();
+        return decisions.logits();
     }
 
     /** Logits per row in {@link #logits}. */
     public int logitsPerRow() {
-        return headRows;
+        return decisions.perRow();
     }
 
     @Override
     public long stateBytes() {
-        return layers.length * (2L * Float.BYTES * capacity * model.config().width() + Integer.BYTES);
+        return layers.size() * (2L * Float.BYTES * capacity * model.config().width() + Integer.BYTES);
     }
 
     @Override
@@ -409,8 +354,8 @@ public final class DecisionTransformerPolicy implements Policy {
         bindings.requireSlot(slot);
         requireStateSize(target);
         long at = 0;
-        for (Layer layer : layers) {
-            for (Tensor t : List.of(layer.keys, layer.values, layer.length)) {
+        for (TransformerLayer layer : layers) {
+            for (Tensor t : List.of(layer.keys(), layer.values(), layer.length())) {
                 Tensor s = t.slice(slot, 1);
                 backend.download(stream, s, target.asSlice(at, s.bytes()));
                 at += s.bytes();
@@ -423,16 +368,16 @@ public final class DecisionTransformerPolicy implements Policy {
     public void restoreState(int slot, MemorySegment source) {
         bindings.requireBound(slot);
         requireStateSize(source);
-        long perLayer = stateBytes() / layers.length;
+        long perLayer = stateBytes() / layers.size();
         int length = source.get(ValueLayout.JAVA_INT_UNALIGNED, perLayer - Integer.BYTES);
-        for (int i = 1; i < layers.length; i++) {
+        for (int i = 1; i < layers.size(); i++) {
             int other = source.get(ValueLayout.JAVA_INT_UNALIGNED, (i + 1) * perLayer - Integer.BYTES);
             requireLength(other == length, other);
         }
         requireLength(length >= 0 && (length <= capacity || context == DecisionTransformer.Context.WINDOW), length);
         long at = 0;
-        for (Layer layer : layers) {
-            for (Tensor t : List.of(layer.keys, layer.values, layer.length)) {
+        for (TransformerLayer layer : layers) {
+            for (Tensor t : List.of(layer.keys(), layer.values(), layer.length())) {
                 Tensor s = t.slice(slot, 1);
                 backend.upload(stream, s, source.asSlice(at, s.bytes()));
                 at += s.bytes();

@@ -42,6 +42,11 @@ public record ActionCodec(int discrete, int bins) {
         return lowerEdge(id) + 0.5f * width();
     }
 
+    /** What an id stands for where a most likely one is decoded, or a mean is taken. */
+    public float value(Decoding how, int id) {
+        return how == Decoding.LOWER_EDGE ? lowerEdge(id) : centre(id);
+    }
+
     /** Decodes one action dimension from {@code logits[offset .. offset + discrete + bins - 1]}. No allocation. */
     public float decode(Decoding how, float[] logits, int offset) {
         return switch (how) {

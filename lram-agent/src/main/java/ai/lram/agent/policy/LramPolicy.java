@@ -48,7 +48,8 @@ import java.util.List;
  *
  * <p>On an engine that records, the step of each number of rows becomes one recording, read from and written to host-visible memory: on a GPU a
  * step is a graph launch and a wait. It is made at the second step of that many rows, or by {@link #warmUp}. With an image encoder it is two,
- * since which rows have images depends on their tasks: the vector encoders, then images one after the other, then the rest.
+ * since which rows have images depends on their tasks: the vector encoders, then images one after the other, then the rest. Which logits an action is
+ * read from depends on them, too: the engine holds that for each slot, and decides.
  *
  * <p>{@link #step} allocates nothing on the heap once warm. One thread owns an instance.
  */
@@ -149,6 +150,7 @@ public final class LramPolicy implements Policy {
     private record Frame(
             int n,
             StepExchange.Rows io,
+            StepDecisions.Rows answer,
             EmbedMemory embed,
             Tensor x,
             Tensor x1,
@@ -177,10 +179,10 @@ public final class LramPolicy implements Policy {
     private final Tensor wideC;
     private final Layer[] layerArray;
     private final StepExchange exchange;
+    private final StepDecisions decisions;
     private final Frame[] frames;
     private final Kernels[] kernels;
     private final SlotBindings bindings;
-    private final int headRows;
     private final EmbedWeights embedding;
     private final HeadWeights head;
     private final Plan imagePlan;
@@ -222,7 +224,7 @@ public final class LramPolicy implements Policy {
             for (TaskCard t : card.tasks()) {
                 actions = Math.max(actions, t.actionSize());
             }
-            headRows = actions * config.vocabulary();
+            int headRows = actions * config.vocabulary();
             embedding = new EmbedWeights(
                     List.of(
                             encoder(model.rewardWeight, model.rewardBias),
@@ -239,7 +241,9 @@ public final class LramPolicy implements Policy {
                     model.headBias.rows(0, headRows).value());
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
             layerArray = layers(model.stack().blocks(), b);
-            exchange = new StepExchange(arena, options.maxBatch(), config.stateDim(), headRows);
+            exchange = new StepExchange(arena, options.maxBatch(), config.stateDim());
+            decisions = new StepDecisions(
+                    backend, arena, host, bins, options.decoding(), options.slots(), options.maxBatch(), actions);
             frames = frames(config);
             kernels = kernels(config);
             if (config.images()) {
@@ -416,11 +420,13 @@ public final class LramPolicy implements Policy {
         Frame[] all = new Frame[max + 1];
         for (int n = 1; n <= max; n++) {
             StepExchange.Rows io = exchange.rows(n);
+            StepDecisions.Rows answer = decisions.rows(n, io.input().slots());
             Tensor x = width[0].slice(0, n);
             EmbedMemory tokens = embed.rows(n);
             all[n] = new Frame(
                     n,
                     io,
+                    answer,
                     tokens,
                     x,
                     width[1].slice(0, n),
@@ -432,7 +438,7 @@ public final class LramPolicy implements Policy {
                     four[3].slice(0, n),
                     f1.slice(0, n),
                     f2.slice(0, n),
-                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), io.working()));
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), answer.logits()));
         }
         return all;
     }
@@ -450,12 +456,12 @@ public final class LramPolicy implements Policy {
                             new StepRecording(stream, () -> {
                                 ComposedSteps.join(ops, stream, embedding, f.embed, f.x);
                                 backbone(f);
-                                ops.session().head(stream, head, f.head, f.io.answers());
+                                ops.session().decide(stream, head, f.head, f.answer.choice());
                             }))
                     : new Kernels(null, new StepRecording(stream, () -> {
                         ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
                         backbone(f);
-                        ops.session().head(stream, head, f.head, f.io.answers());
+                        ops.session().decide(stream, head, f.head, f.answer.choice());
                     }));
         }
         return all;
@@ -479,6 +485,7 @@ public final class LramPolicy implements Policy {
     @Override
     public void reset(int slot, TaskCard task) {
         bindings.bind(slot, task);
+        decisions.bind(slot, bindings.codec(slot));
         for (Layer layer : layerArray) {
             switch (layer) {
                 case MlstmRun run -> {
@@ -502,15 +509,15 @@ public final class LramPolicy implements Policy {
         if (n == 0) {
             return;
         }
-        StepExchange.Rows io = frames[n].io;
-        io.fill(batch, bindings, L, options.zeroRewards());
+        Frame f = frames[n];
+        f.io.fill(batch, bindings, L, options.zeroRewards());
         Kernels k = kernels[n];
         if (k.beforeImages() != null) {
             k.beforeImages().run();
-            encodeImages(batch, frames[n]);
+            encodeImages(batch, f);
         }
         k.rest().finish();
-        io.decode(batch, bindings, options.decoding());
+        f.answer.read(batch, bindings);
     }
 
     /**
@@ -625,14 +632,17 @@ public final class LramPolicy implements Policy {
         ops.elementwise().axpy(stream, 1f, f.y, f.x);
     }
 
-    /** Logits of a row of the last step, [action dimension * vocabulary]; the array is reused. For tests and evaluation. */
+    /**
+     * Logits of the rows of the last step, [action dimension * vocabulary] each, fetched from the engine when asked for; the array is reused. For
+     * tests and evaluation, before steps are prepared or taken again.
+     */
     public float[] logits() {
-        return exchange.logits();
+        return decisions.logits();
     }
 
     /** Logits per row in {@link #logits}. */
     public int logitsPerRow() {
-        return headRows;
+        return decisions.perRow();
     }
 
     private List<Tensor> stateTensors() {

@@ -1,6 +1,5 @@
 package ai.lram.agent.policy;
 
-import ai.lram.agent.lram.ActionCodec;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -10,11 +9,11 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * What a control step takes from the host and gives back: one contiguous block in, one out, in host-visible memory. On a device engine most
- * kernels work on copies in its own memory, since memory of the host is read across the bus at every access: a step begins with
- * {@link SessionOps#embed} from {@link Rows#written} to {@link Rows#input} and ends with {@link SessionOps#head}. A host engine's kernels use the blocks themselves.
+ * What a control step takes from the host: one contiguous block in host-visible memory. On a device engine most kernels work on a copy in its
+ * own memory, since memory of the host is read across the bus at every access: a step begins with {@link SessionOps#embed} from
+ * {@link Rows#written} to {@link Rows#input} and ends as {@link StepDecisions} says. A host engine's kernels use the block itself.
  *
- * <p>One thread owns an instance. Filling and reading allocate nothing.
+ * <p>One thread owns an instance. Filling allocates nothing.
  */
 public final class StepExchange {
     /** Of a row's tokens. */
@@ -23,32 +22,19 @@ public final class StepExchange {
     public static final int STATE = 1;
     public static final int RETURN = 2;
 
-    /** Logits up to which a kernel of their own costs more than to send each across the bus by itself. */
-    private static final int FEW = 2048;
-
     private final int stateDim;
-    private final int headRows;
     private final Tensor hostIn;
-    private final Tensor hostOut;
     private final Tensor in;
-    private final Tensor deviceOut;
-    private final float[] logits;
 
     /**
      * @param arena owns the memory
      * @param stateDim width of the state token's input
-     * @param headRows logits per row
      */
-    public StepExchange(TensorArena arena, int maxBatch, int stateDim, int headRows) {
+    public StepExchange(TensorArena arena, int maxBatch, int stateDim) {
         this.stateDim = stateDim;
-        this.headRows = headRows;
-        int inFloats = StepInput.floats(maxBatch, widths(stateDim));
-        int outFloats = Math.multiplyExact(maxBatch, headRows);
-        hostIn = arena.hostVisible(DType.F32, inFloats);
-        hostOut = arena.hostVisible(DType.F32, outFloats);
-        in = hostIn.isHost() ? hostIn : arena.f32(inFloats);
-        deviceOut = hostOut.isHost() || outFloats <= FEW ? hostOut : arena.f32(outFloats);
-        logits = new float[outFloats];
+        int floats = StepInput.floats(maxBatch, widths(stateDim));
+        hostIn = arena.hostVisible(DType.F32, floats);
+        in = hostIn.isHost() ? hostIn : arena.f32(floats);
     }
 
     /** Of the vectors that a step's tokens are made of, in their order: reward, state, return-to-go. */
@@ -61,37 +47,26 @@ public final class StepExchange {
         return new Rows(n);
     }
 
-    /** Logits of a row of the last step read; the array is reused. */
-    public float[] logits() {
-        return logits;
-    }
-
     /** Views for a batch of n rows. */
     public final class Rows {
         private final int n;
         private final StepInput written;
         private final StepInput input;
-        private final Tensor answers;
-        private final Tensor working;
         private final MemorySegment hostStates;
         private final MemorySegment hostReturns;
         private final MemorySegment hostRewards;
         private final MemorySegment hostSlots;
         private final MemorySegment hostCounts;
-        private final MemorySegment hostLogits;
 
         private Rows(int n) {
             this.n = n;
             written = StepInput.in(hostIn, n, widths(stateDim));
             input = in == hostIn ? written : StepInput.in(in, n, widths(stateDim));
-            answers = hostOut.carve(DType.F32, 0, n, headRows);
-            working = n * headRows <= FEW ? answers : deviceOut.carve(DType.F32, 0, n, headRows);
             hostRewards = written.vectors().get(REWARD).segment();
             hostStates = written.vectors().get(STATE).segment();
             hostReturns = written.vectors().get(RETURN).segment();
             hostSlots = written.slots().segment();
             hostCounts = written.counts().segment();
-            hostLogits = answers.segment();
         }
 
         /** Where the host writes. */
@@ -102,16 +77,6 @@ public final class StepExchange {
         /** Where kernels read what {@link SessionOps#embed} has brought there. */
         public StepInput input() {
             return input;
-        }
-
-        /** (n, headRows) F32, for the step to write and the host to read. */
-        public Tensor answers() {
-            return answers;
-        }
-
-        /** As {@link #answers}, for plain kernels, which write faster to the device's memory if there are many. */
-        public Tensor working() {
-            return working;
         }
 
         /**
@@ -147,15 +112,6 @@ public final class StepExchange {
             hostCounts.fill((byte) 0);
             for (int row = 0; row < n; row++) {
                 hostSlots.setAtIndex(ValueLayout.JAVA_INT, row, row);
-            }
-        }
-
-        /** Takes the logits and decodes every row of the batch; after the step has been waited for. */
-        public void decode(PolicyBatch batch, SlotBindings bindings, ActionCodec.Decoding decoding) {
-            MemorySegment.copy(hostLogits, ValueLayout.JAVA_FLOAT, 0, logits, 0, n * headRows);
-            for (int row = 0; row < n; row++) {
-                batch.status[row] =
-                        bindings.codec(batch.slot[row]).decodeChecked(decoding, logits, row * headRows, batch, row);
             }
         }
     }

@@ -82,6 +82,30 @@ public final class TaskCodec {
         return relativeTo[i] < 0 ? v : v + observation[at + relativeTo[i]];
     }
 
+    /** First of an action dimension's logits that an action is read from. */
+    public int firstChoice(ActionCodec.Decoding how) {
+        return task.discrete() || how == ActionCodec.Decoding.LOWER_EDGE ? 0 : bins.discrete();
+    }
+
+    /** Behind the last of them. */
+    public int endOfChoices() {
+        return task.discrete() ? task.discreteActions() : bins.discrete() + bins.bins();
+    }
+
+    /**
+     * Action dimension {@code i} in raw units, NaN if nothing was chosen.
+     *
+     * @param chosen most likely of {@link #firstChoice} to {@link #endOfChoices}, or below 0
+     * @param number what was decoded, in [-1, 1]; a discrete action is {@code chosen} itself
+     * @param observation raw observation vector that a relative action refers to
+     */
+    public float action(int i, int chosen, float number, float[] observation) {
+        if (chosen < 0) {
+            return Float.NaN;
+        }
+        return task.discrete() ? chosen : rawAction(i, number, observation, 0);
+    }
+
     /** Reads a whole action in raw units out of one row of logits [dims][vocabulary]. */
     public void decode(ActionCodec.Decoding how, float[] logits, int offset, float[] observation, float[] action) {
         int vocabulary = bins.discrete() + bins.bins();

@@ -29,13 +29,16 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Random;
+import java.util.Set;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class LramPolicyTest {
@@ -186,6 +189,47 @@ class LramPolicyTest {
             best = x[i] > x[best] ? i : best;
         }
         return best;
+    }
+
+    /** The actions of a step are what the host reads out of its logits: but for fp64 sums in another order, to the bit. */
+    static void assertDecidedAsByTheHost(
+            ActionCodec.Decoding how, float[] logits, int perRow, PolicyBatch batch, List<TaskCard> tasks) {
+        for (int row = 0; row < batch.count; row++) {
+            TaskCard task = tasks.get(row);
+            TaskCodec codec = new TaskCodec(task, new ActionCodec(DISCRETE, BINS));
+            float[] want = new float[task.actionSize()];
+            codec.decode(how, logits, row * perRow, batch.observation[row], want);
+            for (int i = 0; i < want.length; i++) {
+                double span =
+                        task.action().get(i).encodeHigh() - task.action().get(i).encodeLow();
+                boolean summed = how == ActionCodec.Decoding.EXPECTATION && !task.discrete();
+                assertEquals(want[i], batch.action[row][i], summed ? 2e-7 * span : 0, "row " + row + " dimension " + i);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource
+    void theEngineDecidesAsTheHostWould(ActionCodec.Decoding how) {
+        Play[] plays = {Play.random(TASK, 30, 1), Play.random(CHOICE, 30, 2), Play.random(TASK, 30, 3)};
+        LramPolicy.Options options = LramPolicy.Options.of(4, 3).withDecoding(how);
+        try (Lram model = model(32, false, false);
+                LramPolicy policy = new LramPolicy(model, CARD, options)) {
+            PolicyBatch batch = new PolicyBatch(CARD, 3);
+            // A slot that has played the other task.
+            policy.reset(2, TASK);
+            Session[] s = {
+                new Session(policy, 3, plays[0]), new Session(policy, 2, plays[1]), new Session(policy, 0, plays[2])
+            };
+            Set<Float> seen = new HashSet<>();
+            for (int t = 0; t < 30; t++) {
+                step(policy, batch, s[0], s[1], s[2]);
+                assertDecidedAsByTheHost(
+                        how, policy.logits(), policy.logitsPerRow(), batch, List.of(TASK, CHOICE, TASK));
+                seen.add(batch.action[1][0]);
+            }
+            assertTrue(seen.size() > 1, "choices differ: " + seen);
+        }
     }
 
     @ParameterizedTest(name = "width {0} mixed {1} fold at {2} then {3}, {4} phases")

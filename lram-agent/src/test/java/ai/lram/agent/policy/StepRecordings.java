@@ -10,6 +10,7 @@ import ai.lram.agent.baseline.DecisionTransformer;
 import ai.lram.agent.baseline.DecisionTransformerPolicy;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.testing.Cards;
 import ai.lram.agent.testing.Unrecorded;
@@ -29,6 +30,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Supplier;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -118,6 +120,14 @@ abstract class StepRecordings {
                 assertEquals(PolicyBatch.OK, batch.status[row], "step " + t);
             }
             all.add(Arrays.copyOf(logits.get(), rows * perRow));
+            LramPolicyTest.assertDecidedAsByTheHost(
+                    ActionCodec.Decoding.EXPECTATION,
+                    all.getLast(),
+                    perRow,
+                    batch,
+                    IntStream.range(0, rows)
+                            .mapToObj(s -> tasks.get(s % tasks.size()))
+                            .toList());
         }
         return all;
     }

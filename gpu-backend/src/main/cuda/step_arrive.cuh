@@ -1,0 +1,18 @@
+// Which block of a launch ends last. The only inline PTX: the count of blocks that have ended.
+#pragma once
+#include "lram_common.cuh"
+
+namespace lram {
+
+// Of those that came before; what they wrote is seen by whoever comes last.
+#ifdef LRAM_EMULATED
+__device__ __forceinline__ unsigned arrive(unsigned* at) { return (*at)++; }
+#else
+__device__ __forceinline__ unsigned arrive(unsigned* at) {
+    unsigned before;
+    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
+    return before;
+}
+#endif
+
+}  // namespace lram
