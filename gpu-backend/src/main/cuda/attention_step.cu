@@ -59,7 +59,9 @@ __device__ __forceinline__ void loadOwn(bool there, const float* row, int l, flo
 __device__ __forceinline__ float lowest() { return -__int_as_float(0x7f800000); }
 
 // What a softmax is worth under the top of several.
-__device__ __forceinline__ float decay(float top, float common) { return top == common ? 1.f : expf(top - common); }
+__device__ __forceinline__ float decay(float top, float common) {
+    return expf(top == common ? 0.f : top - common);
+}
 
 // A group's softmax over its tokens, for each query.
 struct Softmax {
@@ -99,8 +101,8 @@ struct Softmax {
         top[t] = next;
 #pragma unroll
         for (int u = 0; u < AT_ONCE; u++) {
+            const float weight = expf(seen[u] ? score[u] - next : 0.f);
             if (seen[u]) {  // what is not seen may be no number
-                const float weight = expf(score[u] - next);
                 sum[t] += weight;
                 addTimes(weight, v[u][0], out[t]);
                 addTimes(weight, v[u][1], out[t] + 4);
@@ -183,13 +185,14 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     float4 v[AT_ONCE][2] = {};
     read(start, true, k, v);
     awaitBefore();
-    if (faulted(p.faults)) {
-        return;
-    }
+    const bool wrong = faulted(p.faults);
     float4 q[QUERIES][2];
 #pragma unroll
     for (int t = 0; t < QUERIES; t++) {
         loadOwn(t >= first, p.q + newest + t * pitch, l, q[t]);
+    }
+    if (wrong) {
+        return;
     }
     Softmax softmax;
     softmax.clear();
