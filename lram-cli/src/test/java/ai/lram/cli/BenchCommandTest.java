@@ -172,6 +172,7 @@ class BenchCommandTest {
         lram.bad("does not fit into memory", "bench", "train", "--size", "408M", "--batch", "4096");
         lram.bad("a rate of 0", "bench", "latency", "--rate", "0");
         lram.bad("there is no domain mars", "bench", "latency", "--domain", "mars");
+        lram.bad("device=tpu", "bench", "latency", "--device", "tpu");
         lram.bad("there is no transport pigeon", "bench", "latency", "--transport", "pigeon");
         lram.bad("there is no model at", "bench", "latency", "--model", temp.resolve("no-model"));
         lram.bad("--model with --domain", "bench", "latency", "--model", temp, "--domain", "atari");
