@@ -373,8 +373,8 @@ final class BenchCommand implements Runnable {
                 List<Target> targets = new ArrayList<>();
                 for (String size : sizes == null ? List.of(output.quick ? "1M" : "16M") : sizes) {
                     for (Domain domain : domains == null ? Domain.all() : Domain.named(domains)) {
-                        targets.addAll(domain.targets(
-                                ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads, engines));
+                        targets.addAll(
+                                domain.targets(ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads, engines));
                     }
                 }
                 return targets;
@@ -541,6 +541,21 @@ final class BenchCommand implements Runnable {
                         "Timed steps of one 16M session; other cases take a share of them (default: 100000, or 10 seconds a case).")
         private Integer steps;
 
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description =
+                        "Environment steps behind one session, a case of every size for each, beside those of the long course of 16M (500, 25600).")
+        private List<Integer> contexts = List.of();
+
+        @Option(
+                names = "--bytes-steps",
+                paramLabel = "N",
+                description =
+                        "Steps of one session of the smallest size over which device memory must stay what the formula says (default: ${DEFAULT-VALUE}, none).")
+        private int bytesSteps;
+
         @Override
         public void run() {
             new Work().run();
@@ -549,10 +564,12 @@ final class BenchCommand implements Runnable {
         private final class Work {
             void run() {
                 GpuStepSettings settings = GpuStepSettings.of(
-                        sizes == null ? GpuStepSettings.sizes() : sizes,
-                        LramSubject.weights(weights),
-                        steps,
-                        output.quick);
+                                sizes == null ? GpuStepSettings.sizes() : sizes,
+                                LramSubject.weights(weights),
+                                steps,
+                                output.quick)
+                        .withContexts(contexts)
+                        .withBytesSteps(bytesSteps);
                 Measuring.run(spec, List.of(new GpuStepBench(settings, output.quick)), output.json, output.report);
             }
         }

@@ -14,7 +14,7 @@ import java.util.Optional;
  */
 public record Engines(List<String> names, String remark) {
     static final String CPU = "cpu";
-    private static final String CUDA = "cuda";
+    static final String CUDA = "cuda";
     private static final String BOTH = "both";
 
     /** The usual choice. */

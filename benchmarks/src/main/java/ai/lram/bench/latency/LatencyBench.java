@@ -70,7 +70,10 @@ public final class LatencyBench implements Benchmark {
     public void require() {
         int slots = settings.sessions().getLast();
         for (Target t : settings.targets()) {
-            Memory.require(t.name() + " with " + slots + " sessions", t.bytes().apply(slots));
+            if (!t.engine().equals(Engines.CUDA)) {
+                Memory.require(
+                        t.name() + " with " + slots + " sessions", t.bytes().apply(slots));
+            }
         }
     }
 
@@ -125,8 +128,7 @@ public final class LatencyBench implements Benchmark {
         EngineChoice.Effort usual = EngineChoice.Effort.usual();
         long warmUpNs = (long) (1e9 * POLICY * settings.warmUpSeconds());
         EngineChoice.Chosen chosen = target.open(
-                slots,
-                new EngineChoice.Effort(warmUpNs, usual.steps(), Math.min(warmUpNs, usual.longestNs())));
+                slots, new EngineChoice.Effort(warmUpNs, usual.steps(), Math.min(warmUpNs, usual.longestNs())));
         engine.set(chosen.reason());
         return chosen.policy();
     }
@@ -141,7 +143,7 @@ public final class LatencyBench implements Benchmark {
 
     private First first(Target target, Ways ways) {
         try (Robot robot = ways.robot(target.task(), settings.transports().getFirst())) {
-            Source source = Source.drawn(target.task(), 0);
+            Source source = source(target, 0);
             long begin = System.nanoTime();
             Robot.Reply reply = robot.act(source.observation(), source.image(), 0, true);
             return new First(System.nanoTime() - begin, reply.timing().stepNs());
@@ -190,13 +192,13 @@ public final class LatencyBench implements Benchmark {
             if (byEngine.size() > 1) {
                 List<String> row = new ArrayList<>(List.of(loop));
                 for (String engine : engines) {
-                    Latencies total = byEngine.containsKey(engine)
-                            ? byEngine.get(engine).total()
-                            : null;
+                    Latencies total =
+                            byEngine.containsKey(engine) ? byEngine.get(engine).total() : null;
                     row.add(total == null ? "" : String.format(Locale.ROOT, "%.3f / %.3f", total.ms(50), total.ms(99)));
                 }
                 row.add(byEngine.entrySet().stream()
-                        .min(Comparator.comparingDouble(e -> e.getValue().total().ms(50)))
+                        .min(Comparator.comparingDouble(
+                                e -> e.getValue().total().ms(50)))
                         .orElseThrow()
                         .getKey());
                 rows.add(row);
@@ -214,6 +216,10 @@ public final class LatencyBench implements Benchmark {
         return v == Math.rint(v) ? String.valueOf((long) v) : String.valueOf(v);
     }
 
+    private static Source source(Target target, long seed) {
+        return target.environment().map(id -> Source.live(id, seed)).orElseGet(() -> Source.drawn(target.task(), seed));
+    }
+
     private void measure(
             Run run, Target target, Ways ways, Transport transport, int sessions, List<List<String>> split) {
         try (Closing robots = new Closing()) {
@@ -222,10 +228,7 @@ public final class LatencyBench implements Benchmark {
                 Robot robot = ways.robot(target.task(), transport);
                 robots.add(robot::close);
                 long seed = 1 + i;
-                Source source = target.environment()
-                        .map(id -> Source.live(id, seed))
-                        .orElseGet(() -> Source.drawn(target.task(), seed));
-                loops.add(new PacedLoop(robot, source, PacedLoop.Clock.SYSTEM));
+                loops.add(new PacedLoop(robot, source(target, seed), PacedLoop.Clock.SYSTEM));
             }
             double warmUp = settings.warmUpSeconds() * (warm ? 1 : FIRST);
             inParallel(loops, (loop, i) -> {
@@ -234,12 +237,12 @@ public final class LatencyBench implements Benchmark {
             });
             warm = true;
             for (int context : settings.contexts()) {
-                String loop = loop(target, context, sessions, transport);
-                String name = target.name() + loop.substring(target.loop().length());
+                String caseOnAny = loop(target, context, sessions, transport);
+                String name = target.name() + caseOnAny.substring(target.loop().length());
                 run.progress(name);
                 inParallel(loops, (loop, i) -> loop.advanceTo(context));
                 LoopLog log = paced(loops);
-                Map<String, LoopLog> byEngine = logs.computeIfAbsent(loop, l -> new LinkedHashMap<>());
+                Map<String, LoopLog> byEngine = logs.computeIfAbsent(caseOnAny, l -> new LinkedHashMap<>());
                 Optional<Latencies> cpu =
                         Optional.ofNullable(byEngine.get(Engines.CPU)).map(LoopLog::total);
                 byEngine.put(target.engine(), log);

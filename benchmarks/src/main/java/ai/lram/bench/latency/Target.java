@@ -15,7 +15,7 @@ import java.util.function.IntFunction;
  * @param task the policy's task
  * @param environment id of the environment that is driven; empty where observations are made up
  * @param opening makes the policy for so many sessions
- * @param bytes native memory of the host that the policy takes with so many sessions
+ * @param bytes native memory that the policy takes with so many sessions, of the host where it is on the CPU
  */
 public record Target(
         String loop,

@@ -16,8 +16,7 @@ public final class DrawnPolicy {
      * @param card of one task
      * @param slots sessions, all of which may go through one step
      */
-    public static Policy open(
-            Backend backend, ModelSize size, LramSubject.Weights weights, ModelCard card, int slots) {
+    public static Policy open(Backend backend, ModelSize size, LramSubject.Weights weights, ModelCard card, int slots) {
         Lram model = new Lram(LramSubject.config(size, card));
         boolean kept = false;
         try {

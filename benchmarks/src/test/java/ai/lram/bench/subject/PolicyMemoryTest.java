@@ -48,7 +48,7 @@ class PolicyMemoryTest {
                     long told = PolicyMemory.bytes(config, bytes, slots);
                     long taken = actual(config, weights, slots);
                     assertTrue(
-                            taken <= told && told <= 1.15 * taken,
+                            taken <= told && told <= 1.05 * taken,
                             backbone + " " + weights + " " + slots + ": " + taken + " taken, " + told + " told");
                 }
             }
