@@ -286,7 +286,8 @@ public final class GpuStepBench implements Benchmark {
         /** One session at each of the contexts that were asked for and that {@link #single} has not come by. */
         private void contexts(LramSubject ours, String name, String difference) {
             List<Integer> there = model.longContext() > 0 ? List.of(STEADY_FROM, model.longContext()) : List.of();
-            for (int context : settings.contexts().stream().filter(c -> !there.contains(c)).toList()) {
+            for (int context :
+                    settings.contexts().stream().filter(c -> !there.contains(c)).toList()) {
                 run.progress(name + context);
                 Latencies latencies = at(ours, name + context, 1, context, Math.min(WINDOW, model.steps()));
                 report(name + context, latencies, ours.stepBytes(1, context), Double.NaN, difference);

@@ -15,6 +15,7 @@ import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.RuntimeSettings;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -49,6 +50,9 @@ public final class LatencyBench implements Benchmark {
     private final LatencySettings settings;
     /** Of all loops measured so far, by engine. */
     private final Map<String, Map<String, LoopLog>> logs = new LinkedHashMap<>();
+
+    /** The first step of every target's server. */
+    private final Map<String, PacedLoop.Timed> firsts = new HashMap<>();
 
     private boolean warm;
 
@@ -102,13 +106,12 @@ public final class LatencyBench implements Benchmark {
                 if (target.engine().equals(EngineChoice.AUTO)) {
                     run.note(target.name() + ": " + engine.get());
                 }
-                First first = first(target, ways);
                 for (Transport transport : settings.transports()) {
                     for (int sessions : settings.sessions()) {
                         measure(run, target, ways, transport, sessions, split);
                     }
                 }
-                report(run, target, first);
+                reportFirst(run, target);
             }
         }
         besideEachOther(run);
@@ -133,40 +136,25 @@ public final class LatencyBench implements Benchmark {
         return chosen.policy();
     }
 
-    /**
-     * A server's first step.
-     *
-     * @param ns from sending the observation until the action was there
-     * @param stepNs the policy's part
-     */
-    private record First(long ns, long stepNs) {}
-
-    private First first(Target target, Ways ways) {
-        try (Robot robot = ways.robot(target.task(), settings.transports().getFirst())) {
-            Source source = source(target, 0);
-            long begin = System.nanoTime();
-            Robot.Reply reply = robot.act(source.observation(), source.image(), 0, true);
-            return new First(System.nanoTime() - begin, reply.timing().stepNs());
-        }
-    }
-
-    private void report(Run run, Target target, First first) {
+    private void reportFirst(Run run, Target target) {
         String steady = loop(
                 target,
                 settings.contexts().getFirst(),
                 settings.sessions().getFirst(),
                 settings.transports().getFirst());
         LoopLog log = logs.get(steady).get(target.engine());
-        report(run, target.name() + "-first-step", first.ns, log.roundTrip(), steady + ", observation to action");
-        report(
+        PacedLoop.Timed first = firsts.get(target.name());
+        reportFirst(
+                run, target.name() + "-first-step", first.ns(), log.roundTrip(), steady + ", observation to action");
+        reportFirst(
                 run,
                 target.name() + "-first-step-policy",
-                first.stepNs,
+                first.stepNs(),
                 log.part(LoopLog.Part.STEP),
                 steady + ", the policy alone");
     }
 
-    private static void report(Run run, String name, long ns, Latencies steady, String what) {
+    private static void reportFirst(Run run, String name, long ns, Latencies steady, String what) {
         if (steady.count() > 0) {
             run.result(Result.of(NAME, name, ns / 1e6 / steady.ms(99), "x", Better.LOWER, 1)
                     .withNote(String.format(
@@ -230,6 +218,7 @@ public final class LatencyBench implements Benchmark {
                 long seed = 1 + i;
                 loops.add(new PacedLoop(robot, source(target, seed), PacedLoop.Clock.SYSTEM));
             }
+            firsts.computeIfAbsent(target.name(), t -> loops.getFirst().timed());
             double warmUp = settings.warmUpSeconds() * (warm ? 1 : FIRST);
             inParallel(loops, (loop, i) -> {
                 loop.hurry(0, System.nanoTime() + (long) (1e9 * warmUp));

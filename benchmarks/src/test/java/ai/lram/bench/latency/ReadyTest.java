@@ -36,8 +36,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** When a server says that it is ready, the next step is one like all that follow. */
 class ReadyTest {
     private static final int SESSIONS = 2;
-    private static final Domain DOMAIN =
-            Domain.named(List.of("metaworld")).getFirst();
+    private static final Domain DOMAIN = Domain.named(List.of("metaworld")).getFirst();
 
     private final Map<String, Integer> calls = new ConcurrentHashMap<>();
     private final CountDownLatch reached = new CountDownLatch(1);
@@ -49,23 +48,22 @@ class ReadyTest {
     }
 
     private <T> T watched(Class<T> type, T real, Before before) {
-        return type.cast(Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, (p, method, arguments) -> {
-            calls.merge(method.getName(), 1, Integer::sum);
-            before.call(method.getName());
-            try {
-                return method.invoke(real, arguments);
-            } catch (InvocationTargetException e) {
-                throw e.getCause();
-            }
-        }));
+        return type.cast(
+                Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, (p, method, arguments) -> {
+                    calls.merge(method.getName(), 1, Integer::sum);
+                    before.call(method.getName());
+                    try {
+                        return method.invoke(real, arguments);
+                    } catch (InvocationTargetException e) {
+                        throw e.getCause();
+                    }
+                }));
     }
 
     private record Watched(Backend engine, Stream stream) implements ForwardingBackend {}
 
     private Policy policy(String engine, int sessions) {
-        Backend plain = engine.equals("cuda")
-                ? EmulatedCuda.open()
-                : Backends.open(engine, BackendOptions.threads(1));
+        Backend plain = engine.equals("cuda") ? EmulatedCuda.open() : Backends.open(engine, BackendOptions.threads(1));
         Backend backend = new Watched(plain, watched(Stream.class, plain.stream(), method -> {}));
         ModelSize size = new ModelSize("TINY", XlstmConfig.mlstm(16, 1, 2));
         ModelCard card = Shapes.card(DOMAIN.task());
@@ -104,8 +102,7 @@ class ReadyTest {
                 assertEquals(engine.equals("cuda") ? SESSIONS : 0, recordings, "one for each number of rows");
                 Source source = Source.drawn(DOMAIN.task(), 1);
                 for (int step = 0; step < 3; step++) {
-                    source.act(robot.act(
-                                    source.observation(), source.image(), source.reward(), source.reset())
+                    source.act(robot.act(source.observation(), source.image(), source.reward(), source.reset())
                             .action());
                 }
                 assertEquals(rehearsed + 3, calls.get("step"));
