@@ -30,18 +30,15 @@ public final class EngineChoice {
 
     /** Engines take turns this often, so that what disturbs the machine for a while disturbs both. */
     private static final int TURNS = 2;
-    /** Timed steps of a turn however long they take. */
-    private static final int FEW = 3;
-
     /**
      * How much is measured.
      *
-     * @param warmUpNs of steps before anything is timed, on each engine
+     * @param warmUpNs of steps before anything is timed, on each engine; more while code is still being compiled
      * @param steps to be timed on each engine
      * @param longestNs of timed steps on each engine, and of those before that bring it into its steady state
      */
     public record Effort(long warmUpNs, int steps, long longestNs) {
-        /** Three seconds until code is compiled, then 200 steps or two seconds. */
+        /** Three seconds at least, until code is compiled, then 200 steps or two seconds. */
         public static Effort usual() {
             return new Effort(3_000_000_000L, 200, 2_000_000_000L);
         }
@@ -81,7 +78,7 @@ public final class EngineChoice {
         final String engine;
         final Policy policy;
         final Rehearsal rehearsal;
-        final long[] ns = new long[Math.max(effort.steps, TURNS * FEW)];
+        final long[] ns = new long[Math.max(effort.steps, TURNS)];
         int taken;
 
         Trial(String engine, Policy policy) {
@@ -99,10 +96,10 @@ public final class EngineChoice {
             }
         }
 
+        /** A step at least: those of a large model with many sessions take seconds on a CPU. */
         void turn() {
             long end = nowNs.getAsLong() + effort.longestNs / TURNS;
-            int most = Math.max(ns.length / TURNS, FEW);
-            for (int i = 0; i < most && (i < FEW || nowNs.getAsLong() - end < 0); i++) {
+            for (int i = 0; i < ns.length / TURNS && (i == 0 || nowNs.getAsLong() - end < 0); i++) {
                 ns[taken++] = rehearsal.stepNs();
             }
         }

@@ -93,8 +93,8 @@ class EngineChoiceTest {
         ScriptedPolicy slow = new ScriptedPolicy(clock, 400_000_000);
         EngineChoice.Chosen chosen = choice(null).open("auto", e -> e.equals("cuda") ? cuda : slow, THREE);
         assertSame(cuda, chosen.policy());
-        assertTrue(chosen.reason().contains("cpu 1200.000 ms, medians of 20 and 6 steps"), chosen.reason());
-        assertTrue(slow.steps < 12, slow.steps + " steps");
+        assertTrue(chosen.reason().contains("cpu 1200.000 ms, medians of 20 and 2 steps"), chosen.reason());
+        assertTrue(slow.steps < 8, slow.steps + " steps");
     }
 
     @Test

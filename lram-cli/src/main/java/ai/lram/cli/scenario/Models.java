@@ -83,7 +83,8 @@ public final class Models {
 
     /**
      * As {@link #open(Path, String, int, int, int, DType)}, ready for a robot's first deadline. With {@code auto} on a machine with several
-     * engines it is the one on which steps of this model are the fastest. Takes about three seconds an engine, a few more to choose one, and
+     * engines it is the one on which steps of this model are the fastest. Takes three seconds an engine, up to fifteen where the compilers
+     * are not done by then, a few more to choose one, and
      * what {@link Policy#warmUp} takes on a device.
      *
      * @param timed sessions of the steps that engines are compared by
