@@ -9,6 +9,8 @@
 //
 // Bytes: the ring's keys and values once and C once, twice where it is folded. A fold takes DHQK DHHV multiply-adds a token.
 //
+// C is fp32, or bf16 (CELL_BF16): rounded once at a fold, from sums in fp32, and answers are those of the rounded C.
+//
 // Compile:  as elementwise.cu, with the sizes that CellSteps.java defines. Dynamic shared memory: weightsFloats and
 // answersFloats there.
 #ifndef CELL_QK  // the sizes of a large model, for a look at the machine code
@@ -17,7 +19,9 @@
 #define CELL_COLUMNS 128
 #define CELL_SIGMOID 0
 #define CELL_NORMALIZE 1
+#define CELL_BF16 0
 #endif
+#include "lram_bf16.cuh"
 #include "mlstm_ring_weights.cuh"
 #include "mlstm_step_tensors.cuh"
 
@@ -31,7 +35,25 @@ constexpr bool NORMALIZE = CELL_NORMALIZE;
 constexpr int CHUNKS = (DV + COLUMNS - 1) / COLUMNS;
 constexpr int QUADS = COLUMNS / 4;
 constexpr int LINES = LRAM_THREADS / QUADS;  // rows of C that a block reads at once
-constexpr int BATCH = 8;                     // quads that a thread has on their way
+constexpr int WORDS = 32;                    // that a thread has on their way
+
+// What four columns of C are in memory.
+#if CELL_BF16
+using StateElement = Bf16;
+using StateQuad = uint2;
+#else
+using StateElement = float;
+using StateQuad = float4;
+#endif
+constexpr bool NARROW = sizeof(StateElement) < sizeof(float);
+
+__device__ __forceinline__ StateQuad stateQuad(const float* x) {
+#if CELL_BF16
+    return pack4(x);
+#else
+    return packFloats(x);
+#endif
+}
 
 // A fold's tile: a thread has 8 rows and 4 columns of C, and DEPTH tokens are in shared memory, twice.
 constexpr int FOLD_ROWS = 8;
@@ -380,15 +402,15 @@ LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 4) {
 
 namespace lram {
 
-// A thread's place among a block's rows and quads of columns. Where it can be, a warp has 4 rows and 8 quads: that takes the
-// fewest reads of shared memory in a fold.
+// A thread's place among a block's rows and quads of columns. In a fold a warp has 4 rows and 8 quads where it can, which takes
+// the fewest reads of shared memory. So it is where fp32 is only read; a warp that reads bf16 has a row, for whole lines.
 struct Place {
     static constexpr bool SQUARE = QUADS % 8 == 0 && LRAM_THREADS % QUADS == 0 && LINES % 4 == 0;
     int line;
     int quad;
 
-    __device__ __forceinline__ Place() {
-        if (SQUARE) {
+    __device__ __forceinline__ Place(bool folds) {
+        if (SQUARE && (!NARROW || folds)) {
             constexpr int across = QUADS / 8 > 0 ? QUADS / 8 : 1;
             line = lane() / 8 + 4 * (warp() / across);
             quad = lane() % 8 + 8 * (warp() % across);
@@ -405,48 +427,96 @@ __device__ __forceinline__ void addThree(const float4& a, const float4& x, float
     addTimes(a.z, x, sum[2]);
 }
 
+__device__ __forceinline__ void loadWords(const float* from, unsigned* words) {
+    const float4 x = load4(from);
+    words[0] = __float_as_uint(x.x);
+    words[1] = __float_as_uint(x.y);
+    words[2] = __float_as_uint(x.z);
+    words[3] = __float_as_uint(x.w);
+}
+
+__device__ __forceinline__ void loadWords(const Bf16* from, unsigned* words) {
+    const uint2 x = load8Bytes(from);
+    words[0] = x.x;
+    words[1] = x.y;
+}
+
+__device__ __forceinline__ float4 ofWords(const unsigned* words, const float*) {
+    float4 x;
+    x.x = __uint_as_float(words[0]);
+    x.y = __uint_as_float(words[1]);
+    x.z = __uint_as_float(words[2]);
+    x.w = __uint_as_float(words[3]);
+    return x;
+}
+
+__device__ __forceinline__ float4 ofWords(const unsigned* words, const Bf16*) {
+    uint2 x;
+    x.x = words[0];
+    x.y = words[1];
+    return widened(x);
+}
+
+// Words of a quad, and rows on their way.
+template <typename T>
+struct Quads {
+    static constexpr int SIZE = static_cast<int>(sizeof(T));
+    static constexpr int BATCH = WORDS / SIZE;
+};
+
 // Rows line, line + LINES, ... of four columns, each times its weights for the three tokens. Of one batch of rows and the next
-// one is on its way while the other is added.
+// one is on its way while the other is added. The elements' type is that of the rows at hand.
 struct Rows {
-    const float* from;
+    const void* from;
     int rows;
     int line;
-    float4 first[BATCH];
+    unsigned first[WORDS];
 
-    __device__ __forceinline__ void ask(int r0, float4 (&x)[BATCH]) const {
-        const float* at = from + static_cast<long long>(r0) * DV;
+    template <typename T>
+    __device__ __forceinline__ void ask(int r0, unsigned (&x)[WORDS]) const {
+        const T* at = static_cast<const T*>(from) + static_cast<long long>(r0) * DV;
 #pragma unroll
-        for (int i = 0; i < BATCH; i++) {
-            x[i] = r0 + i * LINES < rows ? load4(at + i * LINES * DV) : none();
-        }
-    }
-
-    __device__ __forceinline__ void addBatch(int r0, const float4 (&x)[BATCH], const float4* weights,
-                                             float (&sum)[TOKENS][4]) const {
-#pragma unroll
-        for (int i = 0; i < BATCH; i++) {
+        for (int i = 0; i < Quads<T>::BATCH; i++) {
             if (r0 + i * LINES < rows) {
-                addThree(weights[r0 + i * LINES], x[i], sum);
+                loadWords(at + i * LINES * DV, x + i * Quads<T>::SIZE);
+            } else {
+#pragma unroll
+                for (int j = 0; j < Quads<T>::SIZE; j++) {
+                    x[i * Quads<T>::SIZE + j] = 0;
+                }
             }
         }
     }
 
-    __device__ __forceinline__ void begin(const float* start, int n, int own) {
+    template <typename T>
+    __device__ __forceinline__ void addBatch(int r0, const unsigned (&x)[WORDS], const float4* weights,
+                                             float (&sum)[TOKENS][4]) const {
+#pragma unroll
+        for (int i = 0; i < Quads<T>::BATCH; i++) {
+            if (r0 + i * LINES < rows) {
+                addThree(weights[r0 + i * LINES], ofWords(x + i * Quads<T>::SIZE, static_cast<const T*>(nullptr)), sum);
+            }
+        }
+    }
+
+    template <typename T>
+    __device__ __forceinline__ void begin(const T* start, int n, int own) {
         from = start;
         rows = n;
         line = own;
-        ask(line, first);
+        ask<T>(line, first);
     }
 
+    template <typename T>
     __device__ __forceinline__ void add(const float4* weights, float (&sum)[TOKENS][4]) {
-        constexpr int STEP = BATCH * LINES;
+        constexpr int STEP = Quads<T>::BATCH * LINES;
 #pragma unroll 1
         for (int r = line; r < rows; r += 2 * STEP) {
-            float4 second[BATCH];
-            ask(r + STEP, second);
-            addBatch(r, first, weights, sum);
-            ask(r + 2 * STEP, first);
-            addBatch(r + STEP, second, weights, sum);
+            unsigned second[WORDS];
+            ask<T>(r + STEP, second);
+            addBatch<T>(r, first, weights, sum);
+            ask<T>(r + 2 * STEP, first);
+            addBatch<T>(r + STEP, second, weights, sum);
         }
     }
 };
@@ -524,7 +594,7 @@ struct Columns {
 };
 
 // Folds the ring into the block's columns of C, at `c`, and adds the new rows times the queries.
-__device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& at, bool hasC, float keep, float* c,
+__device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& at, bool hasC, float keep, StateElement* c,
                                               const float4* queries, float* memory, float (&sum)[TOKENS][4]) {
     constexpr int KEYS = DEPTH * TILE;
     constexpr int BUFFER = KEYS + DEPTH * COLUMNS;
@@ -574,23 +644,22 @@ __device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& 
         }
         if (active) {
             const int d = d0 + FOLD_ROWS * at.line;
-            float* own = c + static_cast<long long>(d) * DV + 4 * at.quad;
-            float4 old[FOLD_ROWS];
+            StateElement* own = c + static_cast<long long>(d) * DV + 4 * at.quad;
+            StateQuad old[FOLD_ROWS];
 #pragma unroll
             for (int r = 0; r < FOLD_ROWS; r++) {
-                old[r] = hasC && d + r < DQ ? load4(own + r * DV) : none();
+                old[r] = StateQuad();
+                if (hasC && d + r < DQ) {
+                    old[r] = *reinterpret_cast<const StateQuad*>(own + r * DV);
+                }
             }
 #pragma unroll
             for (int r = 0; r < FOLD_ROWS; r++) {
-                addTimes(keep, old[r], acc[r]);
+                addTimes(keep, widened(old[r]), acc[r]);
                 if (d + r < DQ) {
-                    float4 x;
-                    x.x = acc[r][0];
-                    x.y = acc[r][1];
-                    x.z = acc[r][2];
-                    x.w = acc[r][3];
-                    *reinterpret_cast<float4*>(own + r * DV) = x;
-                    addThree(queries[d + r], x, sum);
+                    const StateQuad x = stateQuad(acc[r]);
+                    *reinterpret_cast<StateQuad*>(own + r * DV) = x;
+                    addThree(queries[d + r], widened(x), sum);
                 }
             }
         }
@@ -619,13 +688,18 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     const bool hasC = report.head->hasC != 0;
     const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     const int e0 = chunk * COLUMNS;
-    const Place at;
+    const Place at(folding > 0);
     const bool active = at.line < LINES && e0 + 4 * at.quad < DV;
-    float* c = p.matC + cell * DQ * DV + e0;
+    StateElement* c = static_cast<StateElement*>(p.matC) + cell * DQ * DV + e0;
     float* values = p.ringV + cell * p.ring * DV + e0;
     Rows rows;  // of C if it is read, then of the ring's values
     if (folding == 0 && active) {
-        rows.begin((hasC ? c : values) + 4 * at.quad, hasC ? DQ : held, at.line);
+        if (NARROW && hasC) {
+            rows.begin(c + 4 * at.quad, DQ, at.line);
+        } else {
+            const float* start = hasC ? reinterpret_cast<const float*>(c) : values;
+            rows.begin(start + 4 * at.quad, hasC ? DQ : held, at.line);
+        }
     }
     float4* queries = memory;
     float4* weights = queries + DQ;
@@ -652,11 +726,11 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         carry(*report.head, sum);
     } else if (active) {
         if (hasC) {
-            rows.add(queries, sum);
+            rows.add<StateElement>(queries, sum);
             rows.begin(values + 4 * at.quad, held, at.line);
             carry(*report.head, sum);
         }
-        rows.add(weights, sum);
+        rows.add<float>(weights, sum);
     }
     if (active) {
         const int stay = folding > 0 ? 0 : held;

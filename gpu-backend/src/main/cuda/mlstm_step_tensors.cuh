@@ -7,7 +7,7 @@ namespace lram {
 struct MlstmStepTensors {
     const int* slots;
     const int* counts;
-    float* matC;
+    void* matC;  // fp32 or bf16
     float* vecN;
     float* scaM;
     float* ringK;

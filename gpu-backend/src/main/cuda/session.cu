@@ -1,7 +1,7 @@
 // The control step: mLSTM with deferred folding, causal convolution, and the check of slots.
 //
-// Contract: ai.lram.backend.ops.SessionOps. Bytes of an mLSTM step: the matrix state once (4 DHQK DHHV a head, twice when it
-// is folded) and the ring's keys and values once; every block of 64 value columns reads the keys again, from the caches.
+// Contract: ai.lram.backend.ops.SessionOps. Bytes of an mLSTM step: the matrix state once (DHQK DHHV elements of fp32 or bf16 a
+// head, twice when it is folded) and the ring's keys and values once; every block of 64 value columns reads the keys again, from the caches.
 //
 // Compile:  as elementwise.cu. Dynamic shared memory: mlstmStepSharedBytes().
 #include "lram_common.cuh"
@@ -255,48 +255,10 @@ __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const S
     __syncthreads();
 }
 
-}  // namespace lram
-
-using namespace lram;
-
-// One block, before any kernel that uses slots.
-LRAM_KERNEL(check_rows, CheckRows) {
-    __shared__ int others[LRAM_THREADS];
-    for (int first = 0; first < p.rows; first += LRAM_THREADS) {
-        const int b = first + static_cast<int>(threadIdx.x);
-        int slot = 0;
-        if (b < p.rows) {
-            slot = p.slots[b];
-            const int count = p.counts[b];
-            if (slot < 0 || slot >= p.pool) {
-                reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
-            }
-            if (count < 0 || count > p.tokens) {
-                reportFault(p.faults, FAULT_COUNT, b, count, p.tokens);
-            }
-        }
-        for (int from = 0; from <= first; from += LRAM_THREADS) {
-            const int other = from + static_cast<int>(threadIdx.x);
-            __syncthreads();
-            others[threadIdx.x] = other < p.rows ? p.slots[other] : 0;
-            __syncthreads();
-            const int before = b < p.rows ? min(LRAM_THREADS, b - from) : 0;
-            bool twice = false;
-#pragma unroll 8
-            for (int i = 0; i < before; i++) {
-                twice |= others[i] == slot;
-            }
-            if (twice) {
-                reportFault(p.faults, FAULT_DUPLICATE, b, slot, p.rows);
-            }
-        }
-    }
-}
-
-// Answers and the columns of C and the ring's values. Grid (rows NH, DHHV / 64). What all blocks of a head read stays as it
-// is until mlstm_commit.
-LRAM_KERNEL(mlstm_step, MlstmStep) {
-    LRAM_DYNAMIC_SHARED(double, memory);
+// Answers and the columns of C and the ring's values. What all blocks of a head read stays as it is until mlstm_commit. C is
+// rounded where a fold writes it, and read again by the thread that wrote.
+template <typename State>
+__device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) {
     if (faulted(p.faults)) {
         return;
     }
@@ -309,7 +271,7 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
     const int part = static_cast<int>(threadIdx.x) / COLUMNS;
     const int e = static_cast<int>(blockIdx.y) * COLUMNS + column;
     const bool inside = e < p.dimHv;
-    float* c = p.matC + static_cast<long long>(u.cell) * p.dimQk * p.dimHv + e;
+    State* c = static_cast<State*>(p.matC) + static_cast<long long>(u.cell) * p.dimQk * p.dimHv + e;
     float* values = p.ringV + static_cast<long long>(u.cell) * p.ring * p.dimHv + e;
     const float* keys = p.ringK + static_cast<long long>(u.cell) * p.ring * p.dimQk;
     int held = u.held;
@@ -322,7 +284,7 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
             float sum[FOLD];
 #pragma unroll
             for (int j = 0; j < FOLD; j++) {
-                sum[j] = hasC && d0 + j < p.dimQk ? keep * c[static_cast<long long>(d0 + j) * p.dimHv] : 0.f;
+                sum[j] = hasC && d0 + j < p.dimQk ? keep * widened(c[static_cast<long long>(d0 + j) * p.dimHv]) : 0.f;
             }
             for (int s = 0; s < u.folding; s++) {
                 float value = w.writes[s] * values[static_cast<long long>(s) * p.dimHv];
@@ -337,7 +299,7 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
 #pragma unroll
             for (int j = 0; j < FOLD; j++) {
                 if (d0 + j < p.dimQk) {
-                    c[static_cast<long long>(d0 + j) * p.dimHv] = sum[j];
+                    store(c[static_cast<long long>(d0 + j) * p.dimHv], sum[j]);
                 }
             }
         }
@@ -353,7 +315,7 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
         if (inside && hasC) {
             for (int d0 = part * FOLD; d0 < p.dimQk; d0 += PARTS * FOLD) {
                 for (int d = d0; d < min(d0 + FOLD, p.dimQk); d++) {
-                    float x = c[static_cast<long long>(d) * p.dimHv];
+                    float x = widened(c[static_cast<long long>(d) * p.dimHv]);
 #pragma unroll
                     for (int j = 0; j < GROUP; j++) {
                         if (j < more) {
@@ -392,6 +354,56 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
         values[static_cast<long long>(held + t) * p.dimHv] =
                 p.v[(u.token + static_cast<long long>(t) * p.heads) * p.dimHv + e];
     }
+}
+
+}  // namespace lram
+
+using namespace lram;
+
+// One block, before any kernel that uses slots.
+LRAM_KERNEL(check_rows, CheckRows) {
+    __shared__ int others[LRAM_THREADS];
+    for (int first = 0; first < p.rows; first += LRAM_THREADS) {
+        const int b = first + static_cast<int>(threadIdx.x);
+        int slot = 0;
+        if (b < p.rows) {
+            slot = p.slots[b];
+            const int count = p.counts[b];
+            if (slot < 0 || slot >= p.pool) {
+                reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
+            }
+            if (count < 0 || count > p.tokens) {
+                reportFault(p.faults, FAULT_COUNT, b, count, p.tokens);
+            }
+        }
+        for (int from = 0; from <= first; from += LRAM_THREADS) {
+            const int other = from + static_cast<int>(threadIdx.x);
+            __syncthreads();
+            others[threadIdx.x] = other < p.rows ? p.slots[other] : 0;
+            __syncthreads();
+            const int before = b < p.rows ? min(LRAM_THREADS, b - from) : 0;
+            bool twice = false;
+#pragma unroll 8
+            for (int i = 0; i < before; i++) {
+                twice |= others[i] == slot;
+            }
+            if (twice) {
+                reportFault(p.faults, FAULT_DUPLICATE, b, slot, p.rows);
+            }
+        }
+    }
+}
+
+// Grid (rows NH, DHHV / 64).
+LRAM_KERNEL(mlstm_step, MlstmStep) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    stepColumns<float>(p, memory);
+}
+
+// With C in bf16.
+LRAM_KERNEL(mlstm_step_bf16, MlstmStep) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    stepColumns<Bf16>(p, memory);
 }
 
 // What the blocks of a head share: normaliser, stabiliser, keys, gates and lengths. Grid (rows NH).

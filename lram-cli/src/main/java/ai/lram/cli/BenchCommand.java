@@ -535,6 +535,12 @@ final class BenchCommand implements Runnable {
         private String weights = "bf16";
 
         @Option(
+                names = "--state",
+                paramLabel = "S",
+                description = "How the matrix states are kept: fp32, bf16 (default: ${DEFAULT-VALUE}).")
+        private String state = "fp32";
+
+        @Option(
                 names = "--steps",
                 paramLabel = "N",
                 description =
@@ -566,6 +572,7 @@ final class BenchCommand implements Runnable {
                 GpuStepSettings settings = GpuStepSettings.of(
                                 sizes == null ? GpuStepSettings.sizes() : sizes,
                                 LramSubject.weights(weights),
+                                LramSubject.state(state),
                                 steps,
                                 output.quick)
                         .withContexts(contexts)
@@ -575,11 +582,11 @@ final class BenchCommand implements Runnable {
         }
     }
 
-    /** Narrow weights. */
+    /** Narrow weights and states. */
     @Command(
             name = "accuracy",
             description =
-                    "Compares a trained model's answers with weights in fp32, bf16 and int8, on recorded observations.",
+                    "Compares a trained model's answers with weights in fp32, bf16 and int8, and a state in bf16, on recorded observations.",
             mixinStandardHelpOptions = true)
     static final class Accuracy implements Runnable {
         @Spec
@@ -605,6 +612,19 @@ final class BenchCommand implements Runnable {
         @Option(names = "--task", paramLabel = "ID", description = "Task of the model (default: its only one).")
         private String task;
 
+        @Option(
+                names = "--device",
+                paramLabel = "NAME",
+                description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+        private String device = "cpu";
+
+        @Option(
+                names = "--state",
+                paramLabel = "S",
+                description =
+                        "bf16: compares matrix states in bf16 as well, which needs a GPU (default: ${DEFAULT-VALUE}).")
+        private String state = "fp32";
+
         @Option(names = "--steps", paramLabel = "N", description = "Steps to compare at most (default: 10000).")
         private Integer steps;
 
@@ -622,7 +642,8 @@ final class BenchCommand implements Runnable {
                 TaskCard chosen = Models.task(card, task);
                 try (TrajectoryStore store = TrajectoryStore.open(data)) {
                     int[] episodes = OpenLoop.episodes(store, card, chosen, OpenLoop.Split.HELD_OUT);
-                    Benchmark bench = new AccuracyBench(checkpoint, store, chosen, episodes, most);
+                    Benchmark bench = new AccuracyBench(
+                            device, LramSubject.state(state), checkpoint, store, chosen, episodes, most);
                     Measuring.run(spec, List.of(bench), output.json, output.report);
                 }
             }

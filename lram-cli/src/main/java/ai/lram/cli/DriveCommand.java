@@ -198,7 +198,7 @@ final class DriveCommand implements Runnable {
                 throw new DriveException(
                         differences + " of " + result.actions().length
                                 + " actions differ from the offline evaluation's",
-                        "the server runs another model, other --weights or another --device, missed deadlines ("
+                        "the server runs another model, other --weights or --state or another --device, missed deadlines ("
                                 + result.log().missedTotal() + "), or computes otherwise",
                         "serve the same model; name the server's engine with --device; replay on an idle machine");
             }

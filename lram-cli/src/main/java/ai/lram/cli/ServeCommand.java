@@ -108,6 +108,13 @@ final class ServeCommand implements Runnable {
                     "How the large matrices are stored for the step: fp32, or bf16 or int8 (one scale a row), which are faster and not exact (default: ${DEFAULT-VALUE}).")
     private String weights = "fp32";
 
+    @Option(
+            names = "--state",
+            paramLabel = "S",
+            description =
+                    "How the recurrent matrix states are kept: fp32, or bf16, which is faster for many robots on a GPU and not exact (default: ${DEFAULT-VALUE}).")
+    private String state = "fp32";
+
     @Override
     public void run() {
         new Work().run();
@@ -118,6 +125,7 @@ final class ServeCommand implements Runnable {
         void run() {
             Common.requireThreads(threads);
             DType stored = stored();
+            DType kept = kept();
             Path folder = Models.resolve(model);
             List<TaskCard> tasks = Checkpoint.readCard(folder).tasks();
             Config settings = Settings.load(Optional.ofNullable(config), List.of("lram.runtime", "lram.bridge"));
@@ -131,13 +139,13 @@ final class ServeCommand implements Runnable {
             PrintWriter out = spec.commandLine().getOut();
             try (Interrupt interrupt = new Interrupt(asked::countDown);
                     LramRuntime runtime = LramRuntime.start(
-                            () -> Models.openWarm(folder, device, threads, slots, slots, stored, timed),
+                            () -> Models.openWarm(folder, device, threads, slots, slots, stored, kept, timed),
                             runtimeSettings,
                             recording,
                             LramRuntime.Environment.system());
                     ControlServer server = ControlServer.start(runtime, serverSettings)) {
                 out.println(ServerProcess.READY + server.endpoint());
-                out.println("model " + folder + ", weights " + weights + ", tasks "
+                out.println("model " + folder + ", weights " + weights + ", state " + state + ", tasks "
                         + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
                 out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
                 out.flush();
@@ -172,6 +180,15 @@ final class ServeCommand implements Runnable {
                 default ->
                     throw new InputException(
                             "--weights " + weights, "there is no such choice", "use one of [fp32, bf16, int8]");
+            };
+        }
+
+        private DType kept() {
+            return switch (state) {
+                case "fp32" -> DType.F32;
+                case "bf16" -> DType.BF16;
+                default ->
+                    throw new InputException("--state " + state, "there is no such choice", "use one of [fp32, bf16]");
             };
         }
 

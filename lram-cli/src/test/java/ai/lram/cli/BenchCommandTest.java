@@ -69,6 +69,7 @@ class BenchCommandTest {
     void aGpuControlStepThatIsNotMeasuredIsNamed() {
         lram.bad("not measured for size 7B", "bench", "gpu-step", "--size", "7B");
         lram.bad("weights cannot be stored as fp8", "bench", "gpu-step", "--weights", "fp8");
+        lram.bad("state cannot be kept as int8", "bench", "gpu-step", "--state", "int8");
         lram.bad("0 steps", "bench", "gpu-step", "--steps", "0");
         lram.bad("context -1", "bench", "gpu-step", "--context", "50,-1");
         lram.bad("bytes steps -1", "bench", "gpu-step", "--bytes-steps", "-1");

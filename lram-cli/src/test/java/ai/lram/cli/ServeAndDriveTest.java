@@ -197,7 +197,7 @@ class ServeAndDriveTest {
         JsonNode replay = new ObjectMapper().readTree(json.toFile());
         assertEquals(0, replay.get("clamped").intValue());
         JsonNode served = replay.get("actions");
-        try (Policy policy = Models.open(shared.resolve("run"), "cpu", 1, 1, 1, type);
+        try (Policy policy = Models.open(shared.resolve("run"), "cpu", 1, 1, 1, type, DType.F32);
                 TrajectoryStore data = TrajectoryStore.open(store)) {
             float[][] expected = Replay.offline(policy, policy.card().tasks().getFirst(), data, 0);
             assertEquals(expected.length, served.size());
@@ -232,6 +232,8 @@ class ServeAndDriveTest {
         lram.bad("--expected-robots 0", "serve", "--model", run, "--expected-robots", "0");
         lram.bad("1..3", "serve", "--model", run, "--max-sessions", "3", "--expected-robots", "4");
         lram.bad("[fp32, bf16, int8]", "serve", "--model", run, "--weights", "int4");
+        lram.bad("[fp32, bf16]", "serve", "--model", run, "--state", "int8");
+        lram.bad("device=cuda", "serve", "--model", run, "--device", "cpu", "--state", "bf16");
         lram.bad("port", "serve", "--model", run, "--port", "70000");
         lram.bad("no engine for device=tpu", "serve", "--model", run, "--device", "tpu");
         Path conf = Files.writeString(temp.resolve("bad.conf"), "lram.bridge.lisen = x");

@@ -9,6 +9,7 @@ import ai.lram.agent.policy.LramPolicy;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
@@ -24,7 +25,8 @@ import java.util.Locale;
 
 /**
  * One trained model stepped with its weights stored in every way at once, along recorded episodes: all see the recorded observations, as in
- * {@link ai.lram.agent.eval.OpenLoopEvaluation}, whatever they answer. Cases are named {@code WEIGHTS-WHAT}; fp32 is the exact one.
+ * {@link ai.lram.agent.eval.OpenLoopEvaluation}, whatever they answer. Cases are named {@code WEIGHTS-WHAT}; fp32 is the exact one. With a
+ * narrow state that is one more case, {@code bf16state-WHAT}, whose weights are fp32.
  */
 public final class AccuracyBench implements Benchmark {
     /** Its name in results. */
@@ -33,6 +35,8 @@ public final class AccuracyBench implements Benchmark {
     /** Steps that are compared unless asked otherwise. */
     public static final int STEPS = 10_000;
 
+    private final String device;
+    private final DType state;
     private final Path model;
     private final LramConfig config;
     private final TrajectoryStore store;
@@ -41,13 +45,23 @@ public final class AccuracyBench implements Benchmark {
     private final int steps;
 
     /**
+     * Weights and state on the CPU, as {@link #AccuracyBench(String, DType, Path, TrajectoryStore, TaskCard, int[], int)}; the state is fp32.
+     */
+    public AccuracyBench(Path model, TrajectoryStore store, TaskCard task, int[] episodes, int steps) {
+        this("cpu", DType.F32, model, store, task, episodes, steps);
+    }
+
+    /**
+     * @param device engine that all are stepped on
+     * @param state type of the matrix states that is compared with fp32; F32 compares weights alone
      * @param model checkpoint
      * @param store stays the caller's, open while this runs
      * @param task of the model and the store
      * @param episodes of that task, in the order in which they are taken
      * @param steps as many rows of them are compared, or all if they have fewer
      */
-    public AccuracyBench(Path model, TrajectoryStore store, TaskCard task, int[] episodes, int steps) {
+    public AccuracyBench(
+            String device, DType state, Path model, TrajectoryStore store, TaskCard task, int[] episodes, int steps) {
         if (steps < 1 || episodes.length == 0) {
             throw new BenchException(
                     steps + " steps of " + episodes.length + " episodes",
@@ -60,6 +74,8 @@ public final class AccuracyBench implements Benchmark {
                     "stores hold numbers only",
                     "name a task that observes numbers");
         }
+        this.device = device;
+        this.state = state;
         this.model = model;
         config = Checkpoint.readConfig(model);
         this.store = store;
@@ -70,7 +86,7 @@ public final class AccuracyBench implements Benchmark {
 
     /** What it measures, without one at hand. */
     public static String purpose() {
-        return "how far a trained model's logits and actions move with narrow weights, on recorded observations";
+        return "how far a trained model's logits and actions move with narrow weights or a narrow state, on recorded observations";
     }
 
     @Override
@@ -88,10 +104,11 @@ public final class AccuracyBench implements Benchmark {
         long bytes = LramSubject.WEIGHTS.stream()
                 .mapToLong(w -> PolicyMemory.bytes(config, w.bytes(), 1))
                 .sum();
+        bytes += state == DType.F32 ? 0 : PolicyMemory.bytes(config, Float.BYTES, state, 1);
         Memory.require("the model " + model + " with weights stored in every way", bytes);
     }
 
-    /** A policy with one storage of weights. */
+    /** A policy with one storage of weights and state. */
     private record Stored(
             String name, LramPolicy policy, PolicyPredictor predictor, float[] action, Deviation deviation)
             implements AutoCloseable {
@@ -108,22 +125,29 @@ public final class AccuracyBench implements Benchmark {
     @Override
     public void run(Run run) {
         require();
-        try (Backend backend = Backends.open("cpu", BackendOptions.threads(1));
-                Checkpoint.Loaded loaded = Checkpoint.load(model, backend, false);
-                Stored fp32 = stored(loaded, "fp32");
-                Stored bf16 = stored(loaded, "bf16");
-                Stored int8 = stored(loaded, "int8")) {
-            List<Stored> all = List.of(fp32, bf16, int8);
-            compare(run, all);
-            report(run, all);
+        try (Backend backend = Backends.open(device, BackendOptions.threads(1))) {
+            measure(run, backend);
         }
     }
 
-    private Stored stored(Checkpoint.Loaded loaded, String weights) {
-        LramPolicy policy =
-                LramSubject.weights(weights).policy().make(loaded.model(), loaded.card(), LramPolicy.Options.of(1, 1));
+    void measure(Run run, Backend backend) {
+        try (Checkpoint.Loaded loaded = Checkpoint.load(model, backend, false);
+                Stored fp32 = stored(loaded, "fp32", "fp32", DType.F32);
+                Stored bf16 = stored(loaded, "bf16", "bf16", DType.F32);
+                Stored int8 = stored(loaded, "int8", "int8", DType.F32);
+                Stored narrow = state == DType.F32 ? null : stored(loaded, "bf16state", "fp32", state)) {
+            List<Stored> all = narrow == null ? List.of(fp32, bf16, int8) : List.of(fp32, bf16, int8, narrow);
+            compare(run, all);
+            report(run, all);
+            run.note("All were stepped on " + backend.describe() + ".");
+        }
+    }
+
+    private Stored stored(Checkpoint.Loaded loaded, String name, String weights, DType matrices) {
+        LramPolicy.Options options = LramPolicy.Options.of(1, 1).withState(matrices);
+        LramPolicy policy = LramSubject.weights(weights).policy().make(loaded.model(), loaded.card(), options);
         return new Stored(
-                weights,
+                name,
                 policy,
                 new PolicyPredictor(policy, task),
                 new float[task.actionSize()],

@@ -4,6 +4,7 @@ import ai.lram.agent.card.ModelCard;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.backend.Replay;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
@@ -57,7 +58,7 @@ public final class GpuStepBench implements Benchmark {
     private static final int FEW_CHECKED = 10;
 
     private static final double FP32_TOLERANCE = 1e-4;
-    /** Engines may round what narrow weights are multiplied with. */
+    /** Engines may round what narrow weights are multiplied with, and a narrow state. */
     private static final double NARROW_TOLERANCE = 0.02;
 
     /** Of the documented bytes, by which those taken may differ. */
@@ -113,8 +114,9 @@ public final class GpuStepBench implements Benchmark {
     /** @param bytesPerSecond of a copy in device memory, read and written */
     void measure(Run run, Backend engine, double bytesPerSecond) {
         run.note(
-                "GPU control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits); recurrent"
-                        + " state in fp32; peers are not of this run but an H100's: for our step the published step code in a CUDA graph, for"
+                "GPU control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits); matrix"
+                        + " states in " + settings.state()
+                        + "; peers are not of this run but an H100's: for our step the published step code in a CUDA graph, for"
                         + " the transformer a cached one of equal size in a CUDA graph.");
         launch(run, engine);
         for (Model model : settings.models()) {
@@ -171,8 +173,8 @@ public final class GpuStepBench implements Benchmark {
         void measure() {
             String key = model.size().key();
             run.progress("step-" + key + " on both engines");
-            try (LramSubject ours =
-                    LramSubject.open(engine, model.size(), settings.weights(), card, model.sessions())) {
+            try (LramSubject ours = LramSubject.open(
+                    engine, model.size(), settings.weights(), settings.state(), card, model.sessions())) {
                 long firstNs = first(ours, "step-" + key + "-b1-first-step");
                 String difference = check(ours);
                 single(ours, "step-" + key + "-b1", difference, firstNs);
@@ -200,7 +202,8 @@ public final class GpuStepBench implements Benchmark {
         private String check(LramSubject ours) {
             int steps =
                     quick ? FEW_CHECKED : LramSubject.checkedSteps(model.size().backbone());
-            double tolerance = settings.weights().bytes() < Float.BYTES ? NARROW_TOLERANCE : FP32_TOLERANCE;
+            boolean narrow = settings.weights().bytes() < Float.BYTES || settings.state() != DType.F32;
+            double tolerance = narrow ? NARROW_TOLERANCE : FP32_TOLERANCE;
             double worst = 0;
             try (Backend cpu = Backends.open("cpu", BackendOptions.defaults());
                     LramSubject same = LramSubject.open(cpu, model.size(), settings.weights(), card, 2)) {
@@ -211,8 +214,9 @@ public final class GpuStepBench implements Benchmark {
             }
             return String.format(
                     Locale.ROOT,
-                    "%s weights; %.1e of the largest logit from the CPU's",
+                    "%s weights, %s state; %.1e of the largest logit from the CPU's, whose state is F32",
                     settings.weights().name(),
+                    settings.state(),
                     worst);
         }
 
@@ -302,7 +306,7 @@ public final class GpuStepBench implements Benchmark {
         void bytes(int steps) {
             String name = "bytes-" + model.size().key() + "-b1";
             run.progress(name);
-            try (LramSubject ours = LramSubject.open(engine, model.size(), settings.weights(), card, 1)) {
+            try (LramSubject ours = LramSubject.open(engine, model.size(), settings.weights(), settings.state(), card, 1)) {
                 ours.prepare(1);
                 warmUp(ours, 1, name);
                 ours.begin(1, 0);

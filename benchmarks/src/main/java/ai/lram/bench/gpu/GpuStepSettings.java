@@ -1,5 +1,6 @@
 package ai.lram.bench.gpu;
 
+import ai.lram.backend.DType;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
@@ -13,6 +14,7 @@ import java.util.TreeSet;
  *
  * @param models one after the other
  * @param weights of our step
+ * @param state type of its matrix states
  * @param warmUpSeconds of steps before those that are timed
  * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them
  * @param contexts environment steps behind one session of every size, ascending, beside those of the model's long course
@@ -21,6 +23,7 @@ import java.util.TreeSet;
 public record GpuStepSettings(
         List<Model> models,
         LramSubject.Weights weights,
+        DType state,
         double warmUpSeconds,
         double longestSeconds,
         List<Integer> contexts,
@@ -48,12 +51,12 @@ public record GpuStepSettings(
 
     /** The same at other contexts. */
     public GpuStepSettings withContexts(List<Integer> others) {
-        return new GpuStepSettings(models, weights, warmUpSeconds, longestSeconds, others, bytesSteps);
+        return new GpuStepSettings(models, weights, state, warmUpSeconds, longestSeconds, others, bytesSteps);
     }
 
     /** The same with the device's memory watched over so many steps. */
     public GpuStepSettings withBytesSteps(int steps) {
-        return new GpuStepSettings(models, weights, warmUpSeconds, longestSeconds, contexts, steps);
+        return new GpuStepSettings(models, weights, state, warmUpSeconds, longestSeconds, contexts, steps);
     }
 
     /** The model with the narrowest stream. */
@@ -99,13 +102,15 @@ public record GpuStepSettings(
      * @param sizes 16M and 206M, or one of them
      * @param steps timed with one session of 16M; larger models and batches take a share of them
      */
-    public static GpuStepSettings of(List<String> sizes, LramSubject.Weights weights, Integer steps, boolean quick) {
+    public static GpuStepSettings of(
+            List<String> sizes, LramSubject.Weights weights, DType state, Integer steps, boolean quick) {
         int n = steps == null ? quick ? QUICK_STEPS : STEPS : steps;
         if (n < 1) {
             throw new BenchException(n + " steps", "a distribution needs one at least", "name a number of 1 or more");
         }
-        List<Model> models = sizes.stream().map(size -> model(size, n, quick)).toList();
-        return new GpuStepSettings(models, weights, quick ? 0.2 : 2, quick ? 2 : 10, List.of(), 0);
+        List<Model> models =
+                sizes.stream().map(size -> model(size, state, n, quick)).toList();
+        return new GpuStepSettings(models, weights, state, quick ? 0.2 : 2, quick ? 2 : 10, List.of(), 0);
     }
 
     /** Both sizes. */
@@ -113,7 +118,8 @@ public record GpuStepSettings(
         return List.of("16M", "206M");
     }
 
-    private static Model model(String name, int steps, boolean quick) {
+    private static Model model(String name, DType state, int steps, boolean quick) {
+        String kept = state == DType.F32 ? "-fp32state" : "-bf16state";
         return switch (name.toUpperCase(Locale.ROOT)) {
             case "16M" ->
                 new Model(
@@ -133,7 +139,7 @@ public record GpuStepSettings(
                         0,
                         List.of(
                                 new Batch("step-206m-b64-ctx50", 64, 50, false),
-                                new Batch("step-206m-b64-ctx500-fp32state", 64, 500, false)),
+                                new Batch("step-206m-b64-ctx500" + kept, 64, 500, false)),
                         List.of(
                                 new Transformer(50, 0.60),
                                 new Transformer(500, Double.NaN),

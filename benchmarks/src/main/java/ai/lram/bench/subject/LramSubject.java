@@ -63,6 +63,19 @@ public final class LramSubject extends PolicySubject {
                     0.1,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 
+    /** A type of the matrix states by name. @throws BenchException if there is none of that name; the message lists those there are */
+    public static DType state(String name) {
+        return switch (name) {
+            case "fp32" -> DType.F32;
+            case "bf16" -> DType.BF16;
+            default ->
+                throw new BenchException(
+                        "a recurrent state cannot be kept as " + name,
+                        "the control step supports [fp32, bf16]",
+                        "name one of them");
+        };
+    }
+
     /** A storage by name. @throws BenchException if there is none of that name; the message lists those there are */
     public static Weights weights(String name) {
         return WEIGHTS.stream()
@@ -79,27 +92,39 @@ public final class LramSubject extends PolicySubject {
     private final Lram model;
     private final LramPolicy lram;
     private final Weights weights;
+    private final DType state;
     private final String what;
 
-    private LramSubject(Backend backend, Lram model, ModelCard card, LramPolicy policy, Weights weights, String what) {
+    private LramSubject(
+            Backend backend, Lram model, ModelCard card, LramPolicy policy, Weights weights, DType state, String what) {
         super(card, policy, INPUT_SEED);
         this.backend = backend;
         this.model = model;
         this.lram = policy;
         this.weights = weights;
+        this.state = state;
         this.what = what;
     }
 
-    /** Allocates the model on {@code backend}, which stays the caller's. */
+    /** Allocates the model on {@code backend}, which stays the caller's; matrix states are fp32. */
     public static LramSubject open(Backend backend, ModelSize size, Weights weights, ModelCard card, int sessions) {
+        return open(backend, size, weights, DType.F32, card, sessions);
+    }
+
+    /** The same with the matrix states in {@code state}. */
+    public static LramSubject open(
+            Backend backend, ModelSize size, Weights weights, DType state, ModelCard card, int sessions) {
         LramConfig config = config(size, card);
         Lram model = new Lram(config);
         boolean kept = false;
         try {
             draw(model, backend);
-            LramPolicy policy = weights.policy().make(model, card, LramPolicy.Options.of(sessions, sessions));
+            LramPolicy.Options options =
+                    LramPolicy.Options.of(sessions, sessions).withState(state);
+            LramPolicy policy = weights.policy().make(model, card, options);
             kept = true;
-            return new LramSubject(backend, model, card, policy, weights, size.name() + " " + weights.name());
+            String what = size.name() + " " + weights.name() + (state == DType.F32 ? "" : ", state " + state);
+            return new LramSubject(backend, model, card, policy, weights, state, what);
         } finally {
             if (!kept) {
                 model.close();
@@ -148,7 +173,7 @@ public final class LramSubject extends PolicySubject {
 
     /** The same by the documented formula, on a device. */
     public long toldBytes() {
-        return PolicyMemory.deviceBytes(model.config(), weights.bytes(), lram.slots());
+        return PolicyMemory.deviceBytes(model.config(), weights.bytes(), state, lram.slots());
     }
 
     /** Number of a model's parameters. */
@@ -257,13 +282,14 @@ public final class LramSubject extends PolicySubject {
     @Override
     public double stepBytes(int sessions, int context) {
         XlstmConfig b = model.config().backbone();
-        FoldSchedule schedule = FoldSchedule.forHead(headDim(), headDim());
+        FoldSchedule schedule = FoldSchedule.forHead(headDim(), headDim(), state);
         double d = headDim();
         double tokens = (double) Lram.TOKENS * context;
-        double floats = tokens < schedule.first()
-                ? 2 * d * tokens
-                : d * d + d * schedule.period() + 2 * d * d * Lram.TOKENS / schedule.period();
-        return weights.bytes() * usedWeights() + 4 * sessions * b.blocks() * b.heads() * floats;
+        double matrix = state.bytes() * d * d;
+        double bytes = tokens < schedule.first()
+                ? Float.BYTES * 2 * d * tokens
+                : matrix + Float.BYTES * d * schedule.period() + 2 * matrix * Lram.TOKENS / schedule.period();
+        return weights.bytes() * usedWeights() + sessions * b.blocks() * b.heads() * bytes;
     }
 
     @Override

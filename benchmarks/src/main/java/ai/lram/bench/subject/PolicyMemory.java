@@ -27,24 +27,29 @@ public final class PolicyMemory {
     private PolicyMemory() {}
 
     /**
-     * A model with its policy on the CPU, as {@code LramPolicy} lays it out: never less, and hardly more.
+     * A model with its policy on the CPU, as {@code LramPolicy} lays it out: never less, and hardly more. The matrix states are fp32.
      *
      * @param weightBytes of a weight as the step reads it
      * @param slots sessions, all of which may go through one step
      */
     public static long bytes(LramConfig config, int weightBytes, int slots) {
+        return bytes(config, weightBytes, DType.F32, slots);
+    }
+
+    /** As {@link #bytes(LramConfig, int, int)}, with the matrix states in {@code state}. */
+    public static long bytes(LramConfig config, int weightBytes, DType state, int slots) {
         long parameters = parameters(config);
         boolean copied = weightBytes < Float.BYTES || LramPolicy.copies(DType.F32, parameters);
         long tensors = TENSORS + (long) TENSORS_PER_BLOCK * config.backbone().blocks();
-        return bytes(config, parameters, copied ? weightBytes : 0, slots) + ALIGNMENT * tensors;
+        return bytes(config, parameters, copied ? weightBytes : 0, state, slots) + ALIGNMENT * tensors;
     }
 
     /**
      * The same on a device, whose step reads fp32 weights where the model has them, by what is asked for: that tensors are aligned, the engine's
      * work space, code and the context come on top.
      */
-    public static long deviceBytes(LramConfig config, int weightBytes, int slots) {
-        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, slots);
+    public static long deviceBytes(LramConfig config, int weightBytes, DType state, int slots) {
+        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, state, slots);
     }
 
     private static long parameters(LramConfig config) {
@@ -53,9 +58,9 @@ public final class PolicyMemory {
         }
     }
 
-    private static long bytes(LramConfig config, long parameters, int packedBytes, int slots) {
+    private static long bytes(LramConfig config, long parameters, int packedBytes, DType state, int slots) {
         XlstmConfig b = config.backbone();
-        return Float.BYTES * parameters + packedBytes(config, packedBytes) + slots * (stateBytes(b) + rowBytes(config));
+        return Float.BYTES * parameters + packedBytes(config, packedBytes) + slots * (stateBytes(b, state) + rowBytes(config)) + saved(b, state);
     }
 
     /** Copies of the large matrices: projections of the blocks and the head; int8 has a scale a row. */
@@ -80,13 +85,19 @@ public final class PolicyMemory {
     }
 
     /** The state of a session. */
-    private static long stateBytes(XlstmConfig b) {
+    private static long stateBytes(XlstmConfig b, DType state) {
         long d = b.headDim();
-        long ring = FoldSchedule.forHead(b.headDim(), b.headDim()).capacity();
-        long mlstm = b.heads() * (d * d + d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long ring = FoldSchedule.forHead(b.headDim(), b.headDim(), state).capacity();
+        long mlstm = b.heads() * (d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long matrices = b.heads() * d * d * state.bytes();
         long slstm = (4L + XlstmConfig.CONV - 1) * b.width();
         long slstms = b.slstmAt().size();
-        return Float.BYTES * (slstms * slstm + (b.blocks() - slstms) * mlstm);
+        return slstms * Float.BYTES * slstm + (b.blocks() - slstms) * (Float.BYTES * mlstm + matrices);
+    }
+
+    /** Where narrow matrices of a block are widened as a session is saved. */
+    private static long saved(XlstmConfig b, DType state) {
+        return state == DType.F32 ? 0 : (long) Float.BYTES * b.heads() * b.headDim() * b.headDim();
     }
 
     /** What a step needs for each session that goes through it, on the engine and on the host. */

@@ -16,6 +16,8 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
+import ai.lram.backend.cuda.EmulatedCuda;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
@@ -107,6 +109,21 @@ class AccuracyBenchTest {
         assertTrue(
                 run.notes().getFirst().contains("65 recorded steps"),
                 run.notes().toString());
+    }
+
+    @Test
+    void aStateInBf16IsOneMoreCase() {
+        Run run = new Run(what -> {});
+        try (TrajectoryStore store = TrajectoryStore.open(store(2));
+                Backend engine = EmulatedCuda.open()) {
+            new AccuracyBench("cuda", DType.BF16, model(), store, TASK, new int[] {0, 1}, 70).measure(run, engine);
+        }
+        Map<String, Result> byName = run.results().stream().collect(Collectors.toMap(Result::caseName, r -> r));
+        double moved = byName.get("bf16state-logits-max").value();
+        assertTrue(moved > 0 && moved < 0.05, "of the logits' range: " + moved);
+        assertEquals(70, byName.get("bf16state-action-max").samples());
+        assertTrue(byName.get("bf16state-same-bin").value() > 80, "of " + byName.get("bf16state-same-bin"));
+        assertTrue(byName.containsKey("int8-logits-max"), byName.keySet().toString());
     }
 
     @Test

@@ -10,6 +10,7 @@ import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
+import ai.lram.backend.DType;
 import ai.lram.backend.cuda.EmulatedCuda;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Host;
@@ -32,7 +33,7 @@ import org.junit.jupiter.api.Test;
 class GpuStepBenchTest {
     private static final ModelSize TINY = new ModelSize("TINY", XlstmConfig.mlstm(16, 1, 2));
 
-    private static GpuStepSettings settings(String weights) {
+    private static GpuStepSettings settings(String weights, DType state) {
         Model tiny = new Model(
                 TINY,
                 40,
@@ -40,7 +41,7 @@ class GpuStepBenchTest {
                 List.of(new Batch("step-tiny-b3-ctx5", 3, 5, false), new Batch("steps-tiny-b2", 2, 6, true)),
                 List.of(new Transformer(4, 0.2), new Transformer(9, Double.NaN)),
                 1.5);
-        return new GpuStepSettings(List.of(tiny), LramSubject.weights(weights), 0, 0, List.of(), 0);
+        return new GpuStepSettings(List.of(tiny), LramSubject.weights(weights), state, 0, 0, List.of(), 0);
     }
 
     @Test
@@ -51,7 +52,7 @@ class GpuStepBenchTest {
                                 p.name().equals("cuda") && p.whyUnavailable().isEmpty()),
                 "skipped: this machine has a GPU");
         Run run = new Run(what -> {});
-        GpuStepBench bench = new GpuStepBench(settings("fp32"), true);
+        GpuStepBench bench = new GpuStepBench(settings("fp32", DType.F32), true);
         assertThrows(BenchException.class, bench::require);
         assertThrows(BenchException.class, () -> bench.run(run));
         assertTrue(run.results().isEmpty());
@@ -61,7 +62,7 @@ class GpuStepBenchTest {
     void everyCaseIsCheckedTimedAndReported() {
         Run run = new Run(what -> {});
         GpuStepBench bench = new GpuStepBench(
-                settings("bf16").withContexts(List.of(9, 2, 500)).withBytesSteps(30), true);
+                settings("bf16", DType.F32).withContexts(List.of(9, 2, 500)).withBytesSteps(30), true);
         try (Backend engine = EmulatedCuda.open()) {
             bench.measure(run, engine, 1e12);
         }
@@ -110,8 +111,29 @@ class GpuStepBenchTest {
 
     @Test
     void contextsAndStepsThatCannotBeAreRefused() {
-        assertThrows(BenchException.class, () -> settings("bf16").withContexts(List.of(5, -1)));
-        assertThrows(BenchException.class, () -> settings("bf16").withBytesSteps(-1));
+        assertThrows(BenchException.class, () -> settings("bf16", DType.F32).withContexts(List.of(5, -1)));
+        assertThrows(BenchException.class, () -> settings("bf16", DType.F32).withBytesSteps(-1));
+    }
+
+    @Test
+    void aStateInBf16MovesFewerBytes() {
+        Run run = new Run(what -> {});
+        ModelCard card = Shapes.card(Shapes.vector("t", 204, 1, 100));
+        try (Backend engine = EmulatedCuda.open();
+                LramSubject fp32 = LramSubject.open(engine, TINY, LramSubject.weights("bf16"), card, 1);
+                LramSubject bf16 = LramSubject.open(engine, TINY, LramSubject.weights("bf16"), DType.BF16, card, 1)) {
+            new GpuStepBench(settings("bf16", DType.BF16), true).measure(run, engine, 1e12);
+            assertTrue(bf16.stepBytes(1, 500) < fp32.stepBytes(1, 500));
+            assertEquals(fp32.stepBytes(1, 1), bf16.stepBytes(1, 1), "nothing is folded yet");
+        }
+        Result step = run.results().stream()
+                .filter(r -> r.caseName().equals("step-tiny-b1"))
+                .findFirst()
+                .orElseThrow();
+        assertTrue(step.note().contains("BF16 state"), step.note());
+        assertTrue(
+                run.notes().getFirst().contains("matrix states in BF16"),
+                run.notes().toString());
     }
 
     /** The CPU's bf16 weights against fp32 ones: more than fp32 may differ. */
@@ -131,18 +153,27 @@ class GpuStepBenchTest {
 
     @Test
     void theUsualCasesAreThoseOfTheDesign() {
-        GpuStepSettings usual = GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), null, false);
+        GpuStepSettings usual =
+                GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), DType.F32, null, false);
         assertEquals(
                 List.of("steps-16m-b256", "step-206m-b64-ctx50", "step-206m-b64-ctx500-fp32state"),
                 usual.models().stream()
                         .flatMap(m -> m.batches().stream())
                         .map(Batch::name)
                         .toList());
+        assertEquals(
+                "step-206m-b64-ctx500-bf16state",
+                GpuStepSettings.of(List.of("206M"), LramSubject.weights("bf16"), DType.BF16, null, false)
+                        .models()
+                        .getFirst()
+                        .batches()
+                        .getLast()
+                        .name());
         assertEquals(100_000, usual.models().getFirst().steps());
         assertEquals(25_600, usual.models().getFirst().longContext());
         assertEquals(64, usual.models().getLast().sessions());
         assertThrows(
                 BenchException.class,
-                () -> GpuStepSettings.of(List.of("48M"), LramSubject.weights("bf16"), null, false));
+                () -> GpuStepSettings.of(List.of("48M"), LramSubject.weights("bf16"), DType.F32, null, false));
     }
 }

@@ -211,6 +211,7 @@ class StepBenchTest {
                                     ActionCodec.Decoding.EXPECTATION,
                                     options.schedule(),
                                     true,
+                                    DType.F32,
                                     DType.F32)));
             try (Subject wrong = LramSubject.open(backend, SMALL, forgetful, CARD, 1)) {
                 WrongAnswerException e = assertThrows(WrongAnswerException.class, wrong::check);

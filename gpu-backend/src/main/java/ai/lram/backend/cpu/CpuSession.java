@@ -3,6 +3,7 @@ package ai.lram.backend.cpu;
 import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.ComposedSteps;
 import ai.lram.backend.ops.EmbedMemory;
 import ai.lram.backend.ops.EmbedWeights;
@@ -78,6 +79,15 @@ final class CpuSession implements SessionOps {
         return rows;
     }
 
+    private static void requireFull(String kernel, MlstmSlots state) {
+        if (state.matC().dtype() == DType.BF16) {
+            throw new UnsupportedKernelException(
+                    kernel + " on the CPU engine with a matrix state in BF16",
+                    "its steps read and fold fp32",
+                    "use a state in fp32 (--state fp32), or choose device=cuda");
+        }
+    }
+
     private static final String NO_SLOTS = "session step: slots are missing";
 
     @Override
@@ -96,6 +106,7 @@ final class CpuSession implements SessionOps {
             Tensor f,
             Tensor h) {
         String kernel = "session.mlstmStep";
+        requireFull(kernel, state);
         Check.that(
                 state.matC().rank() == 4 && state.ringK().rank() == 4 && q != null && q.rank() == 4,
                 "session.mlstmStep: matC, ringK or q has the wrong rank",
@@ -234,6 +245,7 @@ final class CpuSession implements SessionOps {
             Tensor counts,
             MlstmBlockMemory memory,
             Tensor x) {
+        requireFull("session.mlstmBlock", state.slots());
         if (!MlstmBlockStep.supports(weights)) {
             ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
             return;
@@ -359,6 +371,7 @@ final class CpuSession implements SessionOps {
 
     @Override
     public void mlstmReset(Stream s, MlstmSlots state, int slot) {
+        requireFull("session.mlstmReset", state);
         int pool = state.matC().dim(0);
         if (slot < 0 || slot >= pool) {
             Check.that(

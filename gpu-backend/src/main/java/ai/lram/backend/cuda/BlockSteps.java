@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
@@ -235,6 +236,7 @@ final class BlockSteps {
         int inner = w.inner();
         int all = x.dim(0) * x.dim(1);
         return !form.equals("off")
+                && state.slots().matC().dtype() == DType.F32
                 && all > 0
                 && x.dim(1) <= TOKENS
                 && w.conv().dim(1) == TAPS

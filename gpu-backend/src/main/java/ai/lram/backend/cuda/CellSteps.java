@@ -15,7 +15,7 @@ final class CellSteps {
     /** Rows of C that a thread folds at once, as in the source. */
     private static final int FOLD_ROWS = 8;
 
-    /** Value columns of a block: the most, and the fewest that still read whole lines of the second-level cache. */
+    /** Value columns of a block: the most, and the fewest, whose fp32 is a line of the second-level cache and whose bf16 two sectors. */
     private static final int MOST_COLUMNS = 128;
 
     private static final int FEWEST_COLUMNS = 32;
@@ -33,7 +33,7 @@ final class CellSteps {
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
-    private record Sizes(int dimQk, int dimHv, int columns, boolean sigmoid, boolean normalize) {}
+    private record Sizes(int dimQk, int dimHv, int columns, boolean sigmoid, boolean normalize, boolean narrow) {}
 
     /**
      * Gates as sums that a run of channels each has a share of.
@@ -121,7 +121,8 @@ final class CellSteps {
                     "CELL_HV=" + s.dimHv(),
                     "CELL_COLUMNS=" + s.columns(),
                     KernelModule.define("CELL_SIGMOID", s.sigmoid()),
-                    KernelModule.define("CELL_NORMALIZE", s.normalize()));
+                    KernelModule.define("CELL_NORMALIZE", s.normalize()),
+                    KernelModule.define("CELL_BF16", s.narrow()));
             Kernel[] weights = Arrays.stream(THREADS)
                     .mapToObj(t -> module.kernel("cell_weights_" + t, mostShared))
                     .toArray(Kernel[]::new);
@@ -138,7 +139,7 @@ final class CellSteps {
     void run(MlstmStepCall c, Gates gates) {
         int columns = columns(c);
         Form form = form(
-                new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize()));
+                new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize(), c.narrow()));
         int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
         for (int from = 0; from < c.rows(); from += room) {
             int rows = Math.min(room, c.rows() - from);

@@ -32,6 +32,7 @@ final class CudaSession implements SessionOps {
     private final Rows rows;
     private final int mostShared;
     private final Kernel mlstmStep;
+    private final Kernel mlstmStepBf16;
     private final Kernel mlstmCommit;
     private final Kernel convStep;
     private final Kernel slstmStep;
@@ -46,6 +47,7 @@ final class CudaSession implements SessionOps {
         this.rows = rows;
         mostShared = engine.device().sharedBytes() - 1024; // the kernel's own reductions take some
         mlstmStep = session.kernel("mlstm_step", mostShared);
+        mlstmStepBf16 = session.kernel("mlstm_step_bf16", mostShared);
         mlstmCommit = session.kernel("mlstm_commit", mostShared);
         convStep = session.kernel("conv_step");
         slstmStep = slstm.kernel("slstm_step");
@@ -101,7 +103,7 @@ final class CudaSession implements SessionOps {
             cellSteps.run(call);
             return;
         }
-        for (Kernel step : new Kernel[] {mlstmStep, mlstmCommit}) {
+        for (Kernel step : new Kernel[] {call.narrow() ? mlstmStepBf16 : mlstmStep, mlstmCommit}) {
             call.put(engine.launch(step))
                     .put(batch)
                     .put(tokens)
@@ -120,7 +122,7 @@ final class CudaSession implements SessionOps {
                     .faults()
                     .run(
                             (long) batch * heads,
-                            step == mlstmStep ? (dimHv + COLUMNS - 1) / COLUMNS : 1,
+                            step == mlstmCommit ? 1 : (dimHv + COLUMNS - 1) / COLUMNS,
                             1,
                             Engine.THREADS,
                             shared);

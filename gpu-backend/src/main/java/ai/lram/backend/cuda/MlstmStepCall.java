@@ -35,7 +35,7 @@ record MlstmStepCall(
         int ring = ring();
         int tokens = tokens();
         long cells = (long) pool * heads;
-        Check.f32(kernel, "matC", state.matC(), cells * dimQk * dimHv);
+        Check.size(kernel, "matC", state.matC(), narrow() ? DType.BF16 : DType.F32, cells * dimQk * dimHv);
         Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
         Check.f32(kernel, "scaM", state.scaM(), cells);
         Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
@@ -86,6 +86,11 @@ record MlstmStepCall(
 
     int ring() {
         return state.ringK().dim(2);
+    }
+
+    /** Whether C is in bf16. */
+    boolean narrow() {
+        return state.matC().dtype() == DType.BF16;
     }
 
     boolean sigmoid() {

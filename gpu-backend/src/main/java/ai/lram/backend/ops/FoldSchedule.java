@@ -1,8 +1,10 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.DType;
+
 /**
- * When the ring is folded into the matrix state. Reading C costs DHQK*DHHV floats a step, a ring token DHQK + DHHV, a fold twice C:
- * so the first fold comes late (C is zero and not read before it) and later ones sooner.
+ * When the ring is folded into the matrix state. Reading C costs DHQK*DHHV elements a step, a ring token DHQK + DHHV floats, a fold
+ * twice C: so the first fold comes late (C is zero and not read before it) and later ones sooner.
  *
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
  * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
@@ -24,12 +26,20 @@ public record FoldSchedule(int first, int period, int stagger) {
         return Math.max(first, period);
     }
 
-    /** From the byte counts for one head. */
+    /** From the byte counts for one head with a matrix state in fp32. */
     public static FoldSchedule forHead(int dimQk, int dimHv) {
+        return forHead(dimQk, dimHv, DType.F32);
+    }
+
+    /**
+     * From the byte counts for one head with a matrix state in {@code state}. The period is fp32's: for bf16 the fewest bytes would be those of
+     * one shorter by a root of two, two per cent less, but every fold rounds.
+     */
+    public static FoldSchedule forHead(int dimQk, int dimHv, DType state) {
         double c = (double) dimQk * dimHv;
         double token = dimQk + dimHv;
         int period = (int) Math.ceil(Math.sqrt(12 * c / token));
-        int first = (int) Math.ceil(c / token + period);
+        int first = (int) Math.ceil(c * state.bytes() / Float.BYTES / token + period);
         return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
     }
 

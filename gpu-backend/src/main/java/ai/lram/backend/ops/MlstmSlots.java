@@ -6,7 +6,9 @@ import ai.lram.backend.Tensor;
  * States of many sessions of one mLSTM layer under deferred folding: the matrix state as of the last fold, and a ring of the tokens
  * since. P = slots, R = ring capacity in tokens. All F32 unless said.
  *
- * @param matC (P, NH, DHQK, DHHV) as of the last fold
+ * @param matC (P, NH, DHQK, DHHV) as of the last fold; F32, or BF16 where an engine has that: each fold rounds once, to the nearest, ties to
+ *     even, from sums in fp32, and answers are those of the rounded matrix. A fold that changes an element by less than half a unit in its last
+ *     place, 2^-8 of it at most, leaves it as it is
  * @param vecN (P, NH, DHQK)
  * @param scaM (P, NH)
  * @param ringK (P, NH, R, DHQK), unscaled keys

@@ -18,7 +18,10 @@ public interface SessionOps {
      * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C by the schedule. The answer is
      * that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
      *
+     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it; all sums are fp32 or wider.
+     *
      * @param layer index of the layer, for staggering
+     * @throws ai.lram.backend.UnsupportedKernelException if matC is BF16 and the engine has no kernels for that; nothing has been queued then
      */
     void mlstmStep(
             Stream s,
@@ -57,6 +60,8 @@ public interface SessionOps {
     /**
      * One mLSTM block over the new tokens: x (B, L, D) += block(x), states and the convolution's history advanced. Equal to
      * {@link ComposedSteps#mlstmBlock} but for rounding. Rows of x before the last counts[b] must be finite and hold anything afterwards.
+     *
+     * @throws ai.lram.backend.UnsupportedKernelException as {@link #mlstmStep}
      */
     void mlstmBlock(
             Stream s,
@@ -94,6 +99,10 @@ public interface SessionOps {
      */
     void head(Stream s, HeadWeights weights, HeadMemory memory, Tensor logits);
 
-    /** Empties one slot of an mLSTM layer: zero state, empty ring, not folded. */
+    /**
+     * Empties one slot of an mLSTM layer: zero state, empty ring, not folded.
+     *
+     * @throws ai.lram.backend.UnsupportedKernelException as {@link #mlstmStep}
+     */
     void mlstmReset(Stream s, MlstmSlots state, int slot);
 }

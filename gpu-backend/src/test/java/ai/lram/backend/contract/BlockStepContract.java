@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import ai.lram.backend.DType;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.ComposedSteps;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
@@ -30,6 +31,11 @@ import org.junit.jupiter.params.provider.CsvSource;
 public abstract class BlockStepContract extends KernelContract {
     private static final int L = 3;
     private static final int TAPS = 4;
+
+    /** Of a row's largest number. */
+    private static final double FULL_STATE = 2e-5;
+
+    private static final double NARROW_STATE = 5e-4;
 
     private Tensor drawn(double scale, int... shape) {
         return fx.of(fx.normal(Math.toIntExact(Tensor.sizeOf(shape)), scale), shape);
@@ -80,10 +86,14 @@ public abstract class BlockStepContract extends KernelContract {
     }
 
     private MlstmBlockState state(int slots, int inner, int heads, FoldSchedule schedule, int layer) {
+        return state(DType.F32, slots, inner, heads, schedule, layer);
+    }
+
+    private MlstmBlockState state(DType type, int slots, int inner, int heads, FoldSchedule schedule, int layer) {
         int d = inner / heads;
         int r = schedule.capacity();
         MlstmSlots s = new MlstmSlots(
-                fx.zeros(slots, heads, d, d),
+                fx.arena.allocate(type, slots, heads, d, d),
                 fx.zeros(slots, heads, d),
                 fx.zeros(slots, heads),
                 fx.zeros(slots, heads, r, d),
@@ -136,6 +146,63 @@ public abstract class BlockStepContract extends KernelContract {
         compareWithParts(type, true, batch, tokens, 48, 96, 2, 4, 14, batch + 2, new FoldSchedule(12, 9, 3));
     }
 
+    /**
+     * A matrix state in bf16, on engines that have it; others say so and do nothing. Both forms round what they fold, and their sums differ in
+     * fp32: an element in thousands then lies on the other side of the middle between two bf16 numbers.
+     */
+    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} steps={5}")
+    @CsvSource({
+        "BF16,1,64,128,2,20",
+        "BF16,3,80,160,4,12",
+        "BF16,8,160,320,4,9",
+        "BF16,33,48,192,3,9",
+        "F32,2,24,40,2,9",
+        "I8,9,48,96,2,9"
+    })
+    void aBlockWithAStateInBf16AnswersLikeItsParts(DType type, int batch, int width, int inner, int heads, int steps) {
+        FoldSchedule schedule = new FoldSchedule(12, 9, 3);
+        MlstmBlockState fused = state(DType.BF16, batch + 2, inner, heads, schedule, 1);
+        MlstmBlockState parts = state(DType.BF16, batch + 2, inner, heads, schedule, 1);
+        MlstmBlockWeights w = weights(type, true, width, inner, heads, 4);
+        try {
+            fx.ops.session().mlstmReset(fx.stream, fused.slots(), 0);
+        } catch (UnsupportedKernelException e) {
+            float[] values = fx.normal(batch * L * width, 1);
+            Tensor x = fx.of(values, batch, L, width);
+            MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
+            Tensor ids = fx.ofInts(range(batch), batch);
+            assertThrows(
+                    UnsupportedKernelException.class,
+                    () -> fx.ops.session().mlstmBlock(fx.stream, w, fused, ids, ids, memory, x));
+            assertArrayEquals(values, fx.read(x));
+            return;
+        }
+        compareWithParts(w, fused, parts, batch, L, steps, NARROW_STATE);
+        float[] got = fx.read(fused.slots().matC());
+        float[] want = fx.read(parts.slots().matC());
+        int head = inner / heads * (inner / heads);
+        int others = 0;
+        for (int from = 0; from < got.length; from += head) {
+            float largest = 0;
+            for (int i = from; i < from + head; i++) {
+                largest = Math.max(largest, Math.abs(want[i]));
+            }
+            for (int i = from; i < from + head; i++) {
+                float difference = Math.abs(got[i] - want[i]);
+                assertTrue(difference <= largest / 128, "more than the last place, seed " + fx.seed);
+                others += difference == 0 ? 0 : 1;
+            }
+        }
+        System.out.printf("bf16 state of %s blocks, %d rows: %d of %d differ%n", type, batch, others, got.length);
+        assertTrue(others <= got.length / 300, others + " of " + got.length + " differ, seed " + fx.seed);
+    }
+
+    private static int[] range(int n) {
+        int[] a = new int[n];
+        Arrays.setAll(a, i -> i);
+        return a;
+    }
+
     private void compareWithParts(
             DType type,
             boolean copied,
@@ -151,6 +218,24 @@ public abstract class BlockStepContract extends KernelContract {
         MlstmBlockWeights w = weights(type, copied, width, inner, heads, group);
         MlstmBlockState fused = state(pool, inner, heads, schedule);
         MlstmBlockState parts = state(pool, inner, heads, schedule);
+        compareWithParts(w, fused, parts, batch, tokens, steps, FULL_STATE);
+        float[] c = fx.read(fused.slots().matC());
+        double[] reference = Fixture.doubles(fx.read(parts.slots().matC()));
+        assertTrue(Fixture.error(c, reference) < 1e-4, "matrix states differ, seed " + fx.seed);
+    }
+
+    private void compareWithParts(
+            MlstmBlockWeights w,
+            MlstmBlockState fused,
+            MlstmBlockState parts,
+            int batch,
+            int tokens,
+            int steps,
+            double limit) {
+        int pool = parts.slots().matC().dim(0);
+        int width = w.width();
+        int inner = Math.toIntExact(w.inner());
+        int heads = w.heads();
         MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, tokens, width, inner, heads);
         boolean[] begun = new boolean[pool];
         for (int step = 0; step < steps; step++) {
@@ -171,11 +256,8 @@ public abstract class BlockStepContract extends KernelContract {
             Tensor news = fx.ofInts(counts, batch);
             fx.ops.session().mlstmBlock(fx.stream, w, fused, ids, news, memory, got);
             ComposedSteps.mlstmBlock(fx.ops, fx.stream, w, parts, ids, news, memory, want);
-            compare("x of step " + step, counts, tokens, width, fx.read(got), fx.read(want));
+            compare("x of step " + step, counts, tokens, width, fx.read(got), fx.read(want), limit);
         }
-        float[] c = fx.read(fused.slots().matC());
-        double[] reference = Fixture.doubles(fx.read(parts.slots().matC()));
-        assertTrue(Fixture.error(c, reference) < 1e-4, "matrix states differ, seed " + fx.seed);
         assertArrayEquals(
                 fx.readInts(parts.slots().ringLength()),
                 fx.readInts(fused.slots().ringLength()));
@@ -220,7 +302,7 @@ public abstract class BlockStepContract extends KernelContract {
             for (MlstmLayer l : single) {
                 fx.ops.session().mlstmBlock(fx.stream, l.weights(), l.state(), ids, news, memory, want);
             }
-            compare("x of step " + step, counts, L, width, fx.read(got), fx.read(want));
+            compare("x of step " + step, counts, L, width, fx.read(got), fx.read(want), FULL_STATE);
         }
         for (int l = 0; l < blocks; l++) {
             MlstmSlots got = run.get(l).state().slots();
@@ -310,14 +392,14 @@ public abstract class BlockStepContract extends KernelContract {
         assertArrayEquals(new int[6], fx.readInts(state.slots().ringLength()));
     }
 
-    private void compare(String name, int[] counts, int tokens, int width, float[] got, float[] want) {
+    private void compare(String name, int[] counts, int tokens, int width, float[] got, float[] want, double limit) {
         for (int b = 0; b < counts.length; b++) {
             int from = (b * tokens + tokens - counts[b]) * width;
             int to = (b + 1) * tokens * width;
             if (from < to) {
                 double error = Fixture.error(
                         Arrays.copyOfRange(got, from, to), Fixture.doubles(Arrays.copyOfRange(want, from, to)));
-                assertTrue(error < 2e-5, name + ", row " + b + ": error " + error + ", seed " + fx.seed);
+                assertTrue(error < limit, name + ", row " + b + ": error " + error + ", seed " + fx.seed);
             }
         }
     }

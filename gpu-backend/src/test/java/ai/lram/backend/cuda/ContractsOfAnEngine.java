@@ -11,6 +11,7 @@ import ai.lram.backend.contract.LossContract;
 import ai.lram.backend.contract.MatmulContract;
 import ai.lram.backend.contract.MixedContract;
 import ai.lram.backend.contract.MlstmContract;
+import ai.lram.backend.contract.NarrowStateContract;
 import ai.lram.backend.contract.NormContract;
 import ai.lram.backend.contract.OptimizerContract;
 import ai.lram.backend.contract.SessionContract;
@@ -128,6 +129,14 @@ abstract class ContractsOfAnEngine {
 
     @Nested
     class Session extends SessionContract {
+        @Override
+        protected Backend openBackend() {
+            return unclosed();
+        }
+    }
+
+    @Nested
+    class NarrowState extends NarrowStateContract {
         @Override
         protected Backend openBackend() {
             return unclosed();

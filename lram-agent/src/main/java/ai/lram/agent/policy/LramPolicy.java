@@ -62,7 +62,9 @@ public final class LramPolicy implements Policy {
      * How a policy is set up.
      *
      * @param weights type the large weight matrices are stored in for the step: {@link DType#F32}, {@link DType#BF16} or {@link DType#I8}
-     *     (a scale per row). Gates, norms, convolutions and the state stay fp32
+     *     (a scale per row). Gates, norms and convolutions stay fp32
+     * @param state type of the mLSTM's matrix states: {@link DType#F32}, or {@link DType#BF16} on an engine that steps with it, which halves
+     *     what a step of many sessions reads and is not exact. The rest of the state, and a saved state, are fp32
      */
     public record Options(
             int slots,
@@ -70,9 +72,16 @@ public final class LramPolicy implements Policy {
             ActionCodec.Decoding decoding,
             FoldSchedule schedule,
             boolean zeroRewards,
-            DType weights) {
+            DType weights,
+            DType state) {
         public Options {
             requireWeights(weights);
+            if (state != DType.F32 && state != DType.BF16) {
+                throw new PolicyException(
+                        "policy with a recurrent state in " + state,
+                        "a control step keeps it in F32 or BF16",
+                        "choose one of them");
+            }
             if (slots < 1 || maxBatch < 1 || maxBatch > slots) {
                 throw new PolicyException(
                         "policy with " + slots + " slots and batches of " + maxBatch,
@@ -91,21 +100,25 @@ public final class LramPolicy implements Policy {
             }
         }
 
-        /** Expected bin centre, schedule by byte counts, true rewards. */
+        /** Expected bin centre, schedule by byte counts, true rewards, weights and state in fp32. */
         public static Options of(int slots, int maxBatch) {
-            return new Options(slots, maxBatch, ActionCodec.Decoding.EXPECTATION, null, false, DType.F32);
+            return new Options(slots, maxBatch, ActionCodec.Decoding.EXPECTATION, null, false, DType.F32, DType.F32);
         }
 
         public Options withSchedule(FoldSchedule s) {
-            return new Options(slots, maxBatch, decoding, s, zeroRewards, weights);
+            return new Options(slots, maxBatch, decoding, s, zeroRewards, weights, state);
         }
 
         public Options withDecoding(ActionCodec.Decoding d) {
-            return new Options(slots, maxBatch, d, schedule, zeroRewards, weights);
+            return new Options(slots, maxBatch, d, schedule, zeroRewards, weights, state);
         }
 
         public Options withWeights(DType type) {
-            return new Options(slots, maxBatch, decoding, schedule, zeroRewards, type);
+            return new Options(slots, maxBatch, decoding, schedule, zeroRewards, type, state);
+        }
+
+        public Options withState(DType type) {
+            return new Options(slots, maxBatch, decoding, schedule, zeroRewards, weights, type);
         }
     }
 
@@ -161,6 +174,7 @@ public final class LramPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final FoldSchedule schedule;
+    private final Tensor wideC;
     private final Layer[] layerArray;
     private final StepExchange exchange;
     private final Frame[] frames;
@@ -199,7 +213,10 @@ public final class LramPolicy implements Policy {
         host = Arena.ofShared();
         try {
             XlstmConfig b = config.backbone();
-            schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
+            schedule = options.schedule() != null
+                    ? options.schedule()
+                    : FoldSchedule.forHead(b.headDim(), b.headDim(), options.state());
+            wideC = options.state() == DType.F32 ? null : arena.f32(b.heads(), b.headDim(), b.headDim());
             ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
             int actions = 1;
             for (TaskCard t : card.tasks()) {
@@ -318,7 +335,7 @@ public final class LramPolicy implements Policy {
         int r = schedule.capacity();
         int inner = c.inner();
         MlstmSlots s = new MlstmSlots(
-                arena.f32(p, c.heads(), d, d),
+                arena.allocate(options.state(), p, c.heads(), d, d),
                 arena.f32(p, c.heads(), d),
                 arena.f32(p, c.heads()),
                 arena.f32(p, c.heads(), r, d),
@@ -346,6 +363,9 @@ public final class LramPolicy implements Policy {
                 m.outNorm.value(),
                 m.skip.value(),
                 pack(m.down.value()));
+        if (options.state() != DType.F32) {
+            ops.session().mlstmReset(stream, s, 0); // an engine without that type says so here
+        }
         Tensor history = arena.f32(p, XlstmConfig.CONV - 1, inner);
         return new MlstmLayer(w, new MlstmBlockState(s, history, schedule, index));
     }
@@ -645,9 +665,14 @@ public final class LramPolicy implements Policy {
     public long stateBytes() {
         long n = 0;
         for (Tensor t : stateTensors()) {
-            n += t.bytes() / options.slots();
+            n += savedBytes(t) / options.slots();
         }
         return n;
+    }
+
+    /** As fp32, whatever it is kept in. */
+    private static long savedBytes(Tensor t) {
+        return t.dtype() == DType.BF16 ? Float.BYTES * t.size() : t.bytes();
     }
 
     @Override
@@ -657,8 +682,13 @@ public final class LramPolicy implements Policy {
         long at = 0;
         for (Tensor t : stateTensors()) {
             Tensor s = t.slice(slot, 1);
-            backend.download(stream, s, target.asSlice(at, s.bytes()));
-            at += s.bytes();
+            long bytes = savedBytes(s);
+            if (s.dtype() == DType.BF16) {
+                ops.mixed().widen(stream, s, wideC);
+                s = wideC;
+            }
+            backend.download(stream, s, target.asSlice(at, bytes));
+            at += bytes;
         }
         stream.synchronize();
     }
@@ -670,8 +700,13 @@ public final class LramPolicy implements Policy {
         long at = 0;
         for (Tensor t : stateTensors()) {
             Tensor s = t.slice(slot, 1);
-            backend.upload(stream, s, source.asSlice(at, s.bytes()));
-            at += s.bytes();
+            long bytes = savedBytes(s);
+            boolean narrow = s.dtype() == DType.BF16;
+            backend.upload(stream, narrow ? wideC : s, source.asSlice(at, bytes));
+            if (narrow) {
+                ops.mixed().narrow(stream, wideC, s);
+            }
+            at += bytes;
         }
         stream.synchronize();
     }

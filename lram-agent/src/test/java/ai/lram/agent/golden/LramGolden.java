@@ -441,8 +441,8 @@ abstract class LramGolden {
                 int keep = file.shape(mode + ".action_logits")[2];
                 int stateDim = images ? 0 : states.length / (b * t);
                 ModelCard card = rawCard(stateDim, keep, images);
-                LramPolicy.Options options =
-                        new LramPolicy.Options(b, b, ActionCodec.Decoding.LOWER_EDGE, null, cached, DType.F32);
+                LramPolicy.Options options = new LramPolicy.Options(
+                        b, b, ActionCodec.Decoding.LOWER_EDGE, null, cached, DType.F32, DType.F32);
                 float[] all = new float[b * t * keep * model.config().vocabulary()];
                 try (LramPolicy policy = new LramPolicy(model, card, options)) {
                     PolicyBatch batch = new PolicyBatch(card, b);
@@ -563,7 +563,7 @@ abstract class LramGolden {
         ModelCard card = rawCard(images ? 0 : n, keep, images);
         float[] logits = new float[steps * keep * model.config().vocabulary()];
         LramPolicy.Options options =
-                new LramPolicy.Options(1, 1, ActionCodec.Decoding.LOWER_EDGE, null, true, DType.F32);
+                new LramPolicy.Options(1, 1, ActionCodec.Decoding.LOWER_EDGE, null, true, DType.F32, DType.F32);
         try (LramPolicy policy = new LramPolicy(model, card, options)) {
             PolicyBatch batch = new PolicyBatch(card, 1);
             boolean first = true;

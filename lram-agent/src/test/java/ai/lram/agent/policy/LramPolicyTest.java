@@ -23,6 +23,7 @@ import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
 import ai.lram.backend.DeviceOutOfMemoryException;
 import ai.lram.backend.NonFiniteException;
+import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.FoldSchedule;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -508,7 +509,7 @@ class LramPolicyTest {
             float[][] last = new float[2][];
             for (int k = 0; k < 2; k++) {
                 LramPolicy.Options o =
-                        new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1, DType.F32);
+                        new LramPolicy.Options(1, 1, ActionCodec.Decoding.CENTRE, null, k == 1, DType.F32, DType.F32);
                 try (LramPolicy policy = new LramPolicy(model, CARD, o)) {
                     PolicyBatch batch = new PolicyBatch(CARD, 1);
                     Session s = new Session(policy, 0, play);
@@ -600,6 +601,21 @@ class LramPolicyTest {
             message("images", () -> new LramPolicy(model, Cards.model(Cards.image("look", 3)), one));
             message("0 slots", () -> LramPolicy.Options.of(0, 1));
             message("batches of 3", () -> LramPolicy.Options.of(2, 3));
+        }
+    }
+
+    /** The CPU's steps know fp32 states alone, and say so before a robot moves. */
+    @Test
+    void aStateThatTheEngineDoesNotKeepIsRefused() {
+        ScarceMemory memory = new ScarceMemory(backend);
+        try (Lram model = model(memory, 32, true, false)) {
+            List<String> before = memory.open();
+            LramPolicy.Options narrow = LramPolicy.Options.of(1, 1).withState(DType.BF16);
+            UnsupportedKernelException e =
+                    assertThrows(UnsupportedKernelException.class, () -> new LramPolicy(model, CARD, narrow));
+            assertTrue(e.getMessage().contains("device=cuda"), e.getMessage());
+            assertEquals(before, memory.open());
+            message("a recurrent state in I8", () -> LramPolicy.Options.of(1, 1).withState(DType.I8));
         }
     }
 

@@ -2,6 +2,7 @@ package ai.lram.agent.policy;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.agent.autodiff.Parameter;
@@ -17,6 +18,12 @@ import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -120,8 +127,12 @@ abstract class StepRecordings {
     }
 
     private static List<float[]> lram(Backend on, boolean mixed, DType weights) {
+        return lram(on, mixed, OPTIONS.withWeights(weights));
+    }
+
+    private static List<float[]> lram(Backend on, boolean mixed, LramPolicy.Options options) {
         try (Lram model = LramPolicyTest.model(on, 32, mixed, false);
-                LramPolicy policy = new LramPolicy(model, LramPolicyTest.CARD, OPTIONS.withWeights(weights))) {
+                LramPolicy policy = new LramPolicy(model, LramPolicyTest.CARD, options)) {
             return play(policy, STEPS, t -> {});
         }
     }
@@ -160,6 +171,64 @@ abstract class StepRecordings {
     /** Engines may round what narrow weights are multiplied with. */
     private static double tolerance(DType weights) {
         return weights == DType.F32 ? ROUNDING : 0.02;
+    }
+
+    @ParameterizedTest(name = "mixed {0}, weights {1}")
+    @CsvSource({"false, F32", "true, BF16"})
+    void aStateInBf16IsReplayedBitForBitAndStaysCloseToFp32(boolean mixed, DType weights) {
+        LramPolicy.Options options = OPTIONS.withWeights(weights);
+        List<float[]> replayed = lram(engine, mixed, options.withState(DType.BF16));
+        assertSame(lram(new Unrecorded(engine), mixed, options.withState(DType.BF16)), replayed);
+        double off = difference(lram(engine, mixed, options), replayed);
+        System.out.printf("state in bf16, mixed %b, %s weights: %.1e of the largest logit%n", mixed, weights, off);
+        assertTrue(off > 0, "the state is fp32");
+        assertTrue(off <= 0.02, () -> "logits differ from those of an fp32 state by " + off + " of the largest");
+    }
+
+    private static byte[] saved(LramPolicy policy, int slot) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment state = arena.allocate(policy.stateBytes(), 64);
+            policy.saveState(slot, state);
+            return state.toArray(ValueLayout.JAVA_BYTE);
+        }
+    }
+
+    private static void restore(LramPolicy policy, int slot, byte[] saved) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment state = arena.allocate(saved.length, 64);
+            state.copyFrom(MemorySegment.ofArray(saved));
+            policy.reset(slot, LramPolicyTest.TASK);
+            policy.restoreState(slot, state);
+        }
+    }
+
+    @Test
+    void aSavedStateIsFp32WhateverItIsKeptIn() {
+        try (Lram model = LramPolicyTest.model(engine, 32, true, false);
+                LramPolicy full = new LramPolicy(model, LramPolicyTest.CARD, OPTIONS);
+                LramPolicy narrow = new LramPolicy(model, LramPolicyTest.CARD, OPTIONS.withState(DType.BF16))) {
+            assertEquals(full.stateBytes(), narrow.stateBytes());
+            play(narrow, STEPS, t -> {});
+            byte[] state = saved(narrow, 2);
+            restore(narrow, 0, state);
+            assertArrayEquals(state, saved(narrow, 0));
+            restore(full, 1, state);
+            assertArrayEquals(state, saved(full, 1));
+            play(full, STEPS, t -> {});
+            byte[] exact = saved(full, 2);
+            restore(narrow, 0, exact);
+            byte[] rounded = saved(narrow, 0);
+            assertFalse(Arrays.equals(exact, rounded));
+            FloatBuffer a = floats(exact);
+            FloatBuffer b = floats(rounded);
+            for (int i = 0; i < a.capacity(); i++) {
+                assertTrue(Math.abs(a.get(i) - b.get(i)) <= Math.abs(a.get(i)) / 256, "float " + i + " of the state");
+            }
+        }
+    }
+
+    private static FloatBuffer floats(byte[] bytes) {
+        return ByteBuffer.wrap(bytes).order(ByteOrder.nativeOrder()).asFloatBuffer();
     }
 
     @ParameterizedTest

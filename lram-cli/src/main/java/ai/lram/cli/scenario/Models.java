@@ -50,11 +50,12 @@ public final class Models {
      * @param maxBatch sessions per step
      */
     public static Policy open(Path model, String device, int threads, int slots, int maxBatch) {
-        return open(model, device, threads, slots, maxBatch, DType.F32);
+        return open(model, device, threads, slots, maxBatch, DType.F32, DType.F32);
     }
 
-    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}. */
-    public static Policy open(Path model, String device, int threads, int slots, int maxBatch, DType weights) {
+    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}, matrix states as {@code state}. */
+    public static Policy open(
+            Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
         Path folder = resolve(model);
         Backend backend = Backends.open(device, BackendOptions.threads(threads));
         Checkpoint.Loaded loaded = null;
@@ -64,7 +65,7 @@ public final class Models {
             LramPolicy policy = new LramPolicy(
                     loaded.model(),
                     loaded.card(),
-                    LramPolicy.Options.of(slots, maxBatch).withWeights(weights));
+                    LramPolicy.Options.of(slots, maxBatch).withWeights(weights).withState(state));
             kept = true;
             Checkpoint.Loaded kin = loaded;
             return new OwningPolicy(policy, () -> {
@@ -82,7 +83,7 @@ public final class Models {
     }
 
     /**
-     * As {@link #open(Path, String, int, int, int, DType)}, ready for a robot's first deadline. With {@code auto} on a machine with several
+     * As {@link #open(Path, String, int, int, int, DType, DType)}, ready for a robot's first deadline. With {@code auto} on a machine with several
      * engines it is the one on which steps of this model are the fastest. Takes three seconds an engine, up to fifteen where the compilers
      * are not done by then, a few more to choose one, and
      * what {@link Policy#warmUp} takes on a device.
@@ -96,9 +97,10 @@ public final class Models {
             int slots,
             int maxBatch,
             DType weights,
+            DType state,
             EngineChoice.Sessions timed) {
         return new EngineChoice(EngineChoice.Effort.usual())
-                .open(device, engine -> open(model, engine, threads, slots, maxBatch, weights), timed)
+                .open(device, engine -> open(model, engine, threads, slots, maxBatch, weights, state), timed)
                 .policy();
     }
 

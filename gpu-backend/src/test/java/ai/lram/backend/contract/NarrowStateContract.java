@@ -1,0 +1,387 @@
+package ai.lram.backend.contract;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.lram.backend.DType;
+import ai.lram.backend.Tensor;
+import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.MlstmSlots;
+import ai.lram.backend.ops.MlstmSpec;
+import ai.lram.backend.ops.MlstmSpec.InputGate;
+import ai.lram.backend.reference.ReferenceMlstm;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * A control step whose matrix state is bf16. The reference folds when the schedule says so, in fp64, and rounds; where a sum lies between two
+ * bf16 numbers so closely that fp32 cannot tell, the engine's choice of these two is taken over. So answers are held to fp32's limit.
+ */
+public abstract class NarrowStateContract extends KernelContract {
+    private static final int L = 3;
+
+    /** Of the largest answer of a session. */
+    private static final double ANSWERS = 5e-5;
+
+    /** What a fold may lose in fp32, of all that is added up. */
+    private static final double FOLDS = 1e-6;
+
+    private record Sizes(int slots, int heads, int dimQk, int dimHv, int ring) {}
+
+    /** Draws part 0..4 (q, k, v, i, f) of one token of all heads. */
+    private interface Draw {
+        float[] token(int part, int width);
+    }
+
+    private static MlstmSpec spec(String kind) {
+        return kind.equals("exp")
+                ? MlstmSpec.exponential()
+                : new MlstmSpec(InputGate.SIGMOID, kind.equals("sig"), 1e-6f, true, 0);
+    }
+
+    /** A head of a session in fp64: the state as of its last token, and what the engine must hold as of its last fold. */
+    private static final class Head {
+        double[] c;
+        double[] n;
+        double[] m = {0};
+        double addedC; // magnitudes of what went into c, at most
+        double addedN;
+        int held;
+        boolean folded;
+
+        Head(Sizes z) {
+            c = new double[z.dimQk * z.dimHv];
+            n = new double[z.dimQk];
+        }
+    }
+
+    /** Sessions on the engine beside their references. */
+    private final class Sessions {
+        final MlstmSpec spec;
+        final FoldSchedule schedule;
+        final int layer;
+        final Sizes z;
+        final MlstmSlots state;
+        final Head[][] heads;
+        final float[] stored; // C as the folds left it
+        double worst;
+        double[] largest;
+
+        Sessions(String kind, FoldSchedule schedule, int layer, Sizes z) {
+            spec = spec(kind);
+            this.schedule = schedule;
+            this.layer = layer;
+            this.z = z;
+            state = pool(DType.BF16, z);
+            heads = new Head[z.slots][z.heads];
+            stored = new float[z.slots * z.heads * z.dimQk * z.dimHv];
+            largest = new double[z.slots];
+            for (int slot = 0; slot < z.slots; slot++) {
+                reset(slot);
+            }
+        }
+
+        final void reset(int slot) {
+            fx.ops.session().mlstmReset(fx.stream, state, slot);
+            Arrays.setAll(heads[slot], h -> new Head(z));
+            int size = stored.length / z.slots;
+            Arrays.fill(stored, slot * size, (slot + 1) * size, 0);
+            largest[slot] = 0;
+        }
+
+        private float[] step(int[] slots, int[] counts, Draw draw) {
+            int b = slots.length;
+            int[] widths = {z.heads * z.dimQk, z.heads * z.dimQk, z.heads * z.dimHv, z.heads, z.heads};
+            float[][] in = new float[5][];
+            for (int part = 0; part < 5; part++) {
+                in[part] = new float[b * L * widths[part]];
+                Arrays.fill(in[part], Float.NaN);
+            }
+            for (int row = 0; row < b; row++) {
+                for (int t = L - counts[row]; t < L; t++) {
+                    for (int part = 0; part < 5; part++) {
+                        float[] token = draw.token(part, widths[part]);
+                        System.arraycopy(token, 0, in[part], (row * L + t) * widths[part], widths[part]);
+                    }
+                }
+            }
+            Tensor h = fx.poisoned(b, L, z.heads, z.dimHv);
+            fx.ops
+                    .session()
+                    .mlstmStep(
+                            fx.stream,
+                            spec,
+                            schedule,
+                            layer,
+                            state,
+                            fx.ofInts(slots, b),
+                            fx.ofInts(counts, b),
+                            fx.of(in[0], b, L, z.heads, z.dimQk),
+                            fx.of(in[1], b, L, z.heads, z.dimQk),
+                            fx.of(in[2], b, L, z.heads, z.dimHv),
+                            fx.of(in[3], b, L, z.heads),
+                            fx.of(in[4], b, L, z.heads),
+                            h);
+            float[] got = fx.read(h);
+            float[] c = fx.read(state.matC());
+            float[] n = fx.read(state.vecN());
+            float[] m = fx.read(state.scaM());
+            int[] lengths = fx.readInts(state.ringLength());
+            for (int row = 0; row < b; row++) {
+                for (int head = 0; head < z.heads; head++) {
+                    Head reference = heads[slots[row]][head];
+                    fold(reference, slots[row] * z.heads + head, head, counts[row], c, n, m);
+                    for (int t = L - counts[row]; t < L; t++) {
+                        compare(reference, slots[row], ((row * L) + t) * z.heads + head, in, got);
+                    }
+                    reference.held += counts[row];
+                    assertEquals(reference.held, lengths[slots[row] * z.heads + head], "ring");
+                }
+            }
+            assertArrayEquals(stored, c, "C between folds; rerun with -Dlram.seed=" + fx.seed);
+            return got;
+        }
+
+        /** Where the schedule folds before the new tokens, the engine's state must be the reference's, rounded; it is taken over. */
+        private void fold(Head r, int cell, int head, int count, float[] c, float[] n, float[] m) {
+            int limit = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads + head);
+            if (count == 0 || r.held == 0 || r.held + count <= limit) {
+                return;
+            }
+            double off = Math.abs(m[cell] - r.m[0]) / Math.max(1, Math.abs(r.m[0]));
+            assertTrue(off < 1e-6, "stabiliser " + m[cell] + " for " + r.m[0]);
+            double scale = Math.exp(r.m[0] - m[cell]);
+            double lost = FOLDS * scale * r.addedC;
+            for (int i = 0; i < r.c.length; i++) {
+                int at = cell * r.c.length + i;
+                double want = scale * r.c[i];
+                double half = want == 0 ? 0 : Math.scalb(1.0, Math.getExponent(want) - 8);
+                assertTrue(
+                        Math.abs(c[at] - want) <= half + lost,
+                        () -> "fold of cell " + cell + ": " + c[at] + " for " + want + ", half a unit is " + half
+                                + "; rerun with -Dlram.seed=" + fx.seed);
+                r.c[i] = c[at];
+                stored[at] = c[at];
+            }
+            lost = FOLDS * scale * r.addedN;
+            for (int d = 0; d < r.n.length; d++) {
+                int at = cell * r.n.length + d;
+                assertTrue(Math.abs(n[at] - scale * r.n[d]) <= lost, "normaliser " + n[at] + " for " + scale * r.n[d]);
+                r.n[d] = n[at];
+            }
+            r.m[0] = m[cell];
+            r.addedC = Fixture.largest(r.c);
+            r.addedN = Fixture.largest(r.n);
+            r.held = 0;
+            r.folded = true;
+        }
+
+        /** One token, at {@code x} of (B, L, NH). */
+        private void compare(Head reference, int slot, int x, float[][] in, float[] got) {
+            ReferenceMlstm r = new ReferenceMlstm(
+                    1, 1, 1, z.dimQk, z.dimHv, spec.inputGate() == InputGate.EXPONENTIAL, spec.normalize(), spec.eps());
+            r.q = Fixture.doubles(Arrays.copyOfRange(in[0], x * z.dimQk, (x + 1) * z.dimQk));
+            r.k = Fixture.doubles(Arrays.copyOfRange(in[1], x * z.dimQk, (x + 1) * z.dimQk));
+            r.v = Fixture.doubles(Arrays.copyOfRange(in[2], x * z.dimHv, (x + 1) * z.dimHv));
+            r.i = new double[] {in[3][x]};
+            r.f = new double[] {in[4][x]};
+            r.c0 = reference.c;
+            r.n0 = reference.n;
+            r.m0 = reference.m;
+            r.step();
+            double forget = ReferenceMlstm.logSigmoid(r.f[0]);
+            double input = r.exponential ? r.i[0] : ReferenceMlstm.logSigmoid(r.i[0]);
+            double keep = Math.exp(forget + reference.m[0] - r.m[0]);
+            double key = Math.exp(input - r.m[0]) * Fixture.largest(r.k);
+            reference.addedC = keep * reference.addedC + key * Fixture.largest(r.v);
+            reference.addedN = keep * reference.addedN + key;
+            reference.c = r.c;
+            reference.n = r.n;
+            reference.m = r.m;
+            largest[slot] = Math.max(largest[slot], Fixture.largest(r.h));
+            for (int e = 0; e < z.dimHv; e++) {
+                float answer = got[x * z.dimHv + e];
+                double error = Math.abs(answer - r.h[e]) / largest[slot];
+                assertTrue(
+                        r.h[e] == answer || error <= ANSWERS,
+                        () -> "answer " + answer + " for the reference's: off by " + error
+                                + " of the session's largest so far; rerun with -Dlram.seed=" + fx.seed);
+                worst = Math.max(worst, r.h[e] == answer ? 0 : error);
+            }
+        }
+    }
+
+    private MlstmSlots pool(DType type, Sizes z) {
+        int p = z.slots;
+        int n = z.heads;
+        return new MlstmSlots(
+                fx.poisoned(type, p, n, z.dimQk, z.dimHv),
+                fx.poisoned(p, n, z.dimQk),
+                fx.poisoned(p, n),
+                fx.poisoned(p, n, z.ring, z.dimQk),
+                fx.poisoned(p, n, z.ring, z.dimHv),
+                fx.poisoned(p, n, z.ring),
+                fx.poisoned(p, n, z.ring),
+                fx.ofInts(new int[p * n], p, n),
+                fx.ofInts(new int[p * n], p, n));
+    }
+
+    private int[] distinct(int of, int n) {
+        List<Integer> all = new ArrayList<>();
+        for (int s = 0; s < of; s++) {
+            all.add(s);
+        }
+        Collections.shuffle(all, fx.random);
+        return all.stream().limit(n).mapToInt(s -> s).toArray();
+    }
+
+    @ParameterizedTest(name = "{0} batch={1} NH={2} DHQK={3} DHHV={4} first={5} period={6} stagger={7} steps={8}")
+    @CsvSource({
+        "exp,1,2,16,16,3,3,1,1000", "exp,3,2,16,24,20,7,2,150", "exp,64,1,8,12,12,9,3,20", "exp,3,2,7,33,12,12,4,60",
+        "exp,1,1,32,32,60,39,1,150", "sig,3,2,16,16,10,6,2,80", "raw,1,2,20,16,9,5,3,80", "exp,2,2,1,1,5,4,1,40",
+        "exp,1,1,64,160,60,30,1,50", "raw,9,4,40,128,21,18,4,16", "exp,1,1,256,256,21,15,1,14"
+    })
+    void foldsRoundOnceAndAnswersAreThoseOfTheRoundedState(
+            String kind, int batch, int heads, int dq, int dv, int first, int period, int stagger, int steps) {
+        FoldSchedule schedule = new FoldSchedule(first, period, stagger);
+        Sizes z = new Sizes(batch + 2, heads, dq, dv, schedule.capacity() + fx.random.nextInt(3));
+        Sessions s = new Sessions(kind, schedule, fx.random.nextInt(5), z);
+        boolean[] begun = new boolean[z.slots];
+        for (int step = 0; step < steps; step++) {
+            int[] slots = distinct(z.slots, batch);
+            int[] counts = new int[batch];
+            for (int b = 0; b < batch; b++) {
+                boolean fresh = !begun[slots[b]];
+                counts[b] = fresh ? 2 : fx.random.nextInt(10) == 0 ? fx.random.nextInt(L + 1) : L;
+                begun[slots[b]] = true;
+            }
+            s.step(slots, counts, (part, width) -> fx.normal(width, 1));
+            if (fx.random.nextInt(150) == 0) {
+                int slot = fx.random.nextInt(z.slots);
+                s.reset(slot);
+                begun[slot] = false;
+            }
+        }
+        System.out.printf("bf16 state, %s %dx%d: %.1e of the largest answer%n", kind, dq, dv, s.worst);
+    }
+
+    /** Queries and keys are positive, so that no normaliser cancels to nothing. */
+    @ParameterizedTest(name = "{0} DHQK={1} DHHV={2} gates to {3}")
+    @CsvSource({"exp,16,24,30", "sig,20,16,30", "exp,7,5,30", "exp,16,24,80"})
+    void gatesAtTheirLimitsFoldAndAnswerAlike(String kind, int dq, int dv, float most) {
+        float[] gates = {-most, -30, 0, 30, most};
+        FoldSchedule schedule = new FoldSchedule(15, 9, 2);
+        Sessions s = new Sessions(kind, schedule, 1, new Sizes(3, 2, dq, dv, schedule.capacity()));
+        for (int step = 0; step < 40; step++) {
+            s.step(new int[] {2, 0}, new int[] {3, 3}, (part, width) -> {
+                float[] token = fx.normal(width, 1);
+                for (int x = 0; x < width && part != 2; x++) {
+                    token[x] = part > 2 ? gates[fx.random.nextInt(gates.length)] : 0.1f + Math.abs(token[x]);
+                }
+                return token;
+            });
+        }
+        System.out.printf("bf16 state, %s gates to %.0f: %.1e of the largest answer%n", kind, most, s.worst);
+    }
+
+    @ParameterizedTest(name = "DHQK={0} DHHV={1}")
+    @CsvSource({"16,24", "64,40", "7,9"})
+    void theOrderOfABatchChangesNoBit(int dq, int dv) {
+        FoldSchedule schedule = new FoldSchedule(9, 6, 2);
+        Sizes z = new Sizes(5, 3, dq, dv, schedule.capacity());
+        Sessions[] both = {new Sessions("exp", schedule, 0, z), new Sessions("exp", schedule, 0, z)};
+        int[][] order = {{0, 1, 2, 3, 4}, {3, 1, 4, 0, 2}};
+        for (int step = 0; step < 10; step++) {
+            int[] counts = {3, step % 4, 3, 2, 3}; // by slot
+            float[][][] tokens = new float[5][5 * L][];
+            float[][] answers = new float[2][];
+            for (int o = 0; o < 2; o++) {
+                int[] slots = order[o];
+                List<Integer> drawn = new ArrayList<>();
+                for (int slot : slots) {
+                    for (int t = L - counts[slot]; t < L; t++) {
+                        drawn.add(slot * L + t);
+                    }
+                }
+                int[] at = {0};
+                answers[o] = both[o].step(
+                        slots, Arrays.stream(slots).map(s -> counts[s]).toArray(), (part, width) -> {
+                            int token = drawn.get(at[0]++ / 5);
+                            if (tokens[part][token] == null) {
+                                tokens[part][token] = fx.normal(width, 1);
+                            }
+                            return tokens[part][token];
+                        });
+            }
+            int row = answers[0].length / 5;
+            for (int b = 0; b < 5; b++) {
+                int slot = order[1][b];
+                assertArrayEquals(
+                        Arrays.copyOfRange(answers[0], slot * row, (slot + 1) * row),
+                        Arrays.copyOfRange(answers[1], b * row, (b + 1) * row),
+                        "step " + step + ", slot " + slot + "; rerun with -Dlram.seed=" + fx.seed);
+            }
+        }
+        assertArrayEquals(both[0].stored, both[1].stored);
+    }
+
+    @Test
+    void resetEmptiesOneSlotOnly() {
+        Sizes z = new Sizes(2, 1, 4, 4, 6);
+        Sessions s = new Sessions("exp", new FoldSchedule(3, 3, 1), 0, z);
+        for (int n = 0; n < 4; n++) {
+            s.step(new int[] {0, 1}, new int[] {3, 3}, (part, width) -> fx.normal(width, 1));
+        }
+        float[] before = fx.read(s.state.matC());
+        assertTrue(before[0] != 0 && before[16] != 0, "both have folded");
+        s.reset(0);
+        float[] after = fx.read(s.state.matC());
+        assertArrayEquals(new float[16], Arrays.copyOf(after, 16));
+        assertArrayEquals(Arrays.copyOfRange(before, 16, 32), Arrays.copyOfRange(after, 16, 32));
+        s.step(new int[] {1, 0}, new int[] {3, 2}, (part, width) -> fx.normal(width, 1));
+    }
+
+    @Test
+    void aStateOfAnotherTypeIsRefused() {
+        Sizes z = new Sizes(1, 1, 4, 4, 6);
+        MlstmSlots good = pool(DType.BF16, z);
+        MlstmSlots bad = new MlstmSlots(
+                fx.ofInts(new int[16], 1, 1, 4, 4),
+                good.vecN(),
+                good.scaM(),
+                good.ringK(),
+                good.ringV(),
+                good.ringI(),
+                good.ringF(),
+                good.ringLength(),
+                good.folded());
+        Tensor qkv = fx.of(fx.normal(L * 4, 1), 1, L, 1, 4);
+        Tensor gates = fx.of(fx.normal(L, 1), 1, L, 1);
+        Tensor h = fx.poisoned(1, L, 1, 4);
+        assertRefused(
+                () -> fx.ops
+                        .session()
+                        .mlstmStep(
+                                fx.stream,
+                                MlstmSpec.exponential(),
+                                new FoldSchedule(6, 6, 1),
+                                0,
+                                bad,
+                                fx.ofInts(new int[1], 1),
+                                fx.ofInts(new int[] {3}, 1),
+                                qkv,
+                                qkv,
+                                qkv,
+                                gates,
+                                gates,
+                                h),
+                h,
+                good.ringK());
+    }
+}
