@@ -306,7 +306,8 @@ public final class GpuStepBench implements Benchmark {
         void bytes(int steps) {
             String name = "bytes-" + model.size().key() + "-b1";
             run.progress(name);
-            try (LramSubject ours = LramSubject.open(engine, model.size(), settings.weights(), settings.state(), card, 1)) {
+            try (LramSubject ours =
+                    LramSubject.open(engine, model.size(), settings.weights(), settings.state(), card, 1)) {
                 ours.prepare(1);
                 warmUp(ours, 1, name);
                 ours.begin(1, 0);

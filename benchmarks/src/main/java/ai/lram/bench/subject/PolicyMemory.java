@@ -60,7 +60,10 @@ public final class PolicyMemory {
 
     private static long bytes(LramConfig config, long parameters, int packedBytes, DType state, int slots) {
         XlstmConfig b = config.backbone();
-        return Float.BYTES * parameters + packedBytes(config, packedBytes) + slots * (stateBytes(b, state) + rowBytes(config)) + saved(b, state);
+        return Float.BYTES * parameters
+                + packedBytes(config, packedBytes)
+                + slots * (stateBytes(b, state) + rowBytes(config))
+                + saved(b, state);
     }
 
     /** Copies of the large matrices: projections of the blocks and the head; int8 has a scale a row. */
