@@ -21,7 +21,7 @@ public final class Rehearsal {
     /** A warm-up is looked at so often; it ends after a part in which the compilers had nearly nothing to do. */
     private static final int PARTS = 3;
     /** Of a part's time. */
-    private static final double NEARLY_NOTHING = 0.05;
+    private static final double NEARLY_NOTHING = 0.15;
     /** A warm-up takes at most so many times what it was meant to take. */
     private static final int LONGEST = 5;
 
