@@ -2,6 +2,7 @@ package ai.lram.backend;
 
 import ai.lram.backend.ops.Ops;
 import java.lang.foreign.MemorySegment;
+import java.util.OptionalLong;
 
 /** An engine: memory, a stream and the kernels of {@link Ops}. One thread at a time queues work on a stream. */
 public interface Backend extends AutoCloseable {
@@ -29,6 +30,11 @@ public interface Backend extends AutoCloseable {
 
     /** Waits for the stream and throws {@link NonFiniteException} naming {@code what} if the F32 tensor holds NaN or infinity. */
     void requireFinite(Stream stream, String what, Tensor x);
+
+    /** Free memory of the device as its driver counts it, other processes' included; empty for an engine in the host's memory. */
+    default OptionalLong freeBytes() {
+        return OptionalLong.empty();
+    }
 
     @Override
     void close();

@@ -13,6 +13,7 @@ import ai.lram.bench.gpu.GpuStepBench;
 import ai.lram.bench.gpu.GpuStepSettings;
 import ai.lram.bench.latency.BridgeBench;
 import ai.lram.bench.latency.Domain;
+import ai.lram.bench.latency.Engines;
 import ai.lram.bench.latency.LatencyBench;
 import ai.lram.bench.latency.LatencySettings;
 import ai.lram.bench.latency.Rate;
@@ -321,6 +322,13 @@ final class BenchCommand implements Runnable {
         private Double seconds;
 
         @Option(
+                names = "--device",
+                paramLabel = "NAME",
+                description =
+                        "Engine: cpu, cuda, both that there are side by side, or auto for the one a server would choose (default: ${DEFAULT-VALUE}).")
+        private String device = "both";
+
+        @Option(
                 names = "--threads",
                 paramLabel = "N",
                 description = "Worker threads of the policy (default: ${DEFAULT-VALUE}).")
@@ -335,8 +343,9 @@ final class BenchCommand implements Runnable {
             void run() {
                 Common.requireThreads(threads);
                 LatencySettings d = LatencySettings.defaults(output.quick);
+                Engines engines = Engines.of(device);
                 LatencySettings settings = new LatencySettings(
-                        targets(),
+                        targets(engines),
                         transports == null
                                 ? d.transports()
                                 : transports.stream()
@@ -346,11 +355,12 @@ final class BenchCommand implements Runnable {
                         sessions == null ? d.sessions() : sessions,
                         Rate.parse(rate),
                         seconds == null ? d.seconds() : seconds,
-                        d.warmUpSeconds());
+                        d.warmUpSeconds(),
+                        engines.remark());
                 Measuring.run(spec, List.of(new LatencyBench(settings)), output.json, output.report);
             }
 
-            private List<Target> targets() {
+            private List<Target> targets(Engines engines) {
                 if (model != null) {
                     if (domains != null || sizes != null) {
                         throw new InputException(
@@ -358,12 +368,13 @@ final class BenchCommand implements Runnable {
                                 "a trained model brings its tasks and its size along",
                                 "leave the others out");
                     }
-                    return Models.targets(model, threads);
+                    return Models.targets(model, threads, engines);
                 }
                 List<Target> targets = new ArrayList<>();
                 for (String size : sizes == null ? List.of(output.quick ? "1M" : "16M") : sizes) {
                     for (Domain domain : domains == null ? Domain.all() : Domain.named(domains)) {
-                        targets.add(domain.target(ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads));
+                        targets.addAll(
+                                domain.targets(ModelSize.of(size), LramSubject.WEIGHTS.getFirst(), threads, engines));
                     }
                 }
                 return targets;
@@ -536,6 +547,21 @@ final class BenchCommand implements Runnable {
                         "Timed steps of one 16M session; other cases take a share of them (default: 100000, or 10 seconds a case).")
         private Integer steps;
 
+        @Option(
+                names = "--context",
+                split = ",",
+                paramLabel = "N",
+                description =
+                        "Environment steps behind one session, a case of every size for each, beside those of the long course of 16M (500, 25600).")
+        private List<Integer> contexts = List.of();
+
+        @Option(
+                names = "--bytes-steps",
+                paramLabel = "N",
+                description =
+                        "Steps of one session of the smallest size over which device memory must stay what the formula says (default: ${DEFAULT-VALUE}, none).")
+        private int bytesSteps;
+
         @Override
         public void run() {
             new Work().run();
@@ -544,11 +570,13 @@ final class BenchCommand implements Runnable {
         private final class Work {
             void run() {
                 GpuStepSettings settings = GpuStepSettings.of(
-                        sizes == null ? GpuStepSettings.sizes() : sizes,
-                        LramSubject.weights(weights),
-                        LramSubject.state(state),
-                        steps,
-                        output.quick);
+                                sizes == null ? GpuStepSettings.sizes() : sizes,
+                                LramSubject.weights(weights),
+                                LramSubject.state(state),
+                                steps,
+                                output.quick)
+                        .withContexts(contexts)
+                        .withBytesSteps(bytesSteps);
                 Measuring.run(spec, List.of(new GpuStepBench(settings, output.quick)), output.json, output.report);
             }
         }

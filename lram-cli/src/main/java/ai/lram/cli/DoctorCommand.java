@@ -1,5 +1,6 @@
 package ai.lram.cli;
 
+import ai.lram.agent.engine.EngineChoice;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.BackendProvider;
@@ -53,7 +54,9 @@ final class DoctorCommand implements Runnable {
                         + " floats)");
         line("OpenBLAS", blas());
         CudaReport.lines().forEach((name, value) -> line("CUDA", name + ": " + value));
+        int usable = 0;
         for (BackendProvider provider : Backends.providers()) {
+            usable += provider.whyUnavailable().isEmpty() ? 1 : 0;
             line(
                     "engine",
                     provider.name() + ": "
@@ -63,6 +66,13 @@ final class DoctorCommand implements Runnable {
         }
         try (Backend chosen = Backends.open(device, BackendOptions.defaults())) {
             line("chosen", chosen.name() + " (" + chosen.describe() + ")");
+        }
+        if (device.equals(EngineChoice.AUTO)) {
+            line(
+                    "serving",
+                    usable > 1
+                            ? "the engine on which steps of the model are the fastest, measured when a server starts"
+                            : "the same engine, the only one that can be used here");
         }
     }
 

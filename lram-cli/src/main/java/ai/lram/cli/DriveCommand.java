@@ -100,6 +100,13 @@ final class DriveCommand implements Runnable {
                 paramLabel = "M",
                 description = "Compare with this model's offline actions; they must be equal bit for bit.")
         private Path model;
+
+        @Option(
+                names = "--device",
+                paramLabel = "NAME",
+                description =
+                        "Engine of the offline actions: the server's, since engines round differently (default: ${DEFAULT-VALUE}).")
+        private String device = "auto";
     }
 
     @Option(
@@ -168,7 +175,7 @@ final class DriveCommand implements Runnable {
                     result = Replay.run(client, store, r.episode, rate == null ? 0 : rate, record, progress);
                 }
                 if (r.model != null) {
-                    try (Policy policy = Models.open(r.model, "auto", 1, 1, 1)) {
+                    try (Policy policy = Models.open(r.model, r.device, 1, 1, 1)) {
                         float[][] offline = Replay.offline(
                                 policy, policy.card().task(result.log().task()), store, r.episode);
                         differences = Replay.differences(result.actions(), offline, result.clampedRows());
@@ -191,9 +198,9 @@ final class DriveCommand implements Runnable {
                 throw new DriveException(
                         differences + " of " + result.actions().length
                                 + " actions differ from the offline evaluation's",
-                        "the server runs another model or other --weights or --state, missed deadlines ("
+                        "the server runs another model, other --weights or --state or another --device, missed deadlines ("
                                 + result.log().missedTotal() + "), or computes otherwise",
-                        "serve the same model; replay on an idle machine");
+                        "serve the same model; name the server's engine with --device; replay on an idle machine");
             }
             if (r.model != null) {
                 out.println("every action equals the offline evaluation's");

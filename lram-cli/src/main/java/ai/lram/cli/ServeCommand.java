@@ -2,6 +2,7 @@ package ai.lram.cli;
 
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.agent.engine.EngineChoice;
 import ai.lram.backend.DType;
 import ai.lram.bridge.grpc.ControlServer;
 import ai.lram.bridge.grpc.Endpoint;
@@ -83,8 +84,16 @@ final class ServeCommand implements Runnable {
     @Option(
             names = "--device",
             paramLabel = "NAME",
-            description = "Engine: auto, cpu, cuda (default: ${DEFAULT-VALUE}).")
+            description =
+                    "Engine: cpu, cuda, or auto for the one on which steps of this model are the fastest here (default: ${DEFAULT-VALUE}).")
     private String device = "auto";
+
+    @Option(
+            names = "--expected-robots",
+            paramLabel = "N",
+            description =
+                    "Robots usually due at once: auto compares engines by steps of so many (default: --max-sessions).")
+    private Integer expectedRobots;
 
     @Option(
             names = "--threads",
@@ -125,11 +134,12 @@ final class ServeCommand implements Runnable {
             ServerSettings serverSettings = listen(ServerSettings.from(settings));
             Optional<EpisodeSinkFactory> recording = recording();
             int slots = runtimeSettings.maxSessions();
+            EngineChoice.Sessions timed = timed(slots);
             CountDownLatch asked = new CountDownLatch(1);
             PrintWriter out = spec.commandLine().getOut();
             try (Interrupt interrupt = new Interrupt(asked::countDown);
                     LramRuntime runtime = LramRuntime.start(
-                            () -> Models.openWarm(folder, device, threads, slots, slots, stored, kept),
+                            () -> Models.openWarm(folder, device, threads, slots, slots, stored, kept, timed),
                             runtimeSettings,
                             recording,
                             LramRuntime.Environment.system());
@@ -146,6 +156,20 @@ final class ServeCommand implements Runnable {
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
             }
+        }
+
+        /** Deadlines must hold when all are due at once, unless somebody knows better. */
+        private EngineChoice.Sessions timed(int slots) {
+            if (expectedRobots == null) {
+                return new EngineChoice.Sessions(slots, "as many as it serves; --expected-robots names another number");
+            }
+            if (expectedRobots < 1 || expectedRobots > slots) {
+                throw new InputException(
+                        "--expected-robots " + expectedRobots,
+                        "it lies in 1.." + slots + ", which is how many are served",
+                        "name how many are due at once, or raise --max-sessions");
+            }
+            return new EngineChoice.Sessions(expectedRobots, "as expected");
         }
 
         private DType stored() {

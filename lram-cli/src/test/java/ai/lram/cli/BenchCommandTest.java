@@ -71,6 +71,8 @@ class BenchCommandTest {
         lram.bad("weights cannot be stored as fp8", "bench", "gpu-step", "--weights", "fp8");
         lram.bad("state cannot be kept as int8", "bench", "gpu-step", "--state", "int8");
         lram.bad("0 steps", "bench", "gpu-step", "--steps", "0");
+        lram.bad("context -1", "bench", "gpu-step", "--context", "50,-1");
+        lram.bad("bytes steps -1", "bench", "gpu-step", "--bytes-steps", "-1");
     }
 
     @Test
@@ -173,6 +175,7 @@ class BenchCommandTest {
         lram.bad("does not fit into memory", "bench", "train", "--size", "408M", "--batch", "4096");
         lram.bad("a rate of 0", "bench", "latency", "--rate", "0");
         lram.bad("there is no domain mars", "bench", "latency", "--domain", "mars");
+        lram.bad("device=tpu", "bench", "latency", "--device", "tpu");
         lram.bad("there is no transport pigeon", "bench", "latency", "--transport", "pigeon");
         lram.bad("there is no model at", "bench", "latency", "--model", temp.resolve("no-model"));
         lram.bad("--model with --domain", "bench", "latency", "--model", temp, "--domain", "atari");

@@ -75,6 +75,12 @@ class LramTest {
     }
 
     @Test
+    void doctorSaysWhatAServerWouldRunOn() {
+        assertEquals(0, run(Lram.commandLine(), "doctor"));
+        assertTrue(out.toString().contains("\nserving    the "), out.toString());
+    }
+
+    @Test
     void anEngineThatDoesNotExistEndsWithTwo() {
         assertEquals(2, run(Lram.commandLine(), "doctor", "--device", "abacus"));
         assertTrue(err.toString().contains("lram: no engine for device=abacus; why: "), err.toString());

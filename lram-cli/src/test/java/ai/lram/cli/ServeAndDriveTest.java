@@ -229,6 +229,8 @@ class ServeAndDriveTest {
         }
         lram.bad("nowhere", "serve", "--model", temp.resolve("nowhere"));
         lram.bad("max-sessions", "serve", "--model", run, "--max-sessions", "0");
+        lram.bad("--expected-robots 0", "serve", "--model", run, "--expected-robots", "0");
+        lram.bad("1..3", "serve", "--model", run, "--max-sessions", "3", "--expected-robots", "4");
         lram.bad("[fp32, bf16, int8]", "serve", "--model", run, "--weights", "int4");
         lram.bad("[fp32, bf16]", "serve", "--model", run, "--state", "int8");
         lram.bad("device=cuda", "serve", "--model", run, "--device", "cpu", "--state", "bf16");

@@ -14,6 +14,7 @@ import ai.lram.bench.Distribution;
 import ai.lram.bench.Latencies;
 import ai.lram.bench.Result;
 import ai.lram.bench.Run;
+import ai.lram.bench.WrongAnswerException;
 import ai.lram.bench.gpu.GpuStepSettings.Batch;
 import ai.lram.bench.gpu.GpuStepSettings.Model;
 import ai.lram.bench.gpu.GpuStepSettings.Transformer;
@@ -21,12 +22,15 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.bench.subject.Subject;
 import ai.lram.bench.subject.TransformerSubject;
+import java.util.List;
 import java.util.Locale;
+import java.util.OptionalLong;
 
 /**
  * The control step on an NVIDIA GPU, by the host's clock from the observation in the host's memory to the action there. Cases are named {@code
  * step-SIZE-bK} for K sessions in one step in their steady state, with {@code -ctxC} after a context of C; {@code steps-...} for environment
- * steps a second; {@code dt-SIZE-ctxC} for a decision transformer with cached keys and values on the same engine.
+ * steps a second; {@code dt-SIZE-ctxC} for a decision transformer with cached keys and values on the same engine; {@code -first-step} for the
+ * first step after the warm-up over p99 of the steady state; {@code bytes-...} for the memory that a session's steps take on the device.
  */
 public final class GpuStepBench implements Benchmark {
     /** Its name in results. */
@@ -56,6 +60,9 @@ public final class GpuStepBench implements Benchmark {
     private static final double FP32_TOLERANCE = 1e-4;
     /** Engines may round what narrow weights are multiplied with, and a narrow state. */
     private static final double NARROW_TOLERANCE = 0.02;
+
+    /** Of the documented bytes, by which those taken may differ. */
+    private static final double FORMULA = 0.02;
 
     private static final String FLOOR =
             "floor: weights and state once at the bandwidth of a copy in device memory, which caches can beat";
@@ -115,6 +122,10 @@ public final class GpuStepBench implements Benchmark {
         for (Model model : settings.models()) {
             new OfModel(run, engine, bytesPerSecond, model).measure();
         }
+        if (settings.bytesSteps() > 0) {
+            Model model = settings.smallest();
+            new OfModel(run, engine, bytesPerSecond, model).bytes(settings.bytesSteps());
+        }
     }
 
     /** What lies below every step: a recording of one small kernel, launched and waited for. */
@@ -164,8 +175,10 @@ public final class GpuStepBench implements Benchmark {
             run.progress("step-" + key + " on both engines");
             try (LramSubject ours = LramSubject.open(
                     engine, model.size(), settings.weights(), settings.state(), card, model.sessions())) {
+                long firstNs = first(ours, "step-" + key + "-b1-first-step");
                 String difference = check(ours);
-                single(ours, "step-" + key + "-b1", difference);
+                single(ours, "step-" + key + "-b1", difference, firstNs);
+                contexts(ours, "step-" + key + "-b1-ctx", difference);
                 for (Batch b : model.batches()) {
                     batch(ours, b, difference);
                 }
@@ -214,8 +227,17 @@ public final class GpuStepBench implements Benchmark {
             }
         }
 
+        /** The step that a server would serve first: after the warm-up, the first of an episode. */
+        private long first(LramSubject ours, String name) {
+            run.progress(name);
+            ours.prepare(1);
+            warmUp(ours, 1, name);
+            ours.begin(1, 0);
+            return ours.stepNs(name);
+        }
+
         /** One session through its steady state, and past the long context if there is one. */
-        private void single(LramSubject ours, String name, String difference) {
+        private void single(LramSubject ours, String name, String difference, long firstNs) {
             run.progress(name);
             warmUp(ours, 1, name);
             ours.begin(1, STEADY_FROM);
@@ -244,6 +266,11 @@ public final class GpuStepBench implements Benchmark {
             }
             double bytes = ours.stepBytes(1, STEADY_FROM);
             report(name, steady, bytes, model.publishedMs(), "one session from context 500 on; " + difference);
+            run.result(Result.of(NAME, name + "-first-step", firstNs / 1e6 / steady.ms(99), "x", Better.LOWER, 1)
+                    .withNote(String.format(
+                            Locale.ROOT,
+                            "the first step after the warm-up, %.3f ms, over p99 of the steady state",
+                            firstNs / 1e6)));
             if (far > 0) {
                 String ctx = name + "-ctx";
                 report(ctx + STEADY_FROM, early, bytes, model.publishedMs(), difference);
@@ -260,23 +287,75 @@ public final class GpuStepBench implements Benchmark {
             }
         }
 
+        /** One session at each of the contexts that were asked for and that {@link #single} has not come by. */
+        private void contexts(LramSubject ours, String name, String difference) {
+            List<Integer> there = model.longContext() > 0 ? List.of(STEADY_FROM, model.longContext()) : List.of();
+            for (int context :
+                    settings.contexts().stream().filter(c -> !there.contains(c)).toList()) {
+                run.progress(name + context);
+                Latencies latencies = at(ours, name + context, 1, context, Math.min(WINDOW, model.steps()));
+                report(name + context, latencies, ours.stepBytes(1, context), Double.NaN, difference);
+            }
+        }
+
+        /**
+         * Many steps of one session, and what they leave in the device's memory.
+         *
+         * @throws WrongAnswerException if it grows, or is not what the formula says
+         */
+        void bytes(int steps) {
+            String name = "bytes-" + model.size().key() + "-b1";
+            run.progress(name);
+            try (LramSubject ours =
+                    LramSubject.open(engine, model.size(), settings.weights(), settings.state(), card, 1)) {
+                ours.prepare(1);
+                warmUp(ours, 1, name);
+                ours.begin(1, 0);
+                long before = ours.liveBytes();
+                OptionalLong freeBefore = engine.freeBytes();
+                Latencies latencies = new Latencies(steps, REPETITIONS);
+                for (int i = 0; i < steps; i++) {
+                    latencies.record(ours.stepNs(name));
+                }
+                long after = ours.liveBytes();
+                OptionalLong freeAfter = engine.freeBytes();
+                long told = ours.toldBytes();
+                if (after != before || Math.abs(after - told) > FORMULA * told) {
+                    throw new WrongAnswerException(
+                            name + ": a session's memory on the device is not what it should be",
+                            after + " bytes after " + steps + " steps, " + before + " before, " + told
+                                    + " by the formula",
+                            "see who allocates in a step; correct PolicyMemory where a policy's layout has changed");
+                }
+                report(
+                        name.replace("bytes", "step") + "-long",
+                        latencies,
+                        ours.stepBytes(1, steps),
+                        Double.NaN,
+                        steps + " steps on end from the beginning of an episode");
+                run.result(Result.of(NAME, name, after, "B", Better.LOWER, steps)
+                        .withFloor(told)
+                        .withNote("parameters, weights as the step reads them, state and working memory after " + steps
+                                + " steps, as many as before them; floor: the documented formula"));
+                if (freeBefore.isPresent() && freeAfter.isPresent()) {
+                    run.result(Result.of(
+                                    NAME,
+                                    name + "-driver",
+                                    freeBefore.getAsLong() - freeAfter.getAsLong(),
+                                    "B",
+                                    Better.LOWER,
+                                    steps)
+                            .withFloor(0)
+                            .withNote("what the driver has less of after them, whoever took it"));
+                }
+            }
+        }
+
         private void batch(LramSubject ours, Batch b, String difference) {
             run.progress(b.name());
             int samples = Math.max(1, model.steps() / SHARE);
-            int stretch = b.context() < STEADY_FROM ? FEW + (int) (GROWTH * b.context()) : samples;
             warmUp(ours, b.sessions(), b.name());
-            Latencies latencies = new Latencies(samples, REPETITIONS);
-            long end = System.nanoTime() + (long) (1e9 * settings.longestSeconds());
-            int enough = Math.min(samples, ENOUGH);
-            while (latencies.count() < enough || latencies.count() < samples && System.nanoTime() < end) {
-                ours.begin(b.sessions(), b.context());
-                for (int i = 0; i < stretch && latencies.count() < samples; i++) {
-                    if (latencies.count() >= enough && System.nanoTime() >= end) {
-                        break;
-                    }
-                    latencies.record(ours.stepNs(b.name()));
-                }
-            }
+            Latencies latencies = at(ours, b.name(), b.sessions(), b.context(), samples);
             double bytes = ours.stepBytes(b.sessions(), b.context());
             String note = b.sessions() + " sessions in one step after " + b.context() + "; " + difference;
             if (b.rate()) {
@@ -284,6 +363,24 @@ public final class GpuStepBench implements Benchmark {
             } else {
                 report(b.name(), latencies, bytes, Double.NaN, note);
             }
+        }
+
+        /** Steps after a context, begun anew where it grows and costs with it. */
+        private Latencies at(LramSubject ours, String name, int sessions, int context, int samples) {
+            int stretch = context < STEADY_FROM ? FEW + (int) (GROWTH * context) : samples;
+            Latencies latencies = new Latencies(samples, REPETITIONS);
+            long end = System.nanoTime() + (long) (1e9 * settings.longestSeconds());
+            int enough = Math.min(samples, ENOUGH);
+            while (latencies.count() < enough || latencies.count() < samples && System.nanoTime() < end) {
+                ours.begin(sessions, context);
+                for (int i = 0; i < stretch && latencies.count() < samples; i++) {
+                    if (latencies.count() >= enough && System.nanoTime() >= end) {
+                        break;
+                    }
+                    latencies.record(ours.stepNs(name));
+                }
+            }
+            return latencies;
         }
 
         private void transformer(TransformerSubject theirs, Transformer t, String name) {

@@ -4,8 +4,10 @@ import ai.lram.backend.DType;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.ModelSize;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
+import java.util.TreeSet;
 
 /**
  * What of the GPU control step is measured.
@@ -15,16 +17,53 @@ import java.util.Locale;
  * @param state type of its matrix states
  * @param warmUpSeconds of steps before those that are timed
  * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them
+ * @param contexts environment steps behind one session of every size, ascending, beside those of the model's long course
+ * @param bytesSteps steps over which the device's memory is watched, with one session of the smallest size; 0 for none
  */
 public record GpuStepSettings(
-        List<Model> models, LramSubject.Weights weights, DType state, double warmUpSeconds, double longestSeconds) {
+        List<Model> models,
+        LramSubject.Weights weights,
+        DType state,
+        double warmUpSeconds,
+        double longestSeconds,
+        List<Integer> contexts,
+        int bytesSteps) {
     /** Steps of a 16M model that are timed unless somebody asks for another number. */
     public static final int STEPS = 100_000;
 
     private static final int QUICK_STEPS = 2000;
+    private static final int LONGEST_CONTEXT = 1_000_000;
 
     public GpuStepSettings {
         models = List.copyOf(models);
+        contexts = List.copyOf(new TreeSet<>(contexts));
+        for (int context : contexts) {
+            if (context < 0 || context > LONGEST_CONTEXT) {
+                throw new BenchException(
+                        "context " + context, "it lies in 0.." + LONGEST_CONTEXT, "choose a value within these");
+            }
+        }
+        if (bytesSteps < 0) {
+            throw new BenchException(
+                    "bytes steps " + bytesSteps, "memory is watched over steps that are taken", "name 0 for none");
+        }
+    }
+
+    /** The same at other contexts. */
+    public GpuStepSettings withContexts(List<Integer> others) {
+        return new GpuStepSettings(models, weights, state, warmUpSeconds, longestSeconds, others, bytesSteps);
+    }
+
+    /** The same with the device's memory watched over so many steps. */
+    public GpuStepSettings withBytesSteps(int steps) {
+        return new GpuStepSettings(models, weights, state, warmUpSeconds, longestSeconds, contexts, steps);
+    }
+
+    /** The model with the narrowest stream. */
+    Model smallest() {
+        return models.stream()
+                .min(Comparator.comparingInt(m -> m.size().backbone().width()))
+                .orElseThrow();
     }
 
     /**
@@ -71,7 +110,7 @@ public record GpuStepSettings(
         }
         List<Model> models =
                 sizes.stream().map(size -> model(size, state, n, quick)).toList();
-        return new GpuStepSettings(models, weights, state, quick ? 0.2 : 2, quick ? 2 : 10);
+        return new GpuStepSettings(models, weights, state, quick ? 0.2 : 2, quick ? 2 : 10, List.of(), 0);
     }
 
     /** Both sizes. */

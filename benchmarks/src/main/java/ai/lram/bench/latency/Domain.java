@@ -3,6 +3,8 @@ package ai.lram.bench.latency;
 import ai.lram.agent.card.Fallback;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
+import ai.lram.backend.BackendOptions;
+import ai.lram.backend.Backends;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.subject.DrawnPolicy;
 import ai.lram.bench.subject.LramSubject;
@@ -65,14 +67,23 @@ public record Domain(String name, TaskCard task, Optional<String> environment) {
         return spec.toTaskCard(mean, std, 1, 100, Fallback.HOLD);
     }
 
-    /** This domain under a policy with drawn weights. */
-    public Target target(ModelSize size, LramSubject.Weights weights, int threads) {
+    /** This domain under a policy with drawn weights on {@code engine}, as {@link Engines} names it. */
+    public Target target(ModelSize size, LramSubject.Weights weights, int threads, String engine) {
         ModelCard card = Shapes.card(task);
         return new Target(
                 name + "-" + size.key() + (weights.name().equals("fp32") ? "" : "-" + weights.name()),
+                engine,
                 task,
                 environment,
-                sessions -> DrawnPolicy.open(size, weights, card, threads, sessions),
+                (on, sessions) -> DrawnPolicy.open(
+                        Backends.open(on, BackendOptions.threads(threads)), size, weights, card, sessions),
                 sessions -> LramSubject.bytes(size, weights, card, sessions));
+    }
+
+    /** The same on each of several engines. */
+    public List<Target> targets(ModelSize size, LramSubject.Weights weights, int threads, Engines engines) {
+        return engines.names().stream()
+                .map(engine -> target(size, weights, threads, engine))
+                .toList();
     }
 }

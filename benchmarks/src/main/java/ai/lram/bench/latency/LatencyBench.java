@@ -1,5 +1,7 @@
 package ai.lram.bench.latency;
 
+import ai.lram.agent.engine.EngineChoice;
+import ai.lram.agent.policy.Policy;
 import ai.lram.bench.BenchException;
 import ai.lram.bench.Benchmark;
 import ai.lram.bench.Better;
@@ -12,17 +14,25 @@ import ai.lram.bench.latency.LatencySettings.Transport;
 import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.RuntimeSettings;
 import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * Observation in, action out, at a fixed rate. Cases are named {@code TARGET-ctxC-Ks-TRANSPORT}: K robots on evenly spread phases, C steps
- * behind each.
+ * behind each. The target names the engine where that is not the CPU; the same loop on the CPU is then its peer. {@code TARGET-first-step} is the
+ * first step that a server serves after it was ready, over p99 of those that follow.
  */
 public final class LatencyBench implements Benchmark {
     /** Its name in results. */
@@ -34,8 +44,16 @@ public final class LatencyBench implements Benchmark {
     private static final long BREATH_NS = 50_000_000;
     /** The first case of a run is warmed up this many times as long: it is the one that finds nothing compiled. */
     private static final int FIRST = 5;
+    /** Seconds of a policy's warm-up for each of a session's. */
+    private static final int POLICY = 3;
 
     private final LatencySettings settings;
+    /** Of all loops measured so far, by engine. */
+    private final Map<String, Map<String, LoopLog>> logs = new LinkedHashMap<>();
+
+    /** The first step of every target's server. */
+    private final Map<String, PacedLoop.Timed> firsts = new HashMap<>();
+
     private boolean warm;
 
     public LatencyBench(LatencySettings settings) {
@@ -56,7 +74,10 @@ public final class LatencyBench implements Benchmark {
     public void require() {
         int slots = settings.sessions().getLast();
         for (Target t : settings.targets()) {
-            Memory.require(t.name() + " with " + slots + " sessions", t.bytes().apply(slots));
+            if (!t.engine().equals(Engines.CUDA)) {
+                Memory.require(
+                        t.name() + " with " + slots + " sessions", t.bytes().apply(slots));
+            }
         }
     }
 
@@ -69,22 +90,31 @@ public final class LatencyBench implements Benchmark {
                 "Control loops run at %s Hz. Latency counts from when an observation was due, on a schedule that does not wait for late"
                         + " steps. A rate is kept if at most one step in a thousand took longer than a period.",
                 plain(settings.rateHz())));
+        if (!settings.remark().isEmpty()) {
+            run.note(settings.remark());
+        }
         List<List<String>> split = new ArrayList<>();
         for (Target target : settings.targets()) {
             run.progress("start " + target.name());
+            AtomicReference<String> engine = new AtomicReference<>("");
             try (LramRuntime runtime = LramRuntime.start(
-                            () -> target.policy().apply(slots),
+                            () -> open(target, slots, engine),
                             RuntimeSettings.load().withMaxSessions(slots),
                             Optional.empty(),
                             LramRuntime.Environment.system());
                     Ways ways = new Ways(runtime)) {
+                if (target.engine().equals(EngineChoice.AUTO)) {
+                    run.note(target.name() + ": " + engine.get());
+                }
                 for (Transport transport : settings.transports()) {
                     for (int sessions : settings.sessions()) {
                         measure(run, target, ways, transport, sessions, split);
                     }
                 }
+                reportFirst(run, target);
             }
         }
+        besideEachOther(run);
         List<String> header = new ArrayList<>(List.of("where the time goes, p50 / p99, us"));
         for (LoopLog.Part p : LoopLog.Part.values()) {
             header.add(p.name().toLowerCase(Locale.ROOT));
@@ -97,8 +127,85 @@ public final class LatencyBench implements Benchmark {
                 split));
     }
 
+    private Policy open(Target target, int slots, AtomicReference<String> engine) {
+        EngineChoice.Effort usual = EngineChoice.Effort.usual();
+        long warmUpNs = (long) (1e9 * POLICY * settings.warmUpSeconds());
+        EngineChoice.Chosen chosen = target.open(
+                slots, new EngineChoice.Effort(warmUpNs, usual.steps(), Math.min(warmUpNs, usual.longestNs())));
+        engine.set(chosen.reason());
+        return chosen.policy();
+    }
+
+    private void reportFirst(Run run, Target target) {
+        String steady = loop(
+                target,
+                settings.contexts().getFirst(),
+                settings.sessions().getFirst(),
+                settings.transports().getFirst());
+        LoopLog log = logs.get(steady).get(target.engine());
+        PacedLoop.Timed first = firsts.get(target.name());
+        reportFirst(
+                run, target.name() + "-first-step", first.ns(), log.roundTrip(), steady + ", observation to action");
+        reportFirst(
+                run,
+                target.name() + "-first-step-policy",
+                first.stepNs(),
+                log.part(LoopLog.Part.STEP),
+                steady + ", the policy alone");
+    }
+
+    private static void reportFirst(Run run, String name, long ns, Latencies steady, String what) {
+        if (steady.count() > 0) {
+            run.result(Result.of(NAME, name, ns / 1e6 / steady.ms(99), "x", Better.LOWER, 1)
+                    .withNote(String.format(
+                            Locale.ROOT,
+                            "the first step served, %.3f ms, over p99 of %d of %s, %.3f ms",
+                            ns / 1e6,
+                            steady.count(),
+                            what,
+                            steady.ms(99))));
+        }
+    }
+
+    private static String loop(Target target, int context, int sessions, Transport transport) {
+        return target.loop() + "-ctx" + context + "-" + sessions + "s-" + transport;
+    }
+
+    /** A row for each loop that was measured on several engines. */
+    private void besideEachOther(Run run) {
+        Set<String> engines = new LinkedHashSet<>();
+        logs.values().forEach(byEngine -> engines.addAll(byEngine.keySet()));
+        List<List<String>> rows = new ArrayList<>();
+        logs.forEach((loop, byEngine) -> {
+            if (byEngine.size() > 1) {
+                List<String> row = new ArrayList<>(List.of(loop));
+                for (String engine : engines) {
+                    Latencies total =
+                            byEngine.containsKey(engine) ? byEngine.get(engine).total() : null;
+                    row.add(total == null ? "" : String.format(Locale.ROOT, "%.3f / %.3f", total.ms(50), total.ms(99)));
+                }
+                row.add(byEngine.entrySet().stream()
+                        .min(Comparator.comparingDouble(
+                                e -> e.getValue().total().ms(50)))
+                        .orElseThrow()
+                        .getKey());
+                rows.add(row);
+            }
+        });
+        if (!rows.isEmpty()) {
+            List<String> header = new ArrayList<>(List.of("engines side by side, p50 / p99, ms"));
+            header.addAll(engines);
+            header.add("lower p50");
+            run.table(new Run.Table(NAME, "the same loops on every engine", header, rows));
+        }
+    }
+
     private static String plain(double v) {
         return v == Math.rint(v) ? String.valueOf((long) v) : String.valueOf(v);
+    }
+
+    private static Source source(Target target, long seed) {
+        return target.environment().map(id -> Source.live(id, seed)).orElseGet(() -> Source.drawn(target.task(), seed));
     }
 
     private void measure(
@@ -109,11 +216,9 @@ public final class LatencyBench implements Benchmark {
                 Robot robot = ways.robot(target.task(), transport);
                 robots.add(robot::close);
                 long seed = 1 + i;
-                Source source = target.environment()
-                        .map(id -> Source.live(id, seed))
-                        .orElseGet(() -> Source.drawn(target.task(), seed));
-                loops.add(new PacedLoop(robot, source, PacedLoop.Clock.SYSTEM));
+                loops.add(new PacedLoop(robot, source(target, seed), PacedLoop.Clock.SYSTEM));
             }
+            firsts.computeIfAbsent(target.name(), t -> loops.getFirst().timed());
             double warmUp = settings.warmUpSeconds() * (warm ? 1 : FIRST);
             inParallel(loops, (loop, i) -> {
                 loop.hurry(0, System.nanoTime() + (long) (1e9 * warmUp));
@@ -121,11 +226,16 @@ public final class LatencyBench implements Benchmark {
             });
             warm = true;
             for (int context : settings.contexts()) {
-                String name = target.name() + "-ctx" + context + "-" + sessions + "s-" + transport;
+                String caseOnAny = loop(target, context, sessions, transport);
+                String name = target.name() + caseOnAny.substring(target.loop().length());
                 run.progress(name);
                 inParallel(loops, (loop, i) -> loop.advanceTo(context));
                 LoopLog log = paced(loops);
-                report(run, name, log, split);
+                Map<String, LoopLog> byEngine = logs.computeIfAbsent(caseOnAny, l -> new LinkedHashMap<>());
+                Optional<Latencies> cpu =
+                        Optional.ofNullable(byEngine.get(Engines.CPU)).map(LoopLog::total);
+                byEngine.put(target.engine(), log);
+                report(run, name, log, cpu, split);
             }
         }
     }
@@ -135,15 +245,15 @@ public final class LatencyBench implements Benchmark {
         long steps = Math.max(1, Math.round(settings.seconds() * settings.rateHz()));
         long startNs = System.nanoTime() + BREATH_NS;
         long giveUpNs = startNs + (long) (1e9 * PATIENCE * settings.seconds());
-        LoopLog[] logs = new LoopLog[loops.size()];
+        LoopLog[] each = new LoopLog[loops.size()];
         inParallel(loops, (loop, i) -> {
-            logs[i] = new LoopLog(steps, periodNs);
-            loop.run(startNs + i * periodNs / loops.size(), periodNs, steps, giveUpNs, logs[i]);
+            each[i] = new LoopLog(steps, periodNs);
+            loop.run(startNs + i * periodNs / loops.size(), periodNs, steps, giveUpNs, each[i]);
         });
-        for (int i = 1; i < logs.length; i++) {
-            logs[0].add(logs[i]);
+        for (int i = 1; i < each.length; i++) {
+            each[0].add(each[i]);
         }
-        return logs[0];
+        return each[0];
     }
 
     /** What every loop does on a thread of its own. */
@@ -172,14 +282,15 @@ public final class LatencyBench implements Benchmark {
         }
     }
 
-    private void report(Run run, String name, LoopLog log, List<List<String>> split) {
+    private void report(Run run, String name, LoopLog log, Optional<Latencies> cpu, List<List<String>> split) {
         double stepMs = log.part(LoopLog.Part.STEP).ms(50);
         String verdict = (log.keepsTheRate() ? "keeps " : "does not keep ") + plain(settings.rateHz()) + " Hz";
         run.distribution(
                 new Distribution(NAME, name, log.total()),
                 stepMs > 0 ? stepMs : Double.NaN,
-                Double.NaN,
-                verdict + "; floor: the policy's own step in this loop");
+                cpu,
+                verdict + "; floor: the policy's own step in this loop"
+                        + (cpu.isPresent() ? "; peer: the same loop on the CPU" : ""));
         long samples = log.total().count();
         run.detail(Result.of(NAME, name + "-late", 100 * log.lateShare(), "%", Better.LOWER, samples)
                 .withFloor(0)

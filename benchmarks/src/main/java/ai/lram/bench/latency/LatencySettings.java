@@ -15,7 +15,8 @@ import java.util.TreeSet;
  * @param sessions numbers of robots at once, ascending
  * @param rateHz rate of every robot
  * @param seconds of each case
- * @param warmUpSeconds of each session before it
+ * @param warmUpSeconds of each session before it, and of each policy before it is ready
+ * @param remark what readers must know of the targets; empty for nothing
  */
 public record LatencySettings(
         List<Target> targets,
@@ -24,7 +25,8 @@ public record LatencySettings(
         List<Integer> sessions,
         double rateHz,
         double seconds,
-        double warmUpSeconds) {
+        double warmUpSeconds,
+        String remark) {
     private static final int LONGEST_CONTEXT = 1_000_000;
     private static final int MOST_SESSIONS = 256;
     private static final double LONGEST_SECONDS = 86_400;
@@ -92,18 +94,20 @@ public record LatencySettings(
         return v == Math.rint(v) ? String.valueOf((long) v) : String.valueOf(v);
     }
 
-    /** Every domain under 16M on one thread, one and four robots at 100 Hz, in process and over TCP. */
+    /** Every domain under 16M on every engine, one thread on the CPU; one and four robots at 100 Hz, in process and over TCP. */
     public static LatencySettings defaults(boolean quick) {
         ModelSize size = ModelSize.of(quick ? "1M" : "16M");
+        Engines engines = Engines.both();
         return new LatencySettings(
                 Domain.all().stream()
-                        .map(d -> d.target(size, LramSubject.WEIGHTS.getFirst(), 1))
+                        .flatMap(d -> d.targets(size, LramSubject.WEIGHTS.getFirst(), 1, engines).stream())
                         .toList(),
                 List.of(Transport.LOCAL, Transport.TCP),
                 List.of(50),
                 List.of(1, 4),
                 100,
                 quick ? 0.2 : 5,
-                quick ? 0.05 : 1);
+                quick ? 0.05 : 1,
+                engines.remark());
     }
 }

@@ -66,6 +66,21 @@ final class PacedLoop {
         }
     }
 
+    /**
+     * A step by itself.
+     *
+     * @param ns from sending the observation until the action was there
+     * @param stepNs the policy's part
+     */
+    record Timed(long ns, long stepNs) {}
+
+    /** Takes a step and says how long it took. */
+    Timed timed() {
+        long begin = clock.nowNs();
+        Robot.Reply reply = step();
+        return new Timed(clock.nowNs() - begin, reply.timing().stepNs());
+    }
+
     private Robot.Reply step() {
         Robot.Reply reply = robot.act(source.observation(), source.image(), source.reward(), source.reset());
         source.act(reply.action());

@@ -161,6 +161,21 @@ public final class LramSubject extends PolicySubject {
                 + PolicyMemory.passBytes(config, checkedSteps(size.backbone()));
     }
 
+    /** Prepares steps of so many sessions, as a server does before it is ready. */
+    public void prepare(int sessions) {
+        lram.warmUp(sessions);
+    }
+
+    /** Bytes that the model and its policy hold on their engine. */
+    public long liveBytes() {
+        return model.parameters().liveBytes() + lram.liveBytes();
+    }
+
+    /** The same by the documented formula, on a device. */
+    public long toldBytes() {
+        return PolicyMemory.deviceBytes(model.config(), weights.bytes(), state, lram.slots());
+    }
+
     /** Number of a model's parameters. */
     public static long parameters(ModelSize size, ModelCard card) {
         try (Lram model = new Lram(config(size, card))) {

@@ -6,11 +6,12 @@ import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.xlstm.XlstmConfig;
 import ai.lram.backend.DType;
 import ai.lram.backend.ops.FoldSchedule;
+import ai.lram.backend.ops.PackedWeight;
 
 /** Native memory of a model and its policy, before they take it. */
 public final class PolicyMemory {
     /** Tensors of a step as wide as the model, or as its blocks within, a token. */
-    private static final int WIDE = 8;
+    private static final int WIDE = 6;
 
     private static final int INNER = 9;
     private static final int SLSTM = 4;
@@ -26,8 +27,7 @@ public final class PolicyMemory {
     private PolicyMemory() {}
 
     /**
-     * A model with its policy, as {@code LramPolicy} lays it out: never less, and more only by what copies of weights leave out. The matrix
-     * states are fp32.
+     * A model with its policy on the CPU, as {@code LramPolicy} lays it out: never less, and hardly more. The matrix states are fp32.
      *
      * @param weightBytes of a weight as the step reads it
      * @param slots sessions, all of which may go through one step
@@ -38,19 +38,53 @@ public final class PolicyMemory {
 
     /** As {@link #bytes(LramConfig, int, int)}, with the matrix states in {@code state}. */
     public static long bytes(LramConfig config, int weightBytes, DType state, int slots) {
-        long parameters;
-        try (Lram model = new Lram(config)) {
-            parameters = model.parameters().count();
-        }
+        long parameters = parameters(config);
         boolean copied = weightBytes < Float.BYTES || LramPolicy.copies(DType.F32, parameters);
-        long packed = copied ? weightBytes * parameters : 0;
+        long tensors = TENSORS + (long) TENSORS_PER_BLOCK * config.backbone().blocks();
+        return bytes(config, parameters, copied ? weightBytes : 0, state, slots) + ALIGNMENT * tensors;
+    }
+
+    /**
+     * The same on a device, whose step reads fp32 weights where the model has them, by what is asked for: that tensors are aligned, the engine's
+     * work space, code and the context come on top.
+     */
+    public static long deviceBytes(LramConfig config, int weightBytes, DType state, int slots) {
+        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, state, slots);
+    }
+
+    private static long parameters(LramConfig config) {
+        try (Lram model = new Lram(config)) {
+            return model.parameters().count();
+        }
+    }
+
+    private static long bytes(LramConfig config, long parameters, int packedBytes, DType state, int slots) {
         XlstmConfig b = config.backbone();
-        long padding = ALIGNMENT * (TENSORS + (long) TENSORS_PER_BLOCK * b.blocks());
         return Float.BYTES * parameters
-                + packed
+                + packedBytes(config, packedBytes)
                 + slots * (stateBytes(b, state) + rowBytes(config))
-                + saved(b, state)
-                + padding;
+                + saved(b, state);
+    }
+
+    /** Copies of the large matrices: projections of the blocks and the head; int8 has a scale a row. */
+    private static long packedBytes(LramConfig c, int weightBytes) {
+        if (weightBytes == 0) {
+            return 0;
+        }
+        XlstmConfig b = c.backbone();
+        long slstms = b.slstmAt().size();
+        long mlstm = 2 * packed(b.inner(), b.width(), weightBytes) + packed(b.width(), b.inner(), weightBytes);
+        long slstm = slstms == 0
+                ? 0
+                : 2 * packed(b.feedForward(), b.width(), weightBytes) + packed(b.width(), b.feedForward(), weightBytes);
+        return (b.blocks() - slstms) * mlstm
+                + slstms * slstm
+                + packed((long) c.actionDims() * c.vocabulary(), b.width(), weightBytes);
+    }
+
+    private static long packed(long rows, long columns, int weightBytes) {
+        long padded = (rows + PackedWeight.TILE - 1) / PackedWeight.TILE * PackedWeight.TILE;
+        return weightBytes * padded * columns + (weightBytes == 1 ? Float.BYTES * rows : 0);
     }
 
     /** The state of a session. */

@@ -11,7 +11,7 @@ final class PlainWords {
             Pattern.compile("step-(\\w+)-(\\w+)(?:-(\\d+)sessions)?-(\\d+)t(?:-ctx(\\d+))?");
     private static final Pattern ONNX_RUNTIME = Pattern.compile("ort-(\\w+)-(\\w+)-(\\d+)t");
     private static final Pattern TRANSFORMER = Pattern.compile("dt-(\\w+)-ctx(\\d+)-(\\d+)t");
-    private static final Pattern LOOP = Pattern.compile("(.+?)-ctx(\\d+)-(\\d+)s-(local|tcp|unix)");
+    private static final Pattern LOOP = Pattern.compile("(.+?)(-cuda)?-ctx(\\d+)-(\\d+)s-(local|tcp|unix)");
 
     private PlainWords() {}
 
@@ -35,9 +35,9 @@ final class PlainWords {
         }
         Matcher loop = LOOP.matcher(caseName);
         if (bench.equals("latency") && loop.matches()) {
-            return Optional.of("control loop " + loop.group(1) + ", "
-                    + (loop.group(3).equals("1") ? "1 robot" : loop.group(3) + " robots")
-                    + switch (loop.group(4)) {
+            return Optional.of("control loop " + loop.group(1) + (loop.group(2) == null ? ", " : " on a GPU, ")
+                    + (loop.group(4).equals("1") ? "1 robot" : loop.group(4) + " robots")
+                    + switch (loop.group(5)) {
                         case "local" -> ", in process";
                         case "tcp" -> ", over TCP";
                         default -> ", over a Unix socket";

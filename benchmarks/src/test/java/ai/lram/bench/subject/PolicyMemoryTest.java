@@ -58,7 +58,7 @@ class PolicyMemoryTest {
                     long told = PolicyMemory.bytes(config, bytes, state, slots);
                     long taken = actual(backend, config, weights, state, slots);
                     assertTrue(
-                            taken <= told && told <= 1.15 * taken,
+                            taken <= told && told <= 1.05 * taken,
                             backbone + " " + weights + " " + state + " " + slots + ": " + taken + " taken, " + told
                                     + " told");
                 }

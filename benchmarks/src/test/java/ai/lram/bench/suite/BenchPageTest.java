@@ -81,6 +81,9 @@ class BenchPageTest {
         assertEquals(
                 "control loop unitree-g1-16m, 4 robots, over TCP",
                 PlainWords.of("latency", "unitree-g1-16m-ctx50-4s-tcp").orElseThrow());
+        assertEquals(
+                "control loop metaworld-16m on a GPU, 1 robot, in process",
+                PlainWords.of("latency", "metaworld-16m-cuda-ctx50-1s-local").orElseThrow());
         assertTrue(PlainWords.of("machine", "wake-up").isEmpty());
         assertTrue(PlainWords.of("step", "noise-step-16m-fp32-1t").isEmpty());
     }

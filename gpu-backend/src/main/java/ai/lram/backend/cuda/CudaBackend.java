@@ -14,6 +14,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalLong;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -157,6 +158,11 @@ final class CudaBackend implements Backend {
                     "element " + first + " of " + x + " is " + value.get(ValueLayout.JAVA_FLOAT, 0),
                     "check the inputs; lower the learning rate in training");
         }
+    }
+
+    @Override
+    public OptionalLong freeBytes() {
+        return OptionalLong.of(engine.freeBytes());
     }
 
     @Override

@@ -257,8 +257,7 @@ final class Engine implements AutoCloseable {
         long[] out = new long[1];
         int status = driver.allocate(out, bytes);
         if (status == Status.OUT_OF_MEMORY) {
-            long[] info = new long[2];
-            check(driver.memoryInfo(info), "asking for free memory");
+            long[] info = memoryNow();
             check(
                     status,
                     "allocating " + bytes + " bytes on " + device.name() + " (" + info[0] + " of " + info[1]
@@ -266,6 +265,19 @@ final class Engine implements AutoCloseable {
         }
         check(status, "allocating " + bytes + " bytes on " + device.name());
         return out[0];
+    }
+
+    /** Free and total bytes of the device; on the device thread. */
+    private long[] memoryNow() {
+        long[] info = new long[2];
+        check(driver.memoryInfo(info), "asking for free memory");
+        return info;
+    }
+
+    /** Of the device's memory, whoever uses it. */
+    long freeBytes() {
+        requireUsable("asking for free memory");
+        return thread.call(() -> memoryNow()[0]);
     }
 
     /** Waits for what uses the memory. Never throws: the arena that owned it is being closed. */

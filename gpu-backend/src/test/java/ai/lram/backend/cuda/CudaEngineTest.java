@@ -10,10 +10,12 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.ArenaClosedException;
+import ai.lram.backend.Backend;
 import ai.lram.backend.BackendException;
 import ai.lram.backend.BackendException.Severity;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.BackendUnavailableException;
+import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
 import ai.lram.backend.DeviceLostException;
 import ai.lram.backend.DeviceOutOfMemoryException;
@@ -294,6 +296,18 @@ class CudaEngineTest {
             assertThrows(KernelLaunchException.class, () -> arena.f32(8));
             assertEquals(before, driver.allocatedBlocks());
             driver.answers.clear();
+        }
+    }
+
+    @Test
+    void freeMemoryIsWhatTheDriverSays() {
+        driver.freeBytes = 12345;
+        CudaBackend engine = open();
+        assertEquals(12345, engine.freeBytes().orElseThrow());
+        engine.close();
+        assertThrows(DeviceLostException.class, engine::freeBytes);
+        try (Backend cpu = Backends.open("cpu", BackendOptions.threads(1))) {
+            assertTrue(cpu.freeBytes().isEmpty());
         }
     }
 

@@ -6,6 +6,7 @@ import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Ops;
 import java.lang.foreign.MemorySegment;
+import java.util.OptionalLong;
 
 /** An engine that hands everything on to another: a test overrides what it wants to be different. */
 public interface ForwardingBackend extends Backend {
@@ -50,6 +51,11 @@ public interface ForwardingBackend extends Backend {
     @Override
     default void copy(Stream s, Tensor dst, Tensor src) {
         engine().copy(s, dst, src);
+    }
+
+    @Override
+    default OptionalLong freeBytes() {
+        return engine().freeBytes();
     }
 
     @Override

@@ -203,6 +203,11 @@ public final class ParameterSet implements AutoCloseable {
         return decayedFloats;
     }
 
+    /** Bytes on the engine. */
+    public long liveBytes() {
+        return arena == null ? 0 : arena.liveBytes();
+    }
+
     /** A table of bytes per purpose. */
     public String memory() {
         return arena == null ? "not allocated" : arena.dump();

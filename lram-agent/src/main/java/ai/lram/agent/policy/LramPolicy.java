@@ -730,6 +730,11 @@ public final class LramPolicy implements Policy {
         }
     }
 
+    /** Bytes of memory that this policy holds on its engine, the model's parameters left out. */
+    public long liveBytes() {
+        return arena.liveBytes();
+    }
+
     /** Memory of this policy by name. */
     public String memory() {
         return arena.dump();

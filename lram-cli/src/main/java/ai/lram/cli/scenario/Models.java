@@ -3,22 +3,22 @@ package ai.lram.cli.scenario;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.checkpoint.Checkpoint;
+import ai.lram.agent.engine.EngineChoice;
+import ai.lram.agent.engine.OwningPolicy;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.policy.Policy;
-import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
 import ai.lram.backend.DType;
+import ai.lram.bench.latency.Engines;
 import ai.lram.bench.latency.Target;
 import ai.lram.bench.subject.PolicyMemory;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.cli.config.InputException;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -26,10 +26,6 @@ import java.util.Optional;
 public final class Models {
     /** Folder of the checkpoint inside a training run's folder. */
     static final String MODEL = "model";
-
-    private static final long WARM_UP_NS = 3_000_000_000L;
-    /** Long enough for the first folds of the recurrent state. */
-    private static final int WARM_UP_STEPS = 100;
 
     private Models() {}
 
@@ -71,7 +67,11 @@ public final class Models {
                     loaded.card(),
                     LramPolicy.Options.of(slots, maxBatch).withWeights(weights).withState(state));
             kept = true;
-            return new Owned(policy, loaded, backend);
+            Checkpoint.Loaded kin = loaded;
+            return new OwningPolicy(policy, () -> {
+                kin.close();
+                backend.close();
+            });
         } finally {
             if (!kept) {
                 if (loaded != null) {
@@ -83,28 +83,25 @@ public final class Models {
     }
 
     /**
-     * As {@link #open(Path, String, int, int, int, DType, DType)}, and prepares steps of every number of rows, then steps the policy with made-up
-     * observations until its code is compiled: a robot's first deadline is as short as its last. Takes about three
-     * seconds, and what {@link Policy#warmUp} takes on a device.
+     * As {@link #open(Path, String, int, int, int, DType, DType)}, ready for a robot's first deadline. With {@code auto} on a machine with several
+     * engines it is the one on which steps of this model are the fastest. Takes three seconds an engine, up to fifteen where the compilers
+     * are not done by then, a few more to choose one, and
+     * what {@link Policy#warmUp} takes on a device.
+     *
+     * @param timed sessions of the steps that engines are compared by
      */
     public static Policy openWarm(
-            Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
-        return warm(open(model, device, threads, slots, maxBatch, weights, state), WARM_UP_NS);
-    }
-
-    /** A policy ready for its first deadline; closed if it cannot be made so. */
-    static Policy warm(Policy policy, long ns) {
-        boolean kept = false;
-        try {
-            policy.warmUp();
-            step(policy, ns);
-            kept = true;
-            return policy;
-        } finally {
-            if (!kept) {
-                policy.close();
-            }
-        }
+            Path model,
+            String device,
+            int threads,
+            int slots,
+            int maxBatch,
+            DType weights,
+            DType state,
+            EngineChoice.Sessions timed) {
+        return new EngineChoice(EngineChoice.Effort.usual())
+                .open(device, engine -> open(model, engine, threads, slots, maxBatch, weights, state), timed)
+                .policy();
     }
 
     /**
@@ -112,38 +109,22 @@ public final class Models {
      *
      * @throws InputException if there is no model
      */
-    public static List<Target> targets(Path model, int threads) {
+    public static List<Target> targets(Path model, int threads, Engines engines) {
         Path folder = resolve(model);
         LramConfig config = Checkpoint.readConfig(folder);
         List<Target> targets = new ArrayList<>();
         for (TaskCard task : Checkpoint.readCard(folder).tasks()) {
-            targets.add(new Target(
-                    task.id(),
-                    task,
-                    Optional.of(task.id()).filter(EnvironmentRegistry.ids()::contains),
-                    sessions -> open(folder, "cpu", threads, sessions, sessions),
-                    sessions -> PolicyMemory.bytes(config, Float.BYTES, sessions)));
+            for (String engine : engines.names()) {
+                targets.add(new Target(
+                        task.id(),
+                        engine,
+                        task,
+                        Optional.of(task.id()).filter(EnvironmentRegistry.ids()::contains),
+                        (on, sessions) -> open(folder, on, threads, sessions, sessions),
+                        sessions -> PolicyMemory.bytes(config, Float.BYTES, sessions)));
+            }
         }
         return targets;
-    }
-
-    private static void step(Policy policy, long ns) {
-        PolicyBatch batch = new PolicyBatch(policy.card(), policy.maxBatch());
-        List<TaskCard> tasks = policy.card().tasks();
-        long end = System.nanoTime() + ns;
-        int size = 1;
-        while (System.nanoTime() < end) {
-            for (int row = 0; row < size; row++) {
-                policy.reset(row, tasks.get(row % tasks.size()));
-                batch.slot[row] = row;
-            }
-            batch.count = size;
-            for (int step = 0; step < WARM_UP_STEPS && System.nanoTime() < end; step++) {
-                Arrays.fill(batch.first, step == 0);
-                policy.step(batch);
-            }
-            size = size == policy.maxBatch() ? 1 : Math.min(2 * size, policy.maxBatch());
-        }
     }
 
     /** The task named, or the only one. @throws InputException if none is named and there are several */
@@ -158,60 +139,5 @@ public final class Models {
                     "add --task ID");
         }
         return card.tasks().getFirst();
-    }
-
-    /** A policy that owns everything below it. */
-    private record Owned(LramPolicy policy, Checkpoint.Loaded loaded, Backend backend) implements Policy {
-        @Override
-        public ModelCard card() {
-            return policy.card();
-        }
-
-        @Override
-        public int slots() {
-            return policy.slots();
-        }
-
-        @Override
-        public int maxBatch() {
-            return policy.maxBatch();
-        }
-
-        @Override
-        public void reset(int slot, TaskCard task) {
-            policy.reset(slot, task);
-        }
-
-        @Override
-        public void step(PolicyBatch batch) {
-            policy.step(batch);
-        }
-
-        @Override
-        public void warmUp() {
-            policy.warmUp();
-        }
-
-        @Override
-        public long stateBytes() {
-            return policy.stateBytes();
-        }
-
-        @Override
-        public void saveState(int slot, MemorySegment target) {
-            policy.saveState(slot, target);
-        }
-
-        @Override
-        public void restoreState(int slot, MemorySegment source) {
-            policy.restoreState(slot, source);
-        }
-
-        @Override
-        public void close() {
-            policy.close();
-            loaded.close();
-            backend.close();
-        }
     }
 }
