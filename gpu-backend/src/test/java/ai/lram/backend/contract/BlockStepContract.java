@@ -123,7 +123,7 @@ public abstract class BlockStepContract extends KernelContract {
         "BF16,true,9,64,128,2,4,20",
         "BF16,true,13,80,160,4,4,16",
         "BF16,true,33,48,192,3,4,9",
-        "BF16,true,9,640,1312,4,4,4",
+        "BF16,true,9,640,1312,4,4,3",
         "I8,true,9,48,96,2,4,9",
         "F32,false,10,48,96,2,4,9"
     })
@@ -269,8 +269,8 @@ public abstract class BlockStepContract extends KernelContract {
     @CsvSource({
         "F32,1,64,128,2,3,16",
         "BF16,1,512,1024,4,2,12",
-        "I8,4,48,256,4,5,8",
-        "BF16,3,80,160,4,34,3",
+        "I8,3,48,128,4,5,6",
+        "BF16,1,48,64,2,34,3",
         "F32,2,24,40,2,2,20",
         "BF16,9,48,96,2,5,12"
     })
