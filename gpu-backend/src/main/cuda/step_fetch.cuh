@@ -1,6 +1,7 @@
 // What kernels of the control step that follow each other do for one another: memory fetched into the second-level cache,
-// beginning before the one before has ended, and the count of blocks that have.
+// and beginning before the one before has ended.
 #pragma once
+#include "step_arrive.cuh"
 #include "step_common.cuh"
 
 namespace lram {
@@ -15,8 +16,6 @@ __device__ __forceinline__ float4 quadOf(const float* x) {
 }
 
 #ifdef LRAM_EMULATED
-__device__ __forceinline__ unsigned arrive(unsigned* at) { return (*at)++; }
-
 __device__ __forceinline__ void fetchLine(const char*) {}
 
 __device__ __forceinline__ void awaitBefore() {}
@@ -36,13 +35,6 @@ __device__ __forceinline__ void letNextBegin() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
-}
-
-// What the block wrote before its barrier is seen by the one that finds all others here.
-__device__ __forceinline__ unsigned arrive(unsigned* at) {
-    unsigned before;
-    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
-    return before;
 }
 
 __device__ __forceinline__ void fetchLine(const char* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }

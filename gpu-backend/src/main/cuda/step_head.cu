@@ -115,26 +115,6 @@ __device__ __forceinline__ void normRow(const StepHead& p, const float* x, float
 
 __host__ __device__ constexpr int padded(int n) { return n <= 1 ? 1 : 2 * padded((n + 1) / 2); }
 
-// Sums of ALL numbers over the lanes at once, a power of two: lane i gets that of number i % ALL.
-template <int ALL>
-__device__ __forceinline__ float sums(float* x) {
-#pragma unroll
-    for (int bit = 1; bit < ALL; bit *= 2) {
-        const bool odd = lane() & bit;
-#pragma unroll
-        for (int i = 0; i < ALL / (2 * bit); i++) {
-            const float mine = odd ? x[2 * i + 1] : x[2 * i];
-            x[i] = mine + __shfl_xor_sync(0xffffffffu, odd ? x[2 * i] : x[2 * i + 1], bit);
-        }
-    }
-    float sum = x[0];
-#pragma unroll
-    for (int d = ALL; d < 32; d *= 2) {
-        sum += __shfl_xor_sync(0xffffffffu, sum, d);
-    }
-    return sum;
-}
-
 constexpr int OF_DIM = N / HEAD_DIMS;          // logits of an action dimension
 constexpr int GROUP = LRAM_WARPS / padded(B);  // warps that decide a row
 constexpr int SHARE = (OF_DIM + 32 * GROUP - 1) / (32 * GROUP);
@@ -178,7 +158,7 @@ struct Logit {
                 }
             }
         }
-        return sums<padded(B)>(sum) * scale + bias;
+        return sumsOf(sum) * scale + bias;
     }
 };
 

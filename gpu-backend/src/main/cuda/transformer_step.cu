@@ -78,26 +78,6 @@ struct BlockOut {
     Faults faults;
 };
 
-// Sums of ALL numbers over the lanes at once, a power of two: lane i gets that of number i % ALL.
-template <int ALL>
-__device__ __forceinline__ float sumsOf(float (&x)[ALL]) {
-#pragma unroll
-    for (int bit = 1; bit < ALL; bit *= 2) {
-        const bool odd = lane() & bit;
-#pragma unroll
-        for (int i = 0; i < ALL / (2 * bit); i++) {
-            const float mine = odd ? x[2 * i + 1] : x[2 * i];
-            x[i] = mine + __shfl_xor_sync(0xffffffffu, odd ? x[2 * i] : x[2 * i + 1], bit);
-        }
-    }
-    float sum = x[0];
-#pragma unroll
-    for (int d = ALL; d < 32; d *= 2) {
-        sum += __shfl_xor_sync(0xffffffffu, sum, d);
-    }
-    return sum;
-}
-
 // Normed rows in shared memory: of a chunk's eight columns a lane, the first fours of all lanes, then the second.
 struct Normed {
     const float4* rows;
