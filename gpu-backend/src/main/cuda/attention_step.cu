@@ -7,7 +7,7 @@
 // and the same inputs give the same bits. 8 columns of a token are a lane's. The block whose run holds the row that a new
 // token takes writes it, behind its own reads.
 //
-// Bytes: 8 D NH of each cached token, the first of them read before the kernel before has ended. Inline PTX: step_fetch.cuh.
+// Bytes: 8 D NH of each cached token, the first of them read before the kernel before has ended. Inline PTX: step_fetch.cuh, step_arrive.cuh.
 //
 // Compile:  as elementwise.cu, with the sizes that AttentionSteps.java defines.
 #ifndef ATTENTION_DIM  // the sizes of a small model, for a look at the machine code

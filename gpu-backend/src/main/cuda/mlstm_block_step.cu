@@ -77,7 +77,7 @@ __device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, co
     awaitCopies<0>();
     __syncthreads();
     cell.weigh(to);
-    cell.foldRing(p, w, to);
+    cell.foldRing(w, to);
     cell.finish(p, w, to);
 }
 
@@ -249,7 +249,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             endCopies();
         }
         if (works) {
-            cell.foldRing(p.shape, layers[l], weights);
+            cell.foldRing(layers[l], weights);
         }
         grid.await();
         DownAhead down;

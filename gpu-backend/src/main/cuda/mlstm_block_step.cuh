@@ -901,7 +901,7 @@ struct RingTop {
     double keep;  // of what was folded before
 };
 
-// That of a head which folds, for the block that changes what the head keeps; in device memory.
+// That of a head which folds, for the block that changes what the head keeps; in device memory, and of one layer at a time.
 struct FoldOfHead {
     static constexpr int FLOATS = 4 + RING4;
     RingTop* top;
@@ -1065,21 +1065,11 @@ struct CellUnit {
     }
 
     // Folds the ring where it is due.
-    __device__ __forceinline__ void foldRing(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
-        const int self = thread();
+    __device__ __forceinline__ void foldRing(const StepLayer& w, const StepWeights& kept) {
         const float* weights = kept.work + SCALARS + 2 * RING4;
         const RingTop* top = reinterpret_cast<const RingTop*>(kept.work);
         if (u.n > 0 && u.folding > 0) {
             __syncthreads();
-            if (chunk == 0) {
-                const FoldOfHead to(p, u.token / L * NH + head);
-                if (self == 0) {
-                    *to.top = *top;
-                }
-                for (int s = self; s < u.held; s += LRAM_THREADS) {
-                    to.weights[s] = weights[s];
-                }
-            }
             fold(w, kept, static_cast<float>(top->keep), weights);
         }
     }
@@ -1169,6 +1159,16 @@ struct CellUnit {
         const int all = u.held + u.n;
         const long long ring = static_cast<long long>(u.cell) * RING;
         const int offset = head * DH;
+        if (u.folding > 0 && chunk == 0) {  // behind the barrier: until then a block may read that of the layer before
+            const FoldOfHead to(p, u.token / L * NH + head);
+            if (self == 0) {
+                *to.top = *top;
+            }
+#pragma unroll 1
+            for (int s = self; s < u.held; s += LRAM_THREADS) {
+                to.weights[s] = weights[s];
+            }
+        }
         constexpr int copies = (2 * quads + LRAM_THREADS - 1) / LRAM_THREADS;
         float4 got[copies];
 #pragma unroll

@@ -488,8 +488,8 @@ struct Choose {
 
 // Grid (dimensions, rows).
 LRAM_KERNEL(choose, Choose) {
-    const int dim = static_cast<int>(blockIdx.x);
-    const int row = static_cast<int>(blockIdx.y);
+    const int dim = static_cast<int>(blockIdx.x) % p.dims;
+    const int row = static_cast<int>(blockIdx.x) / p.dims;
     const int slot = p.choice.slots[row];
     const long long first = (static_cast<long long>(row) * p.dims + dim) * p.size;
     lram::choose<LRAM_WARPS, 2, true>(p.choice, p.logits + first, p.size, choiceRange(p.choice, slot, p.size), slot, row,

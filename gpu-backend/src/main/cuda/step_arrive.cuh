@@ -1,4 +1,4 @@
-// Which block of a launch ends last. The only inline PTX: the count of blocks that have ended.
+// Which block of a launch ends last: the count of blocks that have ended, in inline PTX.
 #pragma once
 #include "lram_common.cuh"
 

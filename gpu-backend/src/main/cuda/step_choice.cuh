@@ -162,7 +162,7 @@ __device__ __forceinline__ void choose(const Choice& c, const float* logits, int
         c.chosen[row * dims + dim] = fine ? static_cast<int>(top.index) : -1;
         c.numbers[row * dims + dim] = fine ? number : __uint_as_float(0x7fc00000u);
         if (static_cast<unsigned>(slot) >= static_cast<unsigned>(c.pool)) {
-            reportFault(c.faults, FAULT_SLOT, row, slot, c.pool);
+            reportFault(c.faults, FAULT_SLOT, row, slot, c.pool - 1);
         }
     }
 }

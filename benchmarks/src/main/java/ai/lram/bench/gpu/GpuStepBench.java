@@ -54,9 +54,6 @@ public final class GpuStepBench implements Benchmark {
     /** Of the cheapest recording. */
     private static final int LAUNCHES = 20_000;
 
-    /** Steps of a batch that are compared with the CPU's. */
-    private static final int FEW_CHECKED = 10;
-
     private static final double FP32_TOLERANCE = 1e-4;
     /** Engines may round what narrow weights are multiplied with, and a narrow state. */
     private static final double NARROW_TOLERANCE = 0.02;
@@ -71,7 +68,7 @@ public final class GpuStepBench implements Benchmark {
     private final boolean quick;
     private final ModelCard card = Shapes.card(Shapes.vector("step", OBSERVATIONS, 1, 100));
 
-    /** @param quick less time for what floors are measured with, fewer checked steps */
+    /** @param quick less time for what floors are measured with */
     public GpuStepBench(GpuStepSettings settings, boolean quick) {
         this.settings = settings;
         this.quick = quick;
@@ -200,8 +197,7 @@ public final class GpuStepBench implements Benchmark {
         }
 
         private String check(LramSubject ours) {
-            int steps =
-                    quick ? FEW_CHECKED : LramSubject.checkedSteps(model.size().backbone());
+            int steps = LramSubject.checkedSteps(model.size().backbone());
             boolean narrow = settings.weights().bytes() < Float.BYTES || settings.state() != DType.F32;
             double tolerance = narrow ? NARROW_TOLERANCE : FP32_TOLERANCE;
             double worst = 0;
@@ -209,7 +205,7 @@ public final class GpuStepBench implements Benchmark {
                     LramSubject same = LramSubject.open(cpu, model.size(), settings.weights(), card, 2)) {
                 worst = Math.max(worst, ours.check(same, 1, steps, tolerance));
                 for (Batch b : model.batches()) {
-                    worst = Math.max(worst, ours.check(same, b.sessions(), FEW_CHECKED, tolerance));
+                    worst = Math.max(worst, ours.check(same, b.sessions(), steps, tolerance));
                 }
             }
             return String.format(

@@ -127,10 +127,7 @@ public record GpuStepSettings(
                         steps,
                         quick ? 0 : 25_600,
                         List.of(new Batch("steps-16m-b256", 256, 500, true)),
-                        List.of(
-                                new Transformer(50, 0.21),
-                                new Transformer(500, Double.NaN),
-                                new Transformer(1600, 0.44)),
+                        List.of(new Transformer(50, 0.21), new Transformer(500, 0.28), new Transformer(1600, 0.44)),
                         2.5);
             case "206M" ->
                 new Model(
@@ -140,10 +137,7 @@ public record GpuStepSettings(
                         List.of(
                                 new Batch("step-206m-b64-ctx50", 64, 50, false),
                                 new Batch("step-206m-b64-ctx500" + kept, 64, 500, false)),
-                        List.of(
-                                new Transformer(50, 0.60),
-                                new Transformer(500, Double.NaN),
-                                new Transformer(1600, 1.05)),
+                        List.of(new Transformer(50, 0.60), new Transformer(500, 0.72), new Transformer(1600, 1.05)),
                         8.5);
             default ->
                 throw new BenchException(

@@ -17,19 +17,26 @@ public final class DrawnPolicy {
      * @param slots sessions, all of which may go through one step
      */
     public static Policy open(Backend backend, ModelSize size, LramSubject.Weights weights, ModelCard card, int slots) {
-        Lram model = new Lram(LramSubject.config(size, card));
+        Lram model = null;
         boolean kept = false;
         try {
+            model = new Lram(LramSubject.config(size, card));
             LramSubject.draw(model, backend);
             LramPolicy policy = weights.policy().make(model, card, LramPolicy.Options.of(slots, slots));
             kept = true;
+            Lram kin = model;
             return new OwningPolicy(policy, () -> {
-                model.close();
-                backend.close();
+                try {
+                    kin.close();
+                } finally {
+                    backend.close();
+                }
             });
         } finally {
             if (!kept) {
-                model.close();
+                if (model != null) {
+                    model.close();
+                }
                 backend.close();
             }
         }

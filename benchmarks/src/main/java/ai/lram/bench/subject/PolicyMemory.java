@@ -49,7 +49,9 @@ public final class PolicyMemory {
      * work space, code and the context come on top.
      */
     public static long deviceBytes(LramConfig config, int weightBytes, DType state, int slots) {
-        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, state, slots);
+        long host = (long) Float.BYTES * config.actionDims() * config.vocabulary(); // where logits are fetched to
+        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, state, slots)
+                - slots * host;
     }
 
     private static long parameters(LramConfig config) {

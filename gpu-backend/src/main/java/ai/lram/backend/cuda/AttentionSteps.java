@@ -7,6 +7,9 @@ import java.util.Map;
 
 /** Launches {@code attention_step.cu}: new tokens over a cache, whose runs many blocks share. */
 final class AttentionSteps {
+    /** Blocks of a grid in its second and third direction. */
+    private static final int MOST_OF_A_GRID = 65_535;
+
     private static final int MOST_TOKENS = 4;
     private static final int NARROWEST = 8;
 
@@ -84,6 +87,8 @@ final class AttentionSteps {
         return !off
                 && c.tokens() >= 1
                 && c.tokens() <= MOST_TOKENS
+                && c.rows() <= MOST_OF_A_GRID
+                && c.heads() <= MOST_OF_A_GRID
                 && dim >= NARROWEST
                 && dim <= CudaAttention.WIDEST_HEAD
                 && Integer.bitCount(dim) == 1

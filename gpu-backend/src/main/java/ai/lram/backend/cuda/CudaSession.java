@@ -274,6 +274,9 @@ final class CudaSession implements SessionOps {
     @Override
     public void mlstmBlocks(
             Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
+        if (x.dim(0) == 0) {
+            return;
+        }
         if (blocks.takesTogether(layers, memory, x)) {
             blocks.runTogether(layers, slots, counts, memory, x);
         } else if (!layers.isEmpty()

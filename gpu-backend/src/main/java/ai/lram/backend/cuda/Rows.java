@@ -12,7 +12,10 @@ final class Rows {
         check = session.kernel("check_rows");
     }
 
-    /** A fault makes the kernels that follow do nothing and shows at the next synchronisation. */
+    /**
+     * A fault makes the kernels that follow do nothing and shows at the next synchronisation. Never begun before the kernel ahead of it has ended:
+     * those behind it that begin early read slots, counts and caches before they wait for anything.
+     */
     void check(Tensor slots, Tensor counts, int rows, int pool, int tokens) {
         engine.launch(check)
                 .put(slots)

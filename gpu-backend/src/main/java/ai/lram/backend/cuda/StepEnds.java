@@ -257,7 +257,7 @@ final class StepEnds {
         if (c.rows() > 0) {
             Engine.Launch launch =
                     engine.launch(choose).put(logits).put(c.logits()).put(c.dims());
-            put(launch, c).run(c.dims(), c.rows(), 1, Engine.THREADS, 0);
+            put(launch, c).run((long) c.dims() * c.rows(), 1, 1, Engine.THREADS, 0);
         }
     }
 

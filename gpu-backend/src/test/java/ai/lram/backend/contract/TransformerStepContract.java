@@ -68,6 +68,9 @@ public abstract class TransformerStepContract extends KernelContract {
     @CsvSource({
         "BF16,1,3,32,4,64,2,10,LAYER",
         "BF16,3,3,264,33,520,1,2,LAYER",
+        "BF16,2,3,64,4,128,1,3,LAYER",
+        "BF16,4,3,64,4,128,1,2,RMS",
+        "F32,1,1,32,4,64,2,5,LAYER",
         "I8,1,3,128,2,512,2,4,RMS",
         "F32,1,3,40,5,72,2,9,LAYER",
         "BF16,1,3,64,4,2056,2,2,LAYER",

@@ -49,7 +49,14 @@ public final class EngineChoice {
      *
      * @param why that many, for the log, e.g. {@code all slots}
      */
-    public record Sessions(int count, String why) {}
+    public record Sessions(int count, String why) {
+        public Sessions {
+            if (count < 1) {
+                throw new IllegalArgumentException(
+                        "engines are compared by steps of one session or more, got " + count);
+            }
+        }
+    }
 
     /**
      * A policy ready to serve.
@@ -131,7 +138,7 @@ public final class EngineChoice {
 
         void add(String engine, Throwable cause) {
             LOG.warn("engine {} is left out", engine, cause);
-            reasons.add(engine + " failed: " + cause.getMessage());
+            reasons.add(engine + " failed: " + (cause.getMessage() == null ? cause : cause.getMessage()));
             if (first == null) {
                 first = cause instanceof RuntimeException e ? e : new IllegalStateException(cause);
             } else {
@@ -153,6 +160,9 @@ public final class EngineChoice {
      * @throws RuntimeException of the engine that was asked for, or of the first one where all fail; nothing stays open
      */
     public Chosen open(String device, Function<String, Policy> open, Sessions sessions) {
+        if (!device.equals(AUTO)) {
+            return new Chosen(warm(open.apply(device)), "engine " + device + ": it was asked for");
+        }
         List<String> usable = new ArrayList<>();
         List<String> refusals = new ArrayList<>();
         for (BackendProvider p : providers) {
@@ -162,9 +172,6 @@ public final class EngineChoice {
             } else {
                 refusals.add(p.name() + ": " + why.get());
             }
-        }
-        if (!device.equals(AUTO)) {
-            return new Chosen(warm(open.apply(device)), "engine " + device + ": it was asked for");
         }
         if (usable.size() < 2) {
             // Opening says why the others were refused, and throws where none can be used.

@@ -60,7 +60,10 @@ public record OwningPolicy(Policy policy, Runnable beneath) implements Policy {
 
     @Override
     public void close() {
-        policy.close();
-        beneath.run();
+        try {
+            policy.close();
+        } finally {
+            beneath.run();
+        }
     }
 }

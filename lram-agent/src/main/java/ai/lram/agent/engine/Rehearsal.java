@@ -15,8 +15,8 @@ import java.util.function.LongSupplier;
  * step resets as it resets any. Single thread: the policy's owner.
  */
 public final class Rehearsal {
-    /** Steps of an episode: long enough for the first folds of the recurrent state. */
-    static final int EPISODE = 100;
+    /** Steps of an episode: long enough for the first folds of the recurrent state in the published sizes (408M: 151 steps). */
+    static final int EPISODE = 200;
 
     /** A warm-up is looked at so often; it ends after a part in which the compilers had nearly nothing to do. */
     private static final int PARTS = 3;

@@ -10,6 +10,7 @@ import ai.lram.backend.ops.StepChoice;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 
 /**
  * What a control step answers: the engine chooses among the logits that each session's task allows ({@link SessionOps#decide}) and the host reads
@@ -18,6 +19,8 @@ import java.lang.foreign.ValueLayout;
  * <p>One thread owns an instance. Reading decisions allocates nothing.
  */
 public final class StepDecisions {
+    private static final long NONE = -1;
+
     private final Backend backend;
     private final ActionCodec.Decoding decoding;
     private final int dims;
@@ -28,6 +31,9 @@ public final class StepDecisions {
     private final Tensor numbers;
     private final Tensor deviceLogits;
     private final MemorySegment range;
+    /** What the engine knows of each slot: first and end of its range. */
+    private final long[] bound;
+
     private final MemorySegment hostLogits;
     private final float[] logits;
     private int unread;
@@ -56,6 +62,8 @@ public final class StepDecisions {
         numbers = arena.hostVisible(DType.F32, maxBatch, dims);
         deviceLogits = arena.f32(maxBatch, dims * vocabulary);
         range = host.allocate(ranges.bytes() / slots, 64);
+        bound = new long[slots];
+        Arrays.fill(bound, NONE);
         hostLogits = host.allocate(deviceLogits.bytes(), 64);
         logits = new float[Math.toIntExact(deviceLogits.size())];
         MemorySegment stands = host.allocate(values.bytes(), 64);
@@ -68,10 +76,16 @@ public final class StepDecisions {
 
     /** Tells the engine what a slot's task allows; before the slot's next step. */
     public void bind(int slot, TaskCodec codec) {
+        long wanted = (long) codec.firstChoice(decoding) << 32 | codec.endOfChoices();
+        if (wanted == bound[slot]) {
+            return; // most episodes are of the task before, and waiting here would hold up the robots beside this one
+        }
+        bound[slot] = NONE;
         range.setAtIndex(ValueLayout.JAVA_INT, 0, codec.firstChoice(decoding));
         range.setAtIndex(ValueLayout.JAVA_INT, 1, codec.endOfChoices());
         backend.upload(backend.stream(), ranges.slice(slot, 1), range);
         backend.stream().synchronize();
+        bound[slot] = wanted;
     }
 
     /**

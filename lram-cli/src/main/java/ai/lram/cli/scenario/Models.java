@@ -69,8 +69,11 @@ public final class Models {
             kept = true;
             Checkpoint.Loaded kin = loaded;
             return new OwningPolicy(policy, () -> {
-                kin.close();
-                backend.close();
+                try {
+                    kin.close();
+                } finally {
+                    backend.close();
+                }
             });
         } finally {
             if (!kept) {
