@@ -14,6 +14,7 @@
 #define ATTENTION_DIM 64
 #define ATTENTION_TOKENS 3
 #endif
+#include "lram_bf16.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {
@@ -221,8 +222,8 @@ LRAM_KERNEL_OF(attention_step, AttentionStep, LRAM_THREADS, (QUERIES <= 3 ? 2 : 
     for (int t = 0; t < QUERIES; t++) {
         softmax.join(t);
         if (lane() < LANES) {
-            outs[warp()][(t * DIM + 4 * l) / 4] = quadOf(softmax.out[t]);
-            outs[warp()][(t * DIM + DIM / 2 + 4 * l) / 4] = quadOf(softmax.out[t] + 4);
+            outs[warp()][(t * DIM + 4 * l) / 4] = packFloats(softmax.out[t]);
+            outs[warp()][(t * DIM + DIM / 2 + 4 * l) / 4] = packFloats(softmax.out[t] + 4);
             tops[warp()][t] = softmax.top[t];  // lanes of the same group: the same value
             sums[warp()][t] = softmax.sum[t];
         }

@@ -788,7 +788,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         const int from = b * L + L - n;
         const float4 taps = load4(kept.conv + TAPS * channel);
         const float bias = w.convBias == nullptr ? 0.f : kept.convBias[channel];
-        // The j-th of the past and this step's inputs; at most three from `first`.
+        // The j-th of the past and this step's inputs.
         const float* news = u + channel * PADDED + from - past;
         const auto input = [&](int j) {
             return j >= past ? news[j] : (j == 0 ? ahead.line[0] : (j == 1 ? ahead.line[1] : ahead.line[2]));
@@ -1386,8 +1386,8 @@ struct CellUnit {
     }
 
     // N keys of a warp times the three queries; `placeOf` gives a product's place, or -1 for none.
-    template <int N, typename Key, typename Place>
-    static __device__ __forceinline__ void dotKeys(const Key& key, const float* queries, float* dots, const Place& placeOf) {
+    template <int N, typename Key, typename Put>
+    static __device__ __forceinline__ void dotKeys(const Key& key, const float* queries, float* dots, const Put& placeOf) {
         const int own = thread() & 31;
         float sum[N][TOKENS];
 #pragma unroll

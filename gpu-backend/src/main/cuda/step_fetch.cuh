@@ -6,15 +6,6 @@
 
 namespace lram {
 
-__device__ __forceinline__ float4 quadOf(const float* x) {
-    float4 v;
-    v.x = x[0];
-    v.y = x[1];
-    v.z = x[2];
-    v.w = x[3];
-    return v;
-}
-
 #ifdef LRAM_EMULATED
 __device__ __forceinline__ void fetchLine(const char*) {}
 

@@ -1,7 +1,7 @@
 // The products of a transformer block of the control step, with what stands around them: norms before, bias, GELU and
 // residual behind.
 //
-// Contract: ai.lram.backend.ops.AttentionOps.transformerBlocks for the few tokens of up to four sessions. Each kernel reads its
+// Contract: ai.lram.backend.ops.AttentionOps.transformerBlocks for the few tokens of up to twelve tokens (four sessions of three). Each kernel reads its
 // weights once, a warp R rows or, where few rows are long, a share of each. They are on their way before anything else is
 // done. The norm's token rows are normed in every block, by a warp each, and lie in shared memory; other rows go from the
 // cache to the lanes that need them. Lanes, then warps, are added in order: the same inputs give the same bits.

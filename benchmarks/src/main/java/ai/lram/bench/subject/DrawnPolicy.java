@@ -6,6 +6,9 @@ import ai.lram.agent.lram.Lram;
 import ai.lram.agent.policy.LramPolicy;
 import ai.lram.agent.policy.Policy;
 import ai.lram.backend.Backend;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.List;
 
 /** Policies with drawn weights that own their model and their engine. */
 public final class DrawnPolicy {
@@ -17,27 +20,19 @@ public final class DrawnPolicy {
      * @param slots sessions, all of which may go through one step
      */
     public static Policy open(Backend backend, ModelSize size, LramSubject.Weights weights, ModelCard card, int slots) {
-        Lram model = null;
+        Deque<Runnable> beneath = new ArrayDeque<>();
+        beneath.push(backend::close);
         boolean kept = false;
         try {
-            model = new Lram(LramSubject.config(size, card));
+            Lram model = new Lram(LramSubject.config(size, card));
+            beneath.push(model::close);
             LramSubject.draw(model, backend);
             LramPolicy policy = weights.policy().make(model, card, LramPolicy.Options.of(slots, slots));
             kept = true;
-            Lram kin = model;
-            return new OwningPolicy(policy, () -> {
-                try {
-                    kin.close();
-                } finally {
-                    backend.close();
-                }
-            });
+            return new OwningPolicy(policy, List.copyOf(beneath));
         } finally {
             if (!kept) {
-                if (model != null) {
-                    model.close();
-                }
-                backend.close();
+                OwningPolicy.closeAll(beneath.iterator());
             }
         }
     }

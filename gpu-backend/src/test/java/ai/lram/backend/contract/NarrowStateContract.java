@@ -6,6 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.MlstmSessions.Draw;
+import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
@@ -13,7 +15,6 @@ import ai.lram.backend.ops.MlstmSpec.InputGate;
 import ai.lram.backend.reference.ReferenceMlstm;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -24,26 +25,13 @@ import org.junit.jupiter.params.provider.CsvSource;
  * bf16 numbers so closely that fp32 cannot tell, the engine's choice of these two is taken over. So answers are held to fp32's limit.
  */
 public abstract class NarrowStateContract extends KernelContract {
-    private static final int L = 3;
+    private static final int L = MlstmSessions.L;
 
     /** Of the largest answer of a session. */
     private static final double ANSWERS = 5e-5;
 
     /** What a fold may lose in fp32, of all that is added up. */
     private static final double FOLDS = 1e-6;
-
-    private record Sizes(int slots, int heads, int dimQk, int dimHv, int ring) {}
-
-    /** Draws part 0..4 (q, k, v, i, f) of one token of all heads. */
-    private interface Draw {
-        float[] token(int part, int width);
-    }
-
-    private static MlstmSpec spec(String kind) {
-        return kind.equals("exp")
-                ? MlstmSpec.exponential()
-                : new MlstmSpec(InputGate.SIGMOID, kind.equals("sig"), 1e-6f, true, 0);
-    }
 
     /** A head of a session in fp64: the state as of its last token, and what the engine must hold as of its last fold. */
     private static final class Head {
@@ -56,8 +44,8 @@ public abstract class NarrowStateContract extends KernelContract {
         boolean folded;
 
         Head(Sizes z) {
-            c = new double[z.dimQk * z.dimHv];
-            n = new double[z.dimQk];
+            c = new double[z.dimQk() * z.dimHv()];
+            n = new double[z.dimQk()];
         }
     }
 
@@ -74,15 +62,15 @@ public abstract class NarrowStateContract extends KernelContract {
         double[] largest;
 
         Sessions(String kind, FoldSchedule schedule, int layer, Sizes z) {
-            spec = spec(kind);
+            spec = MlstmSessions.spec(kind);
             this.schedule = schedule;
             this.layer = layer;
             this.z = z;
-            state = pool(DType.BF16, z);
-            heads = new Head[z.slots][z.heads];
-            stored = new float[z.slots * z.heads * z.dimQk * z.dimHv];
-            largest = new double[z.slots];
-            for (int slot = 0; slot < z.slots; slot++) {
+            state = MlstmSessions.pool(fx, DType.BF16, z);
+            heads = new Head[z.slots()][z.heads()];
+            stored = new float[z.slots() * z.heads() * z.dimQk() * z.dimHv()];
+            largest = new double[z.slots()];
+            for (int slot = 0; slot < z.slots(); slot++) {
                 reset(slot);
             }
         }
@@ -90,58 +78,28 @@ public abstract class NarrowStateContract extends KernelContract {
         final void reset(int slot) {
             fx.ops.session().mlstmReset(fx.stream, state, slot);
             Arrays.setAll(heads[slot], h -> new Head(z));
-            int size = stored.length / z.slots;
+            int size = stored.length / z.slots();
             Arrays.fill(stored, slot * size, (slot + 1) * size, 0);
             largest[slot] = 0;
         }
 
         private float[] step(int[] slots, int[] counts, Draw draw) {
             int b = slots.length;
-            int[] widths = {z.heads * z.dimQk, z.heads * z.dimQk, z.heads * z.dimHv, z.heads, z.heads};
-            float[][] in = new float[5][];
-            for (int part = 0; part < 5; part++) {
-                in[part] = new float[b * L * widths[part]];
-                Arrays.fill(in[part], Float.NaN);
-            }
-            for (int row = 0; row < b; row++) {
-                for (int t = L - counts[row]; t < L; t++) {
-                    for (int part = 0; part < 5; part++) {
-                        float[] token = draw.token(part, widths[part]);
-                        System.arraycopy(token, 0, in[part], (row * L + t) * widths[part], widths[part]);
-                    }
-                }
-            }
-            Tensor h = fx.poisoned(b, L, z.heads, z.dimHv);
-            fx.ops
-                    .session()
-                    .mlstmStep(
-                            fx.stream,
-                            spec,
-                            schedule,
-                            layer,
-                            state,
-                            fx.ofInts(slots, b),
-                            fx.ofInts(counts, b),
-                            fx.of(in[0], b, L, z.heads, z.dimQk),
-                            fx.of(in[1], b, L, z.heads, z.dimQk),
-                            fx.of(in[2], b, L, z.heads, z.dimHv),
-                            fx.of(in[3], b, L, z.heads),
-                            fx.of(in[4], b, L, z.heads),
-                            h);
-            float[] got = fx.read(h);
+            float[][] in = MlstmSessions.inputs(z, counts, draw);
+            float[] got = MlstmSessions.step(fx, spec, schedule, layer, state, z, slots, counts, in);
             float[] c = fx.read(state.matC());
             float[] n = fx.read(state.vecN());
             float[] m = fx.read(state.scaM());
             int[] lengths = fx.readInts(state.ringLength());
             for (int row = 0; row < b; row++) {
-                for (int head = 0; head < z.heads; head++) {
+                for (int head = 0; head < z.heads(); head++) {
                     Head reference = heads[slots[row]][head];
-                    fold(reference, slots[row] * z.heads + head, head, counts[row], c, n, m);
+                    fold(reference, slots[row] * z.heads() + head, head, counts[row], c, n, m);
                     for (int t = L - counts[row]; t < L; t++) {
-                        compare(reference, slots[row], ((row * L) + t) * z.heads + head, in, got);
+                        compare(reference, slots[row], ((row * L) + t) * z.heads() + head, in, got);
                     }
                     reference.held += counts[row];
-                    assertEquals(reference.held, lengths[slots[row] * z.heads + head], "ring");
+                    assertEquals(reference.held, lengths[slots[row] * z.heads() + head], "ring");
                 }
             }
             assertArrayEquals(stored, c, "C between folds; rerun with -Dlram.seed=" + fx.seed);
@@ -150,7 +108,7 @@ public abstract class NarrowStateContract extends KernelContract {
 
         /** Where the schedule folds before the new tokens, the engine's state must be the reference's, rounded; it is taken over. */
         private void fold(Head r, int cell, int head, int count, float[] c, float[] n, float[] m) {
-            int limit = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads + head);
+            int limit = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads() + head);
             if (count == 0 || r.held == 0 || r.held + count <= limit) {
                 return;
             }
@@ -185,10 +143,17 @@ public abstract class NarrowStateContract extends KernelContract {
         /** One token, at {@code x} of (B, L, NH). */
         private void compare(Head reference, int slot, int x, float[][] in, float[] got) {
             ReferenceMlstm r = new ReferenceMlstm(
-                    1, 1, 1, z.dimQk, z.dimHv, spec.inputGate() == InputGate.EXPONENTIAL, spec.normalize(), spec.eps());
-            r.q = Fixture.doubles(Arrays.copyOfRange(in[0], x * z.dimQk, (x + 1) * z.dimQk));
-            r.k = Fixture.doubles(Arrays.copyOfRange(in[1], x * z.dimQk, (x + 1) * z.dimQk));
-            r.v = Fixture.doubles(Arrays.copyOfRange(in[2], x * z.dimHv, (x + 1) * z.dimHv));
+                    1,
+                    1,
+                    1,
+                    z.dimQk(),
+                    z.dimHv(),
+                    spec.inputGate() == InputGate.EXPONENTIAL,
+                    spec.normalize(),
+                    spec.eps());
+            r.q = Fixture.doubles(Arrays.copyOfRange(in[0], x * z.dimQk(), (x + 1) * z.dimQk()));
+            r.k = Fixture.doubles(Arrays.copyOfRange(in[1], x * z.dimQk(), (x + 1) * z.dimQk()));
+            r.v = Fixture.doubles(Arrays.copyOfRange(in[2], x * z.dimHv(), (x + 1) * z.dimHv()));
             r.i = new double[] {in[3][x]};
             r.f = new double[] {in[4][x]};
             r.c0 = reference.c;
@@ -205,8 +170,8 @@ public abstract class NarrowStateContract extends KernelContract {
             reference.n = r.n;
             reference.m = r.m;
             largest[slot] = Math.max(largest[slot], Fixture.largest(r.h));
-            for (int e = 0; e < z.dimHv; e++) {
-                float answer = got[x * z.dimHv + e];
+            for (int e = 0; e < z.dimHv(); e++) {
+                float answer = got[x * z.dimHv() + e];
                 double error = Math.abs(answer - r.h[e]) / largest[slot];
                 assertTrue(
                         r.h[e] == answer || error <= ANSWERS,
@@ -215,30 +180,6 @@ public abstract class NarrowStateContract extends KernelContract {
                 worst = Math.max(worst, r.h[e] == answer ? 0 : error);
             }
         }
-    }
-
-    private MlstmSlots pool(DType type, Sizes z) {
-        int p = z.slots;
-        int n = z.heads;
-        return new MlstmSlots(
-                fx.poisoned(type, p, n, z.dimQk, z.dimHv),
-                fx.poisoned(p, n, z.dimQk),
-                fx.poisoned(p, n),
-                fx.poisoned(p, n, z.ring, z.dimQk),
-                fx.poisoned(p, n, z.ring, z.dimHv),
-                fx.poisoned(p, n, z.ring),
-                fx.poisoned(p, n, z.ring),
-                fx.ofInts(new int[p * n], p, n),
-                fx.ofInts(new int[p * n], p, n));
-    }
-
-    private int[] distinct(int of, int n) {
-        List<Integer> all = new ArrayList<>();
-        for (int s = 0; s < of; s++) {
-            all.add(s);
-        }
-        Collections.shuffle(all, fx.random);
-        return all.stream().limit(n).mapToInt(s -> s).toArray();
     }
 
     @ParameterizedTest(name = "{0} batch={1} NH={2} DHQK={3} DHHV={4} first={5} period={6} stagger={7} steps={8}")
@@ -252,9 +193,9 @@ public abstract class NarrowStateContract extends KernelContract {
         FoldSchedule schedule = new FoldSchedule(first, period, stagger);
         Sizes z = new Sizes(batch + 2, heads, dq, dv, schedule.capacity() + fx.random.nextInt(3));
         Sessions s = new Sessions(kind, schedule, fx.random.nextInt(5), z);
-        boolean[] begun = new boolean[z.slots];
+        boolean[] begun = new boolean[z.slots()];
         for (int step = 0; step < steps; step++) {
-            int[] slots = distinct(z.slots, batch);
+            int[] slots = MlstmSessions.distinct(fx, z.slots(), batch);
             int[] counts = new int[batch];
             for (int b = 0; b < batch; b++) {
                 boolean fresh = !begun[slots[b]];
@@ -263,7 +204,7 @@ public abstract class NarrowStateContract extends KernelContract {
             }
             s.step(slots, counts, (part, width) -> fx.normal(width, 1));
             if (fx.random.nextInt(150) == 0) {
-                int slot = fx.random.nextInt(z.slots);
+                int slot = fx.random.nextInt(z.slots());
                 s.reset(slot);
                 begun[slot] = false;
             }
@@ -350,7 +291,7 @@ public abstract class NarrowStateContract extends KernelContract {
     @Test
     void aStateOfAnotherTypeIsRefused() {
         Sizes z = new Sizes(1, 1, 4, 4, 6);
-        MlstmSlots good = pool(DType.BF16, z);
+        MlstmSlots good = MlstmSessions.pool(fx, DType.BF16, z);
         MlstmSlots bad = new MlstmSlots(
                 fx.ofInts(new int[16], 1, 1, 4, 4),
                 good.vecN(),

@@ -4,7 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.MlstmSessions.Draw;
+import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmDims;
 import ai.lram.backend.ops.MlstmSlots;
@@ -21,24 +24,11 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** What every engine's control step must do: sessions in random slots answer like the whole sequence. */
 public abstract class SessionContract extends KernelContract {
-    private static final int L = 3;
-
-    private record Sizes(int slots, int heads, int dimQk, int dimHv, int ring) {}
+    private static final int L = MlstmSessions.L;
 
     private MlstmSlots pool(Sizes z) {
-        int p = z.slots;
-        int n = z.heads;
-        MlstmSlots state = new MlstmSlots(
-                fx.poisoned(p, n, z.dimQk, z.dimHv),
-                fx.poisoned(p, n, z.dimQk),
-                fx.poisoned(p, n),
-                fx.poisoned(p, n, z.ring, z.dimQk),
-                fx.poisoned(p, n, z.ring, z.dimHv),
-                fx.poisoned(p, n, z.ring),
-                fx.poisoned(p, n, z.ring),
-                fx.ofInts(new int[p * n], p, n),
-                fx.ofInts(new int[p * n], p, n));
-        for (int slot = 0; slot < p; slot++) {
+        MlstmSlots state = MlstmSessions.pool(fx, DType.F32, z);
+        for (int slot = 0; slot < z.slots(); slot++) {
             fx.ops.session().mlstmReset(fx.stream, state, slot);
         }
         return state;
@@ -59,12 +49,6 @@ public abstract class SessionContract extends KernelContract {
         }
     }
 
-    private static MlstmSpec spec(String kind) {
-        return kind.equals("exp")
-                ? MlstmSpec.exponential()
-                : new MlstmSpec(InputGate.SIGMOID, kind.equals("sig"), 1e-6f, true, 0);
-    }
-
     @ParameterizedTest(name = "{0} batch={1} NH={2} DHQK={3} DHHV={4} first={5} period={6} stagger={7} steps={8}")
     @CsvSource({
         "exp,1,2,16,16,3,3,1,350", "exp,3,2,16,24,20,7,2,350", "exp,8,3,7,33,12,12,4,120", "exp,1,4,64,64,48,24,8,350",
@@ -76,13 +60,13 @@ public abstract class SessionContract extends KernelContract {
             String kind, int batch, int heads, int dq, int dv, int first, int period, int stagger, int steps) {
         FoldSchedule schedule = new FoldSchedule(first, period, stagger);
         Sizes z = new Sizes(batch + 3, heads, dq, dv, schedule.capacity() + fx.random.nextInt(3));
-        MlstmSpec spec = spec(kind);
+        MlstmSpec spec = MlstmSessions.spec(kind);
         MlstmSlots state = pool(z);
-        History[] histories = new History[z.slots];
+        History[] histories = new History[z.slots()];
         Arrays.setAll(histories, slot -> new History());
         int layer = fx.random.nextInt(5);
         for (int step = 0; step < steps; step++) {
-            int[] slots = distinct(z.slots, batch);
+            int[] slots = MlstmSessions.distinct(fx, z.slots(), batch);
             int[] counts = new int[batch];
             for (int b = 0; b < batch; b++) {
                 boolean fresh = histories[slots[b]].tokens.isEmpty();
@@ -90,7 +74,7 @@ public abstract class SessionContract extends KernelContract {
             }
             step(spec, schedule, layer, state, z, slots, counts, histories);
             if (fx.random.nextInt(150) == 0) {
-                int slot = fx.random.nextInt(z.slots);
+                int slot = fx.random.nextInt(z.slots());
                 check(kind, histories[slot], z);
                 fx.ops.session().mlstmReset(fx.stream, state, slot);
                 histories[slot] = new History();
@@ -99,15 +83,6 @@ public abstract class SessionContract extends KernelContract {
         for (History h : histories) {
             check(kind, h, z);
         }
-    }
-
-    private int[] distinct(int of, int n) {
-        List<Integer> all = new ArrayList<>();
-        for (int s = 0; s < of; s++) {
-            all.add(s);
-        }
-        java.util.Collections.shuffle(all, fx.random);
-        return all.stream().limit(n).mapToInt(s -> s).toArray();
     }
 
     private void step(
@@ -122,11 +97,6 @@ public abstract class SessionContract extends KernelContract {
         step(spec, schedule, layer, state, z, slots, counts, histories, (part, width) -> fx.normal(width, 1));
     }
 
-    /** Draws part 0..4 (q, k, v, i, f) of one token of all heads. */
-    private interface Draw {
-        float[] token(int part, int width);
-    }
-
     private float[] step(
             MlstmSpec spec,
             FoldSchedule schedule,
@@ -138,43 +108,19 @@ public abstract class SessionContract extends KernelContract {
             History[] histories,
             Draw draw) {
         int b = slots.length;
-        float[][] in = {
-            nans(b * L * z.heads * z.dimQk),
-            nans(b * L * z.heads * z.dimQk),
-            nans(b * L * z.heads * z.dimHv),
-            nans(b * L * z.heads),
-            nans(b * L * z.heads)
-        };
+        float[][] in = MlstmSessions.inputs(z, counts, draw);
         for (int row = 0; row < b; row++) {
             for (int t = L - counts[row]; t < L; t++) {
-                float[][] token = new float[5][];
-                for (int part = 0; part < 5; part++) {
+                float[][] token = new float[in.length][];
+                for (int part = 0; part < in.length; part++) {
                     int width = in[part].length / (b * L);
-                    token[part] = draw.token(part, width);
-                    System.arraycopy(token[part], 0, in[part], (row * L + t) * width, width);
+                    token[part] = Arrays.copyOfRange(in[part], (row * L + t) * width, (row * L + t + 1) * width);
                 }
                 histories[slots[row]].tokens.add(token);
             }
         }
-        Tensor h = fx.poisoned(b, L, z.heads, z.dimHv);
-        fx.ops
-                .session()
-                .mlstmStep(
-                        fx.stream,
-                        spec,
-                        schedule,
-                        layer,
-                        state,
-                        fx.ofInts(slots, b),
-                        fx.ofInts(counts, b),
-                        fx.of(in[0], b, L, z.heads, z.dimQk),
-                        fx.of(in[1], b, L, z.heads, z.dimQk),
-                        fx.of(in[2], b, L, z.heads, z.dimHv),
-                        fx.of(in[3], b, L, z.heads),
-                        fx.of(in[4], b, L, z.heads),
-                        h);
-        float[] got = fx.read(h);
-        int width = z.heads * z.dimHv;
+        float[] got = MlstmSessions.step(fx, spec, schedule, layer, state, z, slots, counts, in);
+        int width = z.heads() * z.dimHv();
         for (int row = 0; row < b; row++) {
             for (int t = 0; t < L; t++) {
                 float[] answer = Arrays.copyOfRange(got, (row * L + t) * width, (row * L + t + 1) * width);
@@ -199,17 +145,17 @@ public abstract class SessionContract extends KernelContract {
         if (n == 0) {
             return;
         }
-        MlstmSpec spec = spec(kind);
-        float[] got = new float[n * z.heads * z.dimHv];
+        MlstmSpec spec = MlstmSessions.spec(kind);
+        float[] got = new float[n * z.heads() * z.dimHv()];
         for (int t = 0; t < n; t++) {
-            System.arraycopy(history.answers.get(t), 0, got, t * z.heads * z.dimHv, z.heads * z.dimHv);
+            System.arraycopy(history.answers.get(t), 0, got, t * z.heads() * z.dimHv(), z.heads() * z.dimHv());
         }
         ReferenceMlstm r = new ReferenceMlstm(
                 1,
                 n,
-                z.heads,
-                z.dimQk,
-                z.dimHv,
+                z.heads(),
+                z.dimQk(),
+                z.dimHv(),
                 spec.inputGate() == InputGate.EXPONENTIAL,
                 spec.normalize(),
                 spec.eps());
@@ -221,7 +167,7 @@ public abstract class SessionContract extends KernelContract {
         close("the fp64 step form", got, r.step().h);
         MlstmRun whole = new MlstmRun(
                 fx,
-                new MlstmDims(1, n, z.heads, z.dimQk, z.dimHv),
+                new MlstmDims(1, n, z.heads(), z.dimQk(), z.dimHv()),
                 spec,
                 history.join(0),
                 history.join(1),
@@ -250,13 +196,22 @@ public abstract class SessionContract extends KernelContract {
         MlstmSlots state = pool(z);
         History[] histories = {new History(), new History(), new History()};
         for (int step = 0; step < 40; step++) {
-            step(spec(kind), schedule, 1, state, z, new int[] {2, 0}, new int[] {3, 3}, histories, (part, width) -> {
-                float[] token = fx.normal(width, 1);
-                for (int x = 0; x < width && part != 2; x++) {
-                    token[x] = part > 2 ? gates[fx.random.nextInt(gates.length)] : 0.1f + Math.abs(token[x]);
-                }
-                return token;
-            });
+            step(
+                    MlstmSessions.spec(kind),
+                    schedule,
+                    1,
+                    state,
+                    z,
+                    new int[] {2, 0},
+                    new int[] {3, 3},
+                    histories,
+                    (part, width) -> {
+                        float[] token = fx.normal(width, 1);
+                        for (int x = 0; x < width && part != 2; x++) {
+                            token[x] = part > 2 ? gates[fx.random.nextInt(gates.length)] : 0.1f + Math.abs(token[x]);
+                        }
+                        return token;
+                    });
         }
         check(kind, histories[0], z);
         check(kind, histories[2], z);
@@ -323,7 +278,7 @@ public abstract class SessionContract extends KernelContract {
         MlstmSlots state = pool(z);
         History[] histories = {new History(), new History(), new History()};
         for (int step = 0; step < 6; step++) {
-            int n = z.heads * z.dimQk;
+            int n = z.heads() * z.dimQk();
             float[] q = fx.normal(3 * L * n, 1);
             float[] k = fx.normal(3 * L * n, 1);
             if (step == 2) {
@@ -430,7 +385,7 @@ public abstract class SessionContract extends KernelContract {
             outputs.add(new ArrayList<>());
         }
         for (int step = 0; step < 12; step++) {
-            int[] slots = distinct(sessions, 3);
+            int[] slots = MlstmSessions.distinct(fx, sessions, 3);
             int[] counts = {fx.random.nextInt(4), 3, 2};
             float[] x = nans(3 * L * channels);
             for (int b = 0; b < 3; b++) {
@@ -499,7 +454,7 @@ public abstract class SessionContract extends KernelContract {
             outputs.add(new ArrayList<>());
         }
         for (int step = 0; step < 30; step++) {
-            int[] slots = distinct(sessions, 2);
+            int[] slots = MlstmSessions.distinct(fx, sessions, 2);
             int[] counts = {fx.random.nextInt(4), 3};
             float[][] x = {nans(2 * L * width), nans(2 * L * width), nans(2 * L * width), nans(2 * L * width)};
             for (int b = 0; b < 2; b++) {

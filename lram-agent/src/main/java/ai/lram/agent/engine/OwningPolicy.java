@@ -5,14 +5,20 @@ import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import java.lang.foreign.MemorySegment;
+import java.util.Iterator;
+import java.util.List;
 
 /**
  * A policy that owns what lies beneath it: its model, its engine.
  *
  * @param policy does the work
- * @param beneath closes the rest, after the policy
+ * @param beneath close the rest, after the policy, in this order; each of them whatever the one before does
  */
-public record OwningPolicy(Policy policy, Runnable beneath) implements Policy {
+public record OwningPolicy(Policy policy, List<Runnable> beneath) implements Policy {
+    public OwningPolicy {
+        beneath = List.copyOf(beneath);
+    }
+
     @Override
     public ModelCard card() {
         return policy.card();
@@ -63,7 +69,18 @@ public record OwningPolicy(Policy policy, Runnable beneath) implements Policy {
         try {
             policy.close();
         } finally {
-            beneath.run();
+            closeAll(beneath.iterator());
+        }
+    }
+
+    /** All of them in order, whatever one throws. */
+    public static void closeAll(Iterator<Runnable> closes) {
+        if (closes.hasNext()) {
+            try {
+                closes.next().run();
+            } finally {
+                closeAll(closes);
+            }
         }
     }
 }

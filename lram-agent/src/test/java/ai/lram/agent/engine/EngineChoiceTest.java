@@ -197,11 +197,8 @@ class EngineChoiceTest {
                             backend, new LramConfig(6, 2, 4, 32, false, false, new XlstmConfig(32, 2, 2, List.of())));
                     LramPolicy policy = new LramPolicy(
                             model, Cards.model(Cards.continuous("a", 5, 2)), LramPolicy.Options.of(2, 2));
-                    return new OwningPolicy(policy, () -> {
-                        model.close();
-                        ended.add(backend.name());
-                        backend.close();
-                    });
+                    return new OwningPolicy(
+                            policy, List.of(model::close, () -> ended.add(backend.name()), backend::close));
                 },
                 new EngineChoice.Sessions(2, "all slots"));
         try (Policy kept = chosen.policy()) {

@@ -18,7 +18,9 @@ import ai.lram.bench.subject.PolicyMemory;
 import ai.lram.bridge.env.EnvironmentRegistry;
 import ai.lram.cli.config.InputException;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
 
@@ -58,29 +60,21 @@ public final class Models {
             Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
         Path folder = resolve(model);
         Backend backend = Backends.open(device, BackendOptions.threads(threads));
-        Checkpoint.Loaded loaded = null;
+        Deque<Runnable> beneath = new ArrayDeque<>();
+        beneath.push(backend::close);
         boolean kept = false;
         try {
-            loaded = Checkpoint.load(folder, backend, false);
+            Checkpoint.Loaded loaded = Checkpoint.load(folder, backend, false);
+            beneath.push(loaded::close);
             LramPolicy policy = new LramPolicy(
                     loaded.model(),
                     loaded.card(),
                     LramPolicy.Options.of(slots, maxBatch).withWeights(weights).withState(state));
             kept = true;
-            Checkpoint.Loaded kin = loaded;
-            return new OwningPolicy(policy, () -> {
-                try {
-                    kin.close();
-                } finally {
-                    backend.close();
-                }
-            });
+            return new OwningPolicy(policy, List.copyOf(beneath));
         } finally {
             if (!kept) {
-                if (loaded != null) {
-                    loaded.close();
-                }
-                backend.close();
+                OwningPolicy.closeAll(beneath.iterator());
             }
         }
     }
