@@ -4,7 +4,9 @@
 // x as three bf16 numbers whose sum it is, stacked as rows: every kernel here adds the three results as it reads them.
 //   many_norm   x += the block before; its norm, in three parts
 //   many_conv   convolution, SiLU, q, k, v, and shares of the gates, which the cell adds in order
-//   many_skip   head norm, skip, gate, in three parts
+//   many_skip   head norm, skip, gate, in three parts; asks for the weights of the products that follow
+// Each begins as soon as the one before has ended, without a launch between them: weights, and what earlier steps left, are on
+// their way before it waits.
 //
 // Bytes a token: 26 D and 106 I, from the second-level cache.
 //
@@ -21,7 +23,7 @@
 #endif
 #define LRAM_THREADS 128
 #include "lram_bf16.cuh"
-#include "step_common.cuh"
+#include "step_fetch.cuh"
 
 namespace lram {
 
@@ -32,7 +34,8 @@ constexpr int STEPS = MANY_TOKENS;  // of a session
 constexpr int TAPS = 4;
 constexpr int PAST = TAPS - 1;
 constexpr int DIM = INNER / HEADS;
-constexpr int RUNS = (INNER / 4 + 31) / 32;  // of 128 channels
+constexpr int RUN = 128;  // channels of a warp, four a lane
+constexpr int RUNS = (INNER + RUN - 1) / RUN;
 constexpr int GATES = STEPS * 2 * HEADS;     // of a session: tokens, input and forget, heads
 constexpr int ROUNDS = (GATES + 31) / 32;
 
@@ -44,6 +47,7 @@ struct NormOfMany {
     int rows;             // of tokens
     float eps;
     Faults faults;
+    Fetched next;
 };
 
 struct ConvOfMany {
@@ -64,6 +68,7 @@ struct ConvOfMany {
     float* v;
     float* shares;  // (sessions, RUNS, GATES)
     int rows;       // sessions
+    int pool;       // slots that there are
     Faults faults;
 };
 
@@ -78,6 +83,7 @@ struct SkipOfMany {
     int rows;     // of tokens
     float eps;
     Faults faults;
+    Fetched next;
 };
 
 // The sum of three products.
@@ -115,24 +121,121 @@ __device__ __forceinline__ void sumsOfLanes(float (&x)[32]) {
     }
 }
 
-// A block of four on the diagonal.
-__device__ __forceinline__ void timesFour(const float4 (&w)[4], const float (&x)[4], float (&y)[4]) {
-    float4 in;
-    in.x = x[0];
-    in.y = x[1];
-    in.z = x[2];
-    in.w = x[3];
+// x times its sigmoid, to two units in the last place.
+__device__ __forceinline__ float siluOf(float x) {
+#ifdef LRAM_EMULATED
+    return x / (1.f + expf(-x));
+#else
+    return __fdividef(x, 1.f + expf(-x));
+#endif
+}
+
+// A block of four on the diagonal, times each token's.
+__device__ __forceinline__ void timesFour(const float4 (&w)[4], const float4 (&x)[STEPS], float4 (&y)[STEPS]) {
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-        y[j] = dot4(w[j], in, 0.f);
+    for (int t = 0; t < STEPS; t++) {
+        y[t].x = dot4(w[0], x[t], 0.f);
+        y[t].y = dot4(w[1], x[t], 0.f);
+        y[t].z = dot4(w[2], x[t], 0.f);
+        y[t].w = dot4(w[3], x[t], 0.f);
     }
 }
 
-__device__ __forceinline__ void fourQuads(const float* from, float4 (&w)[4]) {
+// A run's weights in shared memory, for all warps of a block: four quads a lane of the convolution and of each of q, k and v,
+// then for each gate a quad a lane of what takes q, k and v.
+struct WeightsOfRun {
+    static constexpr int TENSORS = 4;
+    static constexpr int GATE_QUADS = 3 * 2 * HEADS;            // of a lane
+    static constexpr int TURNS = (GATE_QUADS + LRAM_WARPS - 1) / LRAM_WARPS;
+    static constexpr int BATCH = TURNS < 6 ? TURNS : 6;
+    static_assert(LRAM_THREADS == RUN, "a thread a channel");
+
+    float4* quads;
+
+    // Where a quad of 4 * lane + i lies: lanes that read their i-th at once find them in different banks.
+    __device__ __forceinline__ static int place(int quad) { return quad ^ (quad >> 3 & 3); }
+
+    // By the whole block. A barrier must follow.
+    __device__ __forceinline__ void copy(const ConvOfMany& p) const {
+        const int thread = static_cast<int>(threadIdx.x);
+        const int own = RUN * static_cast<int>(blockIdx.x) + thread;
+        const int channel = RUN * static_cast<int>(blockIdx.x) + 4 * lane();
+        const float* const from[TENSORS] = {p.conv, p.wq, p.wk, p.wv};
+        float4 x[TENSORS];
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-        w[j] = load4(from + 4 * j);
+        for (int i = 0; i < TENSORS; i++) {
+            x[i] = own < INNER ? load4(from[i] + 4 * own) : none();
+        }
+        float4 gates[BATCH];
+        ask(p, 0, channel, gates);
+#pragma unroll
+        for (int i = 0; i < TENSORS; i++) {
+            quads[i * RUN + place(thread)] = x[i];
+        }
+        keep(0, gates);
+#pragma unroll 1
+        for (int turn = BATCH; turn < TURNS; turn += BATCH) {
+            ask(p, turn, channel, gates);
+            keep(turn, gates);
+        }
     }
+
+    __device__ __forceinline__ static void ask(const ConvOfMany& p, int turn, int channel, float4 (&x)[BATCH]) {
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            const int j = warp() + (turn + i) * LRAM_WARPS;
+            x[i] = none();
+            if (j < GATE_QUADS && channel < INNER) {
+                const bool input = j < GATE_QUADS / 2;
+                x[i] = load4((input ? p.wi : p.wf) + static_cast<long long>(input ? j : j - GATE_QUADS / 2) * INNER + channel);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void keep(int turn, const float4 (&x)[BATCH]) const {
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            const int j = warp() + (turn + i) * LRAM_WARPS;
+            if (j < GATE_QUADS) {
+                quads[TENSORS * RUN + 32 * j + lane()] = x[i];
+            }
+        }
+    }
+
+    // Of convolution, q, k or v.
+    __device__ __forceinline__ void read(int tensor, float4 (&w)[4]) const {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            w[i] = quads[tensor * RUN + place(4 * lane() + i)];
+        }
+    }
+
+    __device__ __forceinline__ float4 ofGate(int gate, int part) const {
+        return quads[TENSORS * RUN + 32 * (3 * gate + part) + lane()];
+    }
+};
+
+// Warps of a token's head, so that a lane has two quads at most.
+constexpr int HEAD_WARPS = DIM <= 256 ? 1 : (DIM <= 512 ? 2 : 4);
+constexpr int HEAD_LANES = 32 * HEAD_WARPS;
+
+// Over the warps of a head, for all of them. Each use has a number of its own.
+template <int USE>
+__device__ __forceinline__ float headSum(float x) {
+    x = warpSum(x);
+    if constexpr (HEAD_WARPS > 1) {
+        __shared__ float sums[LRAM_WARPS];
+        if (lane() == 0) {
+            sums[warp()] = x;
+        }
+        __syncthreads();
+        x = 0.f;
+#pragma unroll
+        for (int w = 0; w < HEAD_WARPS; w++) {
+            x += sums[warp() / HEAD_WARPS * HEAD_WARPS + w];
+        }
+    }
+    return x;
 }
 
 }  // namespace lram
@@ -142,30 +245,41 @@ using namespace lram;
 // One block a token.
 LRAM_KERNEL(many_norm, NormOfMany) {
     constexpr int LOADS = (WIDTH / 4 + LRAM_THREADS - 1) / LRAM_THREADS;
+    const long long apart = static_cast<long long>(p.rows) * WIDTH;
+    const long long from = static_cast<long long>(blockIdx.x) * WIDTH;
+    float4 weight[LOADS];
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
+        weight[i] = p.weight != nullptr && j < WIDTH ? load4(p.weight + j) : none();
+    }
+    p.next.fetch();
+    awaitBefore();
     if (faulted(p.faults)) {
         return;
     }
-    const long long apart = static_cast<long long>(p.rows) * WIDTH;
-    const long long from = static_cast<long long>(blockIdx.x) * WIDTH;
     float x[LOADS][4];
-    float4 weight[LOADS];
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
         unpack(none(), x[i]);
-        weight[i] = none();
         if (j < WIDTH) {
             unpack(load4(p.x + from + j), x[i]);
-            if (p.weight != nullptr) {
-                weight[i] = load4(p.weight + j);
-            }
             if (p.sums != nullptr) {
                 addTimes(1.f, addThree(p.sums + from + j, apart), x[i]);
-                store(p.x + from + j, packFloats(x[i]));
             }
         }
         sum += (x[i][0] + x[i][1]) + (x[i][2] + x[i][3]);
+    }
+    if (p.sums != nullptr) {
+#pragma unroll
+        for (int i = 0; i < LOADS; i++) {
+            const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
+            if (j < WIDTH) {
+                store(p.x + from + j, packFloats(x[i]));
+            }
+        }
     }
     if (p.weight == nullptr) {
         return;
@@ -198,20 +312,98 @@ LRAM_KERNEL(many_norm, NormOfMany) {
 }
 
 // A warp a session and run of 128 channels, four a lane, which owns their history. Grid (RUNS, sessions / warps): a block's
-// warps read the same weights.
-LRAM_KERNEL(many_conv, ConvOfMany) {
+// warps share the weights.
+LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
+    LRAM_DYNAMIC_SHARED(float4, memory);
+    letNextBegin();
+    // Whose turn it is has been there since before the kernels of this step that may still run, and the history since an earlier
+    // step. That slots and counts are right is not known before they have ended.
     const int row = static_cast<int>(blockIdx.y) * LRAM_WARPS + warp();
-    if (faulted(p.faults) || row >= p.rows) {
+    const int n = row < p.rows ? min(max(p.counts[row], 0), STEPS) : 0;
+    const int slot = n > 0 ? min(max(p.slots[row], 0), p.pool - 1) : 0;
+    const int channel = RUN * static_cast<int>(blockIdx.x) + 4 * lane();
+    const int first = STEPS - n;  // the row's tokens begin there
+    const bool mine = n > 0 && channel < INNER;
+    float* const history = p.history + static_cast<long long>(slot) * PAST * INNER + channel;
+    float4 u[PAST + STEPS];  // the past stands before the first token
+#pragma unroll
+    for (int j = 0; j < PAST + STEPS; j++) {
+        u[j] = none();
+        if (mine && j >= first && j < PAST + first) {
+            u[j] = load4(history + (j - first) * INNER);
+        }
+    }
+    const WeightsOfRun weights = {memory};
+    weights.copy(p);
+    const float4 bias = mine && p.bias != nullptr ? load4(p.bias + channel) : none();
+    __syncthreads();
+    awaitBefore();
+    if (n == 0 || faulted(p.faults)) {
         return;
     }
-    const int n = p.counts[row];
-    if (n == 0) {
-        return;
-    }
-    const int channel = 4 * (32 * static_cast<int>(blockIdx.x) + lane());
     const long long apart = static_cast<long long>(p.rows) * STEPS * INNER;
     const long long from = static_cast<long long>(row) * STEPS * INNER + channel;
-    const int first = STEPS - n;  // the row's tokens begin there
+    if (mine) {
+#pragma unroll
+        for (int t = 0; t < STEPS; t++) {
+            if (t >= first) {
+                u[PAST + t] = addThree(p.u + from + t * INNER, apart);
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < PAST; j++) {
+            store(history + j * INNER, u[STEPS + j]);
+        }
+    }
+    const auto storeTokens = [&](float* to, const float4 (&x)[STEPS]) {
+#pragma unroll
+        for (int t = 0; t < STEPS; t++) {
+            if (mine && t >= first) {
+                store(to + from + t * INNER, x[t]);
+            }
+        }
+    };
+    float4 w[4];
+    float4 c[STEPS];
+    weights.read(0, w);
+#pragma unroll
+    for (int t = 0; t < STEPS; t++) {
+        float at[PAST + STEPS][4];
+        float sum[4];
+        unpack(bias, sum);
+#pragma unroll
+        for (int j = 0; j < TAPS; j++) {
+            unpack(u[t + j], at[j]);
+        }
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            float taps[TAPS];
+            unpack(w[e], taps);
+#pragma unroll
+            for (int j = 0; j < TAPS; j++) {
+                sum[e] = fmaf(taps[j], at[j][e], sum[e]);
+            }
+            sum[e] = siluOf(sum[e]);
+        }
+        c[t] = packFloats(sum);
+    }
+    storeTokens(p.c, c);
+    float4 q[STEPS];
+    float4 k[STEPS];
+    float4 v[STEPS];
+    weights.read(1, w);
+    timesFour(w, c, q);
+    storeTokens(p.q, q);
+    weights.read(2, w);
+    timesFour(w, c, k);
+    storeTokens(p.k, k);
+    weights.read(3, w);
+#pragma unroll
+    for (int t = 0; t < STEPS; t++) {
+        c[t] = u[PAST + t];
+    }
+    timesFour(w, c, v);
+    storeTokens(p.v, v);
     float gates[ROUNDS][32];
 #pragma unroll
     for (int r = 0; r < ROUNDS; r++) {
@@ -220,71 +412,15 @@ LRAM_KERNEL(many_conv, ConvOfMany) {
             gates[r][j] = 0.f;
         }
     }
-    if (channel < INNER) {
-        float* history = p.history + static_cast<long long>(p.slots[row]) * PAST * INNER + channel;
-        float u[PAST + STEPS][4];  // the past stands before the first token
 #pragma unroll
-        for (int j = 0; j < PAST + STEPS; j++) {
-            unpack(none(), u[j]);
-            if (j >= PAST && j >= PAST + first) {
-                unpack(addThree(p.u + from + static_cast<long long>(j - PAST) * INNER, apart), u[j]);
-            } else if (j >= first) {
-                unpack(load4(history + static_cast<long long>(j - first) * INNER), u[j]);
-            }
-        }
-        float4 conv[4];
-        float4 wq[4];
-        float4 wk[4];
-        float4 wv[4];
-        fourQuads(p.conv + TAPS * channel, conv);
-        fourQuads(p.wq + 4 * channel, wq);
-        fourQuads(p.wk + 4 * channel, wk);
-        fourQuads(p.wv + 4 * channel, wv);
-        const float4 bias = p.bias == nullptr ? none() : load4(p.bias + channel);
-        float q[STEPS][4];
-        float k[STEPS][4];
-        float v[STEPS][4];
+    for (int g = 0; g < 2 * HEADS; g++) {
+        const float4 ofQ = weights.ofGate(g, 0);
+        const float4 ofK = weights.ofGate(g, 1);
+        const float4 ofV = weights.ofGate(g, 2);
 #pragma unroll
         for (int t = 0; t < STEPS; t++) {
-            float c[4];
-            unpack(bias, c);
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                float w[4];
-                unpack(conv[e], w);
-#pragma unroll
-                for (int j = 0; j < TAPS; j++) {
-                    c[e] = fmaf(w[j], u[t + j][e], c[e]);
-                }
-                c[e] *= sigmoidOf(c[e]);
-            }
-            timesFour(wq, c, q[t]);
-            timesFour(wk, c, k[t]);
-            timesFour(wv, u[PAST + t], v[t]);
-            if (t >= first) {
-                const long long at = from + static_cast<long long>(t) * INNER;
-                store(p.c + at, packFloats(c));
-                store(p.q + at, packFloats(q[t]));
-                store(p.k + at, packFloats(k[t]));
-                store(p.v + at, packFloats(v[t]));
-            }
-        }
-#pragma unroll
-        for (int j = 0; j < PAST; j++) {
-            store(history + static_cast<long long>(j) * INNER, packFloats(u[STEPS + j]));
-        }
-#pragma unroll
-        for (int g = 0; g < 2 * HEADS; g++) {
-            const float* weights = (g < HEADS ? p.wi : p.wf) + static_cast<long long>(g % HEADS) * 3 * INNER + channel;
-            const float4 ofQ = load4(weights);
-            const float4 ofK = load4(weights + INNER);
-            const float4 ofV = load4(weights + 2 * INNER);
-#pragma unroll
-            for (int t = 0; t < STEPS; t++) {
-                const int gate = t * 2 * HEADS + g;
-                gates[gate / 32][gate % 32] =
-                        dot4(ofQ, packFloats(q[t]), dot4(ofK, packFloats(k[t]), dot4(ofV, packFloats(v[t]), 0.f)));
-            }
+            const int gate = t * 2 * HEADS + g;
+            gates[gate / 32][gate % 32] = dot4(ofQ, q[t], dot4(ofK, k[t], dot4(ofV, v[t], 0.f)));
         }
     }
     float* shares = p.shares + (static_cast<long long>(row) * RUNS + blockIdx.x) * GATES;
@@ -297,25 +433,38 @@ LRAM_KERNEL(many_conv, ConvOfMany) {
     }
 }
 
-// One warp a token and head.
+// HEAD_WARPS warps a token and head.
 LRAM_KERNEL(many_skip, SkipOfMany) {
-    constexpr int LOADS = (DIM / 4 + 31) / 32;
-    const int unit = static_cast<int>(blockIdx.x) * LRAM_WARPS + warp();
-    if (faulted(p.faults) || unit >= p.rows * HEADS) {
+    constexpr int LOADS = (DIM / 4 + HEAD_LANES - 1) / HEAD_LANES;
+    const int unit = (static_cast<int>(blockIdx.x) * LRAM_WARPS + warp()) / HEAD_WARPS;
+    const bool own = unit < p.rows * HEADS;
+    const int token = unit / HEADS;
+    const int column = unit % HEADS * DIM;
+    const int at = 4 * (static_cast<int>(threadIdx.x) % HEAD_LANES);
+    // Of tokens that nobody brought nobody wrote h and c.
+    const bool brought = own && token % STEPS >= STEPS - p.counts[token / STEPS];
+    float4 weight[LOADS];
+    float4 skip[LOADS];
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int j = at + 4 * HEAD_LANES * i;
+        weight[i] = j < DIM ? load4(p.weight + column + j) : none();
+        skip[i] = j < DIM ? load4(p.skip + column + j) : none();
+    }
+    p.next.fetch();
+    awaitBefore();
+    if (faulted(p.faults)) {
         return;
     }
     const long long apart = static_cast<long long>(p.rows) * INNER;
     const long long from = static_cast<long long>(unit) * DIM;
-    const int column = unit % HEADS * DIM;
-    const int token = unit / HEADS;
-    const bool brought = token % STEPS >= STEPS - p.counts[token / STEPS];  // of the others nobody wrote h and c
     float h[LOADS][4];
     float4 c[LOADS];
     float4 z[LOADS];
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-        const int j = 4 * (lane() + 32 * i);
+        const int j = at + 4 * HEAD_LANES * i;
         unpack(none(), h[i]);
         c[i] = z[i] = none();
         if (brought && j < DIM) {
@@ -325,33 +474,33 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
         }
         sum += (h[i][0] + h[i][1]) + (h[i][2] + h[i][3]);
     }
-    const float mean = MANY_HEAD_CENTRED ? warpSum(sum) / static_cast<float>(DIM) : 0.f;
+    const float mean = MANY_HEAD_CENTRED ? headSum<0>(sum) / static_cast<float>(DIM) : 0.f;
     float squares = 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
 #pragma unroll
-        for (int e = 0; e < 4 && 4 * (lane() + 32 * i) < DIM; e++) {
+        for (int e = 0; e < 4 && at + 4 * HEAD_LANES * i < DIM; e++) {
             squares = fmaf(h[i][e] - mean, h[i][e] - mean, squares);
         }
     }
-    const float rstd = 1.f / sqrtf(warpSum(squares) / static_cast<float>(DIM) + p.eps);
+    const float rstd = 1.f / sqrtf(headSum<1>(squares) / static_cast<float>(DIM) + p.eps);
     const float one = MANY_HEAD_RESIDUAL ? 1.f : 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
-        const int j = 4 * (lane() + 32 * i);
-        if (j < DIM) {
-            float weight[4];
-            float skip[4];
+        const int j = at + 4 * HEAD_LANES * i;
+        if (own && j < DIM) {
+            float ofWeight[4];
+            float ofSkip[4];
             float ofC[4];
             float ofZ[4];
-            unpack(load4(p.weight + column + j), weight);
-            unpack(load4(p.skip + column + j), skip);
+            unpack(weight[i], ofWeight);
+            unpack(skip[i], ofSkip);
             unpack(c[i], ofC);
             unpack(z[i], ofZ);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                const float normed = (h[i][e] - mean) * rstd * (one + weight[e]);
-                h[i][e] = fmaf(skip[e], ofC[e], normed) * (ofZ[e] * sigmoidOf(ofZ[e]));
+                const float normed = (h[i][e] - mean) * rstd * (one + ofWeight[e]);
+                h[i][e] = fmaf(ofSkip[e], ofC[e], normed) * siluOf(ofZ[e]);
             }
             storeParts(h[i], p.parts + from + j, apart);
         }

@@ -49,6 +49,22 @@ final class ManySteps {
 
     private record Form(Kernel norm, Kernel conv, Kernel skip) {}
 
+    /** What a run of blocks works on. */
+    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
+        int sessions() {
+            return x.dim(0);
+        }
+
+        int tokens() {
+            return x.dim(1);
+        }
+
+        /** Tokens of all sessions. */
+        int all() {
+            return sessions() * tokens();
+        }
+    }
+
     ManySteps(Engine engine, Products products, Rows rows, CellSteps cells) {
         this.engine = engine;
         this.products = products;
@@ -130,8 +146,21 @@ final class ManySteps {
                     KernelModule.define("MANY_RESIDUAL", s.norm().residualScale()),
                     KernelModule.define("MANY_HEAD_CENTRED", s.headNorm().centred()),
                     KernelModule.define("MANY_HEAD_RESIDUAL", s.headNorm().residualScale()));
-            return new Form(module.kernel("many_norm"), module.kernel("many_conv"), module.kernel("many_skip"));
+            return new Form(
+                    module.kernel("many_norm"),
+                    module.kernel("many_conv", convBytes(s.heads())),
+                    module.kernel("many_skip"));
         });
+    }
+
+    /** Shared memory of many_conv: a run's weights, as {@code WeightsOfRun} in the source. */
+    private static int convBytes(int heads) {
+        return Float.BYTES * RUN * (4 * GROUP + 2 * 3 * heads);
+    }
+
+    /** Warps of a token's head, as in the source. */
+    private static int headWarps(int dim) {
+        return dim <= 256 ? 1 : dim <= 512 ? 2 : 4;
     }
 
     /** {@link #take} must have said yes. */
@@ -153,41 +182,45 @@ final class ManySteps {
                 pool = own;
             }
         }
+        Call call = new Call(slots, counts, m, x);
         long before = 0; // what the block before adds to x
-        for (MlstmLayer l : layers) {
-            norm(l.weights(), before, l.weights().normWeight(), m, x);
-            block(l.weights(), l.state(), slots, counts, m, x);
+        for (int l = 0; l < layers.size(); l++) {
+            MlstmBlockWeights w = layers.get(l).weights();
+            StepWeight next =
+                    l + 1 < layers.size() ? layers.get(l + 1).weights().upU() : null;
+            norm(w, before, w.normWeight(), l == 0 ? w.upU() : null, call);
+            block(w, layers.get(l).state(), next, call);
             before = engine.partials();
         }
-        norm(layers.getLast().weights(), before, null, m, x);
+        norm(layers.getLast().weights(), before, null, null, call);
     }
 
-    private void norm(MlstmBlockWeights w, long sums, Tensor weight, MlstmBlockMemory m, Tensor x) {
-        int all = x.dim(0) * x.dim(1);
-        engine.launch(form(w, x.dim(1)).norm())
-                .put(x)
+    /** @param next the weight that the second-level cache is asked for; may be null */
+    private void norm(MlstmBlockWeights w, long sums, Tensor weight, StepWeight next, Call c) {
+        Engine.Launch launch = engine.launch(form(w, c.tokens()).norm())
+                .put(c.x())
                 .put(sums)
                 .put(weight)
-                .put(m.conv())
-                .put(all)
+                .put(c.memory().conv())
+                .put(c.all())
                 .put(w.norm().eps())
-                .faults()
-                .run(all, 1, 1, THREADS, 0);
+                .faults();
+        TransformerSteps.fetch(launch, next, null, null).early(c.all(), 1, 1, THREADS, 0);
     }
 
     /** From the norm's parts in the memory of conv to the products that x is added to. */
-    private void block(
-            MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
-        int sessions = x.dim(0);
-        int all = sessions * x.dim(1);
+    private void block(MlstmBlockWeights w, MlstmBlockState state, StepWeight next, Call c) {
+        int sessions = c.sessions();
+        int all = c.all();
         long inner = w.inner();
-        Form form = form(w, x.dim(1));
+        MlstmBlockMemory m = c.memory();
+        Form form = form(w, c.tokens());
         long sums = engine.partials();
         long parts = sums + CudaMatmul.PARTS * Float.BYTES * all * Math.max(inner, w.width());
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), all, sums);
         engine.launch(form.conv())
-                .put(slots)
-                .put(counts)
+                .put(c.slots())
+                .put(c.counts())
                 .put(sums)
                 .put(w.conv())
                 .put(w.convBias())
@@ -203,15 +236,16 @@ final class ManySteps {
                 .put(m.v())
                 .put(m.mixed())
                 .put(sessions)
+                .put(state.slots().matC().dim(0))
                 .faults()
-                .run(runs(inner), (sessions + WARPS - 1) / WARPS, 1, THREADS, 0);
+                .early(runs(inner), (sessions + WARPS - 1) / WARPS, 1, THREADS, convBytes(w.heads()));
         cells.run(
-                BlockCheck.cell(w, state, m, slots, counts),
+                BlockCheck.cell(w, state, m, c.slots(), c.counts()),
                 new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)));
         // After the cell, which has its reports where the sums are.
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);
-        engine.launch(form.skip())
-                .put(counts)
+        Engine.Launch skip = engine.launch(form.skip())
+                .put(c.counts())
                 .put(m.h())
                 .put(m.c())
                 .put(sums)
@@ -220,8 +254,9 @@ final class ManySteps {
                 .put(parts)
                 .put(all)
                 .put(w.headNorm().eps())
-                .faults()
-                .run(((long) all * w.heads() + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
+                .faults();
+        long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
+        TransformerSteps.fetch(skip, w.down(), next, null).early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
         CudaMatmul.manyParts(products, KERNEL, parts, w.down().packed(), all, sums);
     }
 }

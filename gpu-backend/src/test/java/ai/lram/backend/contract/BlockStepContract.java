@@ -124,6 +124,8 @@ public abstract class BlockStepContract extends KernelContract {
         "BF16,true,13,80,160,4,4,16",
         "BF16,true,33,48,192,3,4,9",
         "BF16,true,9,640,1312,4,4,3",
+        "BF16,true,9,24,1040,2,4,3",
+        "BF16,true,10,40,160,10,4,9",
         "I8,true,9,48,96,2,4,9",
         "F32,false,10,48,96,2,4,9"
     })
