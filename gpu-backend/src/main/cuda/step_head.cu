@@ -1,8 +1,9 @@
 // The end of a control step: a token's norm, the logits, and what they are decided to be.
 //
 // Contract: ai.lram.backend.ops.SessionOps.decide. In every block eight warps norm the tokens of all rows while the weights
-// are on their way to the eight that have a logit each. The block of an action dimension that ends last decides for all
-// rows, so nothing waits and the same inputs give the same bits; across the bus goes what was chosen.
+// are on their way to the eight that have a logit each: they were asked for before the kernel ahead had ended. The block of an
+// action dimension that ends last decides for all rows, so nothing waits and the same inputs give the same bits; across the bus
+// goes what was chosen.
 //
 // Bytes: the weights once.
 //
@@ -17,9 +18,8 @@
 #define HEAD_CENTRED 1
 #define HEAD_RESIDUAL 1
 #endif
-#include "step_arrive.cuh"
 #include "step_choice.cuh"
-#include "step_common.cuh"
+#include "step_fetch.cuh"
 
 namespace lram {
 
@@ -67,14 +67,12 @@ __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
 // A lane's; beyond the last, that again, so that all are read alike.
 __device__ __forceinline__ int quad(int i) { return min(lane() + 32 * i, QUADS - 1); }
 
-// One row, by a warp.
-__device__ __forceinline__ void normRow(const StepHead& p, const float* x, float4* to) {
+// One row, by a warp that has the norm's weights.
+__device__ __forceinline__ void normRow(const StepHead& p, const float* x, const float4 (&weight)[SPAN], float4* to) {
     float4 value[SPAN];
-    float4 weight[SPAN];
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
         value[i] = load4(x + 4 * quad(i));
-        weight[i] = load4(p.normWeight + 4 * quad(i));
     }
     float mean = 0.f;
     if (HEAD_CENTRED) {
@@ -175,12 +173,21 @@ LRAM_KERNEL(step_head, StepHead) {
     const int n = dim * OF_DIM + at;
     const bool mine = warp() < RUN && at < OF_DIM;
     const int row = min(warp() / GROUP, B - 1);
-    const int slot = p.choice.slots[row];
+    const bool norms = warp() >= RUN && warp() - RUN < B;
     Logit logit = {};
+    float4 weight[SPAN] = {};
     if (mine) {
         logit.begin(p, n);
-    } else if (warp() >= RUN && warp() - RUN < B) {
-        normRow(p, p.x + (warp() - RUN) * p.stride, normed[warp() - RUN]);
+    } else if (norms) {
+#pragma unroll
+        for (int i = 0; i < SPAN; i++) {
+            weight[i] = load4(p.normWeight + 4 * quad(i));
+        }
+    }
+    awaitBefore();
+    const int slot = p.choice.slots[row];
+    if (norms) {
+        normRow(p, p.x + (warp() - RUN) * p.stride, weight, normed[warp() - RUN]);
     }
     const ChoiceRange range = choiceRange(p.choice, slot, OF_DIM);
     __syncthreads();

@@ -249,7 +249,7 @@ final class StepEnds {
                 .put(x.dim(1) * width)
                 .put(w.norm().eps())
                 .put(arrivedDims);
-        put(launch, c).run((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
+        put(launch, c).early((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
     }
 
     /** The choice alone, a launch; {@link #check} has been asked. */
