@@ -86,17 +86,30 @@ struct SkipOfMany {
     Fetched next;
 };
 
-// The sum of three products.
-__device__ __forceinline__ float4 addThree(const float* at, long long apart) {
-    float4 a = load4(at);
-    const float4 b = load4(at + apart);
-    const float4 c = load4(at + 2 * apart);
-    a.x += b.x + c.x;
-    a.y += b.y + c.y;
-    a.z += b.z + c.z;
-    a.w += b.w + c.w;
-    return a;
-}
+// Three products on their way, of which the sum is wanted. Loads stand apart from sums, so that all of a thread's are under way
+// at once.
+struct ThreeSums {
+    float4 part[3];
+
+    __device__ __forceinline__ void ask(bool wanted, const float* at, long long apart) {
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            part[i] = none();
+            if (wanted) {
+                part[i] = load4(at + i * apart);
+            }
+        }
+    }
+
+    __device__ __forceinline__ float4 sum() const {
+        float4 a = part[0];
+        a.x += part[1].x + part[2].x;
+        a.y += part[1].y + part[2].y;
+        a.z += part[1].z + part[2].z;
+        a.w += part[1].w + part[2].w;
+        return a;
+    }
+};
 
 __device__ __forceinline__ void storeParts(float (&x)[4], Bf16* at, long long apart) {
     uint2 parts[3];
@@ -145,59 +158,61 @@ __device__ __forceinline__ void timesFour(const float4 (&w)[4], const float4 (&x
 // then for each gate a quad a lane of what takes q, k and v.
 struct WeightsOfRun {
     static constexpr int TENSORS = 4;
-    static constexpr int GATE_QUADS = 3 * 2 * HEADS;            // of a lane
+    static constexpr int GATE_QUADS = 3 * 2 * HEADS;  // of a lane
     static constexpr int TURNS = (GATE_QUADS + LRAM_WARPS - 1) / LRAM_WARPS;
     static constexpr int BATCH = TURNS < 6 ? TURNS : 6;
     static_assert(LRAM_THREADS == RUN, "a thread a channel");
 
     float4* quads;
+    float4 channels[TENSORS];
+    float4 gates[BATCH];
 
     // Where a quad of 4 * lane + i lies: lanes that read their i-th at once find them in different banks.
     __device__ __forceinline__ static int place(int quad) { return quad ^ (quad >> 3 & 3); }
 
-    // By the whole block. A barrier must follow.
-    __device__ __forceinline__ void copy(const ConvOfMany& p) const {
-        const int thread = static_cast<int>(threadIdx.x);
-        const int own = RUN * static_cast<int>(blockIdx.x) + thread;
-        const int channel = RUN * static_cast<int>(blockIdx.x) + 4 * lane();
+    // By the whole block, as is `finish`, after which a barrier must follow.
+    __device__ __forceinline__ void begin(const ConvOfMany& p) {
+        const int own = RUN * static_cast<int>(blockIdx.x) + static_cast<int>(threadIdx.x);
         const float* const from[TENSORS] = {p.conv, p.wq, p.wk, p.wv};
-        float4 x[TENSORS];
 #pragma unroll
         for (int i = 0; i < TENSORS; i++) {
-            x[i] = own < INNER ? load4(from[i] + 4 * own) : none();
+            channels[i] = own < INNER ? load4(from[i] + 4 * own) : none();
         }
-        float4 gates[BATCH];
-        ask(p, 0, channel, gates);
+        ask(p, 0);
+    }
+
+    __device__ __forceinline__ void finish(const ConvOfMany& p) {
 #pragma unroll
         for (int i = 0; i < TENSORS; i++) {
-            quads[i * RUN + place(thread)] = x[i];
+            quads[i * RUN + place(static_cast<int>(threadIdx.x))] = channels[i];
         }
-        keep(0, gates);
+        keep(0);
 #pragma unroll 1
         for (int turn = BATCH; turn < TURNS; turn += BATCH) {
-            ask(p, turn, channel, gates);
-            keep(turn, gates);
+            ask(p, turn);
+            keep(turn);
         }
     }
 
-    __device__ __forceinline__ static void ask(const ConvOfMany& p, int turn, int channel, float4 (&x)[BATCH]) {
+    __device__ __forceinline__ void ask(const ConvOfMany& p, int turn) {
+        const int channel = RUN * static_cast<int>(blockIdx.x) + 4 * lane();
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             const int j = warp() + (turn + i) * LRAM_WARPS;
-            x[i] = none();
+            gates[i] = none();
             if (j < GATE_QUADS && channel < INNER) {
-                const bool input = j < GATE_QUADS / 2;
-                x[i] = load4((input ? p.wi : p.wf) + static_cast<long long>(input ? j : j - GATE_QUADS / 2) * INNER + channel);
+                const long long at = static_cast<long long>(j % (GATE_QUADS / 2)) * INNER + channel;
+                gates[i] = load4((j < GATE_QUADS / 2 ? p.wi : p.wf) + at);
             }
         }
     }
 
-    __device__ __forceinline__ void keep(int turn, const float4 (&x)[BATCH]) const {
+    __device__ __forceinline__ void keep(int turn) {
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             const int j = warp() + (turn + i) * LRAM_WARPS;
             if (j < GATE_QUADS) {
-                quads[TENSORS * RUN + 32 * j + lane()] = x[i];
+                quads[TENSORS * RUN + 32 * j + lane()] = gates[i];
             }
         }
     }
@@ -258,27 +273,24 @@ LRAM_KERNEL(many_norm, NormOfMany) {
     if (faulted(p.faults)) {
         return;
     }
+    float4 old[LOADS];
+    ThreeSums added[LOADS];
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
+        old[i] = j < WIDTH ? load4(p.x + from + j) : none();
+        added[i].ask(p.sums != nullptr && j < WIDTH, p.sums + from + j, apart);
+    }
     float x[LOADS][4];
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
-        unpack(none(), x[i]);
-        if (j < WIDTH) {
-            unpack(load4(p.x + from + j), x[i]);
-            if (p.sums != nullptr) {
-                addTimes(1.f, addThree(p.sums + from + j, apart), x[i]);
-            }
-        }
+        unpack(old[i], x[i]);
+        addTimes(1.f, added[i].sum(), x[i]);
         sum += (x[i][0] + x[i][1]) + (x[i][2] + x[i][3]);
-    }
-    if (p.sums != nullptr) {
-#pragma unroll
-        for (int i = 0; i < LOADS; i++) {
-            const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
-            if (j < WIDTH) {
-                store(p.x + from + j, packFloats(x[i]));
-            }
+        if (p.sums != nullptr && j < WIDTH) {
+            store(p.x + from + j, packFloats(x[i]));
         }
     }
     if (p.weight == nullptr) {
@@ -316,11 +328,16 @@ LRAM_KERNEL(many_norm, NormOfMany) {
 LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
     LRAM_DYNAMIC_SHARED(float4, memory);
     letNextBegin();
-    // Whose turn it is has been there since before the kernels of this step that may still run, and the history since an earlier
-    // step. That slots and counts are right is not known before they have ended.
+    // Whose turn it is has been there since before the kernels of this step that may still run, and the history since an
+    // earlier step. That slots and counts are right is not known before they have ended.
     const int row = static_cast<int>(blockIdx.y) * LRAM_WARPS + warp();
-    const int n = row < p.rows ? min(max(p.counts[row], 0), STEPS) : 0;
-    const int slot = n > 0 ? min(max(p.slots[row], 0), p.pool - 1) : 0;
+    const int count = row < p.rows ? p.counts[row] : 0;
+    const int named = row < p.rows ? p.slots[row] : 0;
+    WeightsOfRun weights;
+    weights.quads = memory;
+    weights.begin(p);
+    const int n = min(max(count, 0), STEPS);
+    const int slot = min(max(named, 0), p.pool - 1);
     const int channel = RUN * static_cast<int>(blockIdx.x) + 4 * lane();
     const int first = STEPS - n;  // the row's tokens begin there
     const bool mine = n > 0 && channel < INNER;
@@ -333,9 +350,8 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
             u[j] = load4(history + (j - first) * INNER);
         }
     }
-    const WeightsOfRun weights = {memory};
-    weights.copy(p);
     const float4 bias = mine && p.bias != nullptr ? load4(p.bias + channel) : none();
+    weights.finish(p);
     __syncthreads();
     awaitBefore();
     if (n == 0 || faulted(p.faults)) {
@@ -343,13 +359,19 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
     }
     const long long apart = static_cast<long long>(p.rows) * STEPS * INNER;
     const long long from = static_cast<long long>(row) * STEPS * INNER + channel;
-    if (mine) {
+    ThreeSums news[STEPS];
 #pragma unroll
-        for (int t = 0; t < STEPS; t++) {
-            if (t >= first) {
-                u[PAST + t] = addThree(p.u + from + t * INNER, apart);
-            }
+    for (int t = 0; t < STEPS; t++) {
+        news[t].ask(mine && t >= first, p.u + from + t * INNER, apart);
+    }
+#pragma unroll
+    for (int t = 0; t < STEPS; t++) {
+        const float4 sum = news[t].sum();
+        if (t >= first) {
+            u[PAST + t] = sum;
         }
+    }
+    if (mine) {
 #pragma unroll
         for (int j = 0; j < PAST; j++) {
             store(history + j * INNER, u[STEPS + j]);
@@ -458,20 +480,22 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     }
     const long long apart = static_cast<long long>(p.rows) * INNER;
     const long long from = static_cast<long long>(unit) * DIM;
-    float h[LOADS][4];
+    float4 answer[LOADS];
     float4 c[LOADS];
-    float4 z[LOADS];
-    float sum = 0.f;
+    ThreeSums z[LOADS];
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = at + 4 * HEAD_LANES * i;
-        unpack(none(), h[i]);
-        c[i] = z[i] = none();
-        if (brought && j < DIM) {
-            unpack(load4(p.h + from + j), h[i]);
-            c[i] = load4(p.c + from + j);
-            z[i] = addThree(p.z + from + j, apart);
-        }
+        const bool wanted = brought && j < DIM;
+        answer[i] = wanted ? load4(p.h + from + j) : none();
+        c[i] = wanted ? load4(p.c + from + j) : none();
+        z[i].ask(wanted, p.z + from + j, apart);
+    }
+    float h[LOADS][4];
+    float sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        unpack(answer[i], h[i]);
         sum += (h[i][0] + h[i][1]) + (h[i][2] + h[i][3]);
     }
     const float mean = MANY_HEAD_CENTRED ? headSum<0>(sum) / static_cast<float>(DIM) : 0.f;
@@ -496,7 +520,7 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
             unpack(weight[i], ofWeight);
             unpack(skip[i], ofSkip);
             unpack(c[i], ofC);
-            unpack(z[i], ofZ);
+            unpack(z[i].sum(), ofZ);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 const float normed = (h[i][e] - mean) * rstd * (one + ofWeight[e]);

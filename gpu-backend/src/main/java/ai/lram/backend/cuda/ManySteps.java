@@ -14,7 +14,7 @@ import java.util.Map;
 
 /**
  * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, eight
- * launches a block and two more for a run of them. Weights are packed in bf16.
+ * launches a block and two more for a run of them. The kernels begin early, the products do not. Weights are packed in bf16.
  */
 final class ManySteps {
     private static final String KERNEL = "session.mlstmBlock";
