@@ -1266,6 +1266,42 @@ public final class Tape {
 
     /** Places all values and returns the replayable plan. The tape takes no more recordings. */
     public Plan plan(String name) {
+        TensorArena arena = backend.arena(name);
+        try {
+            return plans(arena, List.of(this)).getFirst();
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    /**
+     * Plans of which one runs at a time, the n-th of the n-th tape: they share one slab, as large as the largest needs, so that inputs are
+     * filled and kept values read before the next one runs. The tapes take no more recordings.
+     *
+     * @param arena owns the slab; closing any of the plans closes it
+     */
+    public static List<Plan> plans(TensorArena arena, List<Tape> tapes) {
+        List<Placement> placements = tapes.stream().map(Tape::place).toList();
+        long bytes = placements.stream().mapToLong(Placement::bytes).max().orElse(0);
+        int lines = Math.toIntExact(Math.max(1, (bytes + 63) / 64));
+        Tensor slab = arena.allocate(DType.U8, lines, 64);
+        List<Plan> plans = new ArrayList<>();
+        for (int t = 0; t < tapes.size(); t++) {
+            Placement p = placements.get(t);
+            for (int i = 0; i < p.values.size(); i++) {
+                Value v = p.values.get(i);
+                v.place(slab.carve(v.dtype(), p.offsets[i], v.shape()));
+            }
+            plans.add(new Plan(tapes.get(t).backend, tapes.get(t).steps, arena, slab));
+        }
+        return plans;
+    }
+
+    /** Where the values of a tape lie in its slab. */
+    private record Placement(List<Value> values, long[] offsets, long bytes) {}
+
+    private Placement place() {
         for (Runnable r : deferred) {
             r.run();
         }
@@ -1294,21 +1330,7 @@ public final class Tape {
             }
         }
         long[] offsets = new long[placed.size()];
-        long total = placeBySize(placed, offsets);
-        int lines = Math.toIntExact(Math.max(1, (total + 63) / 64));
-        TensorArena arena = backend.arena(name);
-        Tensor slab;
-        try {
-            slab = arena.allocate(DType.U8, lines, 64);
-        } catch (RuntimeException | Error e) {
-            arena.close();
-            throw e;
-        }
-        for (int i = 0; i < placed.size(); i++) {
-            Value v = placed.get(i);
-            v.place(slab.carve(v.dtype(), offsets[i], v.shape()));
-        }
-        return new Plan(backend, steps, arena, slab);
+        return new Placement(placed, offsets, placeBySize(placed, offsets));
     }
 
     /** Largest first, each at the lowest offset free over its whole life. Deterministic. */

@@ -1,9 +1,6 @@
 package ai.lram.agent.policy;
 
 import ai.lram.agent.autodiff.Parameter;
-import ai.lram.agent.autodiff.Plan;
-import ai.lram.agent.autodiff.Tape;
-import ai.lram.agent.autodiff.Value;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.ActionCodec;
@@ -37,7 +34,6 @@ import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -47,11 +43,15 @@ import java.util.List;
  * training pass's over the same tokens, for any number of steps.
  *
  * <p>On an engine that records, the step of each number of rows becomes one recording, read from and written to host-visible memory: on a GPU a
- * step is a graph launch and a wait. It is made at the second step of that many rows, or by {@link #warmUp}. With an image encoder it is two,
- * since which rows have images depends on their tasks: the vector encoders, then images one after the other, then the rest. Which logits an action is
- * read from depends on them, too: the engine holds that for each slot, and decides.
+ * step is a graph launch and a wait. It is made at the second step of that many rows, or by {@link #warmUp}. Where tasks are observed by images
+ * there are two for each number of rows: a step in which no row has an image does without the encoder, any other has it for all rows in the same
+ * launch. Which logits an action is read from depends on the tasks, too: the engine holds that for each slot, and decides.
  *
- * <p>{@link #step} allocates nothing on the heap once warm. One thread owns an instance.
+ * <p>mLSTM blocks that follow each other are one operation. An sLSTM block is in the same recording, but as sixteen operations one after the other on
+ * every engine: it splits the mLSTM blocks around it into two runs, and costs a GPU some twenty launches where those cost one.
+ *
+ * <p>{@link #step} allocates nothing on the heap once warm, but for a few kilobytes for each image that a host engine encodes. One thread owns an
+ * instance.
  */
 public final class LramPolicy implements Policy {
     private static final int L = Lram.TOKENS;
@@ -162,10 +162,16 @@ public final class LramPolicy implements Policy {
             Tensor d4,
             Tensor f1,
             Tensor f2,
-            HeadMemory head) {}
+            HeadMemory head,
+            StepImages.Rows images) {}
 
-    /** A frame's kernels: before and after the images of the batch, or all of them after. */
-    private record Kernels(StepRecording beforeImages, StepRecording rest) {}
+    /** A frame's kernels for batches without an image and for those with one; null where the card's tasks make no such batch. */
+    private record Kernels(StepRecording vectors, StepRecording images) {
+        /** Those there are. */
+        List<StepRecording> all() {
+            return vectors == null ? List.of(images) : images == null ? List.of(vectors) : List.of(vectors, images);
+        }
+    }
 
     private final Lram model;
     private final ModelCard card;
@@ -185,10 +191,7 @@ public final class LramPolicy implements Policy {
     private final SlotBindings bindings;
     private final EmbedWeights embedding;
     private final HeadWeights head;
-    private final Plan imagePlan;
-    private final Value imageInput;
-    private final Value imageOutput;
-    private final MemorySegment hostImage;
+    private final StepImages images;
     private boolean closed;
 
     /**
@@ -242,22 +245,13 @@ public final class LramPolicy implements Policy {
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
             layerArray = layers(model.stack().blocks(), b);
             exchange = new StepExchange(arena, options.maxBatch(), config.stateDim());
+            images = card.tasks().stream().anyMatch(TaskCard::hasImage)
+                    ? new StepImages(backend, arena, model.imageEncoder(), options.maxBatch(), b.width())
+                    : null;
             decisions = new StepDecisions(
                     backend, arena, host, bins, options.decoding(), options.slots(), options.maxBatch(), actions);
             frames = frames(config);
-            kernels = kernels(config);
-            if (config.images()) {
-                Tape tape = new Tape(backend, false);
-                imageInput = tape.input("image", DType.U8, 1, ImpalaCnn.CHANNELS, ImpalaCnn.SIZE, ImpalaCnn.SIZE);
-                imageOutput = tape.keep(model.imageEncoder().forward(tape, imageInput));
-                hostImage = host.allocate(imageInput.size(), 64);
-                imagePlan = tape.plan("image encoder");
-            } else {
-                imageInput = null;
-                imageOutput = null;
-                imagePlan = null;
-                hostImage = null;
-            }
+            kernels = kernels();
         } catch (RuntimeException | Error e) {
             arena.close();
             host.close();
@@ -284,6 +278,12 @@ public final class LramPolicy implements Policy {
                     "task " + t.id() + " is observed by images",
                     "the model has no image encoder",
                     "use a model trained with images");
+        }
+        if (t.hasImage() && !t.imageShape().equals(ImpalaCnn.SHAPE)) {
+            throw new PolicyException(
+                    "task " + t.id() + " is observed by images of " + t.imageShape(),
+                    "the model's encoder reads " + ImpalaCnn.SHAPE,
+                    "scale the images of that task");
         }
     }
 
@@ -438,31 +438,35 @@ public final class LramPolicy implements Policy {
                     four[3].slice(0, n),
                     f1.slice(0, n),
                     f2.slice(0, n),
-                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), answer.logits()));
+                    HeadMemory.of(x, StepExchange.RETURN, last, lastNormed.slice(0, n), answer.logits()),
+                    images == null ? null : images.rows(tokens));
         }
         return all;
     }
 
-    private Kernels[] kernels(LramConfig config) {
+    private Kernels[] kernels() {
+        boolean vectors = card.tasks().stream().anyMatch(t -> !t.hasImage());
         Kernels[] all = new Kernels[frames.length];
         for (int n = 1; n < all.length; n++) {
             Frame f = frames[n];
-            all[n] = config.images()
-                    ? new Kernels(
-                            new StepRecording(
-                                    stream,
-                                    () -> ComposedSteps.encode(
-                                            ops, stream, embedding, f.io.written(), f.io.input(), f.embed)),
-                            new StepRecording(stream, () -> {
+            all[n] = new Kernels(
+                    vectors
+                            ? new StepRecording(stream, () -> {
+                                ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
+                                backbone(f);
+                                ops.session().decide(stream, head, f.head, f.answer.choice());
+                            })
+                            : null,
+                    images == null
+                            ? null
+                            : new StepRecording(stream, () -> {
+                                ComposedSteps.encode(
+                                        ops, stream, embedding, f.io.written(), f.io.input(), f.images.vectors());
+                                f.images.encode();
                                 ComposedSteps.join(ops, stream, embedding, f.embed, f.x);
                                 backbone(f);
                                 ops.session().decide(stream, head, f.head, f.answer.choice());
-                            }))
-                    : new Kernels(null, new StepRecording(stream, () -> {
-                        ops.session().embed(stream, embedding, f.io.written(), f.io.input(), f.embed, f.x);
-                        backbone(f);
-                        ops.session().decide(stream, head, f.head, f.answer.choice());
-                    }));
+                            }));
         }
         return all;
     }
@@ -511,12 +515,8 @@ public final class LramPolicy implements Policy {
         }
         Frame f = frames[n];
         f.io.fill(batch, bindings, L, options.zeroRewards());
-        Kernels k = kernels[n];
-        if (k.beforeImages() != null) {
-            k.beforeImages().run();
-            encodeImages(batch, f);
-        }
-        k.rest().finish();
+        boolean seen = f.images != null && f.images.fill(batch, bindings);
+        (seen ? kernels[n].images() : kernels[n].vectors()).finish();
         f.answer.read(batch, bindings);
     }
 
@@ -533,14 +533,8 @@ public final class LramPolicy implements Policy {
                     "this policy takes 1 to " + options.maxBatch(),
                     "stay within");
         }
-        Kernels k = kernels[rows];
-        while (!k.rest().recorded()) {
-            frames[rows].io.fillIdle();
-            if (k.beforeImages() != null) {
-                k.beforeImages().run();
-                imagePlan.run();
-            }
-            k.rest().finish();
+        for (StepRecording k : kernels[rows].all()) {
+            k.warmUp(frames[rows].io);
         }
     }
 
@@ -566,20 +560,6 @@ public final class LramPolicy implements Policy {
                                     f.block,
                                     f.x);
                 case SlstmLayer s -> slstm(f, s);
-            }
-        }
-    }
-
-    private void encodeImages(PolicyBatch batch, Frame f) {
-        int d = model.config().backbone().width();
-        Tensor encoded = f.embed.encoded().get(StepExchange.STATE);
-        for (int row = 0; row < f.n; row++) {
-            if (bindings.codec(batch.slot[row]).task().hasImage()) {
-                MemorySegment.copy(
-                        batch.image[row], 0, hostImage, ValueLayout.JAVA_BYTE, 0, (int) hostImage.byteSize());
-                backend.upload(stream, imageInput.tensor(), hostImage);
-                imagePlan.run();
-                ops.elementwise().copyRows(stream, 1, d, imageOutput.tensor(), 0, d, encoded, (long) row * d, d, false);
             }
         }
     }
@@ -745,13 +725,7 @@ public final class LramPolicy implements Policy {
         if (!closed) {
             closed = true;
             for (int n = 1; n < kernels.length; n++) {
-                if (kernels[n].beforeImages() != null) {
-                    kernels[n].beforeImages().close();
-                }
-                kernels[n].rest().close();
-            }
-            if (imagePlan != null) {
-                imagePlan.close();
+                kernels[n].all().forEach(StepRecording::close);
             }
             arena.close();
             host.close();

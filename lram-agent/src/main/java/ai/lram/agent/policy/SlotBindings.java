@@ -102,5 +102,12 @@ public final class SlotBindings {
                     "task " + c.task().id() + " has " + c.observationSize() + " and " + c.actionSize(),
                     "make the PolicyBatch from this policy's card");
         }
+        if (c.imageBytes() > 0 && (batch.image[row] == null || batch.image[row].length < c.imageBytes())) {
+            throw new PolicyException(
+                    "row " + row + " has room for an image of "
+                            + (batch.image[row] == null ? 0 : batch.image[row].length) + " bytes",
+                    "those of task " + c.task().id() + " have " + c.imageBytes(),
+                    "make the PolicyBatch from this policy's card");
+        }
     }
 }

@@ -9,7 +9,7 @@ import ai.lram.backend.Stream;
  * they run but when {@link #run} or {@link #finish} is called. Single thread.
  */
 public final class StepRecording implements AutoCloseable {
-    /** Numbers of rows that {@link Policy#warmUp} prepares at most; each keeps a recording. */
+    /** Numbers of rows that {@link Policy#warmUp} prepares at most; each keeps a recording, or one with images and one without. */
     public static final int MOST_PREPARED = 256;
 
     private final Stream stream;

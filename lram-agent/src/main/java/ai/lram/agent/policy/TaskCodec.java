@@ -18,6 +18,7 @@ public final class TaskCodec {
     private final float[] encodeHigh;
     private final int[] relativeTo;
     private final float inverseRewardScale;
+    private final int imageBytes;
 
     public TaskCodec(TaskCard task, ActionCodec bins) {
         this.task = task;
@@ -41,6 +42,7 @@ public final class TaskCodec {
             relativeTo[i] = f.relativeTo() == null ? -1 : task.observationIndex(f.relativeTo());
         }
         inverseRewardScale = task.imitation() ? 0f : (float) (1 / task.rewardScale());
+        imageBytes = task.hasImage() ? task.imageShape().stream().reduce(1, Math::multiplyExact) : 0;
     }
 
     public TaskCard task() {
@@ -53,6 +55,11 @@ public final class TaskCodec {
 
     public int actionSize() {
         return encodeLow.length;
+    }
+
+    /** Bytes of an observation's image; 0 where the task has none. */
+    public int imageBytes() {
+        return imageBytes;
     }
 
     public float observation(int i, float raw) {

@@ -6,6 +6,7 @@ import ai.lram.agent.autodiff.ParameterSet;
 import ai.lram.agent.autodiff.Tape;
 import ai.lram.agent.autodiff.Value;
 import ai.lram.backend.ops.Activation;
+import java.util.List;
 
 /**
  * The IMPALA residual CNN: three stages (16, 32, 32 channels) of conv 3x3, max-pool 3x3 stride 2 and two residual units, then ReLU,
@@ -16,6 +17,11 @@ import ai.lram.backend.ops.Activation;
 public final class ImpalaCnn {
     public static final int CHANNELS = 3;
     public static final int SIZE = 64;
+    /** Of one image: channels, height, width. */
+    public static final List<Integer> SHAPE = List.of(CHANNELS, SIZE, SIZE);
+    /** What a byte of an image is multiplied by. */
+    public static final float PIXEL = 1f / 255f;
+
     private static final int[] STAGES = {16, 32, 32};
     private static final int FLAT = 32 * 8 * 8;
 
@@ -55,7 +61,12 @@ public final class ImpalaCnn {
 
     /** Records the encoder over images (N, 3, 64, 64) U8: (N, D), not negative. */
     public Value forward(Tape tape, Value images) {
-        Value x = tape.fromBytes(images, 1f / 255f);
+        return encode(tape, tape.fromBytes(images, PIXEL));
+    }
+
+    /** The same behind the first step: pixels (N, 3, 64, 64) F32, each a byte times {@link #PIXEL}. */
+    public Value encode(Tape tape, Value pixels) {
+        Value x = pixels;
         for (Stage s : stages) {
             x = tape.maxPool2d(apply(tape, x, s.conv()), 3, 2, 1);
             for (Conv[] r : s.residual()) {

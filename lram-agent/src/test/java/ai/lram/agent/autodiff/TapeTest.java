@@ -571,6 +571,37 @@ class TapeTest {
     }
 
     @Test
+    void plansOfWhichOneRunsAtATimeShareTheirMemory() {
+        List<Tape> tapes = new ArrayList<>();
+        List<Value> inputs = new ArrayList<>();
+        List<Value> outputs = new ArrayList<>();
+        for (int n : new int[] {3, 70, 20}) {
+            Tape tape = new Tape(backend, false);
+            inputs.add(tape.input("x", DType.F32, n, 16));
+            Value y = tape.add(inputs.getLast(), tape.activation(Activation.RELU, inputs.getLast()));
+            outputs.add(tape.keep(y));
+            tapes.add(tape);
+        }
+        try (TensorArena arena = backend.arena("shared")) {
+            List<Plan> plans = Tape.plans(arena, tapes);
+            long slab = plans.get(1).slabBytes();
+            assertEquals(slab, arena.liveBytes(), "one slab");
+            assertTrue(slab >= 3 * inputs.get(1).tensor().bytes(), "as large as the largest: " + slab);
+            for (int i : new int[] {0, 1, 2, 1, 0}) {
+                Tensor x = normal(inputs.get(i).tensor(), i);
+                plans.get(i).run();
+                Tensor y = outputs.get(i).tensor();
+                for (int k = 0; k < y.size(); k++) {
+                    assertEquals(x.get(k) + Math.max(0, x.get(k)), y.get(k), "plan " + i);
+                }
+            }
+            assertThrows(IllegalStateException.class, () -> tapes.get(2).activation(Activation.SILU, inputs.get(2)));
+            plans.getFirst().close();
+            assertEquals(0, arena.liveBytes(), "closed with any of them");
+        }
+    }
+
+    @Test
     void parametersRefuseDoubleNamesAndUseBeforeAllocation() {
         try (ParameterSet set = new ParameterSet()) {
             Parameter w = set.add("w", true, Init.zeros(), 2);

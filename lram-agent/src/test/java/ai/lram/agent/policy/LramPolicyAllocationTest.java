@@ -2,8 +2,11 @@ package ai.lram.agent.policy;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.agent.card.ModelCard;
+import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.testing.Allocations;
+import ai.lram.agent.testing.Cards;
 import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.Backends;
@@ -21,33 +24,41 @@ class LramPolicyAllocationTest {
     /** A few hundred boxed vectors. */
     private static final long BOXES = 32_768;
 
-    @ParameterizedTest(name = "{0} threads, width {1}, mixed {2}")
-    @CsvSource({"1, 32, false", "1, 32, true", "1, 96, false", "2, 128, false", "2, 128, true"})
-    void aStepAllocatesLittle(int threads, int width, boolean mixed) {
+    @ParameterizedTest(name = "{0} threads, width {1}, mixed {2}, images {3}")
+    @CsvSource({
+        "1, 32, false, false, 1000",
+        "1, 32, true, false, 1000",
+        "1, 32, true, true, 60",
+        "1, 96, false, false, 1000",
+        "2, 128, false, false, 1000",
+        "2, 128, true, false, 1000",
+        "2, 128, false, true, 60",
+    })
+    void aStepAllocatesLittle(int threads, int width, boolean mixed, boolean images, int steps) {
+        TaskCard second = images ? LramPolicyTest.LOOK : LramPolicyTest.CHOICE;
+        ModelCard card = Cards.model(LramPolicyTest.TASK, second);
         try (Backend own = Backends.open("cpu", BackendOptions.threads(threads));
-                Lram model = LramPolicyTest.model(own, width, mixed, false);
+                Lram model = LramPolicyTest.model(own, width, mixed, images);
                 LramPolicy policy = new LramPolicy(
-                        model,
-                        LramPolicyTest.CARD,
-                        LramPolicy.Options.of(2, 2).withSchedule(new FoldSchedule(12, 9, 2)))) {
-            PolicyBatch batch = new PolicyBatch(LramPolicyTest.CARD, 2);
+                        model, card, LramPolicy.Options.of(2, 2).withSchedule(new FoldSchedule(12, 9, 2)))) {
+            PolicyBatch batch = new PolicyBatch(card, 2);
             policy.reset(0, LramPolicyTest.TASK);
-            policy.reset(1, LramPolicyTest.CHOICE);
+            policy.reset(1, second);
             batch.count = 2;
             batch.slot[1] = 1;
             batch.first[0] = batch.first[1] = true;
             policy.step(batch);
             batch.first[0] = batch.first[1] = false;
             long bytes = Allocations.afterWarmUp(() -> {
-                for (int i = 0; i < 1000; i++) {
+                for (int i = 0; i < steps; i++) {
                     batch.observation[0][0] = i % 7;
                     policy.step(batch);
                 }
             });
             System.out.printf(
-                    "control step, %d threads, width %d, mixed %s: %d bytes per step%n",
-                    threads, width, mixed, bytes / 1000);
-            assertTrue(bytes <= 1000 * BOXES, bytes + " bytes in 1000 steps");
+                    "control step, %d threads, width %d, mixed %s, images %s: %d bytes per step%n",
+                    threads, width, mixed, images, bytes / steps);
+            assertTrue(bytes <= steps * BOXES, bytes + " bytes in " + steps + " steps");
         }
     }
 }

@@ -14,6 +14,7 @@ import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.Lram;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.testing.Cards;
+import ai.lram.agent.testing.Launches;
 import ai.lram.agent.testing.LiveModels;
 import ai.lram.agent.testing.ScarceMemory;
 import ai.lram.agent.xlstm.XlstmConfig;
@@ -48,6 +49,7 @@ class LramPolicyTest {
     static final TaskCard TASK = Cards.continuous("move", OBS, 2);
     static final TaskCard CHOICE = Cards.discrete("choose", 3, 3);
     static final ModelCard CARD = Cards.model(TASK, CHOICE);
+    static final TaskCard LOOK = Cards.image("look", 3);
 
     private static Backend backend;
 
@@ -71,7 +73,8 @@ class LramPolicyTest {
     }
 
     /** One session's inputs in raw units. */
-    private record Play(TaskCard task, int steps, float[][] observations, float[] rewards, double target) {
+    private record Play(
+            TaskCard task, int steps, float[][] observations, byte[][] images, float[] rewards, double target) {
         static Play random(TaskCard task, int steps, long seed) {
             Random r = new Random(seed);
             float[][] obs = new float[steps][task.observationSize()];
@@ -82,7 +85,11 @@ class LramPolicyTest {
                 }
                 rewards[t] = (float) (task.rewardScale() * 0.3 * r.nextGaussian());
             }
-            return new Play(task, steps, obs, rewards, 2 * task.rewardScale());
+            byte[][] images = new byte[steps][new TaskCodec(task, new ActionCodec(DISCRETE, BINS)).imageBytes()];
+            for (byte[] image : images) {
+                r.nextBytes(image);
+            }
+            return new Play(task, steps, obs, images, rewards, 2 * task.rewardScale());
         }
     }
 
@@ -90,7 +97,8 @@ class LramPolicyTest {
     private static float[][] trainingPass(Lram model, Play play) {
         LramConfig c = model.config();
         Tape tape = new Tape(backend, false);
-        Lram.Pass pass = model.forward(tape, 1, play.steps(), false, null);
+        boolean images = play.task().hasImage();
+        Lram.Pass pass = model.forward(tape, 1, play.steps(), images, null);
         tape.keep(pass.logits());
         TaskCodec codec = new TaskCodec(play.task(), new ActionCodec(c.discreteActions(), c.bins()));
         float[] states = new float[play.steps() * c.stateDim()];
@@ -106,7 +114,15 @@ class LramPolicyTest {
             togo -= play.rewards()[t];
         }
         try (Plan plan = tape.plan("training pass")) {
-            pass.states().tensor().copyFrom(states);
+            if (images) {
+                MemorySegment all = pass.states().tensor().segment();
+                for (int t = 0; t < play.steps(); t++) {
+                    byte[] image = play.images()[t];
+                    MemorySegment.copy(image, 0, all, ValueLayout.JAVA_BYTE, (long) t * image.length, image.length);
+                }
+            } else {
+                pass.states().tensor().copyFrom(states);
+            }
             pass.returnsToGo().tensor().copyFrom(returns);
             pass.rewards().tensor().copyFrom(rewards);
             plan.run();
@@ -141,6 +157,9 @@ class LramPolicyTest {
             }
             batch.slot[row] = slot;
             System.arraycopy(play.observations()[t], 0, batch.observation[row], 0, play.observations()[t].length);
+            if (play.task().hasImage()) {
+                System.arraycopy(play.images()[t], 0, batch.image[row], 0, play.images()[t].length);
+            }
             returns.fill(batch, row);
             t++;
         }
@@ -449,8 +468,7 @@ class LramPolicyTest {
 
     @Test
     void imagesReplaceTheStateTokenOfTheirRows() {
-        TaskCard look = Cards.image("look", 3);
-        ModelCard card = Cards.model(TASK, look);
+        ModelCard card = Cards.model(TASK, LOOK);
         try (Lram model = model(32, false, true);
                 LramPolicy policy = new LramPolicy(model, card, LramPolicy.Options.of(2, 2))) {
             PolicyBatch batch = new PolicyBatch(card, 2);
@@ -458,7 +476,7 @@ class LramPolicyTest {
             float[][] image = new float[2][];
             for (int k = 0; k < 2; k++) {
                 policy.reset(0, TASK);
-                policy.reset(1, look);
+                policy.reset(1, LOOK);
                 batch.count = 2;
                 batch.slot[0] = 0;
                 batch.slot[1] = 1;
@@ -472,6 +490,51 @@ class LramPolicyTest {
             }
             assertArrayEquals(vector[0], vector[1], "the image belongs to row 1");
             assertFalse(Arrays.equals(image[0], image[1]), "the image is seen");
+        }
+    }
+
+    @ParameterizedTest(name = "mixed {0}")
+    @ValueSource(booleans = {false, true})
+    void rowsWithAndWithoutImagesAnswerAsEachAloneAndAsTheTrainingPass(boolean mixed) {
+        ModelCard card = Cards.model(TASK, LOOK);
+        Play[] plays = {
+            Play.random(LOOK, 15, 1), Play.random(TASK, 24, 2), Play.random(LOOK, 20, 3), Play.random(TASK, 24, 4)
+        };
+        LramPolicy.Options options = LramPolicy.Options.of(4, 4).withSchedule(new FoldSchedule(10, 6, 2));
+        try (Lram model = model(32, mixed, true);
+                LramPolicy together = new LramPolicy(model, card, options);
+                LramPolicy alone = new LramPolicy(model, card, options)) {
+            float[][][] expected = new float[plays.length][][];
+            Session[] rows = new Session[plays.length];
+            Session[] single = new Session[plays.length];
+            for (int i = 0; i < plays.length; i++) {
+                expected[i] = trainingPass(model, plays[i]);
+                rows[i] = new Session(together, i, plays[i]);
+                single[i] = new Session(alone, i, plays[i]);
+            }
+            PolicyBatch batch = new PolicyBatch(card, 4);
+            double worst = 0;
+            for (int t = 0; t < 24; t++) {
+                Session[] playing =
+                        Arrays.stream(rows).filter(s -> s.t < s.play.steps()).toArray(Session[]::new);
+                step(together, batch, playing);
+                float[][] got = new float[playing.length][];
+                for (int row = 0; row < playing.length; row++) {
+                    got[row] = logits(together, row);
+                }
+                for (int row = 0; row < playing.length; row++) {
+                    int which = playing[row].slot;
+                    double scale = largest(expected[which]);
+                    step(alone, batch, single[which]);
+                    float[] own = logits(alone, 0);
+                    for (int i = 0; i < own.length; i++) {
+                        worst = Math.max(worst, Math.abs(own[i] - got[row][i]) / scale);
+                        assertEquals(expected[which][t][i], own[i], 1e-4 * scale, "play " + which + " step " + t);
+                    }
+                }
+            }
+            System.out.printf("a mixed batch against single rows, mixed %b: %.1e of the largest logit%n", mixed, worst);
+            assertTrue(worst <= 2e-6, "rows depend on each other: " + worst);
         }
     }
 
@@ -525,14 +588,15 @@ class LramPolicyTest {
         try (Lram model = model(scarce, 32, true, true)) {
             List<String> before = scarce.open();
             LramPolicy.Options options = LramPolicy.Options.of(2, 2).withWeights(DType.I8);
+            ModelCard card = Cards.model(TASK, CHOICE, LOOK);
             int modelOnly = scarce.allocations();
-            new LramPolicy(model, CARD, options).close();
+            new LramPolicy(model, card, options).close();
             assertEquals(before, scarce.open());
             int needed = scarce.allocations() - modelOnly;
             assertTrue(needed > 30, "allocations of a policy: " + needed);
             for (int fail = 0; fail < needed; fail++) {
                 scarce.failAfter(fail);
-                assertThrows(DeviceOutOfMemoryException.class, () -> new LramPolicy(model, CARD, options));
+                assertThrows(DeviceOutOfMemoryException.class, () -> new LramPolicy(model, card, options));
                 assertEquals(before, scarce.open(), "open after allocation " + fail + " failed");
             }
             scarce.failAfter(needed);
@@ -541,7 +605,7 @@ class LramPolicyTest {
             float[] head = model.parameters().read(model.head.value());
             head[7] = Float.NaN;
             model.parameters().write(model.head.value(), head);
-            assertThrows(NonFiniteException.class, () -> new LramPolicy(model, CARD, options));
+            assertThrows(NonFiniteException.class, () -> new LramPolicy(model, card, options));
             assertEquals(before, scarce.open());
         }
     }
@@ -610,6 +674,56 @@ class LramPolicyTest {
         }
     }
 
+    @Test
+    void aPreparedStepIsOneLaunchWithAndWithoutImages() {
+        assertOneLaunch(backend);
+    }
+
+    /** Whatever mixture of tasks a batch brings, on an engine that records or is taken for one. */
+    static void assertOneLaunch(Backend on) {
+        Launches engine = new Launches(on);
+        List<TaskCard> tasks = List.of(TASK, LOOK, TASK);
+        ModelCard card = Cards.model(TASK, LOOK);
+        try (Lram model = model(engine, 32, true, true);
+                LramPolicy policy = new LramPolicy(model, card, LramPolicy.Options.of(3, 3))) {
+            PolicyBatch batch = new PolicyBatch(card, 3);
+            policy.warmUp();
+            for (int slot = 0; slot < 3; slot++) {
+                policy.reset(slot, tasks.get(slot));
+            }
+            for (int[] slots : new int[][] {{0}, {1}, {0, 2}, {2, 1}, {1, 0, 2}}) {
+                batch.count = slots.length;
+                System.arraycopy(slots, 0, batch.slot, 0, slots.length);
+                engine.events().clear();
+                policy.step(batch);
+                assertEquals(List.of("launch and wait"), engine.events(), Arrays.toString(slots));
+                for (int row = 0; row < slots.length; row++) {
+                    assertEquals(PolicyBatch.OK, batch.status[row]);
+                }
+            }
+        }
+    }
+
+    @Test
+    void aBatchWithoutRoomForAnImageIsRefused() {
+        ModelCard card = Cards.model(TASK, LOOK);
+        try (Lram model = model(32, false, true);
+                LramPolicy policy = new LramPolicy(model, card, LramPolicy.Options.of(2, 2))) {
+            policy.reset(0, TASK);
+            policy.reset(1, LOOK);
+            PolicyBatch blind = new PolicyBatch(Cards.model(TASK), 2);
+            refuses("row 1 has room for an image of 0 bytes", policy, blind, 2, 0, 1);
+            refuses("named twice", policy, blind, 2, 0, 0);
+            PolicyBatch batch = new PolicyBatch(card, 2);
+            batch.image[0] = new byte[100];
+            refuses("row 0 has room for an image of 100 bytes", policy, batch, 2, 1, 0);
+            batch.count = 1;
+            batch.slot[0] = 0;
+            policy.step(batch);
+            assertEquals(PolicyBatch.OK, batch.status[0], "a row without an image needs no room for one");
+        }
+    }
+
     private static MemorySegment[] states(LramPolicy policy, Arena arena) {
         MemorySegment[] all = new MemorySegment[2];
         for (int i = 0; i < 2; i++) {
@@ -642,9 +756,15 @@ class LramPolicyTest {
                     "3 action dimensions",
                     () -> new LramPolicy(model, Cards.model(Cards.continuous("many", 2, 3)), one));
             message("5 discrete", () -> new LramPolicy(model, Cards.model(Cards.discrete("choices", 2, 5)), one));
-            message("images", () -> new LramPolicy(model, Cards.model(Cards.image("look", 3)), one));
+            message("images", () -> new LramPolicy(model, Cards.model(LOOK), one));
             message("0 slots", () -> LramPolicy.Options.of(0, 1));
             message("batches of 3", () -> LramPolicy.Options.of(2, 3));
+        }
+        try (Lram model = model(32, false, true)) {
+            TaskCard small = Cards.image("small", 3, List.of(1, 32, 32));
+            message(
+                    "images of [1, 32, 32]",
+                    () -> new LramPolicy(model, Cards.model(small), LramPolicy.Options.of(1, 1)));
         }
     }
 

@@ -5,6 +5,7 @@ import ai.lram.agent.card.Fallback;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.ObservationFeature;
 import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.vision.ImpalaCnn;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -60,14 +61,19 @@ public final class Cards {
                 List.of(0.0));
     }
 
-    /** A task seen by camera. */
+    /** A task seen by camera, as the encoder reads it. */
     public static TaskCard image(String id, int choices) {
+        return image(id, choices, ImpalaCnn.SHAPE);
+    }
+
+    /** @param shape channels, height, width */
+    public static TaskCard image(String id, int choices, List<Integer> shape) {
         return new TaskCard(
                 id,
                 "pixels",
                 15,
                 List.of(),
-                List.of(3, 64, 64),
+                shape,
                 List.of(ActionFeature.bounded("choice", "", 0, choices - 1)),
                 choices,
                 1,

@@ -85,7 +85,7 @@ public final class ScarceMemory implements ForwardingBackend {
 
         @Override
         public TensorArena child(String name) {
-            return arena.child(name);
+            return new Counted(arena.child(name));
         }
 
         @Override
