@@ -14,6 +14,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __noinline__
 #define __int_as_float(x) emulator::floatOf(x)
 #define __uint_as_float(x) emulator::floatOf(static_cast<int>(x))
 #define __float_as_uint(x) emulator::bitsOf(x)
@@ -270,6 +271,14 @@ static inline void __syncwarp() { emulator::yield(emulator::AT_WARP); }
 template <typename T>
 static inline T __shfl_xor_sync(unsigned, T x, int mask) {
     return emulator::exchange(x, (emulator::running & 31) ^ mask);
+}
+
+static inline int __any_sync(unsigned warp, int x) {
+    int any = x != 0;
+    for (int mask = 16; mask > 0; mask /= 2) {
+        any |= __shfl_xor_sync(warp, any, mask);
+    }
+    return any;
 }
 
 template <typename T>

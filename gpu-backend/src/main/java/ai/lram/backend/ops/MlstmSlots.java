@@ -6,6 +6,10 @@ import ai.lram.backend.Tensor;
  * States of many sessions of one mLSTM layer under deferred folding: the matrix state as of the last fold, and a ring of the tokens
  * since. P = slots, R = ring capacity in tokens. All F32 unless said.
  *
+ * <p>Which of a session's tokens are in the ring, and whether a head has folded, is no part of an answer: engines may fold sooner than their
+ * {@link FoldSchedule} asks. What two states stand for is the same if C, n and m are with the rings folded. Every kernel takes a state that any
+ * other one left.
+ *
  * @param matC (P, NH, DHQK, DHHV) as of the last fold; F32, or BF16 where an engine has that: each fold rounds once, to the nearest, ties to
  *     even, from sums in fp32, and answers are those of the rounded matrix. A fold that changes an element by less than half a unit in its last
  *     place, 2^-8 of it at most, leaves it as it is
@@ -15,7 +19,7 @@ import ai.lram.backend.Tensor;
  * @param ringV (P, NH, R, DHHV)
  * @param ringI (P, NH, R), input gate pre-activations
  * @param ringF (P, NH, R), log forget gates logsigmoid(f)
- * @param ringLength I32 (P, NH), tokens in the ring; heads differ because folds are staggered
+ * @param ringLength I32 (P, NH), tokens in the ring; none where a step's tokens are folded at once; heads differ where folds are staggered
  * @param folded I32 (P, NH), 0 while matC is still zero and need not be read
  */
 public record MlstmSlots(

@@ -15,10 +15,10 @@ import java.util.List;
 public interface SessionOps {
     /**
      * mLSTM over the new tokens, reading matC at most once. q, k (B, L, NH, DHQK); v, h (B, L, NH, DHHV); i, f (B, L, NH).
-     * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C by the schedule. The answer is
-     * that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
+     * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C when the schedule says so, or sooner. The
+     * answer is that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
      *
-     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it; all sums are fp32 or wider.
+     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it, and folds are the schedule's; all sums are fp32 or wider.
      *
      * @param layer index of the layer, for staggering
      * @throws ai.lram.backend.UnsupportedKernelException if matC is BF16 and the engine has no kernels for that; nothing has been queued then
@@ -59,7 +59,8 @@ public interface SessionOps {
 
     /**
      * One mLSTM block over the new tokens: x (B, L, D) += block(x), states and the convolution's history advanced. Equal to
-     * {@link ComposedSteps#mlstmBlock} but for rounding. Rows of x before the last counts[b] must be finite and hold anything afterwards.
+     * {@link ComposedSteps#mlstmBlock} but for rounding: x, the history, and the state as a whole, of which each form may leave another part in
+     * the ring. Rows of x before the last counts[b] must be finite and hold anything afterwards.
      *
      * @throws ai.lram.backend.UnsupportedKernelException as {@link #mlstmStep}
      */
@@ -72,7 +73,10 @@ public interface SessionOps {
             MlstmBlockMemory memory,
             Tensor x);
 
-    /** {@link #mlstmBlock} for blocks that follow each other, in order. One launch where an engine can. */
+    /**
+     * {@link #mlstmBlock} for blocks that follow each other, in order. One launch where an engine can. What a row answers and what its slot keeps
+     * depend on no other row: the order of the rows changes no bit.
+     */
     default void mlstmBlocks(
             Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
         for (int l = 0; l < layers.size(); l++) {

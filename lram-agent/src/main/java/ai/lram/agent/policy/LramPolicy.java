@@ -39,8 +39,8 @@ import java.util.List;
 
 /**
  * The control step of a Large Recurrent Action Model. The tokens r_{t-1}, s_t, g_t of one environment step go through the stack in one
- * pass: weights and matrix state are read once, the ring of recent tokens is folded into the matrix state by the schedule. The answer is the
- * training pass's over the same tokens, for any number of steps.
+ * pass: weights and matrix state are read once, recent tokens are folded into the matrix state when the schedule says so, or sooner. The answer
+ * is the training pass's over the same tokens, for any number of steps.
  *
  * <p>On an engine that records, the step of each number of rows becomes one recording, read from and written to host-visible memory: on a GPU a
  * step is a graph launch and a wait. It is made at the second step of that many rows, or by {@link #warmUp}. Where tasks are observed by images
