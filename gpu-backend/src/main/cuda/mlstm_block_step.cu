@@ -22,7 +22,6 @@
 #define STEP_MMA 1
 #define STEP_KEPT 0
 #define STEP_COPIED 0
-#define STEP_KEYS 168
 #define STEP_SIGMOID 0
 #define STEP_NORMALIZE 1
 #define STEP_CENTRED 1
@@ -50,35 +49,43 @@ struct BlockSteps {
 
 using namespace lram;
 
+namespace lram {
+
+// Until this block's copies are there.
+__device__ __forceinline__ void awaitAll() {
+    endCopies();
+    awaitCopies<0>();
+    __syncthreads();
+}
+
+}  // namespace lram
+
 LRAM_KERNEL(block_up, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     if (!refused(p.shape)) {
         upCopies(p.layer, at, weights);
-        endCopies();
         UpAhead ahead;
         ahead.begin(p.shape, p.layer, at);
+        awaitAll();
         upPhase(p.shape, p.layer, at, weights, ahead);
     }
 }
 
 namespace lram {
 
-// A unit from its first copy to its answer; nothing of it was read ahead.
-__device__ __forceinline__ void wholeUnit(CellUnit& cell, const StepShape& p, const StepLayer& w, int unit,
-                                          const StepWeights& to) {
+// A unit from its first copy on; nothing of it was read ahead.
+__device__ __forceinline__ void wholeUnit(const StepShape& p, const StepLayer& w, int unit, const StepWeights& to) {
+    CellUnit cell;
     __syncthreads();
     const int row = unit / CHUNKS / NH;
-    const int kept = CellUnit::read(p, w, unit, p.slots[row], p.counts[row]);
-    CellUnit::copies(w, unit, p.slots[row], p.counts[row], kept, to);
-    endCopies();
-    cell.begin(p, w, unit, p.slots[row], p.counts[row], kept);
-    awaitCopies<0>();
-    __syncthreads();
-    cell.weigh(to);
-    cell.foldRing(w, to);
-    cell.finish(p, w, to);
+    CellUnit::copies(w, unit, p.slots[row], p.counts[row], to);
+    awaitAll();
+    cell.begin(w, unit, p.slots[row], p.counts[row], CellUnit::read(w, unit, p.slots[row], p.counts[row]));
+    cell.fold(w, to);
+    cell.answer(p, w, to);
+    cell.keep<false>(p, w, to);
 }
 
 }  // namespace lram
@@ -88,27 +95,10 @@ LRAM_KERNEL(block_cell, BlockStep) {
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         for (int unit = static_cast<int>(blockIdx.x); unit < UNITS; unit += BLOCKS) {
-            CellUnit cell;
-            wholeUnit(cell, p.shape, p.layer, unit, weights);
+            wholeUnit(p.shape, p.layer, unit, weights);
         }
     }
 }
-
-namespace lram {
-
-// Heads of a block beyond its first.
-__device__ __forceinline__ void otherHeads(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
-    for (int pair = 2 * BLOCKS - 1 - at.block; B * NH > BLOCKS && pair < B * NH; pair += BLOCKS) {
-        __syncthreads();
-        KeptHead::copies(p, pair, to.work);
-        endCopies();
-        awaitCopies<0>();
-        __syncthreads();
-        KeptHead::finish(p, w, pair, to.work);
-    }
-}
-
-}  // namespace lram
 
 LRAM_KERNEL(block_down, BlockStep) {
     LRAM_DYNAMIC_SHARED(float, memory);
@@ -116,16 +106,15 @@ LRAM_KERNEL(block_down, BlockStep) {
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         downWeights(p.layer, at, weights);
-        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(p.layer, weights);
         DownAhead ahead;
         ahead.askInputs(p.shape);
         ahead.askWeights(p.layer);
-        ahead.begin(p.shape, p.layer, at, weights);
+        ahead.askTiles(p.layer, at);
+        ahead.gate(p.shape, p.layer, weights);
+        awaitAll();
         downPhase(p.shape, p.layer, at, weights, ahead);
-        __syncthreads();
-        KeptHead::finish(p.shape, p.layer, BLOCKS - 1 - at.block, weights.work);
-        otherHeads(p.shape, p.layer, at, weights);
+        keepHeads(p.shape, p.layer, at);
     }
 }
 
@@ -184,15 +173,15 @@ __device__ __forceinline__ void copyLayers(const BlockSteps& p, float* to) {
 
 __device__ __forceinline__ Place here() { return Place(again(static_cast<int>(blockIdx.x))); }
 
+// All units have read what their heads held when the first one has its answer.
+constexpr bool KEEPS = UNITS <= BLOCKS;
+
 }  // namespace lram
 
 LRAM_KERNEL(block_steps, BlockSteps) {
     LRAM_DYNAMIC_SHARED(float, memory);
     if (refused(p.shape)) {
         return;
-    }
-    if (B * NH > BLOCKS) {  // BlockSteps.java launches the phases then
-        __trap();
     }
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
@@ -206,20 +195,20 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
     upCopies(layers[0], at, weights);
-    int kept = works ? CellUnit::read(p.shape, layers[0], at.block, slot, count) : 0;  // by the unit's head, before this step
+    int kept = works ? CellUnit::read(layers[0], at.block, slot, count) : 0;  // by the unit's head, before this step
     if (works) {
-        CellUnit::copies(layers[0], at.block, slot, count, kept, weights);
+        CellUnit::copies(layers[0], at.block, slot, count, weights);
     }
     downWeights(layers[0], at, weights);
-    endCopies();
     if (fetches) {
         if (works) {
-            CellUnit::fetch(p.shape, layers[0], at.block, slot);
+            CellUnit::fetch(layers[0], at.block, slot);
         }
         downFetch(layers[0], at);
     }
     UpAhead up;
     up.begin(p.shape, layers[0], at);
+    awaitAll();
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
@@ -227,44 +216,48 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             upFetch(layers[l + 1], at);
         }
         upPhase(p.shape, layers[l], here(), weights, up);
-        awaitCopies<0>();
         grid.arrive();
         CellUnit cell;
         if (works) {
-            cell.begin(p.shape, layers[l], at.block, slot, count, kept);
-            cell.weigh(weights);
+            cell.begin(layers[l], at.block, slot, count, kept);
             if (more) {
-                kept = CellUnit::read(p.shape, layers[l + 1], at.block, slot, count);
+                kept = CellUnit::read(layers[l + 1], at.block, slot, count);
             }
         }
         if (fetches && more) {
             if (works) {
-                CellUnit::fetch(p.shape, layers[l + 1], at.block, slot);
+                CellUnit::fetch(layers[l + 1], at.block, slot);
             }
             downFetch(layers[l + 1], at);
         }
         if (more) {
             upCopies(layers[l + 1], here(), weights);
-        } else {
-            endCopies();
-        }
-        if (works) {
-            cell.foldRing(layers[l], weights);
         }
         grid.await();
         DownAhead down;
         down.askInputs(p.shape);
         if (works) {
-            cell.finish(p.shape, layers[l], weights);
+            cell.fold(layers[l], weights);
+            cell.answer(p.shape, layers[l], weights);
+            if (!KEEPS) {
+                cell.keep<false>(p.shape, layers[l], weights);
+            }
         }
-        for (int unit = at.block + BLOCKS; UNITS > BLOCKS && unit < UNITS; unit += BLOCKS) {
-            wholeUnit(cell, p.shape, layers[l], unit, weights);
+        for (int unit = at.block + BLOCKS; !KEEPS && unit < UNITS; unit += BLOCKS) {
+            wholeUnit(p.shape, layers[l], unit, weights);
         }
         down.askWeights(layers[l]);
-        grid.arrive();
-        KeptHead::copies(p.shape, BLOCKS - 1 - at.block, weights.work);
         downCopies(layers[l], weights);
-        down.begin(p.shape, layers[l], at, weights);
+        grid.arrive();
+        down.askTiles(layers[l], at);
+        if (KEEPS && works) {
+            cell.keep<true>(p.shape, layers[l], weights);
+        }
+        down.gate(p.shape, layers[l], weights);
+        if (!GATED) {
+            endCopies();
+            awaitCopies<0>();
+        }
         grid.await();
         downPhase(p.shape, layers[l], here(), weights, down);
         if (!more) {  // what is held for the next block would keep its registers otherwise
@@ -273,13 +266,18 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         grid.arrive();
         up.begin(p.shape, layers[l + 1], here());
         if (works) {
-            CellUnit::copies(layers[l + 1], at.block, slot, count, kept, weights);
+            CellUnit::copies(layers[l + 1], at.block, slot, count, weights);
         }
         downWeights(layers[l + 1], here(), weights);
         endCopies();
-        KeptHead::finish(p.shape, layers[l], BLOCKS - 1 - at.block, weights.work);
+        if (!KEEPS) {
+            keepHeads(p.shape, layers[l], here());
+        }
+        awaitCopies<0>();
         grid.await();
     }
-    KeptHead::finish(p.shape, layers[p.layers - 1], BLOCKS - 1 - at.block, weights.work);
+    if (!KEEPS) {
+        keepHeads(p.shape, layers[p.layers - 1], here());
+    }
 }
 #endif

@@ -7,14 +7,15 @@
 //   down  head norm, skip and gate of all channels; a block's rows of the down-projection, added to x; what heads keep
 // A block owns its channels, columns and rows, so nothing is added up by atomics: sums depend on sizes and the grid alone.
 // Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that: bf16
-// weights go into registers, ring, normaliser and the small weights into shared memory, the state into registers; what the
-// ring's tokens weigh, and a fold, are ready before the new tokens' queries are.
+// weights go into registers, normaliser and the small weights into shared memory, the state into registers.
+// New tokens go into C in the step that brings them, while the grid waits for the last phase: a block has its part of C in
+// registers and writes it once. A ring that other kernels left is folded first.
 //
 // Products of bf16 weights run on tensor cores (STEP_MMA): x as the sum of three bf16 numbers, which hold all of its 24 bits,
 // is the left side, eight rows of weights the right one. Other weights are rows of dot products.
 //
-// Bytes: the weights and the matrix state once; x and the heads' answers, queries and ring keys once a block of the grid,
-// from the second-level cache. Time is not bytes but what follows one after the other: so sizes are constants of the
+// Bytes: the weights once, the matrix state read and written; x and the heads' answers, queries and keys once a block of the
+// grid, from the second-level cache. Time is not bytes but what follows one after the other: so sizes are constants of the
 // compilation (BlockSteps.java gives them), and a warp has little to do in each phase.
 #pragma once
 #include "lram_bf16.cuh"
@@ -48,16 +49,13 @@ constexpr int CHANNELS = 4 * ((I / 4 + BLOCKS - 1) / BLOCKS);  // most of a bloc
 constexpr int ROWS = (D + BLOCKS - 1) / BLOCKS;
 constexpr int CHUNKS = (DH + COLUMNS - 1) / COLUMNS;
 constexpr int UNITS = B * NH * CHUNKS;
-constexpr int MOST = RING + TOKENS;  // tokens that weigh in one step
 constexpr int QUADS = COLUMNS / 4;
 constexpr int HEAD_QUADS = (DH + 127) / 128;  // of a head, a lane's
 constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr bool WARP_QUADS = QUADS <= 8 && 8 % QUADS == 0;  // a warp has whole lines, and adds them up
 constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
 constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
-constexpr int KEY_BATCH = HEAD_QUADS <= 2 ? 6 : 4;  // keys that a warp multiplies at once: each reads the queries again
-constexpr int KEY_WARPS = HEAD_QUADS <= 2 ? LRAM_WARPS / 2 : LRAM_WARPS;
-constexpr int KEYS = STEP_KEYS;  // ring tokens whose keys and values a block copies; the others stay in device memory
+constexpr int FOLD_ROWS = 4;                               // of these, where a ring is folded
 
 // The weights and the kept state of one block, as SessionOps names them.
 struct StepLayer {
@@ -89,7 +87,6 @@ struct StepLayer {
     int* ringLength;
     int* folded;
     float* history;
-    long long layer;  // for staggering
 };
 
 constexpr int STEP_LAYERS = 32;  // most blocks of one launch
@@ -104,14 +101,9 @@ struct StepShape {
     float* q;
     float* k;
     float* v;
-    float* gateI;
-    float* gateF;
     float* h;
-    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them, of heads that fold, a FoldOfHead each
+    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them of each head a HeadAfter
     int pool;
-    int first;
-    int period;
-    int stagger;
     float scale;
     float cellEps;
     float normEps;
@@ -188,30 +180,28 @@ using UpTiles = Tiles<2 * CHANNELS, D>;
 using DownTiles = Tiles<ROWS, I>;
 
 // Shared memory in fp32 words, as BlockSteps.java reckons: the small weights of `up` and, where they are copied, the large ones;
-// what `up` and `cell` work with; the ring's copies and, in turn with them, what `down` works with.
+// what `up` and `cell` work with in turn; a head's normaliser and stabiliser; what `down` works with; addresses of the blocks.
 constexpr int RING4 = (RING + 3) / 4 * 4;
-constexpr int DOTS_PITCH = MOST + 1;
-constexpr int DOTS_FLOATS = (TOKENS * DOTS_PITCH + 3) / 4 * 4;
-constexpr int SCALARS = 40;
+constexpr int SCALARS = 48;
 constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH);
 constexpr int LARGE_FLOATS =
         STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;
 constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 5 * CHANNELS * PADDED;
+constexpr int PARTS_FLOATS = TOKENS * COLUMNS * (WARP_QUADS ? LRAM_WARPS : LINES);
 constexpr int CELL_FLOATS =
-        SCALARS + 3 * RING4 + DOTS_FLOATS + TOKENS * COLUMNS + most(2 * TOKENS * DH, LRAM_THREADS * 4 * TOKENS);
+        most(SCALARS + TOKENS * COLUMNS + 2 * TOKENS * DH + PARTS_FLOATS, 4 + 3 * RING4);  // the second to fold a ring
 constexpr int MIXED = (STEP_MMA ? ALL : PADDED) * NH;              // heads of tokens that `down` norms, one a warp
 constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // found before, in registers
 constexpr bool COPIED_GATES = STEP_COPIED;                           // or in shared memory
 constexpr bool GATED = HELD_GATES || COPIED_GATES;
-constexpr int COPIED_FLOATS = COPIED_GATES ? 2 * ALL * I + TOKENS * DH : 0;  // and a head's keys
-constexpr int WORK_FLOATS = most((most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4, COPIED_FLOATS);
-constexpr int MIX_FLOATS = GATED ? 0 : 2 * I;  // head norm and skip
+constexpr int WORK_FLOATS = (most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4;
+constexpr int HEAD_FLOATS = 4 + DH;
+constexpr int MIX_FLOATS = COPIED_GATES ? 2 * ALL * I : (GATED ? 0 : 2 * I);  // gates, or head norm and skip
 constexpr int DOWN_FLOATS = MIX_FLOATS + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
-constexpr int GATES_FLOATS = 2 * RING4 + 4;  // of the ring's tokens, and the stabiliser
-constexpr int RING_FLOATS = GATES_FLOATS + DH + KEYS * (DH + COLUMNS);
 constexpr int STEP_FLOATS =
-        SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + most(RING_FLOATS, (DOWN_FLOATS + 3) / 4 * 4) + LAYERS_FLOATS;
-static_assert(!COPIED_GATES || (!HELD_GATES && MIXED <= LRAM_WARPS), "a warp for each head of a token");
+        SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + HEAD_FLOATS + (DOWN_FLOATS + 3) / 4 * 4 + LAYERS_FLOATS;
+static_assert(!COPIED_GATES || !HELD_GATES, "in one place");
+static_assert(LRAM_WARPS > TOKENS + 1, "a warp for each new key, one for the normaliser, one for weights");
 #ifdef STEP_SHARED
 static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other shared memory than the phases take");
 #endif
@@ -229,13 +219,11 @@ struct StepWeights {
     Weight* up;       // rows of u, then of z
     Weight* down;
     float* work;        // of up and cell
-    float* ringI;       // the ring's copies: (RING4)
-    float* ringF;       // (RING4)
     float* stabiliser;  // (1)
     float* normaliser;  // (DH)
-    float* keys;        // (KEYS, DH)
-    float* values;      // (KEYS, COLUMNS)
-    float* headNorm;    // in turn with the copies: (I), unless heads are gated ahead
+    float* gateTimes;   // (ALL, I), where gates are copied
+    float* gatePlus;    // (ALL, I)
+    float* headNorm;    // (I), where gates are not found before
     float* skip;        // (I)
     float* mixed;
 
@@ -248,15 +236,39 @@ struct StepWeights {
         up = reinterpret_cast<Weight*>(memory + SMALL_FLOATS);
         down = up + 2 * CHANNELS * D;
         work = memory + SMALL_FLOATS + LARGE_FLOATS;
-        ringI = work + WORK_FLOATS;
-        ringF = ringI + RING4;
-        stabiliser = ringF + RING4;
-        normaliser = ringI + GATES_FLOATS;
-        keys = normaliser + DH;
-        values = keys + KEYS * DH;
-        headNorm = ringI;
+        stabiliser = work + WORK_FLOATS;
+        normaliser = stabiliser + 4;
+        gateTimes = headNorm = stabiliser + HEAD_FLOATS;
+        gatePlus = gateTimes + ALL * I;
         skip = headNorm + I;
-        mixed = ringI + MIX_FLOATS;
+        mixed = headNorm + MIX_FLOATS;
+    }
+};
+
+// What the cell works with.
+struct CellMemory {
+    float* gates;        // i, then f, of the new tokens: (2, 4)
+    float* factors;      // of the state in a new token's answer
+    float* least;        // of a normaliser
+    float* stabilisers;  // after each new token
+    float* fresh;        // of new tokens in new tokens' answers, (TOKENS, 4)
+    float* dots;         // queries times new keys, and times the normaliser: (TOKENS, 4)
+    float* values;       // of the new tokens, (TOKENS, COLUMNS)
+    float* queries;      // (TOKENS, DH)
+    float* keys;         // (TOKENS, DH)
+    float* parts;        // of sums
+
+    __device__ __forceinline__ CellMemory(float* memory) {
+        gates = memory;
+        factors = memory + 8;
+        least = memory + 12;
+        stabilisers = memory + 16;
+        fresh = memory + 20;
+        dots = memory + 32;
+        values = memory + SCALARS;
+        queries = values + TOKENS * COLUMNS;
+        keys = queries + TOKENS * DH;
+        parts = keys + TOKENS * DH;
     }
 };
 
@@ -359,6 +371,16 @@ __device__ __forceinline__ float stepSigmoid(float x) {
 #endif
 }
 
+// 1 / sqrt(x) to two units of the last place, without the instructions of an exact root and quotient.
+__device__ __forceinline__ float rootOf(float x) {
+#ifdef LRAM_EMULATED
+    return 1.f / sqrtf(x);
+#else
+    const float y = rsqrtf(x);
+    return fmaf(y * fmaf(-x * y, y, 1.f), 0.5f, y);
+#endif
+}
+
 // w[0..N) times three rows of x in shared memory; lane t gets row t's. N is a multiple of 4.
 template <int N, typename W>
 __device__ __forceinline__ float dotRow(const W* w, const float* x, int pitch) {
@@ -413,8 +435,8 @@ constexpr int TOKEN_ROWS = 1;
 #endif
 
 // Words of 16 bytes of weights that a thread of the resident kernel holds ahead without running out of registers.
-constexpr int UP_EARLY = 9;
-constexpr int DOWN_EARLY = 5;
+constexpr int UP_EARLY = 9 * 512 / LRAM_THREADS;
+constexpr int DOWN_EARLY = 5 * 512 / LRAM_THREADS;
 
 // A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
 // order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes, but one step at least, are
@@ -454,8 +476,8 @@ struct HeldTiles {
         load<0, EARLY>(row, words);
     }
 
-    // parts: three rows a token; the block has met a barrier since they were written. One thread for each sum calls
-    // take(token, row, sum).
+    // parts: three rows a token; the block has met a barrier since they were written. T::SPLITS threads for each sum call
+    // take(token, row, sum, which).
     template <typename RowOf, typename Take>
     __device__ __forceinline__ void multiply(const RowOf& weights, const Bf16* parts, float* sums, const Take& take) {
         const int self = thread();
@@ -512,8 +534,8 @@ struct HeldTiles {
                 const float* from =
                         sums + self % helpers * T::SPLIT + 3 * token * T::LINE + row;
                 const float sum = groupSum<helpers>(from[2 * T::LINE] + from[T::LINE] + from[0]);
-                if (self % helpers == 0 && o < outputs && TILE_TOKENS * m + token < ALL) {
-                    take(TILE_TOKENS * m + token, row, sum);
+                if (o < outputs && TILE_TOKENS * m + token < ALL) {
+                    take(TILE_TOKENS * m + token, row, sum, self % helpers);
                 }
             }
             if (m + 1 < TOKEN_TILES) {
@@ -523,35 +545,35 @@ struct HeldTiles {
     }
 };
 
-// Every block finds the same faults, so all leave a faulty step alone.
+// Every warp of every block finds the same faults, so all leave a faulty step alone.
 __device__ __forceinline__ bool refused(const StepShape& p) {
-    // The whole block decides by what its first thread sees: others may see the fault that a block of this very launch reports.
-    int wrong = threadIdx.x == 0 && faulted(p.faults);
-    const int b = static_cast<int>(threadIdx.x);
+    bool wrong = faulted(p.faults);
+    const int b = static_cast<int>(threadIdx.x) & 31;
+    static_assert(B <= 32, "a lane for each row");
     if (b < B) {
         const int slot = p.slots[b];
         const int count = p.counts[b];
         if (slot < 0 || slot >= p.pool) {
             reportFault(p.faults, FAULT_SLOT, b, slot, p.pool - 1);
-            wrong = 1;
+            wrong = true;
         }
         if (count < 0 || count > L) {
             reportFault(p.faults, FAULT_COUNT, b, count, L);
-            wrong = 1;
+            wrong = true;
         }
         for (int other = 0; other < b; other++) {
             if (p.slots[other] == slot) {
                 reportFault(p.faults, FAULT_DUPLICATE, b, slot, B);
-                wrong = 1;
+                wrong = true;
             }
         }
     }
-    return blockSum(wrong) != 0;
+    return __any_sync(0xffffffffu, wrong);
 }
 
 // ---- up
 
-// Begins to copy what the next upPhase needs; one group of copies.
+// Begins to copy what the next upPhase needs.
 __device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, const StepWeights& to) {
     const int self = thread();
 #if STEP_KEPT
@@ -578,7 +600,6 @@ __device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, co
                         (gate % 2 == 0 ? w.wi : w.wf) + (gate / 2 * 3 + line % 3) * I + at.c0 + j);
         }
     }
-    endCopies();
 }
 
 // Into the second-level cache what the block will read of `up`.
@@ -595,7 +616,7 @@ constexpr int NORM_ROWS = LRAM_WARPS / NORM_WARPS;                              
 constexpr int NORM_QUADS = (D + 128 * NORM_WARPS - 1) / (128 * NORM_WARPS);     // of a lane
 
 // `stats`: 2 * LRAM_WARPS floats of shared memory. Ends without a barrier.
-__device__ __forceinline__ void normRows(const StepShape& p, const float* weight, float* stats, Row* to) {
+__device__ __forceinline__ void normRows(const float* rows, float eps, const float* weight, float* stats, Row* to) {
     const int self = thread();
     constexpr int span = 128 * NORM_QUADS;  // elements of a warp
     constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
@@ -609,7 +630,7 @@ __device__ __forceinline__ void normRows(const StepShape& p, const float* weight
         float sum = 0.f;
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
-            v[i] = mine && from + 128 * i < D ? load4(p.x + t * D + from + 128 * i) : none();
+            v[i] = mine && from + 128 * i < D ? load4(rows + t * D + from + 128 * i) : none();
         }
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
@@ -651,7 +672,7 @@ __device__ __forceinline__ void normRows(const StepShape& p, const float* weight
                 }
             }
         }
-        const float rstd = 1.f / sqrtf(squares / D + p.normEps);
+        const float rstd = rootOf(squares / D + eps);
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
             const int j = from + 128 * i;
@@ -692,30 +713,137 @@ struct UpAhead {
     static constexpr int PAST = TAPS - 1;
     float line[PAST];
     int n;
+    int slot;
 #if STEP_MMA
     HeldTiles<2 * CHANNELS, D, UP_EARLY> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
+        askPast(p.slots, p.counts, w, at);
+#if STEP_MMA
+        tiles.begin(UpRow(w, at));
+#endif
+    }
+
+    __device__ __forceinline__ void askPast(const int* slots, const int* counts, const StepLayer& w, const Place& at) {
         const int self = thread();
         const int b = self / CHANNELS % B;
         const int channel = self % CHANNELS;
         n = 0;
+        slot = 0;
         if (self < B * CHANNELS * (TOKENS / CONV_TOKENS) && channel < at.channels) {
-            n = p.counts[b];
-            const float* history = w.history + static_cast<long long>(p.slots[b]) * PAST * I + at.c0 + channel;
+            n = counts[b];
+            slot = slots[b];
+            const float* history = w.history + static_cast<long long>(slot) * PAST * I + at.c0 + channel;
 #pragma unroll
             for (int h = 0; h < PAST; h++) {
                 line[h] = history[h * I];
             }
         }
-#if STEP_MMA
-        tiles.begin(UpRow(w, at));
-#endif
     }
 };
 
-// Copies of `upCopies` must be all but the last group.
+// From u, (CHANNELS, PADDED): its convolution c, then q, k and v, then this block's shares of the gates. The block meets a barrier
+// first. `put` takes what others read: conv(token row, channel, c), map(part, token row, channel, q or k or v), share(2 * head +
+// which, token row, sum).
+template <typename Put>
+__device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
+                                            const UpAhead& ahead, const float* u, float* c, float* maps, const Put& put) {
+    const int self = thread();
+    constexpr int past = TAPS - 1;
+    static_assert(past == TOKENS, "a thread's token is also its place in the history");
+    static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
+    const int b = self / CHANNELS % B;
+    const int channel = self % CHANNELS;
+    const int firstToken = self / (B * CHANNELS) * CONV_TOKENS;
+    const bool convolves = firstToken < TOKENS && channel < at.channels;
+    const int n = ahead.n;
+    __syncthreads();
+    if (convolves) {
+        const int from = b * L + L - n;
+        const float4 taps = load4(kept.conv + TAPS * channel);
+        const float bias = w.convBias == nullptr ? 0.f : kept.convBias[channel];
+        // The j-th of the past and this step's inputs.
+        const float* news = u + channel * PADDED + from - past;
+        const auto input = [&](int j) {
+            return j >= past ? news[j] : (j == 0 ? ahead.line[0] : (j == 1 ? ahead.line[1] : ahead.line[2]));
+        };
+        float* history = w.history + static_cast<long long>(ahead.slot) * past * I + at.c0 + channel;
+#pragma unroll
+        for (int i = 0; i < CONV_TOKENS; i++) {
+            const int t = firstToken + i;
+            if (t < n) {
+                float sum = fmaf(taps.x, input(t), bias);
+                sum = fmaf(taps.y, input(t + 1), sum);
+                sum = fmaf(taps.z, input(t + 2), sum);
+                sum = fmaf(taps.w, input(t + 3), sum);
+                sum = sum * stepSigmoid(sum);
+                c[channel * PADDED + from + t] = sum;
+                put.conv(from + t, channel, sum);
+            }
+            if (n > 0) {
+                history[t * I] = input(n + t);
+            }
+        }
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int i = self; i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
+        const int e = i % (3 * CHANNELS);
+        const int t = i / (3 * CHANNELS);
+        const int part = e / CHANNELS;
+        const int j = e % CHANNELS;
+        if (j < at.channels) {
+            const float4 weights = load4(kept.maps + 4 * e);
+            const float* x = (part == 2 ? u : c) + (j & ~3) * PADDED + t;
+            float sum = weights.x * x[0];
+            sum = fmaf(weights.y, x[PADDED], sum);
+            sum = fmaf(weights.z, x[2 * PADDED], sum);
+            sum = fmaf(weights.w, x[3 * PADDED], sum);
+            maps[e * PADDED + t] = sum;
+            put.map(part, t, j, sum);
+        }
+    }
+    __syncthreads();
+    // Sixteen lanes a gate and token.
+    constexpr int lines = 2 * NH * ALL;
+#pragma unroll
+    for (int i0 = 0; i0 < lines; i0 += LRAM_THREADS / 16) {
+        const int i = i0 + self / 16;
+        const int gate = i % (2 * NH);
+        const int t = i / (2 * NH);
+        float sum = 0.f;
+#pragma unroll
+        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 16) {
+            const int e = e0 + (self & 15);
+            if (i < lines && e < 3 * CHANNELS && e % CHANNELS < at.channels) {
+                sum = fmaf(kept.gates[gate * 3 * CHANNELS + e], maps[e * PADDED + t], sum);
+            }
+        }
+        sum = groupSum<16>(sum);
+        if ((self & 15) == 0 && i < lines) {
+            put.share(gate, t, sum);
+        }
+    }
+}
+
+// Into device memory.
+struct ChannelsOut {
+    const StepShape& p;
+    const Place& at;
+
+    __device__ __forceinline__ void conv(int token, int channel, float x) const { p.c[token * I + at.c0 + channel] = x; }
+
+    __device__ __forceinline__ void map(int part, int token, int channel, float x) const {
+        (part == 0 ? p.q : (part == 1 ? p.k : p.v))[token * I + at.c0 + channel] = x;
+    }
+
+    __device__ __forceinline__ void share(int gate, int token, float x) const {
+        p.shares[(token * 2 * NH + gate) * BLOCKS + at.block] = x;
+    }
+};
+
+// The block has met a barrier since upCopies were done.
 __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                         UpAhead& ahead) {
     const int self = thread();
@@ -724,18 +852,8 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* u = kept.work + UP_FLOATS - 5 * CHANNELS * PADDED;  // channel after channel, (CHANNELS, PADDED), as the rest
     float* c = u + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
-    constexpr int past = TAPS - 1;
-    static_assert(past == TOKENS, "a thread's token is also its place in the history");
-    static_assert(B * CHANNELS <= LRAM_THREADS, "a thread for each channel of each session");
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
-    const int b = self / CHANNELS % B;
-    const int channel = self % CHANNELS;
-    const int firstToken = self / (B * CHANNELS) * CONV_TOKENS;
-    const bool convolves = firstToken < TOKENS && channel < at.channels;
-    const int n = ahead.n;
-    awaitCopies<1>();
-    __syncthreads();
-    normRows(p, kept.norm, u, normed);
+    normRows(p.x, p.normEps, kept.norm, u, normed);
 #if !STEP_MMA
     for (int j = 4 * self; j < (PADDED - ALL) * D; j += 4 * LRAM_THREADS) {
         putRow<UP_PITCH>(normed + ALL * D + j, none());
@@ -743,9 +861,9 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
 #endif
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum, int which) {
         const int r = row % CHANNELS;
-        if (r < at.channels) {
+        if (which == 0 && r < at.channels) {
             if (row < CHANNELS) {
                 u[r * PADDED + token] = sum;
             } else {
@@ -783,149 +901,69 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
 #endif
-    __syncthreads();
-    if (convolves) {
-        const int from = b * L + L - n;
-        const float4 taps = load4(kept.conv + TAPS * channel);
-        const float bias = w.convBias == nullptr ? 0.f : kept.convBias[channel];
-        // The j-th of the past and this step's inputs.
-        const float* news = u + channel * PADDED + from - past;
-        const auto input = [&](int j) {
-            return j >= past ? news[j] : (j == 0 ? ahead.line[0] : (j == 1 ? ahead.line[1] : ahead.line[2]));
-        };
-        float* history = w.history + static_cast<long long>(p.slots[b]) * past * I + c0 + channel;
-#pragma unroll
-        for (int i = 0; i < CONV_TOKENS; i++) {
-            const int t = firstToken + i;
-            if (t < n) {
-                float sum = fmaf(taps.x, input(t), bias);
-                sum = fmaf(taps.y, input(t + 1), sum);
-                sum = fmaf(taps.z, input(t + 2), sum);
-                sum = fmaf(taps.w, input(t + 3), sum);
-                sum = sum * stepSigmoid(sum);
-                c[channel * PADDED + from + t] = sum;
-                p.c[(from + t) * I + c0 + channel] = sum;
-            }
-            if (n > 0) {
-                history[t * I] = input(n + t);
-            }
-        }
-    }
-    __syncthreads();
-#pragma unroll 1
-    for (int i = self; i < 3 * CHANNELS * ALL; i += LRAM_THREADS) {
-        const int e = i % (3 * CHANNELS);
-        const int t = i / (3 * CHANNELS);
-        const int part = e / CHANNELS;
-        const int j = e % CHANNELS;
-        if (j < at.channels) {
-            const float4 weights = load4(kept.maps + 4 * e);
-            const float* x = (part == 2 ? u : c) + (j & ~3) * PADDED + t;
-            float sum = weights.x * x[0];
-            sum = fmaf(weights.y, x[PADDED], sum);
-            sum = fmaf(weights.z, x[2 * PADDED], sum);
-            sum = fmaf(weights.w, x[3 * PADDED], sum);
-            maps[e * PADDED + t] = sum;
-            (part == 0 ? p.q : (part == 1 ? p.k : p.v))[t * I + c0 + j] = sum;
-        }
-    }
-    __syncthreads();
-    // Sixteen lanes a gate and token.
-    constexpr int lines = 2 * NH * ALL;
-#pragma unroll
-    for (int i0 = 0; i0 < lines; i0 += LRAM_THREADS / 16) {
-        const int i = i0 + self / 16;
-        const int gate = i % (2 * NH);
-        const int t = i / (2 * NH);
-        float sum = 0.f;
-#pragma unroll
-        for (int e0 = 0; e0 < 3 * CHANNELS; e0 += 16) {
-            const int e = e0 + (self & 15);
-            if (i < lines && e < 3 * CHANNELS && e % CHANNELS < at.channels) {
-                sum = fmaf(kept.gates[gate * 3 * CHANNELS + e], maps[e * PADDED + t], sum);
-            }
-        }
-        sum = groupSum<16>(sum);
-        if ((self & 15) == 0 && i < lines) {
-            p.shares[i * BLOCKS + at.block] = sum;
-        }
-    }
+    mixChannels(p, w, at, kept, ahead, u, c, maps, ChannelsOut{p, at});
 }
 
 // ---- cell
 
 // A session's head: what it held before this step.
 struct HeadOfStep {
-    int n;        // new tokens
+    int n;  // new tokens
     int cell;
-    int held;
-    int folding;  // ring tokens that are folded first; 0 for none
+    int held;  // ring tokens of steps that other kernels took
     bool hasC;
     int token;  // row of the first new one in (B, L)
 
     __device__ HeadOfStep() {}
 
-    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head)
-        : HeadOfStep(p, w, row, head, p.slots[row], p.counts[row]) {}
-
-    __device__ HeadOfStep(const StepShape& p, const StepLayer& w, int row, int head, int slot, int count) {
+    __device__ HeadOfStep(const StepLayer& w, int row, int head, int slot, int count) {
         n = count;
         cell = slot * NH + head;
         held = w.ringLength[cell];
         hasC = w.folded[cell] != 0;
-        const int index = static_cast<int>(w.layer) * NH + head;
-        const int limit = hasC ? p.period : max(3, p.first - 3 * (index % p.stagger));
-        folding = held > 0 && held + n > limit ? held : 0;
         token = row * L + L - n;
     }
 
     // What was read, in one number.
-    __device__ __forceinline__ int packed() const { return 4 * held + 2 * (folding > 0) + hasC; }
+    __device__ __forceinline__ int packed() const { return 2 * held + hasC; }
 
     // From that number.
     __device__ __forceinline__ HeadOfStep(int row, int head, int slot, int count, int kept) {
         n = count;
         cell = slot * NH + head;
-        held = kept >> 2;
-        folding = kept & 2 ? held : 0;
+        held = kept >> 1;
         hasC = kept & 1;
         token = row * L + L - n;
     }
 };
 
-__device__ __forceinline__ double stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
+__device__ __forceinline__ float stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
 
-// What the ring's tokens weigh after them all, and the stabiliser then.
-struct RingTop {
-    double m;
-    double keep;  // of what was folded before
-};
+// Normaliser and stabiliser of a head after this step, where a later kernel keeps them: in device memory, and of one layer at a
+// time.
+struct HeadAfter {
+    static constexpr int FLOATS = 4 + DH;
+    float* m;
+    float* normaliser;
 
-// That of a head which folds, for the block that changes what the head keeps; in device memory, and of one layer at a time.
-struct FoldOfHead {
-    static constexpr int FLOATS = 4 + RING4;
-    RingTop* top;
-    float* weights;
-
-    __device__ __forceinline__ FoldOfHead(const StepShape& p, int pair) {
-        float* at = p.shares + 2 * NH * ALL * BLOCKS + pair * FLOATS;
-        top = reinterpret_cast<RingTop*>(at);
-        weights = at + 4;
+    __device__ __forceinline__ HeadAfter(const StepShape& p, int pair) {
+        m = p.shares + 2 * NH * ALL * BLOCKS + pair * FLOATS;
+        normaliser = m + 4;
     }
 };
 
-// By one warp, from the copies of the ring's gates; for the block after the next barrier. `sums`: a number for each token.
-__device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights& kept, double* sums, float* weights,
-                                          RingTop* top) {
-    const int self = thread();
-    const int each = (u.held + 31) >> 5;
-    const int from = (self & 31) * each;
-    const int to = min(from + each, u.held);
-    const double m0 = *kept.stabiliser;
+// What a ring's tokens weigh after them all, by one warp: `weights`, and, as doubles at `top`, the stabiliser then and what the
+// state of before them weighs. `sums`: a number for each token.
+__device__ __forceinline__ void weighRing(const float* ringI, const float* ringF, int held, bool hasC, float m0, double* sums,
+                                          float* weights, double* top) {
+    const int self = thread() & 31;
+    const int each = (held + 31) >> 5;
+    const int from = self * each;
+    const int to = min(from + each, held);
     double sum = 0;
 #pragma unroll 1
     for (int s = from; s < to; s++) {
-        sum += kept.ringF[s];
+        sum += ringF[s];
     }
     const double upTo = warpScan(sum);
     const double total = __shfl_sync(0xffffffffu, upTo, 31);
@@ -933,91 +971,123 @@ __device__ __forceinline__ void weighRing(const HeadOfStep& u, const StepWeights
     double after = total - (upTo - sum);  // of the log forget gates, what follows a token
 #pragma unroll 1
     for (int s = from; s < to; s++) {
-        after -= kept.ringF[s];
-        const double weight = after + stepInput(kept.ringI[s]);
+        after -= ringF[s];
+        const double weight = after + stepInput(ringI[s]);
         sums[s] = weight;
         most = fmax(most, weight);
     }
-    double m = SIGMOID ? 0 : warpTop(most);
-    if (u.folding > 0) {
-        m = static_cast<float>(m);
-    }
+    const double m = SIGMOID ? 0 : static_cast<float>(warpTop(most));
 #pragma unroll 1
     for (int s = from; s < to; s++) {
         weights[s] = expOf(sums[s] - m);
     }
-    if ((self & 31) == 0) {
-        top->m = m;
-        top->keep = u.hasC ? expOf(total + m0 - m) : 0;
+    if (self == 0) {
+        top[0] = m;
+        top[1] = hasC ? expOf(total + m0 - m) : 0;
     }
+}
+
+// Folds a ring that other kernels left into a unit's columns of C, and into the copies of stabiliser and normaliser. A thread has
+// the elements of C that it has in CellUnit. Not inlined: hardly a step does it, and its code would stand between those that do not.
+__device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bool hasC, int chunk, float* memory,
+                                      float* stabiliser, float* normaliser) {
+    const int self = thread();
+    double* top = reinterpret_cast<double*>(memory);
+    double* sums = top + 2;
+    float* weights = memory + 4 + 2 * RING4;
+    const long long ring = static_cast<long long>(cell) * RING;
+    __syncthreads();  // the memory is free
+    if (self < 32) {
+        weighRing(w->ringI + ring, w->ringF + ring, held, hasC, *stabiliser, sums, weights, top);
+    }
+    __syncthreads();
+    const float* keys = w->ringK + ring * DH;
+    const int e = chunk * COLUMNS + 4 * (self % QUADS);
+    const float* values = w->ringV + ring * DH + e;
+    float* c = w->matC + static_cast<long long>(cell) * DH * DH + e;
+    const float keep = static_cast<float>(top[1]);
+    if (e < DH && self < LINES * QUADS) {
+#pragma unroll 1
+        for (int d0 = self / QUADS; d0 < DH; d0 += FOLD_ROWS * LINES) {
+            float sum[FOLD_ROWS][4];
+#pragma unroll
+            for (int i = 0; i < FOLD_ROWS; i++) {
+                const int d = d0 + i * LINES;
+                const float4 old = hasC && d < DH ? load4(c + d * DH) : none();
+                sum[i][0] = keep * old.x;
+                sum[i][1] = keep * old.y;
+                sum[i][2] = keep * old.z;
+                sum[i][3] = keep * old.w;
+            }
+#pragma unroll 2
+            for (int s = 0; s < held; s++) {
+                float4 value = load4(values + s * DH);
+                value.x *= weights[s];
+                value.y *= weights[s];
+                value.z *= weights[s];
+                value.w *= weights[s];
+#pragma unroll
+                for (int i = 0; i < FOLD_ROWS; i++) {
+                    addTimes(keys[s * DH + min(d0 + i * LINES, DH - 1)], value, sum[i]);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < FOLD_ROWS; i++) {
+                if (d0 + i * LINES < DH) {
+                    *reinterpret_cast<float4*>(c + (d0 + i * LINES) * DH) = packFloats(sum[i]);
+                }
+            }
+        }
+    }
+#pragma unroll 1
+    for (int d = self; d < DH; d += LRAM_THREADS) {
+        double sum = hasC ? top[1] * normaliser[d] : 0;
+#pragma unroll 4
+        for (int s = 0; s < held; s++) {
+            sum += static_cast<double>(weights[s]) * keys[s * DH + d];
+        }
+        normaliser[d] = static_cast<float>(sum);
+    }
+    if (self == 0) {
+        *stabiliser = static_cast<float>(top[0]);
+    }
+    __syncthreads();
 }
 
 // A unit of the cell: a session's head and a chunk of its value columns.
 struct CellUnit {
-    static constexpr int WEIGHING = 1;  // a warp that has no copies to begin meanwhile, mostly
     HeadOfStep u;
     int head;
     int chunk;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
     // HeadOfStep.packed() of a unit's head.
-    static __device__ __forceinline__ int read(const StepShape& p, const StepLayer& w, int unit, int slot, int count) {
+    static __device__ __forceinline__ int read(const StepLayer& w, int unit, int slot, int count) {
         const int pair = unit / CHUNKS;
-        return HeadOfStep(p, w, pair / NH, pair % NH, slot, count).packed();
+        return HeadOfStep(w, pair / NH, pair % NH, slot, count).packed();
     }
 
-    // Begins to copy a unit's ring and normaliser; what `to` held there must be done with.
-    static __device__ __forceinline__ void copies(const StepLayer& w, int unit, int slot, int count, int kept,
-                                                  const StepWeights& to) {
-        const int self = thread();
-        const int pair = unit / CHUNKS;
-        const HeadOfStep u(pair / NH, pair % NH, slot, count, kept);
-        const int e0 = unit % CHUNKS * COLUMNS;
-        const int copied = min(u.held, KEYS);
-        if (u.n == 0) {
-            return;
-        }
-        const long long first = static_cast<long long>(u.cell) * RING;
-#pragma unroll 1
-        for (int s = LRAM_THREADS - 1 - self; s < u.held; s += LRAM_THREADS) {
-            copyFour(to.ringI + s, w.ringI + first + s);
-            copyFour(to.ringF + s, w.ringF + first + s);
-        }
-        if (self == 0) {
-            copyFour(to.stabiliser, w.scaM + u.cell);
-        }
-        if (u.hasC) {
-            copyBegin(to.normaliser, w.vecN + static_cast<long long>(u.cell) * DH, 4 * DH);
-        }
-        const long long ring = first * DH;
-        copyBegin(to.keys, w.ringK + ring, 4 * copied * DH);
-#pragma unroll 1
-        for (int i = self; i < copied * QUADS; i += LRAM_THREADS) {
-            const int e = 4 * (i % QUADS);
-            if (e0 + e < DH) {
-                copySixteen(to.values + i / QUADS * COLUMNS + e, w.ringV + ring + i / QUADS * DH + e0 + e);
+    // Begins to copy a head's normaliser and stabiliser; what `to` held there must be done with.
+    static __device__ __forceinline__ void copies(const StepLayer& w, int unit, int slot, int count, const StepWeights& to) {
+        const int cell = slot * NH + unit / CHUNKS % NH;
+        if (count > 0) {
+            if (thread() == LRAM_THREADS - 1) {
+                copyFour(to.stabiliser, w.scaM + cell);
             }
+            copyBegin(to.normaliser, w.vecN + static_cast<long long>(cell) * DH, 4 * DH);
         }
     }
 
-    // Into the second-level cache: the unit's share of the head's state, and what is read of the ring in most steps.
-    static __device__ __forceinline__ void fetch(const StepShape& p, const StepLayer& w, int unit, int slot) {
+    // Into the second-level cache: the unit's share of the head's state, and what is read of the head.
+    static __device__ __forceinline__ void fetch(const StepLayer& w, int unit, int slot) {
         const int pair = unit / CHUNKS;
         const long long cell = static_cast<long long>(slot) * NH + pair % NH;
         const int chunk = unit % CHUNKS;
-        const int tokens = min(p.period, RING);
         constexpr int share = (DH * DH + CHUNKS - 1) / CHUNKS;
         const int begin = min(chunk * share, DH * DH);
         fetchAhead(w.matC + cell * DH * DH + begin, 4 * min(share, DH * DH - begin));
-        const int part = (tokens * DH + CHUNKS - 1) / CHUNKS;
-        const int first = min(chunk * part, tokens * DH);
-        const int floats = min(part, tokens * DH - first);
-        fetchAhead(w.ringK + cell * RING * DH + first, 4 * floats);
-        fetchAhead(w.ringV + cell * RING * DH + first, 4 * floats);
         if (chunk == 0) {
             fetchAhead(w.vecN + cell * DH, 4 * DH);
-            fetchAhead(w.ringI + cell * RING, 4 * tokens);
-            fetchAhead(w.ringF + cell * RING, 4 * tokens);
             fetchLine(w.scaM + cell);
             fetchLine(w.ringLength + cell);
             fetchLine(w.folded + cell);
@@ -1030,23 +1100,29 @@ struct CellUnit {
         return line < LINES && chunk * COLUMNS + 4 * quad < DH;
     }
 
-    // Of the state what stays as it is while this step's tokens are on their way. It is read before it is known to hold anything.
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, int unit, int slot, int count, int kept) {
-        const int self = thread();
+    // Of the state what stays as it is while this step's tokens are on their way. C is read before it is known to hold anything.
+    __device__ __forceinline__ void begin(const StepLayer& w, int unit, int slot, int count, int kept) {
         const int pair = unit / CHUNKS;
         chunk = unit % CHUNKS;
         head = pair % NH;
         u = HeadOfStep(pair / NH, head, slot, count, kept);
-        const int line = self / QUADS;
-        const int quad = self % QUADS;
-        constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;  // a fold ends with the first piece
-        loadState(w, line + (last > 0 && u.folding > 0 ? last : 0) * LINES, quad);
+        loadState(w, 0);
     }
 
-    // Rows line, line + LINES, ... of a column of quads; beyond the last one zero.
-    __device__ __forceinline__ void loadState(const StepLayer& w, int line, int quad) {
+    // Folds what is left of a ring. The block has met a barrier since its copies were done.
+    __device__ __forceinline__ void fold(const StepLayer& w, const StepWeights& to) {
+        if (u.n > 0 && u.held > 0) {
+            foldRing(&w, u.cell, u.held, u.hasC, chunk, to.work, to.stabiliser, to.normaliser);
+            u.hasC = true;
+            loadState(w, 0);
+        }
+    }
+
+    // Rows line, line + LINES, ... of a column of quads from the `from`-th of a thread on; beyond the last one zero.
+    __device__ __forceinline__ void loadState(const StepLayer& w, int from) {
         const int self = thread();
-        const int e = chunk * COLUMNS + 4 * quad;
+        const int line = self / QUADS + from * LINES;
+        const int e = chunk * COLUMNS + 4 * (self % QUADS);
         const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
         const bool mine = e < DH && self < LINES * QUADS;
 #pragma unroll
@@ -1056,127 +1132,29 @@ struct CellUnit {
         }
     }
 
-    // One warp weighs the ring. The block has met a barrier since its copies were done.
-    __device__ __forceinline__ void weigh(const StepWeights& kept) const {
-        if ((thread() >> 5) == WEIGHING && u.n > 0) {
-            weighRing(u, kept, reinterpret_cast<double*>(kept.work + SCALARS), kept.work + SCALARS + 2 * RING4,
-                      reinterpret_cast<RingTop*>(kept.work));
-        }
-    }
-
-    // Folds the ring where it is due.
-    __device__ __forceinline__ void foldRing(const StepLayer& w, const StepWeights& kept) {
-        const float* weights = kept.work + SCALARS + 2 * RING4;
-        const RingTop* top = reinterpret_cast<const RingTop*>(kept.work);
-        if (u.n > 0 && u.folding > 0) {
+    // The answers, after `fold`. What the head keeps follows by `keep`, before the memory of `kept` is used for anything else.
+    __device__ __forceinline__ void answer(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+        if (u.n > 0) {
+            copyInputs(p, w, CellMemory(kept.work));
             __syncthreads();
-            fold(w, kept, static_cast<float>(top->keep), weights);
+            answer(p, w, kept, [&] {}, [&](int t, int e, float x) { p.h[(u.token + t) * I + head * DH + chunk * COLUMNS + e] = x; });
         }
     }
 
-    // The ring goes into the chunk's columns of C, each thread's own part of them; its first piece stays in registers.
-    __device__ __forceinline__ void fold(const StepLayer& w, const StepWeights& kept, float keep, const float* weights) {
+    // Queries, keys, values and gates of the new tokens, from what all blocks wrote.
+    __device__ __forceinline__ void copyInputs(const StepShape& p, const StepLayer& w, const CellMemory& at) const {
         const int self = thread();
-        const int line = self / QUADS;
-        const int quad = self % QUADS;
-        if (!owns(line, quad)) {
-            return;
-        }
-        const int e = chunk * COLUMNS + 4 * quad;
-        float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
-        const long long ring = static_cast<long long>(u.cell) * RING * DH;
-        const int copied = min(u.held, KEYS);
-        constexpr int last = (STATE_QUADS - 1) / PIECE * PIECE;
-#pragma unroll 1
-        for (int from = last; from >= 0; from -= PIECE) {
-            if (from != last) {
-                loadState(w, line + from * LINES, quad);
-            }
-            float sum[PIECE][4];
-            int row[PIECE];
-#pragma unroll
-            for (int i = 0; i < PIECE; i++) {
-                unpack(state[i], sum[i]);
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    sum[i][j] = u.hasC ? sum[i][j] * keep : 0.f;
-                }
-                row[i] = min(line + (from + i) * LINES, DH - 1);
-            }
-#pragma unroll 4
-            for (int s = 0; s < copied; s++) {
-                foldToken(weights[s], kept.keys + s * DH, load4(kept.values + s * COLUMNS + 4 * quad), row, sum);
-            }
-#pragma unroll 2
-            for (int s = copied; s < u.held; s++) {
-                foldToken(weights[s], w.ringK + ring + s * DH, load4(w.ringV + ring + s * DH + e), row, sum);
-            }
-#pragma unroll
-            for (int i = 0; i < PIECE; i++) {
-                const int d = line + (from + i) * LINES;
-                state[i] = d < DH ? packFloats(sum[i]) : none();
-                if (d < DH) {
-                    *reinterpret_cast<float4*>(c + d * DH) = state[i];
-                }
-            }
-        }
-    }
-
-    static __device__ __forceinline__ void foldToken(float weight, const float* key, const float4& value, const int* row,
-                                                     float (*sum)[4]) {
-        float4 x;
-        x.x = weight * value.x;
-        x.y = weight * value.y;
-        x.z = weight * value.z;
-        x.w = weight * value.w;
-#pragma unroll
-        for (int i = 0; i < PIECE; i++) {
-            addTimes(key[row[i]], x, sum[i]);
-        }
-    }
-
-    __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
-        const int self = thread();
-        if (u.n == 0) {
-            return;
-        }
-        constexpr int pitch = DOTS_PITCH;
         constexpr int quads = TOKENS * DH / 4;
         const int e0 = chunk * COLUMNS;
-        float* memory = kept.work;
-        const RingTop* top = reinterpret_cast<const RingTop*>(memory);
-        float* gates = memory + 4;       // i, then f, of the new tokens
-        float* factors = memory + 12;    // of ring and state in a new token's answer
-        float* least = memory + 16;      // of a normaliser
-        float* gains = memory + 20;      // 1 / normalisers, scaled
-        float* fresh = memory + 24;      // of new tokens in new tokens' answers, (TOKENS, 4)
-        const float* weights = memory + SCALARS + 2 * RING4;
-        float* dots = memory + SCALARS + 3 * RING4;
-        float* values = dots + DOTS_FLOATS;  // of the new tokens, (TOKENS, COLUMNS)
-        float* queries = values + TOKENS * COLUMNS;
-        float* keys = queries + TOKENS * DH;  // of the new tokens
-        float* parts = queries;               // in place of queries and keys
-        const int all = u.held + u.n;
-        const long long ring = static_cast<long long>(u.cell) * RING;
         const int offset = head * DH;
-        if (u.folding > 0 && chunk == 0) {  // behind the barrier: until then a block may read that of the layer before
-            const FoldOfHead to(p, u.token / L * NH + head);
-            if (self == 0) {
-                *to.top = *top;
-            }
-#pragma unroll 1
-            for (int s = self; s < u.held; s += LRAM_THREADS) {
-                to.weights[s] = weights[s];
-            }
-        }
         constexpr int copies = (2 * quads + LRAM_THREADS - 1) / LRAM_THREADS;
         float4 got[copies];
 #pragma unroll
         for (int i = 0; i < copies; i++) {
-            const int at = i * LRAM_THREADS + self;
-            const int t = at % quads / (DH / 4);
-            got[i] = at < 2 * quads && t < u.n
-                             ? load4((at < quads ? p.q : p.k) + (u.token + t) * I + offset + 4 * (at % quads % (DH / 4)))
+            const int j = i * LRAM_THREADS + self;
+            const int t = j % quads / (DH / 4);
+            got[i] = j < 2 * quads && t < u.n
+                             ? load4((j < quads ? p.q : p.k) + (u.token + t) * I + offset + 4 * (j % quads % (DH / 4)))
                              : none();
         }
 #pragma unroll 1
@@ -1193,130 +1171,70 @@ struct CellUnit {
             }
             sum = groupSum<32>(sum) + bias;
             if ((self & 31) == 0) {
-                gates[i % 2 * 4 + t] = sum;
-                if (chunk == 0) {
-                    (i % 2 == 0 ? p.gateI : p.gateF)[(u.token + t) * NH + head] = sum;
-                }
+                at.gates[i % 2 * 4 + t] = sum;
             }
         }
 #pragma unroll
         for (int i = 0; i < copies; i++) {
-            const int at = i * LRAM_THREADS + self;
-            if (at < 2 * quads) {
-                reinterpret_cast<float4*>(queries)[at] = got[i];
+            const int j = i * LRAM_THREADS + self;
+            if (j < 2 * quads) {
+                reinterpret_cast<float4*>(at.queries)[j] = got[i];
             }
         }
 #pragma unroll 1
         for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
             const int t = i / QUADS;
             const int e = e0 + 4 * (i % QUADS);
-            *reinterpret_cast<float4*>(values + t * COLUMNS + 4 * (i % QUADS)) =
+            *reinterpret_cast<float4*>(at.values + t * COLUMNS + 4 * (i % QUADS)) =
                     t < u.n && e < DH ? load4(p.v + (u.token + t) * I + offset + e) : none();
         }
-        __syncthreads();
+    }
+
+    // From these. The last warp does `weighs` before it weighs the new tokens; put(token, column of the unit, answer).
+    template <typename Weighs, typename Put>
+    __device__ __forceinline__ void answer(const StepShape& p, const StepLayer& w, const StepWeights& kept, const Weighs& weighs,
+                                           const Put& put) {
+        const int self = thread();
+        const int e0 = chunk * COLUMNS;
+        const CellMemory at(kept.work);
         if ((self >> 5) == LRAM_WARPS - 1) {
-            weighFresh(top->m, gates, factors, least, fresh);
-        }
-        // A warp a key, and its next ones beside it: of the ring's copies, the new ones, the normaliser, then of the ring.
-        const int copied = min(u.held, KEYS);
-        const int near = copied + u.n + 1;
-#pragma unroll 1
-        for (int s0 = self >> 5; s0 < near && (self >> 5) < KEY_WARPS; s0 += KEY_WARPS * KEY_BATCH) {
-            int at[KEY_BATCH];
-#pragma unroll
-            for (int i = 0; i < KEY_BATCH; i++) {
-                const int s = s0 + i * KEY_WARPS;
-                at[i] = static_cast<int>((s < copied ? kept.keys + s * DH
-                                                     : (s < near - 1 ? keys + (s - copied) * DH : kept.normaliser)) -
-                                         kept.work);
-            }
-            dotKeys<KEY_BATCH>(
-                    [&](int i, int d) { return load4(kept.work + at[i] + d); }, queries, dots,
-                    [&](int i) {
-                        const int s = s0 + i * KEY_WARPS;
-                        return s < copied ? s : (s < near ? s - copied + u.held : -1);
-                    });
-        }
-        if (KEYS < RING) {
-#pragma unroll 1
-            for (int s0 = copied + (self >> 5); s0 < u.held; s0 += LRAM_WARPS) {
-                dotKeys<1>([&](int, int d) { return load4(w.ringK + (ring + s0) * DH + d); }, queries, dots,
-                           [&](int) { return s0; });
-            }
+            weighs();
+            weighNew(*kept.stabiliser, at);
+        } else if ((self >> 5) <= TOKENS) {  // a warp for a new key, and one for the normaliser
+            const int j = self >> 5;
+            dotKey(j < TOKENS ? at.keys + j * DH : kept.normaliser, at.queries, at.dots + j);
         }
         const int line = self / QUADS;
         const int quad = self % QUADS;
-        const bool active = owns(line, quad);
         float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
-        if (active && (u.hasC || u.folding > 0)) {
+        if (owns(line, quad) && u.hasC) {
 #pragma unroll 1
-            for (int from = 0; from < STATE_QUADS; from += PIECE) {
-                if (from != 0) {
-                    loadState(w, line + from * LINES, quad);
+            for (int from = (STATE_QUADS - 1) / PIECE * PIECE; from >= 0; from -= PIECE) {
+                if (STATE_QUADS > PIECE) {
+                    loadState(w, from);
                 }
 #pragma unroll
                 for (int i = 0; i < PIECE; i++) {
                     const int d = min(line + (from + i) * LINES, DH - 1);  // beyond, the state is zero
 #pragma unroll
                     for (int t = 0; t < TOKENS; t++) {
-                        addTimes(queries[t * DH + d], state[i], sum[t]);
+                        addTimes(at.queries[t * DH + d], state[i], sum[t]);
                     }
                 }
             }
-            const float keep = u.folding > 0 ? 1.f : static_cast<float>(top->keep);
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    sum[t][j] *= keep;
-                }
-            }
         }
-        __syncthreads();
-        if (LRAM_WARPS - 1 - (self >> 5) < u.n) {
-            const int t = LRAM_WARPS - 1 - (self >> 5);
-            double den = 0;
-#pragma unroll 1
-            for (int s = (self & 31); s < u.held; s += 32) {
-                den += static_cast<double>(weights[s]) * dots[t * pitch + s];
-            }
-            den = warpSum(den);
-            if (u.hasC) {
-                den += top->keep * dots[t * pitch + all];
-            }
-            den *= factors[t];
-#pragma unroll 1
-            for (int j = 0; j <= t; j++) {
-                den += static_cast<double>(fresh[4 * t + j]) * dots[t * pitch + u.held + j];
-            }
-            if ((self & 31) == 0) {
-                const float magnitude = fabsf(static_cast<float>(p.scale * den));
-                gains[t] = p.scale / (STEP_NORMALIZE ? (magnitude < least[t] ? least[t] : magnitude) + p.cellEps : 1.f);
-            }
-        }
-        if (active && u.folding == 0) {
-#pragma unroll 1
-            for (int s = line; s < u.held; s += LINES) {
-                const float4 value =
-                        load4(s < copied ? kept.values + s * COLUMNS + 4 * quad : w.ringV + (ring + s) * DH + e0 + 4 * quad);
-#pragma unroll
-                for (int t = 0; t < TOKENS; t++) {
-                    addTimes(weights[s] * dots[t * pitch + s], value, sum[t]);
-                }
-            }
-        }
-        constexpr int lines = WARP_QUADS ? LRAM_WARPS : LINES;  // of which sums are left
         if (WARP_QUADS) {
-            sumLines(sum, parts + (self >> 5) * TOKENS * COLUMNS);
+            sumLines(sum, at.parts + (self >> 5) * TOKENS * COLUMNS);
         } else if (line < LINES) {
 #pragma unroll
             for (int t = 0; t < TOKENS; t++) {
-                *reinterpret_cast<float4*>(parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = packFloats(sum[t]);
+                *reinterpret_cast<float4*>(at.parts + (line * TOKENS + t) * COLUMNS + 4 * quad) = packFloats(sum[t]);
             }
         }
         __syncthreads();
+        constexpr int lines = WARP_QUADS ? LRAM_WARPS : LINES;  // of which sums are left
         constexpr int outputs = TOKENS * COLUMNS;
-        constexpr int wanted = lram::least(LRAM_THREADS / outputs, lines);
+        constexpr int wanted = least(LRAM_THREADS / outputs, lines);
         constexpr int helpers = wanted >= 16 ? 16 : (wanted >= 8 ? 8 : (wanted >= 4 ? 4 : (wanted >= 2 ? 2 : 1)));
 #pragma unroll
         for (int i0 = 0; i0 < outputs; i0 += LRAM_THREADS / helpers) {
@@ -1326,28 +1244,99 @@ struct CellUnit {
             if (i < outputs) {
 #pragma unroll 16
                 for (int l = helper; l < lines; l += helpers) {
-                    answer += parts[l * outputs + i];
+                    answer += at.parts[l * outputs + i];
                 }
             }
             answer = groupSum<helpers>(answer);
             const int t = i / COLUMNS;
             const int e = i % COLUMNS;
             if (helper == 0 && i < outputs && t < u.n && e0 + e < DH) {
-                answer *= factors[t];
-#pragma unroll 1
-                for (int j = 0; j <= t; j++) {  // a later token's NaN stays out
-                    answer = fmaf(fresh[4 * t + j] * dots[t * pitch + u.held + j], values[j * COLUMNS + e], answer);
+                answer *= at.factors[t];
+                double den = u.hasC ? static_cast<double>(at.factors[t]) * at.dots[4 * t + TOKENS] : 0;
+#pragma unroll
+                for (int j = 0; j < TOKENS; j++) {
+                    if (j <= t) {  // a later token's NaN stays out
+                        const float weight = at.fresh[4 * t + j];
+                        const float dot = at.dots[4 * t + j];
+                        den += static_cast<double>(weight) * dot;
+                        answer = fmaf(weight * dot, at.values[j * COLUMNS + e], answer);
+                    }
                 }
-                p.h[(u.token + t) * I + offset + e0 + e] = answer * gains[t];
+                const float magnitude = fabsf(static_cast<float>(p.scale * den));
+                const float divisor =
+                        STEP_NORMALIZE ? (magnitude < at.least[t] ? at.least[t] : magnitude) + p.cellEps : 1.f;
+                put(t, e, answer * (p.scale / divisor));
             }
         }
-        const int stay = u.folding > 0 ? 0 : u.held;
+    }
+
+    // The new tokens go into the unit's columns of C, and into its part of the normaliser; the unit of the first columns sees to what the
+    // head keeps once. KEEPS: all units have read that. Else it waits for keepHeads.
+    template <bool KEEPS>
+    __device__ __forceinline__ void keep(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+        const int self = thread();
+        if (u.n == 0) {
+            return;
+        }
+        const CellMemory at(kept.work);
+        const float* fresh = at.fresh + 4 * (u.n - 1);
+        const float old = u.hasC ? at.factors[u.n - 1] : 0.f;
+        const int line = self / QUADS;
+        const int quad = self % QUADS;
+        if (owns(line, quad)) {
+            float4 value[TOKENS];
+#pragma unroll
+            for (int j = 0; j < TOKENS; j++) {
+                value[j] = none();
+                if (j < u.n) {
+                    const float weight = fresh[j];
+                    value[j] = load4(at.values + j * COLUMNS + 4 * quad);
+                    value[j].x *= weight;
+                    value[j].y *= weight;
+                    value[j].z *= weight;
+                    value[j].w *= weight;
+                }
+            }
+            float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + chunk * COLUMNS + 4 * quad;
 #pragma unroll 1
-        for (int i = LRAM_THREADS - 1 - self; i < TOKENS * QUADS; i += LRAM_THREADS) {
-            const int t = i / QUADS;
-            const int e = 4 * (i % QUADS);
-            if (t < u.n && e0 + e < DH) {
-                *reinterpret_cast<float4*>(w.ringV + (ring + stay + t) * DH + e0 + e) = load4(values + t * COLUMNS + e);
+            for (int from = 0; from < STATE_QUADS; from += PIECE) {
+                if (from != 0) {
+                    loadState(w, from);
+                }
+#pragma unroll
+                for (int i = 0; i < PIECE; i++) {
+                    const int d = line + (from + i) * LINES;
+                    if (d < DH) {
+                        float now[4] = {0.f, 0.f, 0.f, 0.f};
+                        if (u.hasC) {  // what lies there otherwise may be anything
+                            addTimes(old, state[i], now);
+                        }
+#pragma unroll
+                        for (int j = 0; j < TOKENS; j++) {
+                            addTimes(at.keys[j * DH + d], value[j], now);
+                        }
+                        *reinterpret_cast<float4*>(c + d * DH) = packFloats(now);
+                    }
+                }
+            }
+        }
+        const HeadAfter after(p, u.token / L * NH + head);
+        const int d = chunk * COLUMNS + self - (LRAM_THREADS - COLUMNS);  // the last threads, of the normaliser the unit's part
+        if (self >= LRAM_THREADS - COLUMNS && d < DH) {
+            float sum = u.hasC ? old * kept.normaliser[d] : 0.f;
+#pragma unroll
+            for (int j = 0; j < TOKENS; j++) {
+                if (j < u.n) {
+                    sum = fmaf(fresh[j], at.keys[j * DH + d], sum);
+                }
+            }
+            (KEEPS ? w.vecN + static_cast<long long>(u.cell) * DH : after.normaliser)[d] = sum;
+        }
+        if (chunk == 0 && self == LRAM_THREADS - 64) {
+            *(KEEPS ? w.scaM + u.cell : after.m) = at.stabilisers[u.n - 1];
+            if (KEEPS) {
+                w.folded[u.cell] = 1;
+                w.ringLength[u.cell] = 0;
             }
         }
     }
@@ -1385,71 +1374,61 @@ struct CellUnit {
         }
     }
 
-    // N keys of a warp times the three queries; `placeOf` gives a product's place, or -1 for none.
-    template <int N, typename Key, typename Put>
-    static __device__ __forceinline__ void dotKeys(const Key& key, const float* queries, float* dots, const Put& placeOf) {
+    // A key times the three queries, by one warp; of token t at dots[4 * t].
+    static __device__ __forceinline__ void dotKey(const float* key, const float* queries, float* dots) {
         const int own = thread() & 31;
-        float sum[N][TOKENS];
+        float sum[TOKENS] = {0.f, 0.f, 0.f};
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
-        }
-#pragma unroll 2
         for (int d0 = 0; d0 < DH; d0 += 128) {
             const int d = d0 + 4 * own;
             if (d0 + 128 <= DH || d < DH) {
-                float4 x[N];
-#pragma unroll
-                for (int i = 0; i < N; i++) {
-                    x[i] = key(i, d);
-                }
+                const float4 x = load4(key + d);
 #pragma unroll
                 for (int t = 0; t < TOKENS; t++) {
-                    const float4 query = load4(queries + t * DH + d);
-#pragma unroll
-                    for (int i = 0; i < N; i++) {
-                        sum[i][t] = dot4(x[i], query, sum[i][t]);
-                    }
+                    sum[t] = dot4(x, load4(queries + t * DH + d), sum[t]);
                 }
             }
         }
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            const float dot = threeSums(own, sum[i][0], sum[i][1], sum[i][2]);
-            const int place = placeOf(i);
-            if (own < TOKENS && place >= 0) {
-                dots[own * DOTS_PITCH + place] = dot;
-            }
+        const float dot = threeSums(own, sum[0], sum[1], sum[2]);
+        if (own < TOKENS) {
+            dots[4 * own] = dot;
         }
     }
 
-    // Of new tokens' answers: what ring and state weigh, and each new token. By one warp, a lane a number.
-    __device__ __forceinline__ void weighFresh(double m, const float* gates, float* factors, float* least, float* fresh) const {
+    // What state and new tokens weigh in each new token's answer, from stabiliser m on; those of the last one are what is kept. By one
+    // warp, a lane a number; its first lanes take a token's gates each. Stabilisers are rounded to what is kept of them, and
+    // weights follow them.
+    __device__ __forceinline__ void weighNew(float m, const CellMemory& at) const {
         const int self = thread();
         const int t = (self & 31) / 4;
         const int j = (self & 31) & 3;
-        double last = 0;  // from the ring on
-        double next = m;
+        const int own = min(self & 31, TOKENS - 1);
+        const bool mine = own < u.n;
+        const float forget = mine ? logSigmoidFloat(at.gates[4 + own]) : 0.f;
+        const float input = mine ? stepInput(at.gates[own]) : 0.f;
+        double last = 0;
         double since = 0;
-        double input = 0;
+        float next = m;
+        float from = 0.f;
 #pragma unroll
         for (int i = 0; i < TOKENS; i++) {
+            const float f = __shfl_sync(0xffffffffu, forget, i);
+            const float in = __shfl_sync(0xffffffffu, input, i);
             if (i <= t && i < u.n) {
-                const double f = logSigmoidFloat(gates[4 + i]);
-                const double in = stepInput(gates[i]);
                 last += f;
-                next = SIGMOID ? 0 : fmax(f + next, in);
+                next = SIGMOID ? 0.f : fmaxf(f + next, in);
                 since = i == j ? 0 : since + f;
-                input = i == j ? in : input;
+                from = i == j ? in : from;
             }
         }
         if (t < u.n) {
-            const float weight = expOf(j == 3 ? last + m - next : since + input - next);
-            if (j == 3) {
-                factors[t] = weight;
-                least[t] = SIGMOID ? 1.f : expOf(-next);
+            const float weight = expOf((j == TOKENS ? last + m : since + from) - next);
+            if (j == TOKENS) {
+                at.factors[t] = weight;
+                at.least[t] = SIGMOID ? 1.f : expf(-next);
+                at.stabilisers[t] = next;
             } else if (j <= t) {
-                fresh[4 * t + j] = weight;
+                at.fresh[4 * t + j] = weight;
             }
         }
     }
@@ -1457,87 +1436,39 @@ struct CellUnit {
 
 // ---- down
 
-// Normaliser, stabiliser, keys, gates and lengths of a head, which its blocks read in the cell's phase.
-struct KeptHead {
-    static constexpr int AT = WORK_FLOATS - TOKENS * DH;  // of the copied keys
-
-    // Begins to copy the new keys, which the next block's `up` writes again.
-    static __device__ __forceinline__ void copies(const StepShape& p, int pair, float* memory) {
-        if (pair < B * NH) {
-            const int row = pair / NH;
-            const int n = p.counts[row];
-            const float* from = p.k + (row * L + L - n) * I + pair % NH * DH;
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                if (t < n) {
-                    copyBegin(memory + AT + t * DH, from + t * I, 4 * DH);
-                }
+// Keeps what CellUnit left of the heads: all blocks have answered.
+__device__ __forceinline__ void keepHeads(const StepShape& p, const StepLayer& w, const Place& at) {
+#pragma unroll 1
+    for (int pair = at.block; pair < B * NH; pair += BLOCKS) {
+        const int row = pair / NH;
+        if (p.counts[row] > 0) {
+            const int cell = p.slots[row] * NH + pair % NH;
+            const HeadAfter from(p, pair);
+            for (int d = thread(); d < DH; d += LRAM_THREADS) {
+                w.vecN[static_cast<long long>(cell) * DH + d] = from.normaliser[d];
+            }
+            if (threadIdx.x == 0) {
+                w.scaM[cell] = *from.m;
+                w.folded[cell] = 1;
+                w.ringLength[cell] = 0;
             }
         }
     }
+}
 
-    // The block has met a barrier since all copies were done.
-    static __device__ __forceinline__ void finish(const StepShape& p, const StepLayer& w, int pair, float* memory) {
-        const int self = thread();
-        if (pair >= B * NH) {
-            return;
-        }
-        const int head = pair % NH;
-        const HeadOfStep u(p, w, pair / NH, head);
-        if (u.n == 0) {
-            return;
-        }
-        const long long ring = static_cast<long long>(u.cell) * RING;
-        int held = u.held;
-        __syncthreads();
-        if (u.folding > 0) {
-            const FoldOfHead from(p, pair);
-            const double keep = from.top->keep;
-            for (int d = self; d < DH; d += LRAM_THREADS) {
-                float* n = w.vecN + static_cast<long long>(u.cell) * DH + d;
-                double sum = u.hasC ? keep * *n : 0;
-#pragma unroll 8
-                for (int s = 0; s < u.held; s++) {
-                    sum += static_cast<double>(from.weights[s]) * w.ringK[(ring + s) * DH + d];
-                }
-                *n = static_cast<float>(sum);
-            }
-            held = 0;
-            __syncthreads();
-            if (self == 0) {
-                w.scaM[u.cell] = static_cast<float>(from.top->m);
-                w.folded[u.cell] = 1;
-            }
-        }
-        for (int i = self; i < u.n * (DH / 4); i += LRAM_THREADS) {
-            *reinterpret_cast<float4*>(w.ringK + (ring + held) * DH + 4 * i) = load4(memory + AT + 4 * i);
-        }
-        const int t = self;
-        if (t < u.n) {
-            w.ringI[ring + held + t] = p.gateI[(u.token + t) * NH + head];
-            w.ringF[ring + held + t] = logSigmoidFloat(p.gateF[(u.token + t) * NH + head]);
-        }
-        __syncthreads();  // all have read the length
-        if (self == 0) {
-            w.ringLength[u.cell] = held + u.n;
-        }
-    }
-};
-
-// Begins to copy the large weights of the next downPhase, where they are copied; not a group of copies of its own.
+// Begins to copy the large weights of the next downPhase, where they are copied.
 __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at, const StepWeights& to) {
 #if STEP_KEPT
     copyBegin(to.down, w.down + static_cast<long long>(at.r0) * I, at.rows * I * static_cast<int>(sizeof(Weight)));
 #endif
 }
 
-// Begins to copy the small ones in place of the ring's copies; one group of copies.
+// Begins to copy the small ones.
 __device__ __forceinline__ void downCopies(const StepLayer& w, const StepWeights& to) {
     if (!GATED) {
         copyBegin(to.headNorm, w.headNorm, 4 * I);
         copyBegin(to.skip, w.skip, 4 * I);
     }
-    endCopies();
 }
 
 // Into the second-level cache what the block will read of `down`.
@@ -1596,7 +1527,7 @@ __device__ __forceinline__ void mixHead(const float* from, float eps, Row* to, c
             squares = dot4(h[i], h[i], squares);
         }
     }
-    const float rstd = 1.f / sqrtf(groupSum<32>(squares) / DH + eps);
+    const float rstd = rootOf(groupSum<32>(squares) / DH + eps);
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
         const int j = begin + 128 * i;
@@ -1662,11 +1593,14 @@ struct DownAhead {
         }
     }
 
-    // After both; the memory that `cell` worked with is free.
-    __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& to) {
+    __device__ __forceinline__ void askTiles(const StepLayer& w, const Place& at) {
 #if STEP_MMA
         tiles.begin(DownRow(w, at));
 #endif
+    }
+
+    // After all of these.
+    __device__ __forceinline__ void gate(const StepShape& p, const StepLayer& w, const StepWeights& to) {
         if (HELD_GATES) {
 #pragma unroll
             for (int i = 0; i < QUADS_AHEAD; i++) {
@@ -1674,8 +1608,8 @@ struct DownAhead {
             }
         } else if (COPIED_GATES) {
             const int self = thread();
-            const int unit = self >> 5;
-            if (unit < ALL * NH) {
+#pragma unroll 1
+            for (int unit = self >> 5; unit < ALL * NH; unit += LRAM_WARPS) {
                 const int from = unit % NH * DH + 4 * (self & 31);
                 const int row = unit / NH * I;
 #pragma unroll 2
@@ -1684,8 +1618,8 @@ struct DownAhead {
                     if (4 * (self & 31) + 128 * i < DH) {
                         Gate gate;
                         gate.settle(load4(p.z + row + j), load4(p.c + row + j), load4(w.headNorm + j), load4(w.skip + j));
-                        *reinterpret_cast<float4*>(to.work + row + j) = gate.times;
-                        *reinterpret_cast<float4*>(to.work + ALL * I + row + j) = gate.plus;
+                        *reinterpret_cast<float4*>(to.gateTimes + row + j) = gate.times;
+                        *reinterpret_cast<float4*>(to.gatePlus + row + j) = gate.plus;
                     }
                 }
             }
@@ -1698,8 +1632,8 @@ struct DownAhead {
         if (HELD_GATES) {
             g = gates[HELD_GATES ? i : 0];
         } else if (COPIED_GATES) {
-            g.times = load4(kept.work + row + from + j);
-            g.plus = load4(kept.work + ALL * I + row + from + j);
+            g.times = load4(kept.gateTimes + row + from + j);
+            g.plus = load4(kept.gatePlus + row + from + j);
         } else {
             g.settle(load4(p.z + row + from + j), load4(p.c + row + from + j), load4(kept.headNorm + from + j),
                      load4(kept.skip + from + j));
@@ -1721,6 +1655,7 @@ __host__ __device__ constexpr int splitsOf(int rows) {
     return best;
 }
 
+// The block has met a barrier since the copies were done, and gates found.
 __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                           DownAhead& ahead) {
     const int self = thread();
@@ -1733,8 +1668,6 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
         const int j = i * LRAM_THREADS + self;
         old[i] = j < ALL * ROWS && j % ROWS < at.rows ? p.x[j / ROWS * D + at.r0 + j % ROWS] : 0.f;
     }
-    awaitCopies<0>();
-    __syncthreads();
 #pragma unroll 1
     for (int unit = (self >> 5); unit < MIXED; unit += LRAM_WARPS) {
         const int t = unit / NH;
@@ -1759,8 +1692,8 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     }
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
-        if (row < at.rows) {
+    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum, int which) {
+        if (which == 0 && row < at.rows) {
             p.x[token * D + at.r0 + row] = before[token * ROWS + row] + sum;
         }
     });

@@ -2,7 +2,6 @@ package ai.lram.backend.cuda;
 
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
@@ -28,7 +27,7 @@ final class BlockSteps {
     private static final int LAYERS = 32;
 
     /** Words of four bytes that the addresses of these blocks take in shared memory. */
-    private static final int LAYERS_WORDS = LAYERS * 29 * Long.BYTES / 4;
+    private static final int LAYERS_WORDS = LAYERS * 28 * Long.BYTES / 4;
 
     private static final int WARPS = THREADS / 32;
     private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
@@ -122,7 +121,6 @@ final class BlockSteps {
                     KernelModule.define("STEP_MMA", memory.mma()),
                     KernelModule.define("STEP_KEPT", memory.kept()),
                     KernelModule.define("STEP_COPIED", memory.copied()),
-                    "STEP_KEYS=" + memory.keys(),
                     "STEP_SHARED=" + memory.bytes(),
                     KernelModule.define("STEP_SIGMOID", s.inputGate() == MlstmSpec.InputGate.SIGMOID),
                     KernelModule.define("STEP_NORMALIZE", s.normalize()),
@@ -155,9 +153,8 @@ final class BlockSteps {
      * @param mma whether products run on tensor cores, their weights in registers
      * @param kept whether a block copies its large weights
      * @param copied whether it keeps the gates of heads for {@code down}
-     * @param keys ring tokens that it copies
      */
-    private record Memory(boolean mma, boolean kept, boolean copied, int keys, int bytes) {}
+    private record Memory(boolean mma, boolean kept, boolean copied, int bytes) {}
 
     /** Most channels of a block of the grid. */
     private int channels(int inner) {
@@ -212,36 +209,23 @@ final class BlockSteps {
         int rows = (s.width() + blocks() - 1) / blocks();
         int dim = s.inner() / s.heads();
         int columns = columns(s.rows(), s.inner(), s.heads());
-        int most = s.ring() + TOKENS;
+        int quads = columns / 4;
         long upFloats =
                 (mma ? tileFloats(all, 2 * channels, s.width()) : (long) padded * s.width()) + 5L * channels * padded;
-        long cellFloats = 40
-                + 3L * up(s.ring(), 4)
-                + up(TOKENS * (most + 1), 4)
-                + (long) TOKENS * columns
-                + Math.max(2L * TOKENS * dim, THREADS * 4L * TOKENS);
-        long work = (Math.max(upFloats, cellFloats) + 3) / 4 * 4;
-        if (copied) {
-            work = Math.max(work, 2L * all * s.inner() + TOKENS * dim);
-        }
-        long downFloats = (held(s, mma) || copied ? 0 : 2L * s.inner())
+        int lines = quads <= 8 && 8 % quads == 0 ? WARPS : THREADS / quads; // of which partial sums are kept
+        long cellFloats = 48 + (long) TOKENS * columns + 2L * TOKENS * dim + (long) TOKENS * columns * lines;
+        long work = (Math.max(Math.max(upFloats, cellFloats), 4 + 3L * up(s.ring(), 4)) + 3) / 4 * 4;
+        long mix = copied ? 2L * all * s.inner() : held(s, mma) ? 0 : 2L * s.inner();
+        long downFloats = mix
                 + (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
-        downFloats = (downFloats + 3) / 4 * 4;
-        long ringFloats = 2L * up(s.ring(), 4) + 4 + dim;
         long small = s.width() + channels * (17L + 6L * s.heads()) + LAYERS_WORDS;
         int element = elementBytes(s.type());
         long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16) / 4;
-        long least = small + work + Math.max(ringFloats, downFloats);
+        long least = small + work + 4 + dim + (downFloats + 3) / 4 * 4;
         boolean kept = !mma && s.inner() * element % 16 == 0 && 4 * (least + large) <= mostShared;
         long floats = least + (kept ? large : 0);
-        if (4 * floats > mostShared) {
-            return null;
-        }
-        long room = mostShared / 4 - floats + Math.max(ringFloats, downFloats) - ringFloats;
-        int keys = (int) Math.min(s.ring(), room / (dim + columns));
-        floats += Math.max(0, ringFloats + (long) keys * (dim + columns) - Math.max(ringFloats, downFloats));
-        return new Memory(mma, kept, copied, keys, (int) (4 * floats));
+        return 4 * floats > mostShared ? null : new Memory(mma, kept, copied, (int) (4 * floats));
     }
 
     /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
@@ -261,7 +245,7 @@ final class BlockSteps {
                 && w.norm().groups() == 1
                 && LargeWeights.type(w.upU()) == LargeWeights.type(w.down())
                 && LargeWeights.type(w.upZ()) == LargeWeights.type(w.down())
-                && hasRoom(x, w.heads(), state.slots().ringK().dim(2))
+                && hasRoom(x, w.heads(), inner / w.heads())
                 && x.dim(0) <= MOST_ROWS
                 && x.dim(0) * channels(inner) <= THREADS
                 && (w.width() + blocks() - 1) / blocks() * TOKENS <= THREADS
@@ -281,11 +265,11 @@ final class BlockSteps {
                 && memory(sizes(w, state, x)) != null;
     }
 
-    /** Shares of the gates, and what of a head that folds waits for the end of the block. */
-    private boolean hasRoom(Tensor x, int heads, int ring) {
+    /** Shares of the gates, and what of the heads waits for the end of the block. */
+    private boolean hasRoom(Tensor x, int heads, int dim) {
         long shares = 2L * x.dim(0) * x.dim(1) * heads * blocks();
-        long folds = (long) x.dim(0) * heads * (4 + up(ring, 4));
-        return Float.BYTES * (shares + folds) <= Engine.WORKSPACE;
+        long after = (long) x.dim(0) * heads * (4 + dim);
+        return Float.BYTES * (shares + after) <= Engine.WORKSPACE;
     }
 
     /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
@@ -311,7 +295,6 @@ final class BlockSteps {
             MlstmBlockMemory m,
             Tensor x) {
         int dim = w.inner() / w.heads();
-        FoldSchedule schedule = state.schedule();
         launch.put(slots)
                 .put(counts)
                 .put(x)
@@ -320,14 +303,9 @@ final class BlockSteps {
                 .put(m.q())
                 .put(m.k())
                 .put(m.v())
-                .put(m.inputGate())
-                .put(m.forgetGate())
                 .put(m.h())
                 .put(engine.partials())
                 .put(state.slots().matC().dim(0))
-                .put(schedule.first())
-                .put(schedule.period())
-                .put(schedule.stagger())
                 .put((float) (1 / Math.sqrt(dim)))
                 .put(w.cell().eps())
                 .put(w.norm().eps())
@@ -364,8 +342,7 @@ final class BlockSteps {
                 .put(s.ringF())
                 .put(s.ringLength())
                 .put(s.folded())
-                .put(state.history())
-                .put((long) state.layer());
+                .put(state.history());
     }
 
     /** Three launches; {@link #takes} must have said yes. */
@@ -386,9 +363,6 @@ final class BlockSteps {
             return false;
         }
         MlstmLayer first = layers.getFirst();
-        if ((long) x.dim(0) * first.weights().heads() > blocks()) {
-            return false; // a block has one head to keep
-        }
         Memory memory = memory(sizes(first.weights(), first.state(), x));
         int most = memory != null && memory.mma() ? RESIDENT_BF16 : RESIDENT_INNER;
         if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
@@ -412,7 +386,6 @@ final class BlockSteps {
                 && v.headNorm().equals(w.headNorm())
                 && v.cell().equals(w.cell())
                 && LargeWeights.type(v.down()) == LargeWeights.type(w.down())
-                && a.state().schedule().equals(b.state().schedule())
                 && a.state().slots().ringK().dim(0) == b.state().slots().ringK().dim(0)
                 && a.state().slots().ringK().dim(2) == b.state().slots().ringK().dim(2);
     }
