@@ -47,9 +47,9 @@ class BackendsTest {
 
     @Test
     void absurdOptionsAreRefused() {
-        assertThrows(IllegalArgumentException.class, () -> new BackendOptions(-1, 0));
-        assertThrows(IllegalArgumentException.class, () -> new BackendOptions(2000, 0));
-        assertThrows(IllegalArgumentException.class, () -> new BackendOptions(1, -1));
+        assertThrows(IllegalArgumentException.class, () -> BackendOptions.threads(-1));
+        assertThrows(IllegalArgumentException.class, () -> BackendOptions.threads(2000));
+        assertThrows(IllegalArgumentException.class, () -> new BackendOptions(1, -1, Optional.empty()));
     }
 
     private record Scripted(String name, int rank, String refusal, RuntimeException failure)

@@ -9,6 +9,8 @@ import ai.lram.bench.ResultLines;
 import ai.lram.bench.accuracy.AccuracyBench;
 import ai.lram.bench.data.DataBench;
 import ai.lram.bench.gpu.GpuBench;
+import ai.lram.bench.gpu.GpuFormsBench;
+import ai.lram.bench.gpu.GpuFormsSettings;
 import ai.lram.bench.gpu.GpuStepBench;
 import ai.lram.bench.gpu.GpuStepSettings;
 import ai.lram.bench.latency.BridgeBench;
@@ -32,6 +34,7 @@ import ai.lram.dataset.store.TrajectoryStore;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -525,7 +528,7 @@ final class BenchCommand implements Runnable {
                 names = "--size",
                 split = ",",
                 paramLabel = "S",
-                description = "Model sizes: 16M, 206M (default: both).")
+                description = "Model sizes: 16M, 206M (default: both); with --forms also others.")
         private List<String> sizes;
 
         @Option(
@@ -562,6 +565,24 @@ final class BenchCommand implements Runnable {
                         "Steps of one session of the smallest size over which device memory must stay what the formula says (default: ${DEFAULT-VALUE}, none).")
         private int bytesSteps;
 
+        @Option(
+                names = "--forms",
+                description = "In place of all that: the step of every size in each form of its mLSTM blocks.")
+        private boolean forms;
+
+        @Option(
+                names = "--table",
+                paramLabel = "FILE",
+                description = "With --forms: write the fastest forms as -Dlram.cuda.step.table=FILE takes them.")
+        private Path table;
+
+        @Option(
+                names = "--sessions",
+                split = ",",
+                paramLabel = "N",
+                description = "With --forms: sessions in a step (default: 1,2,4,8,16,64,256 as far as they fit).")
+        private List<Integer> sessions = List.of();
+
         @Override
         public void run() {
             new Work().run();
@@ -569,6 +590,12 @@ final class BenchCommand implements Runnable {
 
         private final class Work {
             void run() {
+                if (forms) {
+                    compareForms();
+                    return;
+                }
+                refuse(table != null, "--table without --forms", "it is a table of forms", "add --forms");
+                refuse(!sessions.isEmpty(), "--sessions without --forms", "batches are of given sizes", "add --forms");
                 GpuStepSettings settings = GpuStepSettings.of(
                                 sizes == null ? GpuStepSettings.sizes() : sizes,
                                 LramSubject.weights(weights),
@@ -577,7 +604,34 @@ final class BenchCommand implements Runnable {
                                 output.quick)
                         .withContexts(contexts)
                         .withBytesSteps(bytesSteps);
-                Measuring.run(spec, List.of(new GpuStepBench(settings, output.quick)), output.json, output.report);
+                measure(new GpuStepBench(settings, output.quick));
+            }
+
+            private void compareForms() {
+                String apart = "forms are measured apart, in their steady state";
+                refuse(!contexts.isEmpty(), "--context with --forms", apart, "leave out one of the two");
+                refuse(bytesSteps != 0, "--bytes-steps with --forms", apart, "leave out one of the two");
+                GpuFormsSettings settings = GpuFormsSettings.of(
+                        sizes == null ? GpuStepSettings.sizes() : sizes,
+                        LramSubject.weights(weights),
+                        LramSubject.state(state),
+                        sessions,
+                        Optional.ofNullable(steps),
+                        output.quick);
+                Measuring.requireWritable("--table", table);
+                Optional<GpuFormsSettings.Table> written =
+                        Optional.ofNullable(table).map(t -> new GpuFormsSettings.Table(t, Measuring.command(spec)));
+                measure(new GpuFormsBench(settings, written, output.quick));
+            }
+
+            private void refuse(boolean given, String what, String why, String fix) {
+                if (given) {
+                    throw new InputException(what, why, fix);
+                }
+            }
+
+            private void measure(Benchmark benchmark) {
+                Measuring.run(spec, List.of(benchmark), output.json, output.report);
             }
         }
     }

@@ -134,13 +134,14 @@ final class Measuring {
         out.println();
     }
 
-    private static String command(CommandSpec spec) {
+    /** As a shell takes it. */
+    static String command(CommandSpec spec) {
         List<String> words = spec.root().commandLine().getParseResult().originalArgs();
         return words.stream().map(w -> Common.quote(Path.of(w))).collect(Collectors.joining(" ", "lram ", ""));
     }
 
     /** Refused before an hour of measuring, not after it. */
-    private static void requireWritable(String option, Path file) {
+    static void requireWritable(String option, Path file) {
         if (file == null) {
             return;
         }

@@ -63,6 +63,9 @@ class BenchCommandTest {
             assertEquals(1, lram.err.lines().filter(l -> l.startsWith("lram: ")).count(), lram.err);
             assertFalse(Files.exists(json));
         }
+        Path table = temp.resolve("forms.tsv");
+        lram.bad("the GPU benchmark needs an NVIDIA GPU", "bench", "gpu-step", "--forms", "--table", table);
+        assertFalse(Files.exists(table));
     }
 
     @Test
@@ -73,6 +76,18 @@ class BenchCommandTest {
         lram.bad("0 steps", "bench", "gpu-step", "--steps", "0");
         lram.bad("context -1", "bench", "gpu-step", "--context", "50,-1");
         lram.bad("bytes steps -1", "bench", "gpu-step", "--bytes-steps", "-1");
+    }
+
+    @Test
+    void whatDoesNotGoWithFormsIsNamed() {
+        lram.bad("--table without --forms", "bench", "gpu-step", "--table", temp.resolve("t.tsv"));
+        lram.bad("--sessions without --forms", "bench", "gpu-step", "--sessions", "1,2");
+        lram.bad("--context with --forms", "bench", "gpu-step", "--forms", "--context", "50");
+        lram.bad("--bytes-steps with --forms", "bench", "gpu-step", "--forms", "--bytes-steps", "5");
+        lram.bad("there is no model size 7B", "bench", "gpu-step", "--forms", "--size", "7B");
+        lram.bad("steps of 0 sessions", "bench", "gpu-step", "--forms", "--sessions", "0");
+        lram.bad("0 steps", "bench", "gpu-step", "--forms", "--steps", "0");
+        lram.bad("--table " + temp + " cannot be written", "bench", "gpu-step", "--forms", "--table", temp);
     }
 
     @Test

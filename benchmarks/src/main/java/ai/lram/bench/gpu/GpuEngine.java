@@ -4,6 +4,7 @@ import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.BackendProvider;
 import ai.lram.backend.Backends;
+import ai.lram.backend.ops.StepForm;
 import ai.lram.bench.BenchException;
 import java.util.Optional;
 
@@ -15,6 +16,11 @@ final class GpuEngine {
 
     static Backend open() {
         return Backends.open(NAME, BackendOptions.defaults());
+    }
+
+    /** With the mLSTM blocks of a control step in that form alone. */
+    static Backend open(StepForm form) {
+        return Backends.open(NAME, BackendOptions.defaults().withStepForm(form));
     }
 
     /** @throws BenchException if there is no GPU that the engine can use */

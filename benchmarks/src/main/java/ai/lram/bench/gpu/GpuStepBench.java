@@ -39,8 +39,8 @@ public final class GpuStepBench implements Benchmark {
     /** The steady state begins here: every head has folded by then, in all published sizes. */
     static final int STEADY_FROM = 500;
 
-    private static final int OBSERVATIONS = 204;
-    private static final int REPETITIONS = 5;
+    static final int OBSERVATIONS = 204;
+    static final int REPETITIONS = 5;
     /** Steps of a session at each of the contexts that are compared, at most. */
     private static final int WINDOW = 2000;
     /** Steps that a case takes however long they are. */
@@ -61,7 +61,7 @@ public final class GpuStepBench implements Benchmark {
     /** Of the documented bytes, by which those taken may differ. */
     private static final double FORMULA = 0.02;
 
-    private static final String FLOOR =
+    static final String FLOOR =
             "floor: weights and state once at the bandwidth of a copy in device memory, which caches can beat";
 
     private final GpuStepSettings settings;
@@ -99,16 +99,19 @@ public final class GpuStepBench implements Benchmark {
     public void run(Run run) {
         require();
         try (Backend engine = GpuEngine.open()) {
-            run.progress("copy");
-            double bytesPerSecond = DeviceCeilings.measure(
-                            engine, DeviceCeilings.COPY_ELEMENTS, DeviceCeilings.SIZE, quick)
-                    .bytesPerSecond();
-            measure(run, engine, bytesPerSecond);
+            measure(run, engine, copy(run, engine, quick));
             run.note(engine.describe());
         }
     }
 
-    /** @param bytesPerSecond of a copy in device memory, read and written */
+    /** Bytes a second of a copy in device memory, read and written. */
+    static double copy(Run run, Backend engine, boolean quick) {
+        run.progress("copy");
+        return DeviceCeilings.measure(engine, DeviceCeilings.COPY_ELEMENTS, DeviceCeilings.SIZE, quick)
+                .bytesPerSecond();
+    }
+
+    /** @param bytesPerSecond of {@link #copy} */
     void measure(Run run, Backend engine, double bytesPerSecond) {
         run.note(
                 "GPU control steps are measured with drawn weights, 204 observations and one action dimension (a head of 274 logits); matrix"
@@ -123,6 +126,11 @@ public final class GpuStepBench implements Benchmark {
             Model model = settings.smallest();
             new OfModel(run, engine, bytesPerSecond, model).bytes(settings.bytesSteps());
         }
+    }
+
+    /** How far logits may be from the CPU engine's, of the largest. */
+    static double tolerance(LramSubject.Weights weights, DType state) {
+        return weights.bytes() < Float.BYTES || state != DType.F32 ? NARROW_TOLERANCE : FP32_TOLERANCE;
     }
 
     /** What lies below every step: a recording of one small kernel, launched and waited for. */
@@ -198,14 +206,13 @@ public final class GpuStepBench implements Benchmark {
 
         private String check(LramSubject ours) {
             int steps = LramSubject.checkedSteps(model.size().backbone());
-            boolean narrow = settings.weights().bytes() < Float.BYTES || settings.state() != DType.F32;
-            double tolerance = narrow ? NARROW_TOLERANCE : FP32_TOLERANCE;
+            double tolerance = tolerance(settings.weights(), settings.state());
             double worst = 0;
             try (Backend cpu = Backends.open("cpu", BackendOptions.defaults());
                     LramSubject same = LramSubject.open(cpu, model.size(), settings.weights(), card, 2)) {
-                worst = Math.max(worst, ours.check(same, 1, steps, tolerance));
+                worst = Math.max(worst, ours.check(same.answers(1, steps), tolerance));
                 for (Batch b : model.batches()) {
-                    worst = Math.max(worst, ours.check(same, b.sessions(), steps, tolerance));
+                    worst = Math.max(worst, ours.check(same.answers(b.sessions(), steps), tolerance));
                 }
             }
             return String.format(

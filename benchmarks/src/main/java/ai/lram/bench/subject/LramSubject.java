@@ -176,6 +176,11 @@ public final class LramSubject extends PolicySubject {
         return PolicyMemory.deviceBytes(model.config(), weights.bytes(), state, lram.slots());
     }
 
+    /** That of a subject before it is opened. */
+    public static long deviceBytes(ModelSize size, Weights weights, DType state, ModelCard card, int sessions) {
+        return PolicyMemory.deviceBytes(config(size, card), weights.bytes(), state, sessions);
+    }
+
     /** Number of a model's parameters. */
     public static long parameters(ModelSize size, ModelCard card) {
         try (Lram model = new Lram(config(size, card))) {
@@ -190,39 +195,57 @@ public final class LramSubject extends PolicySubject {
     }
 
     /**
-     * Compares the logits of the first and the last of {@code sessions} sessions with those of another engine, step by step from the
-     * beginning of their episodes.
+     * What the first and the last of many sessions are answered, step by step from the beginning of their episodes.
      *
-     * @param other of the same size and weights, with two sessions or more
+     * @param engine that answered
+     * @param logits of each step, the last session's behind the first one's; one session has them once
+     */
+    public record Answers(String engine, int sessions, float[][] logits) {}
+
+    /** The answers to the first and the last of {@code sessions} sessions, for which two of its own are enough. */
+    public Answers answers(int sessions, int steps) {
+        int rows = Math.min(2, sessions);
+        int width = lram.logitsPerRow();
+        float[][] logits = new float[steps][];
+        begin(rows, 0);
+        for (int t = 0; t < steps; t++) {
+            fill();
+            float[] observed = inputs.observation(t + sessions - 1);
+            System.arraycopy(observed, 0, batch.observation[rows - 1], 0, observed.length);
+            step();
+            logits[t] = Arrays.copyOf(lram.logits(), rows * width);
+        }
+        return new Answers(backend.name(), sessions, logits);
+    }
+
+    /**
+     * Compares the logits of the first and the last of so many sessions with those of another engine. The sessions go on from there.
+     *
+     * @param others of the same size and weights
      * @param tolerance of the largest of the other's logits
      * @return the largest difference, likewise
      * @throws WrongAnswerException if one is larger, or an answer cannot be used
      */
-    public double check(LramSubject other, int sessions, int steps, double tolerance) {
-        int rows = Math.min(2, sessions);
+    public double check(Answers others, double tolerance) {
+        int sessions = others.sessions();
         int last = sessions - 1;
         begin(sessions, 0);
-        other.begin(rows, 0);
         int width = lram.logitsPerRow();
         double largest = 0;
         double worst = 0;
-        for (int t = 0; t < steps; t++) {
+        for (int t = 0; t < others.logits().length; t++) {
             fill();
-            other.fill();
-            float[] observed = inputs.observation(t + last);
-            System.arraycopy(observed, 0, other.batch.observation[rows - 1], 0, observed.length);
             step();
-            other.step();
-            for (int i = 0; i < rows * width; i++) {
-                float want = other.lram.logits()[i];
+            float[] wanted = others.logits()[t];
+            for (int i = 0; i < wanted.length; i++) {
                 float got = lram.logits()[i < width ? i : last * width + i - width];
-                largest = Math.max(largest, Math.abs(want));
-                worst = Math.max(worst, Float.isNaN(got) ? Double.POSITIVE_INFINITY : Math.abs(got - want));
+                largest = Math.max(largest, Math.abs(wanted[i]));
+                worst = Math.max(worst, Float.isNaN(got) ? Double.POSITIVE_INFINITY : Math.abs(got - wanted[i]));
             }
             if (!usable() || worst > tolerance * largest) {
                 throw new WrongAnswerException(
                         what + " gives wrong answers on " + backend.name() + " with " + sessions + " sessions",
-                        "step " + t + " differs from " + other.backend.name() + " by " + worst / largest
+                        "step " + t + " differs from " + others.engine() + " by " + worst / largest
                                 + " of the largest logit",
                         "do not trust this build or device; run lram test");
             }

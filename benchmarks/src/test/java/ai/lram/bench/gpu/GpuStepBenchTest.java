@@ -144,9 +144,10 @@ class GpuStepBenchTest {
                 LramSubject one = LramSubject.open(cpu, TINY, LramSubject.weights("fp32"), card, 3);
                 LramSubject same = LramSubject.open(cpu, TINY, LramSubject.weights("fp32"), card, 2);
                 LramSubject other = LramSubject.open(cpu, TINY, LramSubject.weights("bf16"), card, 2)) {
-            assertTrue(one.check(same, 3, 9, 1e-5) < 1e-5);
-            assertTrue(one.check(same, 1, 9, 1e-5) < 1e-5);
-            WrongAnswerException e = assertThrows(WrongAnswerException.class, () -> one.check(other, 3, 9, 1e-5));
+            assertTrue(one.check(same.answers(3, 9), 1e-5) < 1e-5);
+            assertTrue(one.check(same.answers(1, 9), 1e-5) < 1e-5);
+            LramSubject.Answers others = other.answers(3, 9);
+            WrongAnswerException e = assertThrows(WrongAnswerException.class, () -> one.check(others, 1e-5));
             assertTrue(e.getMessage().contains("3 sessions"), e.getMessage());
         }
     }

@@ -70,7 +70,7 @@ final class AttentionSteps {
 
     AttentionSteps(Engine engine) {
         this.engine = engine;
-        off = BlockSteps.off();
+        off = StepForms.off();
         arrived = engine.lasting((long) Integer.BYTES * MOST_HEADS);
     }
 

@@ -18,9 +18,6 @@ import java.util.Map;
  * can keep a grid together, all blocks in one launch.
  */
 final class BlockSteps {
-    /** {@code resident} for one launch, {@code phases} for three a block, {@code off} for a kernel a part; {@code auto} for the faster one. */
-    private static final String PROPERTY = "lram.cuda.step";
-
     private static final int THREADS = 512;
     private static final int TOKENS = 3;
     private static final int TAPS = 4;
@@ -30,21 +27,11 @@ final class BlockSteps {
     private static final int LAYERS_WORDS = LAYERS * 28 * Long.BYTES / 4;
 
     private static final int WARPS = THREADS / 32;
-    private static final List<String> FORMS = List.of("auto", "resident", "phases", "off");
-
-    /** Inner width up to which one launch is faster: with products on tensor cores, whose weights fit into its registers, and with dot products. */
-    private static final int RESIDENT_BF16 = 2560;
-
-    private static final int RESIDENT_INNER = 1536;
-
-    /** Most sessions of a launch: beyond, {@link ManySteps}. */
-    private static final int MOST_ROWS = 8;
 
     private final Engine engine;
     private final int mostShared;
     private final boolean cooperative;
     private final long arrived;
-    private final String form;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
@@ -69,21 +56,6 @@ final class BlockSteps {
         mostShared = engine.device().sharedBytes() - 1024; // the kernels' own reductions take some
         cooperative = engine.device().cooperative();
         arrived = cooperative ? engine.lasting(Long.BYTES) : 0;
-        form = chosen();
-    }
-
-    private static String chosen() {
-        String form = System.getProperty(PROPERTY, "auto");
-        if (!FORMS.contains(form)) {
-            throw new IllegalArgumentException(
-                    "-D" + PROPERTY + "=" + form + " is none of " + FORMS + "; choose one of these");
-        }
-        return form;
-    }
-
-    /** Whether a step is to be put together from plain kernels. */
-    static boolean off() {
-        return chosen().equals("off");
     }
 
     private static Sizes sizes(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
@@ -232,8 +204,7 @@ final class BlockSteps {
     boolean takes(MlstmBlockWeights w, MlstmBlockState state, MlstmBlockMemory m, Tensor x) {
         int inner = w.inner();
         int all = x.dim(0) * x.dim(1);
-        return !form.equals("off")
-                && state.slots().matC().dtype() == DType.F32
+        return state.slots().matC().dtype() == DType.F32
                 && all > 0
                 && x.dim(1) <= TOKENS
                 && w.conv().dim(1) == TAPS
@@ -246,7 +217,6 @@ final class BlockSteps {
                 && LargeWeights.type(w.upU()) == LargeWeights.type(w.down())
                 && LargeWeights.type(w.upZ()) == LargeWeights.type(w.down())
                 && hasRoom(x, w.heads(), inner / w.heads())
-                && x.dim(0) <= MOST_ROWS
                 && x.dim(0) * channels(inner) <= THREADS
                 && (w.width() + blocks() - 1) / blocks() * TOKENS <= THREADS
                 && BlockCheck.aligned(
@@ -357,17 +327,18 @@ final class BlockSteps {
         }
     }
 
+    /** Whether products of these sizes run on tensor cores. */
+    boolean onTensorCores(MlstmBlockWeights w, MlstmBlockState state, Tensor x) {
+        Memory memory = memory(sizes(w, state, x));
+        return memory != null && memory.mma();
+    }
+
     /** Whether these blocks run in one launch; all must be of one shape. */
     boolean takesTogether(List<MlstmLayer> layers, MlstmBlockMemory m, Tensor x) {
         if (!cooperative || layers.isEmpty()) {
             return false;
         }
         MlstmLayer first = layers.getFirst();
-        Memory memory = memory(sizes(first.weights(), first.state(), x));
-        int most = memory != null && memory.mma() ? RESIDENT_BF16 : RESIDENT_INNER;
-        if (!(form.equals("resident") || form.equals("auto") && first.weights().inner() <= most)) {
-            return false;
-        }
         for (MlstmLayer l : layers) {
             if (!alike(first, l) || !takes(l.weights(), l.state(), m, x)) {
                 return false;

@@ -8,12 +8,14 @@ import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.TensorArena;
 import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.StepForm;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalLong;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -31,13 +33,22 @@ final class CudaBackend implements Backend {
     private final Kernel firstNonFinite;
     private final List<CudaArena> roots = new ArrayList<>();
 
-    CudaBackend(Driver driver, Nvrtc nvrtc, CublasLt cublas, Device device, Path toolkitHeaders, CubinCache cache) {
+    /** @param stepForm the only one of mLSTM blocks in a control step, if there is to be but one */
+    CudaBackend(
+            Driver driver,
+            Nvrtc nvrtc,
+            CublasLt cublas,
+            Device device,
+            Path toolkitHeaders,
+            CubinCache cache,
+            Optional<StepForm> stepForm) {
+        StepForms forms = StepForms.of(device, stepForm);
         engine = new Engine(driver, nvrtc, cublas, device, toolkitHeaders, cache);
         try {
             stream = new CudaStream(this, engine);
             KernelModule elementwise = new KernelModule(engine, "elementwise");
             firstNonFinite = elementwise.kernel("first_non_finite");
-            ops = new CudaOps(engine, elementwise);
+            ops = new CudaOps(engine, elementwise, forms);
             LOG.debug("kernels of {}: {}", name(), engine.compiler().summary());
         } catch (RuntimeException | Error e) {
             engine.close();
@@ -54,6 +65,10 @@ final class CudaBackend implements Backend {
     public String describe() {
         return engine.device() + ", products in " + ops.precision() + ", kernels "
                 + engine.compiler().summary();
+    }
+
+    Device device() {
+        return engine.device();
     }
 
     @Override

@@ -62,7 +62,8 @@ public final class CudaBackendProvider implements BackendProvider {
                     CubinCache.standard(
                             System.getProperty(CubinCache.FOLDER_PROPERTY),
                             System.getenv("XDG_CACHE_HOME"),
-                            System.getProperty("user.home")));
+                            System.getProperty("user.home")),
+                    options.stepForm());
         } finally {
             d.release().run();
         }

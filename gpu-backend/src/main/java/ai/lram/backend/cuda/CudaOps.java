@@ -31,7 +31,7 @@ final class CudaOps implements Ops {
     private final OptimizerOps optimizer;
     private final MixedOps mixed;
 
-    CudaOps(Engine engine, KernelModule pointwise) {
+    CudaOps(Engine engine, KernelModule pointwise, StepForms forms) {
         KernelModule matmulModule = new KernelModule(engine, "matmul");
         KernelModule slstmModule = new KernelModule(engine, "slstm");
         KernelModule sessionModule = new KernelModule(engine, "session");
@@ -47,7 +47,7 @@ final class CudaOps implements Ops {
         mlstm = new CudaMlstm(engine, matmulModule);
         slstm = new CudaSlstm(engine, slstmModule);
         attention = new CudaAttention(this, engine, rows);
-        session = new CudaSession(this, engine, products, rows, sessionModule, slstmModule);
+        session = new CudaSession(this, engine, products, rows, sessionModule, slstmModule, forms);
         loss = new CudaLoss(engine);
         CudaOptimizer steps = new CudaOptimizer(engine);
         optimizer = steps;

@@ -19,6 +19,7 @@ import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.Ops;
 import ai.lram.backend.ops.SessionOps;
 import ai.lram.backend.ops.StepChoice;
+import ai.lram.backend.ops.StepForm;
 import ai.lram.backend.ops.StepInput;
 import java.util.List;
 
@@ -41,8 +42,16 @@ final class CudaSession implements SessionOps {
     private final CellSteps cellSteps;
     private final StepEnds ends;
     private final ManySteps many;
+    private final StepForms forms;
 
-    CudaSession(Ops ops, Engine engine, Products products, Rows rows, KernelModule session, KernelModule slstm) {
+    CudaSession(
+            Ops ops,
+            Engine engine,
+            Products products,
+            Rows rows,
+            KernelModule session,
+            KernelModule slstm,
+            StepForms forms) {
         this.ops = ops;
         this.engine = engine;
         this.rows = rows;
@@ -56,6 +65,7 @@ final class CudaSession implements SessionOps {
         cellSteps = new CellSteps(engine);
         ends = new StepEnds(engine, session);
         many = new ManySteps(engine, products, rows, cellSteps);
+        this.forms = forms;
     }
 
     /** @return rows of the batch */
@@ -259,33 +269,48 @@ final class CudaSession implements SessionOps {
         if (x.dim(0) == 0) {
             return;
         }
-        if (blocks.takes(weights, state, memory, x)) {
-            blocks.run(weights, state, slots, counts, memory, x);
-            return;
-        }
         List<MlstmLayer> alone = List.of(new MlstmLayer(weights, state));
-        if (many.take(alone, slots, counts, memory, x)) {
-            many.run(alone, slots, counts, memory, x);
-        } else {
-            ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
+        switch (form(alone, slots, counts, memory, x, false)) {
+            case RESIDENT, PHASES -> blocks.run(weights, state, slots, counts, memory, x);
+            case MANY -> many.run(alone, slots, counts, memory, x);
+            case PLAIN -> ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
         }
+    }
+
+    /**
+     * The form of blocks that follow each other, or of the first where it is one that takes them one by one.
+     *
+     * @param together whether they may be one launch
+     */
+    private StepForm form(
+            List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x, boolean together) {
+        MlstmBlockWeights weights = layers.getFirst().weights();
+        MlstmBlockState state = layers.getFirst().state();
+        return forms.choose(
+                StepForms.size(weights, state),
+                x.dim(0),
+                () -> blocks.onTensorCores(weights, state, x),
+                form -> switch (form) {
+                    case RESIDENT -> together && blocks.takesTogether(layers, memory, x);
+                    case PHASES -> blocks.takes(weights, state, memory, x);
+                    case MANY -> many.take(layers, slots, counts, memory, x);
+                    case PLAIN -> true;
+                });
     }
 
     @Override
     public void mlstmBlocks(
             Stream s, List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
-        if (x.dim(0) == 0) {
+        if (x.dim(0) == 0 || layers.isEmpty()) {
             return;
         }
-        if (blocks.takesTogether(layers, memory, x)) {
-            blocks.runTogether(layers, slots, counts, memory, x);
-        } else if (!layers.isEmpty()
-                && !blocks.takes(layers.getFirst().weights(), layers.getFirst().state(), memory, x)
-                && many.take(layers, slots, counts, memory, x)) {
-            many.run(layers, slots, counts, memory, x);
-        } else {
-            for (MlstmLayer l : layers) {
-                mlstmBlock(s, l.weights(), l.state(), slots, counts, memory, x);
+        switch (form(layers, slots, counts, memory, x, true)) {
+            case RESIDENT -> blocks.runTogether(layers, slots, counts, memory, x);
+            case MANY -> many.run(layers, slots, counts, memory, x);
+            case PHASES, PLAIN -> {
+                for (MlstmLayer l : layers) {
+                    mlstmBlock(s, l.weights(), l.state(), slots, counts, memory, x);
+                }
             }
         }
     }

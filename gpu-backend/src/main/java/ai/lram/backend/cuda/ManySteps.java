@@ -70,7 +70,7 @@ final class ManySteps {
         this.products = products;
         this.rows = rows;
         this.cells = cells;
-        on = !BlockSteps.off();
+        on = !StepForms.off();
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */

@@ -71,7 +71,7 @@ final class StepEnds {
 
     StepEnds(Engine engine, KernelModule session) {
         this.engine = engine;
-        off = BlockSteps.off();
+        off = StepForms.off();
         arrived = engine.lasting((long) Integer.BYTES * MOST_ROWS * MOST_TOKENS);
         arrivedDims = engine.lasting((long) Integer.BYTES * MOST_DIMS);
         choose = session.kernel("choose");

@@ -72,7 +72,7 @@ final class TransformerSteps {
         this.engine = engine;
         this.rows = rows;
         this.attention = attention;
-        off = BlockSteps.off();
+        off = StepForms.off();
     }
 
     /** What a kernel asks for at its end; each may be null. */

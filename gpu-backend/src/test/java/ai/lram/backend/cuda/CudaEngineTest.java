@@ -31,6 +31,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
@@ -46,7 +47,8 @@ class CudaEngineTest {
     private final ScriptedCublasLt cublas = new ScriptedCublasLt();
 
     private CudaBackend open() {
-        return new CudaBackend(driver, nvrtc, cublas, Device.read(driver, 0), null, new CubinCache(null, 0));
+        return new CudaBackend(
+                driver, nvrtc, cublas, Device.read(driver, 0), null, new CubinCache(null, 0), Optional.empty());
     }
 
     /** Whatever a test did, closing gives back all that was taken. */
@@ -135,7 +137,8 @@ class CudaEngineTest {
                             new ScriptedCublasLt(),
                             Device.read(otherDriver, 0),
                             null,
-                            new CubinCache(null, 0));
+                            new CubinCache(null, 0),
+                            Optional.empty());
                     TensorArena arenaBeside = beside.arena("beside")) {
                 beside.ops().elementwise().fill(beside.stream(), 1, arenaBeside.f32(1));
                 engine.ops().elementwise().fill(engine.stream(), 1, t);

@@ -2,6 +2,7 @@ package ai.lram.backend.cuda;
 
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import ai.lram.backend.ops.StepForm;
 import java.io.File;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -46,12 +47,17 @@ final class Emulator {
     }
 
     static CudaBackend open(EmulatedDriver driver) {
+        return open(driver, Optional.empty());
+    }
+
+    static CudaBackend open(EmulatedDriver driver, Optional<StepForm> stepForm) {
         return new CudaBackend(
                 driver,
                 new EmulatedNvrtc(compiler().orElseThrow()),
                 new EmulatedCublasLt(driver),
                 Device.read(driver, 0),
                 null,
-                new CubinCache(CACHE, 64L << 20));
+                new CubinCache(CACHE, 64L << 20),
+                stepForm);
     }
 }

@@ -9,6 +9,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import ai.lram.backend.DType;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.UnsupportedKernelException;
+import ai.lram.backend.contract.Fixture;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
@@ -19,12 +21,18 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
+import ai.lram.backend.ops.StepForm;
 import ai.lram.backend.ops.StepWeight;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -119,6 +127,65 @@ class ManyStepsTest extends OnEmulator {
     void otherBlocksTakeOtherKernels(DType type, int sessions, int tokens, int width, int inner, int group) {
         MlstmLayer l = layer(type, sessions, width, inner, group, inner);
         assertFalse(step(List.of(l), sessions, tokens, width, inner).contains("many_norm"));
+    }
+
+    /** Of the kernels of a step, the form that they are of. */
+    private StepForm form(DType type, int sessions) {
+        List<String> kernels = step(List.of(layer(type, sessions, 32, 64, 4, 64)), sessions, 3, 32, 64);
+        if (kernels.contains("block_up")) {
+            assertEquals(List.of("block_up", "block_cell", "block_down"), kernels);
+            return StepForm.PHASES;
+        }
+        return kernels.contains("many_norm") ? StepForm.MANY : StepForm.PLAIN;
+    }
+
+    private void reopen(String property, String value) {
+        close();
+        try (Setting set = Setting.of(property, value)) {
+            assertEquals(value, System.getProperty(set.name()));
+            open();
+        }
+    }
+
+    @ParameterizedTest(name = "{0} wanted for {1}, {2} sessions: {3}")
+    @CsvSource({
+        "resident,BF16,3,PHASES", // this device runs its blocks one after the other
+        "phases,BF16,9,PHASES",
+        "many,BF16,3,MANY",
+        "many,I8,3,PLAIN",
+        "plain,BF16,3,PLAIN",
+        "off,BF16,9,PLAIN"
+    })
+    void thePropertysFormIsTakenOrTheNext(String wanted, DType type, int sessions, StepForm taken) {
+        reopen(StepForms.PROPERTY, wanted);
+        assertEquals(taken, form(type, sessions));
+    }
+
+    @Test
+    void theTablesFormIsTakenOfTheSizeItNames(@TempDir Path temp) throws IOException {
+        StepTable.Size size = new StepTable.Size(32, 64, HEADS, DType.BF16, DType.F32);
+        StepTable table = new StepTable(List.of(
+                new StepTable.Entry(StepTable.device(engine), size, 1, StepForm.MANY),
+                new StepTable.Entry(StepTable.device(engine), size, 3, StepForm.PLAIN),
+                new StepTable.Entry(StepTable.device(engine), size, 5, StepForm.PHASES)));
+        Path file = Files.writeString(temp.resolve("forms.tsv"), table.text(List.of()));
+        reopen(StepForms.TABLE, file.toString());
+        assertEquals(StepForm.MANY, form(DType.BF16, 2));
+        assertEquals(StepForm.PLAIN, form(DType.BF16, 3));
+        assertEquals(StepForm.PHASES, form(DType.BF16, 9));
+        assertEquals(StepForm.PHASES, form(DType.I8, 3));
+    }
+
+    @Test
+    void theOnlyFormRefusesWhatItDoesNotTake() {
+        close();
+        driver = new EmulatedDriver();
+        engine = Emulator.open(driver, Optional.of(StepForm.MANY));
+        fx = new Fixture(engine);
+        assertEquals(StepForm.MANY, form(DType.BF16, 3));
+        assertThrows(UnsupportedKernelException.class, () -> form(DType.I8, 9));
+        assertTrue(driver.launches.isEmpty(), driver.launches.toString());
+        assertEquals(StepForm.MANY, form(DType.BF16, 9));
     }
 
     @Test

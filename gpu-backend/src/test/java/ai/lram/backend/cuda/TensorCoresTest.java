@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -100,7 +101,13 @@ class TensorCoresTest {
 
     private CudaBackend open(Path folder) {
         return new CudaBackend(
-                driver, nvrtc, new ScriptedCublasLt(), Device.read(driver, 0), folder, new CubinCache(null, 0));
+                driver,
+                nvrtc,
+                new ScriptedCublasLt(),
+                Device.read(driver, 0),
+                folder,
+                new CubinCache(null, 0),
+                Optional.empty());
     }
 
     /** One problem on the engine; the same tensor stands for many. */
