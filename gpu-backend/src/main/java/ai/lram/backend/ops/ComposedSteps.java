@@ -18,6 +18,9 @@ public final class ComposedSteps {
             Tensor counts,
             MlstmBlockMemory m,
             Tensor x) {
+        if (x.dim(0) == 0) {
+            return;
+        }
         ops.norm().forward(s, w.norm(), x, w.normWeight(), null, m.normed(), null, null);
         w.upU().linear(ops.matmul(), s, m.normed(), null, m.u());
         w.upZ().linear(ops.matmul(), s, m.normed(), null, m.z());
