@@ -3,15 +3,17 @@
 // Contract: ai.lram.backend.ops.SessionOps.decide. In every block eight warps norm the tokens of all rows while the weights
 // are on their way to the eight that have a logit each: they were asked for before the kernel ahead had ended. The block of an
 // action dimension that ends last decides for all rows, so nothing waits and the same inputs give the same bits; across the bus
-// goes what was chosen.
+// goes what was chosen. Of many rows (HEAD_MANY), eight are a group of their own with such blocks: their warps norm a row and
+// then have four logits each.
 //
-// Bytes: the weights once.
+// Bytes: the weights once for eight rows, beyond the first eight from the second-level cache.
 //
 // Compile:  as elementwise.cu, with the sizes that StepEnds.java defines.
 #ifndef HEAD_WIDTH  // the sizes of a small model, for a look at the machine code
 #define LRAM_THREADS 512
 #define HEAD_WIDTH 512
 #define HEAD_ROWS 1
+#define HEAD_MANY 0
 #define HEAD_LOGITS 274
 #define HEAD_DIMS 1
 #define HEAD_TYPE 1
@@ -26,7 +28,10 @@ namespace lram {
 constexpr int D = HEAD_WIDTH;
 constexpr int B = HEAD_ROWS;
 constexpr int N = HEAD_LOGITS;
-constexpr int RUN = LRAM_WARPS / 2;  // logits of a block, and most rows
+constexpr bool MANY = HEAD_MANY;
+constexpr int TOGETHER = MANY ? 4 : 1;                               // logits of a warp
+constexpr int RUN = MANY ? LRAM_WARPS * TOGETHER : LRAM_WARPS / 2;   // logits of a block
+constexpr int NORMS = MANY ? 0 : RUN;                                // warps before those that norm
 constexpr int QUADS = D / 4;
 constexpr int SPAN = (QUADS + 31) / 32;  // of a lane
 
@@ -41,7 +46,7 @@ using Weight = signed char;
 using Quad = unsigned;
 #endif
 
-constexpr int AHEAD_REGISTERS = 40;  // of a thread for weights on their way
+constexpr int AHEAD_REGISTERS = 40 / TOGETHER;  // of a thread for weights of a logit on their way
 constexpr int FIRST = SPAN < AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad))
                               ? SPAN
                               : AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad));
@@ -56,8 +61,9 @@ struct StepHead {
     float* logits;          // (B, N)
     int stride;             // from a row to the next
     float eps;
-    unsigned* arrived;  // blocks of a dimension that have ended: zero between launches
+    unsigned* arrived;  // blocks of a group's dimension that have ended: zero between launches
     Choice choice;
+    int rows;  // of all groups
 };
 
 __device__ __forceinline__ float scaled(float hat, float weight, float bias) {
@@ -138,25 +144,57 @@ struct Logit {
         bias = p.bias == nullptr ? 0.f : p.bias[n];
     }
 
-    // Of row i % padded(B) for lane i.
-    __device__ __forceinline__ float finish(const StepHead& p, int n, const float4 (*normed)[QUADS]) const {
-        float sum[padded(B)];
+    __device__ __forceinline__ float4 quadOf(const StepHead& p, int n, int i) const {
+        return widened(i < FIRST ? ahead[i < FIRST ? i : 0] : row(p, n)[lane() + 32 * i]);
+    }
+};
+
+// A warp's logits.
+struct Logits {
+    Logit logit[TOGETHER];
+    int n[TOGETHER];  // beyond the dimension's last, that again, so that all are read alike
+
+    __device__ __forceinline__ void begin(const StepHead& p, int dim, int at) {
 #pragma unroll
-        for (int r = 0; r < padded(B); r++) {
-            sum[r] = 0.f;
+        for (int k = 0; k < TOGETHER; k++) {
+            n[k] = dim * OF_DIM + min(at + k, OF_DIM - 1);
+            logit[k].begin(p, n[k]);
+        }
+    }
+
+    // Of row i % padded(B) for lane i.
+    __device__ __forceinline__ void finish(const StepHead& p, const float4 (*normed)[QUADS], float (&answer)[TOGETHER]) const {
+        float sum[TOGETHER][padded(B)];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) {
+#pragma unroll
+            for (int r = 0; r < padded(B); r++) {
+                sum[k][r] = 0.f;
+            }
         }
 #pragma unroll
         for (int i = 0; i < SPAN; i++) {
             const int q = lane() + 32 * i;
             if (q < QUADS) {
-                const float4 a = widened(i < FIRST ? ahead[i < FIRST ? i : 0] : row(p, n)[q]);
+                float4 a[TOGETHER];
+#pragma unroll
+                for (int k = 0; k < TOGETHER; k++) {
+                    a[k] = logit[k].quadOf(p, n[k], i);
+                }
 #pragma unroll
                 for (int r = 0; r < B; r++) {
-                    sum[r] = dot4(a, normed[r][q], sum[r]);
+                    const float4 x = normed[r][q];
+#pragma unroll
+                    for (int k = 0; k < TOGETHER; k++) {
+                        sum[k][r] = dot4(a[k], x, sum[k][r]);
+                    }
                 }
             }
         }
-        return sumsOf(sum) * scale + bias;
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) {
+            answer[k] = sumsOf(sum[k]) * logit[k].scale + logit[k].bias;
+        }
     }
 };
 
@@ -164,21 +202,23 @@ struct Logit {
 
 using namespace lram;
 
-// Grid (runs of a dimension's logits, dimensions).
-LRAM_KERNEL(step_head, StepHead) {
+// Grid (runs of a dimension's logits, dimensions, groups of rows).
+LRAM_KERNEL_OF(step_head, StepHead, LRAM_THREADS, MANY ? 2 : 1) {
     __shared__ float4 normed[B][QUADS];
     __shared__ bool last;
     const int dim = static_cast<int>(blockIdx.y);
-    const int at = static_cast<int>(blockIdx.x) * RUN + warp();
-    const int n = dim * OF_DIM + at;
-    const bool mine = warp() < RUN && at < OF_DIM;
-    const int row = min(warp() / GROUP, B - 1);
-    const bool norms = warp() >= RUN && warp() - RUN < B;
-    Logit logit = {};
+    const int first = MANY ? static_cast<int>(blockIdx.z) * B : 0;
+    const int rows = MANY ? min(B, p.rows - first) : B;
+    const int at = static_cast<int>(blockIdx.x) * RUN + warp() * TOGETHER;
+    const bool mine = warp() * TOGETHER < RUN && at < OF_DIM;
+    const bool norms = warp() >= NORMS && warp() - NORMS < B;
+    const int row = first + min(warp() / GROUP, rows - 1);
+    Logits logits = {};
     float4 weight[SPAN] = {};
     if (mine) {
-        logit.begin(p, n);
-    } else if (norms) {
+        logits.begin(p, dim, at);
+    }
+    if (norms) {
 #pragma unroll
         for (int i = 0; i < SPAN; i++) {
             weight[i] = load4(p.normWeight + 4 * quad(i));
@@ -186,27 +226,33 @@ LRAM_KERNEL(step_head, StepHead) {
     }
     awaitBefore();
     const int slot = p.choice.slots[row];
-    if (norms) {
-        normRow(p, p.x + (warp() - RUN) * p.stride, weight, normed[warp() - RUN]);
+    if (norms) {  // beyond the last row, that again
+        const int own = min(warp() - NORMS, rows - 1);
+        normRow(p, p.x + static_cast<long long>(first + own) * p.stride, weight, normed[warp() - NORMS]);
     }
     const ChoiceRange range = choiceRange(p.choice, slot, OF_DIM);
     __syncthreads();
     if (mine) {
-        const float answer = logit.finish(p, n, normed);
-        if (lane() < B) {
-            p.logits[lane() * N + n] = answer;
+        float answer[TOGETHER];
+        logits.finish(p, normed, answer);
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) {
+            if (lane() < rows && at + k < OF_DIM) {
+                p.logits[static_cast<long long>(first + lane()) * N + dim * OF_DIM + at + k] = answer[k];
+            }
         }
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-        last = arrive(p.arrived + dim) == (OF_DIM + RUN - 1) / RUN - 1u;
+        unsigned* const arrived = p.arrived + (MANY ? blockIdx.z * HEAD_DIMS : 0) + dim;
+        last = arrive(arrived) == (OF_DIM + RUN - 1) / RUN - 1u;
         if (last) {
-            p.arrived[dim] = 0;
+            *arrived = 0;
         }
     }
     __syncthreads();
     if (last) {
-        choose<GROUP, AHEAD, (SHARE > AHEAD)>(p.choice, p.logits + row * N + dim * OF_DIM, OF_DIM, range, slot, row, dim,
-                                              HEAD_DIMS, warp() / GROUP < B);
+        choose<GROUP, AHEAD, (SHARE > AHEAD)>(p.choice, p.logits + static_cast<long long>(row) * N + dim * OF_DIM, OF_DIM,
+                                              range, slot, row, dim, HEAD_DIMS, warp() / GROUP < rows);
     }
 }

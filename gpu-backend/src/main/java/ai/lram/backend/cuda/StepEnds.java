@@ -12,12 +12,18 @@ import ai.lram.backend.ops.StepInput;
 import java.util.HashMap;
 import java.util.Map;
 
-/** Launches {@code step_embed.cu} and {@code step_head.cu}: what a control step does before and after its blocks, a kernel each. */
+/**
+ * Launches {@code step_embed.cu} or, for many rows, {@code step_embed_many.cu}, and {@code step_head.cu}: what a control step does before and
+ * after its blocks, a kernel each.
+ */
 final class StepEnds {
     private static final int THREADS = 512;
 
-    /** Most sessions of a launch, as of a block's: beyond, kernels that read weights for many rows at once are faster. */
-    private static final int MOST_ROWS = 8;
+    /** Rows up to which blocks of the grid share a row, and rows of a group of the head's beyond. */
+    private static final int FEW = 8;
+
+    /** Rows beyond which products on tensor cores are faster. */
+    private static final int MOST_ROWS = 1024;
 
     private static final int MOST_TOKENS = 4;
     /** Of a token's vector. */
@@ -32,9 +38,22 @@ final class StepEnds {
     /** Logits of a block, as in the source. */
     private static final int RUN = THREADS / 64;
 
+    /** Rows of a block of {@code step_embed_many}. */
+    private static final int EMBED_ROWS = 4;
+
+    /** Floats of a row in such a block's shared memory: a vector and its channels. */
+    private static final int EMBED_FLOATS = 2880;
+
     private static final int HEAD_WIDTH = 1280;
-    /** Action dimensions whose blocks are counted. */
+    /** Threads of a block of the head for many rows: a warp a row. */
+    private static final int MANY_THREADS = 32 * FEW;
+
+    /** Logits of such a block, as in the source. */
+    private static final int MANY_RUN = 4 * FEW;
+
     private static final int MOST_DIMS = 256;
+    /** Action dimensions of all groups of rows, whose blocks are counted. */
+    private static final int MOST_COUNTS = 1 << 13;
 
     private final Engine engine;
     private final boolean off;
@@ -42,9 +61,10 @@ final class StepEnds {
     private final long arrivedDims;
     private final Kernel choose;
     private final Map<Embed, Kernel> embeds = new HashMap<>();
+    private final Map<Embed, Kernel> embedsOfMany = new HashMap<>();
     private final Map<Head, Kernel> heads = new HashMap<>();
 
-    /** What {@code step_embed} is compiled for. */
+    /** What {@code step_embed} and {@code step_embed_many} are compiled for. */
     private record Embed(int tokens, int k0, int k1, int k2, int k3, int width, int lanes, NormSpec norm) {
         int inputs(int token) {
             return switch (token) {
@@ -66,14 +86,14 @@ final class StepEnds {
         }
     }
 
-    /** What {@code step_head} is compiled for. */
-    private record Head(int rows, int width, int logits, int dims, int type, NormSpec norm) {}
+    /** What {@code step_head} is compiled for; many rows are groups of {@link #FEW}. */
+    private record Head(int rows, boolean many, int width, int logits, int dims, int type, NormSpec norm) {}
 
     StepEnds(Engine engine, KernelModule session) {
         this.engine = engine;
         off = StepForms.off();
-        arrived = engine.lasting((long) Integer.BYTES * MOST_ROWS * MOST_TOKENS);
-        arrivedDims = engine.lasting((long) Integer.BYTES * MOST_DIMS);
+        arrived = engine.lasting((long) Integer.BYTES * FEW * MOST_TOKENS);
+        arrivedDims = engine.lasting((long) Integer.BYTES * MOST_COUNTS);
         choose = session.kernel("choose");
     }
 
@@ -93,31 +113,44 @@ final class StepEnds {
                 w.norm());
     }
 
+    private static String[] defines(Embed z, String own) {
+        return new String[] {
+            "LRAM_THREADS=" + THREADS,
+            "EMBED_WIDTH=" + z.width(),
+            "EMBED_TOKENS=" + z.tokens(),
+            "EMBED_INPUT_0=" + z.k0(),
+            "EMBED_INPUT_1=" + z.k1(),
+            "EMBED_INPUT_2=" + z.k2(),
+            "EMBED_INPUT_3=" + z.k3(),
+            own,
+            KernelModule.define("EMBED_CENTRED", z.norm().centred()),
+            KernelModule.define("EMBED_RESIDUAL", z.norm().residualScale())
+        };
+    }
+
     /** Compiles on the first use of a shape, as {@link BlockSteps} does. */
     private Kernel kernel(Embed sizes) {
-        return embeds.computeIfAbsent(sizes, z -> new KernelModule(
-                        engine,
-                        "step_embed",
-                        "LRAM_THREADS=" + THREADS,
-                        "EMBED_WIDTH=" + z.width(),
-                        "EMBED_TOKENS=" + z.tokens(),
-                        "EMBED_INPUT_0=" + z.k0(),
-                        "EMBED_INPUT_1=" + z.k1(),
-                        "EMBED_INPUT_2=" + z.k2(),
-                        "EMBED_INPUT_3=" + z.k3(),
-                        "EMBED_LANES=" + z.lanes(),
-                        KernelModule.define("EMBED_CENTRED", z.norm().centred()),
-                        KernelModule.define("EMBED_RESIDUAL", z.norm().residualScale()))
-                .kernel("step_embed"));
+        return embeds.computeIfAbsent(
+                sizes,
+                z -> new KernelModule(engine, "step_embed", defines(z, "EMBED_LANES=" + z.lanes()))
+                        .kernel("step_embed"));
+    }
+
+    private Kernel kernelOfMany(Embed sizes) {
+        return embedsOfMany.computeIfAbsent(
+                sizes,
+                z -> new KernelModule(engine, "step_embed_many", defines(z, "EMBED_ROWS=" + EMBED_ROWS))
+                        .kernel("step_embed_many"));
     }
 
     private Kernel kernel(Head sizes) {
         return heads.computeIfAbsent(sizes, z -> new KernelModule(
                         engine,
                         "step_head",
-                        "LRAM_THREADS=" + THREADS,
+                        "LRAM_THREADS=" + (z.many() ? MANY_THREADS : THREADS),
                         "HEAD_WIDTH=" + z.width(),
                         "HEAD_ROWS=" + z.rows(),
+                        KernelModule.define("HEAD_MANY", z.many()),
                         "HEAD_LOGITS=" + z.logits(),
                         "HEAD_DIMS=" + z.dims(),
                         "HEAD_TYPE=" + z.type(),
@@ -135,7 +168,10 @@ final class StepEnds {
             Tensor weight = w.encoders().get(t).weight();
             int k = weight.dim(1);
             // Four at once; a view may begin anywhere.
-            if (k < 1 || k > MOST_INPUTS || k % 4 == 0 && weight.address() % 16 != 0) {
+            if (k < 1
+                    || k > MOST_INPUTS
+                    || k % 4 == 0 && weight.address() % 16 != 0
+                    || from.rows() > FEW && k + w.width() > EMBED_FLOATS) {
                 return false;
             }
         }
@@ -169,25 +205,28 @@ final class StepEnds {
         Check.optional(kernel, "norm's bias", w.normBias(), w.width());
         Check.f32(kernel, "working memory", m.joined(), all);
         Check.f32(kernel, "x", x, all);
+        boolean many = rows > FEW;
         Embed z = sizes(w, rows);
-        Engine.Launch launch = engine.launch(kernel(z));
+        Engine.Launch launch = engine.launch(many ? kernelOfMany(z) : kernel(z));
         for (int t = 0; t < tokens; t++) {
             EmbedWeights.Encoder e = w.encoders().get(t);
             launch.put(from.vectors().get(t)).put(e.weight()).put(e.bias());
         }
         boolean moves = from.slots().address() != at.slots().address()
                 || from.counts().address() != at.counts().address();
-        launch.put(w.normWeight())
-                .put(w.normBias())
-                .put(x)
-                .put(m.joined())
-                .put(from.slots())
+        launch.put(w.normWeight()).put(w.normBias()).put(x);
+        if (!many) {
+            launch.put(m.joined());
+        }
+        launch.put(from.slots())
                 .put(from.counts())
                 .put(moves ? at.slots() : null)
-                .put(moves ? at.counts() : null)
-                .put(arrived)
-                .put(w.norm().eps())
-                .run(z.pieces(), rows, 1, THREADS, 0);
+                .put(moves ? at.counts() : null);
+        if (many) {
+            launch.put(rows).put(w.norm().eps()).run((rows + EMBED_ROWS - 1) / EMBED_ROWS, tokens, 1, THREADS, 0);
+        } else {
+            launch.put(arrived).put(w.norm().eps()).run(z.pieces(), rows, 1, THREADS, 0);
+        }
     }
 
     /** As {@link #takes(EmbedWeights, StepInput, Tensor)}. */
@@ -197,6 +236,7 @@ final class StepEnds {
                 && rows >= 1
                 && rows <= MOST_ROWS
                 && c.dims() <= MOST_DIMS
+                && (long) c.dims() * groups(rows) <= MOST_COUNTS
                 && w.width() % 4 == 0
                 && w.width() <= HEAD_WIDTH
                 && (m.x().address()
@@ -207,6 +247,10 @@ final class StepEnds {
                                         | LargeWeights.data(w.weight()).address())
                                 % 16
                         == 0;
+    }
+
+    private static int groups(int rows) {
+        return (rows + FEW - 1) / FEW;
     }
 
     /** Before anything is queued. */
@@ -237,7 +281,10 @@ final class StepEnds {
     void decide(HeadWeights w, HeadMemory m, StepChoice c) {
         Tensor x = m.x();
         int width = w.width();
-        Head sizes = new Head(x.dim(0), width, w.logits(), c.dims(), LargeWeights.type(w.weight()), w.norm());
+        int rows = x.dim(0);
+        boolean many = rows > FEW;
+        Head sizes = new Head(
+                Math.min(rows, FEW), many, width, w.logits(), c.dims(), LargeWeights.type(w.weight()), w.norm());
         Engine.Launch launch = engine.launch(kernel(sizes))
                 .put(x.address() + (long) Float.BYTES * m.token() * width)
                 .put(w.normWeight())
@@ -249,7 +296,10 @@ final class StepEnds {
                 .put(x.dim(1) * width)
                 .put(w.norm().eps())
                 .put(arrivedDims);
-        put(launch, c).early((c.logits() + RUN - 1) / RUN, c.dims(), 1, THREADS, 0);
+        int run = many ? MANY_RUN : RUN;
+        put(launch, c)
+                .put(rows)
+                .early((c.logits() + run - 1) / run, c.dims(), groups(rows), many ? MANY_THREADS : THREADS, 0);
     }
 
     /** The choice alone, a launch; {@link #check} has been asked. */

@@ -143,7 +143,14 @@ public abstract class StepEndsContract extends KernelContract {
         "2,640,7,LAYER,true",
         "1,1280,204,LAYER,true",
         "2,40,640,RMS,false",
-        "4,7,4,LAYER,true"
+        "4,7,4,LAYER,true",
+        "9,33,5,RESIDUAL,true",
+        "13,7,4,RMS,false",
+        "33,100,204,RMS,true",
+        "64,300,17,LAYER,false",
+        "10,640,7,LAYER,true",
+        "9,1280,204,LAYER,true",
+        "9,40,2048,LAYER,true"
     })
     void tokensAreEncodedInOrderAndNormed(int rows, int width, int state, String norm, boolean biased) {
         int[] widths = {1, state, 1};
@@ -165,7 +172,7 @@ public abstract class StepEndsContract extends KernelContract {
     }
 
     @ParameterizedTest(name = "B={0}: {1}, {2}, {3}, {4}, {5}")
-    @CsvSource({"2,12,0,0,0,0", "1,40,3,0,0,0", "3,2,30,5,36,0", "2,1,1,1,1,20"})
+    @CsvSource({"2,12,0,0,0,0", "1,40,3,0,0,0", "3,2,30,5,36,0", "2,1,1,1,1,20", "12,12,0,0,0,0", "33,2,30,5,36,0"})
     void anyNumberOfTokensIsEncoded(int rows, int a, int b, int c, int d, int e) {
         int[] widths =
                 Arrays.stream(new int[] {a, b, c, d, e}).filter(k -> k > 0).toArray();
@@ -177,8 +184,9 @@ public abstract class StepEndsContract extends KernelContract {
         fx.assertClose("tokens", embedding.expected(rows, in.vectors), x, TOLERANCE);
     }
 
-    @Test
-    void weightsMayBeginAnywhere() {
+    @ParameterizedTest
+    @ValueSource(ints = {2, 9})
+    void weightsMayBeginAnywhere(int rows) {
         int width = 24;
         int state = 8;
         Embedding e = new Embedding(LAYER, true, width, 1, state, 1);
@@ -194,23 +202,23 @@ public abstract class StepEndsContract extends KernelContract {
                 LAYER,
                 e.weights.normWeight(),
                 e.weights.normBias());
-        Input in = new Input(2, 1, state, 1);
-        Tensor x = fx.poisoned(2, 3, width);
-        fx.ops.session().embed(fx.stream, weights, in.from, in.at, EmbedMemory.allocate(fx.arena, 2, 3, width), x);
-        fx.assertClose("tokens", e.expected(2, in.vectors), x, TOLERANCE);
+        Input in = new Input(rows, 1, state, 1);
+        Tensor x = fx.poisoned(rows, 3, width);
+        fx.ops.session().embed(fx.stream, weights, in.from, in.at, EmbedMemory.allocate(fx.arena, rows, 3, width), x);
+        fx.assertClose("tokens", e.expected(rows, in.vectors), x, TOLERANCE);
     }
 
     @ParameterizedTest
-    @ValueSource(floats = {Float.NaN, Float.POSITIVE_INFINITY})
-    void whatIsNotFiniteStaysWithItsToken(float wrong) {
+    @CsvSource({"3,NaN", "3,Infinity", "9,NaN", "9,Infinity"})
+    void whatIsNotFiniteStaysWithItsToken(int rows, float wrong) {
         Embedding e = new Embedding(LAYER, true, 96, 1, 17, 1);
-        Input in = new Input(3, 1, 17, 1);
+        Input in = new Input(rows, 1, 17, 1);
         in.from.vectors().get(1).set(17 + 5, wrong);
-        Tensor x = fx.poisoned(3, 3, 96);
-        fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, EmbedMemory.allocate(fx.arena, 3, 3, 96), x);
+        Tensor x = fx.poisoned(rows, 3, 96);
+        fx.ops.session().embed(fx.stream, e.weights, in.from, in.at, EmbedMemory.allocate(fx.arena, rows, 3, 96), x);
         float[] got = fx.read(x);
-        double[] want = e.expected(3, in.vectors);
-        for (int unit = 0; unit < 9; unit++) {
+        double[] want = e.expected(rows, in.vectors);
+        for (int unit = 0; unit < rows * 3; unit++) {
             float[] token = Arrays.copyOfRange(got, unit * 96, (unit + 1) * 96);
             if (unit == 4) {
                 for (float v : token) {
@@ -313,7 +321,12 @@ public abstract class StepEndsContract extends KernelContract {
         "I8,true,1,3,2,1280,9,RESIDUAL,true",
         "BF16,true,4,3,2,1284,9,RESIDUAL,true",
         "F32,false,2,3,2,33,5,LAYER,true",
-        "BF16,true,7,3,2,4,8,LAYER,true"
+        "BF16,true,7,3,2,4,8,LAYER,true",
+        "BF16,true,33,3,2,512,274,RESIDUAL,true",
+        "I8,true,64,3,2,100,300,RMS,true",
+        "F32,false,9,1,0,1280,19,LAYER,true",
+        "BF16,true,17,2,1,1280,33,RESIDUAL,false",
+        "F32,true,12,3,2,33,5,LAYER,true"
     })
     void logitsAreThoseOfTheNormedToken(
             DType type,
@@ -364,21 +377,22 @@ public abstract class StepEndsContract extends KernelContract {
         }
     }
 
-    @Test
-    void logitsOfARowThatIsNotFiniteAreNoOthers() {
+    @ParameterizedTest
+    @ValueSource(ints = {3, 10})
+    void logitsOfARowThatIsNotFiniteAreNoOthers(int rows) {
         HeadWeights weights = new HeadWeights(
                 RESIDUAL,
                 fx.of(fx.normal(96, 1), 96),
                 null,
                 StepWeight.of(fx.of(fx.normal(7 * 96, 0.1), 7, 96)),
                 fx.of(fx.normal(7, 1), 7));
-        float[] values = fx.normal(3 * 3 * 96, 1);
+        float[] values = fx.normal(rows * 3 * 96, 1);
         values[(3 + 2) * 96 + 11] = Float.NaN; // row 1's last token
         values[7] = Float.NaN; // row 0's first, which is not read
-        Tensor x = fx.of(values, 3, 3, 96);
-        Tensor logits = fx.poisoned(3, 7);
-        HeadMemory memory = HeadMemory.of(x, 2, fx.poisoned(3, 96), fx.poisoned(3, 96), logits);
-        fx.ops.session().decide(fx.stream, weights, memory, all(3, 7));
+        Tensor x = fx.of(values, rows, 3, 96);
+        Tensor logits = fx.poisoned(rows, 7);
+        HeadMemory memory = HeadMemory.of(x, 2, fx.poisoned(rows, 96), fx.poisoned(rows, 96), logits);
+        fx.ops.session().decide(fx.stream, weights, memory, all(rows, 7));
         float[] got = fx.read(logits);
         for (int i = 0; i < got.length; i++) {
             assertEquals(i / 7 == 1, Float.isNaN(got[i]), "logit " + i % 7 + " of row " + i / 7);
@@ -542,7 +556,10 @@ public abstract class StepEndsContract extends KernelContract {
         "F32,5,3,1,4,true",
         "F32,2,2,9,33,true",
         "F32,9,2,274,32,true",
-        "BF16,12,1,600,32,false"
+        "BF16,12,1,600,32,false",
+        "BF16,33,3,37,16,true",
+        "I8,64,1,274,32,true",
+        "F32,17,4,1,8,false"
     })
     void theFirstOfTheLargestInARowsRangeIsChosen(DType type, int rows, int dims, int size, int width, boolean mean) {
         Decision d = new Decision(type, rows, dims, size, width, mean);

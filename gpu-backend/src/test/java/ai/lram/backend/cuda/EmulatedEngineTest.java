@@ -78,7 +78,7 @@ class EmulatedEngineTest extends OnEmulator {
     }
 
     @Test
-    void aStepOfFewRowsBeginsAndEndsWithALaunchEach() {
+    void aStepBeginsAndEndsWithALaunchEach() {
         List<EmbedWeights.Encoder> encoders = new ArrayList<>();
         for (int k : new int[] {1, 12, 1}) {
             encoders.add(new EmbedWeights.Encoder(fx.zeros(32, k), fx.zeros(32)));
@@ -86,7 +86,7 @@ class EmulatedEngineTest extends OnEmulator {
         NormSpec norm = new NormSpec(1, 1e-5f, true, false);
         EmbedWeights begin = new EmbedWeights(encoders, norm, fx.zeros(32), null);
         HeadWeights end = new HeadWeights(norm, fx.zeros(32), null, StepWeight.of(fx.zeros(7, 32)), fx.zeros(7));
-        for (int rows : new int[] {1, 8, 9}) {
+        for (int rows : new int[] {1, 8, 9, 1024, 1025}) {
             Tensor host = fx.arena.hostVisible(DType.F32, StepInput.floats(rows, 1, 12, 1));
             StepInput from = StepInput.in(host, rows, 1, 12, 1);
             StepInput at = StepInput.in(fx.zeros((int) host.size()), rows, 1, 12, 1);
@@ -103,8 +103,8 @@ class EmulatedEngineTest extends OnEmulator {
             driver.launches.clear();
             engine.ops().session().embed(fx.stream, begin, from, at, EmbedMemory.allocate(fx.arena, rows, 3, 32), x);
             engine.ops().session().decide(fx.stream, end, HeadMemory.of(x, 2, part, part, logits), choice);
-            if (rows <= 8) {
-                assertEquals(List.of("step_embed", "step_head"), driver.launches);
+            if (rows <= 1024) {
+                assertEquals(List.of(rows <= 8 ? "step_embed" : "step_embed_many", "step_head"), driver.launches);
             } else {
                 assertTrue(driver.launches.size() > 2, "as plain kernels: " + driver.launches);
                 assertEquals("choose", driver.launches.getLast());
