@@ -131,15 +131,13 @@ final class StepEnds {
     /** Compiles on the first use of a shape, as {@link BlockSteps} does. */
     private Kernel kernel(Embed sizes) {
         return embeds.computeIfAbsent(
-                sizes,
-                z -> new KernelModule(engine, "step_embed", defines(z, "EMBED_LANES=" + z.lanes()))
+                sizes, z -> new KernelModule(engine, "step_embed", defines(z, "EMBED_LANES=" + z.lanes()))
                         .kernel("step_embed"));
     }
 
     private Kernel kernelOfMany(Embed sizes) {
         return embedsOfMany.computeIfAbsent(
-                sizes,
-                z -> new KernelModule(engine, "step_embed_many", defines(z, "EMBED_ROWS=" + EMBED_ROWS))
+                sizes, z -> new KernelModule(engine, "step_embed_many", defines(z, "EMBED_ROWS=" + EMBED_ROWS))
                         .kernel("step_embed_many"));
     }
 
