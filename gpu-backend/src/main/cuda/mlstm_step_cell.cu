@@ -78,8 +78,9 @@ struct CellStep : MlstmStepTensors {
     Faults faults;
 };
 
-// Of one head, from cell_weights to cell_answers, where its first five numbers may be read before the others are there; then follow quads (answers' weights of the 3 tokens, fold's weight) for each
-// token of ring and step, and the first 3 keys of a ring that is folded.
+// Of one head, from cell_weights to cell_answers, where the first five numbers may be read before the others are there. Then
+// follow quads (answers' weights of the 3 tokens, fold's weight) for each token of ring and step, and the first 3 keys of a ring
+// that is folded.
 struct alignas(16) Report {
     int n;  // new tokens; where there are none, the rest means nothing
     int cell;
@@ -262,10 +263,11 @@ __device__ __forceinline__ void scanNew(const CellStep& p, const HeadOfCell& u, 
     }
 }
 
-// The ring's keys and the normaliser, into the second-level cache.
+// The ring's first keys and the normaliser, into the second-level cache: more than these would take longer to ask for than they
+// save.
 __device__ __forceinline__ void fetchKeys(const CellStep& p, const HeadOfCell& u, int thread, int threads) {
     const char* keys = reinterpret_cast<const char*>(p.ringK + u.ring(p) * DQ);
-    const int bytes = u.held * DQ * 4;
+    const int bytes = min(u.held, 48) * DQ * 4;
     for (int at = 128 * thread; at < bytes; at += 128 * threads) {
         fetchLine(keys + at);
     }
@@ -687,23 +689,37 @@ struct Fold {
             askKeys(done ? 0 : next, done ? d + 16 * ROW_WARPS : d, x);
             const uint4* from = slab + step * (GROUPS * PAIRS * 3 * 32) + warp() % GROUPS * (PAIRS * 3 * 32) + lane();
 #pragma unroll
-            for (int i = 0; i < PAIRS; i++) {
-                uint4 v[3];
+            for (int i = 0; i < PAIRS; i += 2) {  // four tiles beside each other, so that none waits for its own last product
+                uint4 v[2][3];
 #pragma unroll
                 for (int part = 0; part < 3; part++) {
-                    v[part] = from[(3 * i + part) * 32];
+                    v[0][part] = from[(3 * i + part) * 32];
+                    v[1][part] = from[(3 * i + 3 + part) * 32];
                 }
                 // The smallest products first; those below fp32's last place are left out.
 #pragma unroll
                 for (int both = 2; both >= 0; both--) {
 #pragma unroll
                     for (int part = both; part >= 0; part--) {
-                        const uint4& right = v[both - part];
-                        mma(acc[i][0], a[part].x, b[part].x, a[part].y, b[part].y, right.x, right.y);
-                        mma(acc[i][1], a[part].x, b[part].x, a[part].y, b[part].y, right.z, right.w);
+#pragma unroll
+                        for (int j = 0; j < 2; j++) {
+                            const uint4& right = v[j][both - part];
+                            mma(acc[i + j][0], a[part].x, b[part].x, a[part].y, b[part].y, right.x, right.y);
+                            mma(acc[i + j][1], a[part].x, b[part].x, a[part].y, b[part].y, right.z, right.w);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    // A warp's tile of C, 16 rows from d0 on, into the second-level cache.
+    __device__ __forceinline__ void fetchTile(int d0) const {
+        constexpr int LINES_OF_ROW = GROUP * static_cast<int>(sizeof(StateElement)) / 128;
+        const int row = d0 + lane() / LINES_OF_ROW;
+        const int column = GROUP * (warp() % GROUPS) + 128 / static_cast<int>(sizeof(StateElement)) * (lane() % LINES_OF_ROW);
+        if (hasC && lane() < 16 * LINES_OF_ROW && row < DQ && column < width) {
+            fetchLine(reinterpret_cast<const char*>(c + static_cast<long long>(row) * DV + column));
         }
     }
 
@@ -726,20 +742,15 @@ struct Fold {
             const int d = d0 + 2 * (lane() / 4);
             const bool mine = active && d0 < DQ;
             float acc[PAIRS][2][4];
-            StateQuad old[PAIRS][2];
 #pragma unroll
             for (int i = 0; i < PAIRS; i++) {
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
                     acc[i][0][j] = acc[i][1][j] = 0.f;
                 }
-#pragma unroll
-                for (int r = 0; r < 2; r++) {
-                    old[i][r] = StateQuad();
-                    if (hasC && mine && d + r < DQ && column + 16 * i < width) {
-                        old[i][r] = *reinterpret_cast<const StateQuad*>(c + static_cast<long long>(d + r) * DV + column + 16 * i);
-                    }
-                }
+            }
+            if (mine) {
+                fetchTile(d0);
             }
 #pragma unroll 1
             for (int s0 = 0; s0 < folding; s0 += SLAB) {
@@ -754,6 +765,18 @@ struct Fold {
                 }
             }
             if (mine) {
+                StateQuad old[PAIRS][2];
+#pragma unroll
+                for (int i = 0; i < PAIRS; i++) {
+#pragma unroll
+                    for (int r = 0; r < 2; r++) {
+                        old[i][r] = StateQuad();
+                        if (hasC && d + r < DQ && column + 16 * i < width) {
+                            old[i][r] =
+                                    *reinterpret_cast<const StateQuad*>(c + static_cast<long long>(d + r) * DV + column + 16 * i);
+                        }
+                    }
+                }
 #pragma unroll
                 for (int i = 0; i < PAIRS; i++) {
                     float answers[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
