@@ -7,12 +7,18 @@
 // What cell_weights keeps, cell_answers must not read from the state: it finds it in the report, with the first keys of a ring
 // that is folded, in whose places the new ones are.
 //
-// Bytes: the ring's keys and values once and C once, twice where it is folded. A fold takes DHQK DHHV multiply-adds a token.
+// Each may begin before the kernel ahead of it has ended. What cell_weights needs of the past it reads before it waits. Then it
+// says what each head is about to do (Plan) and lets cell_answers begin: that reads C while the weights are reckoned, and waits
+// for the rest of the report when it has asked for the last of C.
+//
+// Bytes: the ring's keys and values once and C once, twice where it is folded. A fold takes DHQK DHHV multiply-adds a token, as
+// six products of bf16 parts on tensor cores: keys times weights, and values, are sums of three bf16 numbers each, and what is
+// left out is below fp32's last place.
 //
 // C is fp32, or bf16 (CELL_BF16): rounded once at a fold, from sums in fp32, and answers are those of the rounded C.
 //
-// Compile:  as elementwise.cu, with the sizes that CellSteps.java defines. Dynamic shared memory: weightsFloats and
-// answersFloats there.
+// Compile:  as elementwise.cu, with the sizes that CellSteps.java defines. Dynamic shared memory: weightsBytes and
+// answersBytes there.
 #ifndef CELL_QK  // the sizes of a large model, for a look at the machine code
 #define CELL_QK 640
 #define CELL_HV 640
@@ -21,21 +27,19 @@
 #define CELL_NORMALIZE 1
 #define CELL_BF16 0
 #endif
-#include "lram_bf16.cuh"
 #include "mlstm_ring_weights.cuh"
 #include "mlstm_step_tensors.cuh"
+#include "step_fetch.cuh"
+#include "step_mma.cuh"
 
 namespace lram {
 
 constexpr int DQ = CELL_QK;
 constexpr int DV = CELL_HV;
-constexpr int COLUMNS = CELL_COLUMNS;  // value columns of a block, a multiple of 4
+constexpr int COLUMNS = CELL_COLUMNS;  // value columns of a block, a multiple of 4, of 8 where rows of C in bf16 are
 constexpr bool SIGMOID = CELL_SIGMOID;
 constexpr bool NORMALIZE = CELL_NORMALIZE;
 constexpr int CHUNKS = (DV + COLUMNS - 1) / COLUMNS;
-constexpr int QUADS = COLUMNS / 4;
-constexpr int LINES = LRAM_THREADS / QUADS;  // rows of C that a block reads at once
-constexpr int WORDS = 32;                    // that a thread has on their way
 
 // What four columns of C are in memory.
 #if CELL_BF16
@@ -54,14 +58,6 @@ __device__ __forceinline__ StateQuad stateQuad(const float* x) {
     return packFloats(x);
 #endif
 }
-
-// A fold's tile: a thread has 8 rows and 4 columns of C, and DEPTH tokens are in shared memory, twice.
-constexpr int FOLD_ROWS = 8;
-constexpr int FOLD_LINES = LINES * FOLD_ROWS < DQ ? LINES : (DQ + FOLD_ROWS - 1) / FOLD_ROWS;
-constexpr int TILE = FOLD_LINES * FOLD_ROWS;
-constexpr int DEPTH = TILE > 128 ? 8 : 16;
-constexpr int KEY_LOADS = (DEPTH * TILE / 4 + LRAM_THREADS - 1) / LRAM_THREADS;
-constexpr int VALUE_LOADS = (DEPTH * QUADS + LRAM_THREADS - 1) / LRAM_THREADS;
 
 struct CellStep : MlstmStepTensors {
     float* reports;
@@ -82,10 +78,11 @@ struct CellStep : MlstmStepTensors {
     Faults faults;
 };
 
-// Of one head, from cell_weights to cell_answers; then follow quads (answers' weights of the 3 tokens, fold's weight) for each
-// token of ring and step, and the first 3 keys of a ring that is folded.
+// Of one head, from cell_weights to cell_answers, where the first five numbers may be read before the others are there. Then
+// follow quads (answers' weights of the 3 tokens, fold's weight) for each token of ring and step, and the first 3 keys of a ring
+// that is folded.
 struct alignas(16) Report {
-    int n;  // new tokens; where there are none, the rest is not written
+    int n;  // new tokens; where there are none, the rest means nothing
     int cell;
     int held;
     int folding;  // ring tokens that are folded first; 0 for none
@@ -93,6 +90,34 @@ struct alignas(16) Report {
     float keep;
     float carried[TOKENS];
     float divisors[TOKENS];
+};
+
+// What a head is about to do: the first numbers of its report.
+struct Plan {
+    int n;
+    int cell;
+    int held;
+    int folding;
+    int hasC;
+
+    // As cell_weights has put it there, which may still be running.
+    __device__ __forceinline__ static Plan of(const Report* from) {
+        const volatile Report* r = from;
+        return {r->n, r->cell, r->held, r->folding, r->hasC};
+    }
+
+    // One thread, before it lets cell_answers begin.
+    __device__ __forceinline__ void put(Report* to) const {
+        volatile Report* r = to;
+        r->n = n;
+        r->cell = cell;
+        r->held = held;
+        r->folding = folding;
+        r->hasC = hasC;
+#ifndef LRAM_EMULATED
+        asm volatile("fence.acq_rel.gpu;" ::: "memory");
+#endif
+    }
 };
 
 constexpr int REPORT_FLOATS = sizeof(Report) / 4;
@@ -169,22 +194,10 @@ __device__ __forceinline__ void addShares(const CellStep& p, int row, int head, 
     forget = __shfl_sync(0xffffffffu, total, 2 * lane() + 1);
 }
 
-// One warp: running sums of log forget gates and log input gates of the ring and the new tokens, whose gates go into the ring.
-__device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u, int row, int head, double* sums,
-                                          double* inputs) {
+// One warp: running sums of log forget gates and log input gates of the ring.
+__device__ __forceinline__ void scanRing(const CellStep& p, const HeadOfCell& u, double* sums, double* inputs) {
     const long long ring = u.ring(p);
-    const long long token = u.token;
     const int held = u.held;
-    const int n = u.n;
-    float newInput = 0.f;
-    float newForget = 0.f;
-    if (p.shares != nullptr) {
-        addShares(p, row, head, n, newInput, newForget);
-    } else if (lane() < n) {
-        newInput = p.i[token + static_cast<long long>(lane()) * p.heads];
-        newForget = p.f[token + static_cast<long long>(lane()) * p.heads];
-    }
-    newForget = logSigmoidFloat(newForget);
     double before = 0;
 #pragma unroll 1
     for (int s0 = 0; s0 < held; s0 += 128) {
@@ -214,7 +227,24 @@ __device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u
         }
         before = __shfl_sync(0xffffffffu, upTo, 31);
     }
-    double sum = before;
+    __syncwarp();
+}
+
+// The same warp: those of the new tokens, whose gates go into the ring.
+__device__ __forceinline__ void scanNew(const CellStep& p, const HeadOfCell& u, int row, int head, double* sums,
+                                        double* inputs) {
+    const int held = u.held;
+    const int n = u.n;
+    float newInput = 0.f;
+    float newForget = 0.f;
+    if (p.shares != nullptr) {
+        addShares(p, row, head, n, newInput, newForget);
+    } else if (lane() < n) {
+        newInput = p.i[u.token + static_cast<long long>(lane()) * p.heads];
+        newForget = p.f[u.token + static_cast<long long>(lane()) * p.heads];
+    }
+    newForget = logSigmoidFloat(newForget);
+    double sum = held == 0 ? 0 : sums[held - 1];
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
         const float forget = __shfl_sync(0xffffffffu, newForget, t);
@@ -226,27 +256,37 @@ __device__ __forceinline__ void scanGates(const CellStep& p, const HeadOfCell& u
             }
         }
     }
-    __syncwarp();  // other lanes have read what is overwritten here
     if (lane() < n) {
-        p.ringI[ring + u.stay() + lane()] = newInput;
-        p.ringF[ring + u.stay() + lane()] = newForget;
+        const long long to = u.ring(p) + u.stay() + lane();
+        p.ringI[to] = newInput;
+        p.ringF[to] = newForget;
     }
 }
 
-// One head, by THREADS threads; at least 4 warps.
+// The ring's first keys and the normaliser, into the second-level cache: more than these would take longer to ask for than they
+// save.
+__device__ __forceinline__ void fetchKeys(const CellStep& p, const HeadOfCell& u, int thread, int threads) {
+    const char* keys = reinterpret_cast<const char*>(p.ringK + u.ring(p) * DQ);
+    const int bytes = min(u.held, 48) * DQ * 4;
+    for (int at = 128 * thread; at < bytes; at += 128 * threads) {
+        fetchLine(keys + at);
+    }
+    if (u.hasC && 128 * thread < 4 * DQ) {
+        fetchLine(reinterpret_cast<const char*>(p.vecN + static_cast<long long>(u.cell) * DQ) + 128 * thread);
+    }
+}
+
+// One head, by THREADS threads; at least 2 warps.
 template <int THREADS>
 __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     constexpr int WARPS = THREADS / 32;
     if (faulted(p.faults)) {
+        awaitBefore();
         return;
     }
-    const HeadOfCell u(p, p.firstRow + static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x));
-    if (u.n == 0) {
-        if (threadIdx.x == 0) {
-            ReportOf(p, static_cast<int>(blockIdx.y) * p.heads + static_cast<int>(blockIdx.x)).head->n = 0;
-        }
-        return;
-    }
+    const int head = static_cast<int>(blockIdx.x);
+    const int row = p.firstRow + static_cast<int>(blockIdx.y);
+    const HeadOfCell u(p, row, head);
     const int all = u.held + u.n;
     const int most = p.ring + TOKENS;
     const int pitch = most + 1;
@@ -257,23 +297,37 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     float* queries = reinterpret_cast<float*>(inputs + most);
     float* writes = queries + TOKENS * DQ;
     float* dots = writes + most;
+    if (u.n > 0) {
+        if (warp() == WARPS - 1) {
+            scanRing(p, u, sums, inputs);
+        } else {
+            fetchKeys(p, u, static_cast<int>(threadIdx.x), THREADS - 32);
+        }
+    }
+    awaitBefore();
+    if (threadIdx.x == 0) {
+        const Plan plan = {u.n, u.cell, u.held, u.folds ? u.held : 0, u.hasC};
+        plan.put(ReportOf(p, static_cast<int>(blockIdx.y) * p.heads + head).head);
+        letNextBegin();
+        *m0 = p.scaM[u.cell];
+        *again = u;
+    }
+    if (u.n == 0) {
+        return;
+    }
     for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DQ / 4; i += THREADS) {
         const int t = i / (DQ / 4);
         const float* q = p.q + (u.token + static_cast<long long>(t) * p.heads) * DQ;
         reinterpret_cast<float4*>(queries)[i] = t < u.n ? load4(q + 4 * (i % (DQ / 4))) : none();
     }
-    if (threadIdx.x == 0) {
-        *m0 = p.scaM[u.cell];
-        *again = u;
-    }
     if (warp() == WARPS - 1) {
-        scanGates(p, u, p.firstRow + static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), sums, inputs);
+        scanNew(p, u, row, head, sums, inputs);
     }
     __syncthreads();
     // A warp a key, and its next ones beside it, all of whose loads are on their way at once: the ring's, the new ones, then the
     // normaliser.
     constexpr int LOADS = (DQ + 127) / 128;  // of a lane
-    constexpr int KEYS = THREADS > 128 ? (LOADS <= 5 ? 4 : 1) : (LOADS <= 2 ? 3 : 1);
+    constexpr int KEYS = LOADS <= 2 ? 3 : (LOADS > 5 ? 1 : (THREADS > 128 ? 4 : 2));
 #pragma unroll 1
     for (int s0 = warp(); s0 <= all; s0 += WARPS * KEYS) {
         float4 x[KEYS][LOADS];
@@ -325,17 +379,9 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + static_cast<int>(blockIdx.x));
     const RingTokens tokens = {held, n, folds, v.hasC != 0, *m0, sums, inputs, dots, pitch};
     if (threadIdx.x == 0) {
-        report.head->n = n;
-        report.head->cell = v.cell;
-        report.head->held = held;
-        report.head->hasC = v.hasC;
-        report.head->folding = folds ? held : 0;
         p.ringLength[v.cell] = v.stay() + n;
     }
-    RingTop top = {0, 0, 0};
-    if (folds || warp() < n) {
-        top = ringTop<SIGMOID>(tokens);
-    }
+    const RingTop top = ringTop<SIGMOID>(tokens);
     if (threadIdx.x == 0) {
         report.head->keep = top.keep;
         if (folds) {
@@ -349,8 +395,8 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
             writes[s] = top.write(tokens, s);
         }
     }
-    if (warp() < n) {
-        const int t = warp();
+#pragma unroll 1
+    for (int t = warp(); t < n; t += WARPS) {
         const AnswerOfToken answer = weighToken<SIGMOID, NORMALIZE>(
                 tokens, top, t, p.scale, p.eps, [&](int s, float weight) { dots[t * pitch + s] = weight; });
         if (lane() == 0) {
@@ -383,7 +429,7 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
             }
             const double keep = top.keep;
             double sum[4] = {keep * old.x, keep * old.y, keep * old.z, keep * old.w};
-#pragma unroll(THREADS > 128 ? 8 : 2)
+#pragma unroll(THREADS > 128 ? 8 : 4)
             for (int s = 0; s < held; s++) {
                 const float4 x = load4(key + s * DQ);
                 const double write = writes[s];
@@ -415,280 +461,377 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
 
 using namespace lram;
 
-// Grid (NH, rows). Where there are few heads for each multiprocessor, one has more threads.
-LRAM_KERNEL_OF(cell_weights_128, CellStep, 128, 8) {
-    LRAM_DYNAMIC_SHARED(double, memory);
-    weighHead<128>(p, memory);
-}
-
+// Grid (NH, rows). The fewer heads a multiprocessor has, the more threads has one. Of the smaller ones half of the registers
+// stay free, so that cell_answers can begin.
 LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 2) {
     LRAM_DYNAMIC_SHARED(double, memory);
     weighHead<256>(p, memory);
 }
 
+LRAM_KERNEL_OF(cell_weights_128, CellStep, 128, 8) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    weighHead<128>(p, memory);
+}
+
+LRAM_KERNEL_OF(cell_weights_64, CellStep, 64, 16) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    weighHead<64>(p, memory);
+}
+
 namespace lram {
 
-// A thread's place among a block's rows and quads of columns. In a fold a warp has 4 rows and 8 quads where it can, which takes
-// the fewest reads of shared memory. So it is where fp32 is only read; a warp that reads bf16 has a row, for whole lines.
-struct Place {
-    static constexpr bool SQUARE = QUADS % 8 == 0 && LRAM_THREADS % QUADS == 0 && LINES % 4 == 0;
-    int line;
-    int quad;
+// Where a block reads what it answers from: a thread owns WIDE columns of C and the rows line, line + LINES, ..., then four
+// columns of the ring's values, so that a warp reads whole lines of both. WORDS times 16 bytes of a thread are a stage, and the
+// next STAGES - 1 of these are on their way into the thread's own places of shared memory while it adds one up.
+constexpr int WIDE = NARROW && DV % 8 == 0 ? 8 : 4;
+constexpr int ACROSS = COLUMNS / WIDE;
+constexpr int LINES = LRAM_THREADS / ACROSS;
+constexpr int WORDS = 4;
+constexpr int STAGES = 4;
+constexpr int QUADS = COLUMNS / 4;
+constexpr int VALUE_LINES = LRAM_THREADS / QUADS;
+constexpr int STATE_ROWS = WORDS * LINES;  // of a stage
+constexpr int VALUE_ROWS = WORDS * VALUE_LINES;
+constexpr int STATE_STAGES = (DQ + STATE_ROWS - 1) / STATE_ROWS;
+static_assert(COLUMNS % WIDE == 0 && QUADS <= LRAM_THREADS, "a thread's columns are a block's");
 
-    __device__ __forceinline__ Place(bool folds) {
-        if (SQUARE && (!NARROW || folds)) {
-            constexpr int across = QUADS / 8 > 0 ? QUADS / 8 : 1;
-            line = lane() / 8 + 4 * (warp() / across);
-            quad = lane() % 8 + 8 * (warp() % across);
-        } else {
-            line = static_cast<int>(threadIdx.x) / QUADS;
-            quad = static_cast<int>(threadIdx.x) % QUADS;
-        }
+// How a fold is shared: a warp has 16 rows and a group of 64 columns of C at a time, and SLAB tokens' values are in shared memory
+// as the parts that tensor cores take.
+constexpr int GROUP = 64;
+constexpr int GROUPS = (COLUMNS + GROUP - 1) / GROUP;
+constexpr int ROW_WARPS = LRAM_WARPS / GROUPS;
+constexpr int PAIRS = GROUP / 16;  // of tiles of eight columns, of a group
+constexpr int DEPTH = 16;          // tokens of an instruction
+constexpr int SLAB = COLUMNS > 128 ? 48 : 64;
+static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
+
+constexpr int REPORT_QUADS = REPORT_FLOATS / 4;
+
+__device__ __forceinline__ void copyWord(void* to, const StateElement* from) {
+    if (WIDE * sizeof(StateElement) == 16) {
+        copySixteen(to, from);
+    } else {
+        copyEight(to, from);
     }
-};
-
-__device__ __forceinline__ void addThree(const float4& a, const float4& x, float (&sum)[TOKENS][4]) {
-    addTimes(a.x, x, sum[0]);
-    addTimes(a.y, x, sum[1]);
-    addTimes(a.z, x, sum[2]);
 }
 
-__device__ __forceinline__ void loadWords(const float* from, unsigned* words) {
-    const float4 x = load4(from);
-    words[0] = __float_as_uint(x.x);
-    words[1] = __float_as_uint(x.y);
-    words[2] = __float_as_uint(x.z);
-    words[3] = __float_as_uint(x.w);
+template <int N>
+__device__ __forceinline__ void addThree(const float4& a, const float4& x, float (&sum)[TOKENS][N], int from) {
+    addTimes(a.x, x, sum[0] + from);
+    addTimes(a.y, x, sum[1] + from);
+    addTimes(a.z, x, sum[2] + from);
 }
 
-__device__ __forceinline__ void loadWords(const Bf16* from, unsigned* words) {
-    const uint2 x = load8Bytes(from);
-    words[0] = x.x;
-    words[1] = x.y;
+template <int N>
+__device__ __forceinline__ void clear(float (&sum)[TOKENS][N]) {
+#pragma unroll
+    for (int e = 0; e < N; e++) {
+        sum[0][e] = sum[1][e] = sum[2][e] = 0.f;
+    }
 }
 
-__device__ __forceinline__ float4 ofWords(const unsigned* words, const float*) {
-    float4 x;
-    x.x = __uint_as_float(words[0]);
-    x.y = __uint_as_float(words[1]);
-    x.z = __uint_as_float(words[2]);
-    x.w = __uint_as_float(words[3]);
-    return x;
-}
-
-__device__ __forceinline__ float4 ofWords(const unsigned* words, const Bf16*) {
-    uint2 x;
-    x.x = words[0];
-    x.y = words[1];
-    return widened(x);
-}
-
-// Words of a quad, and rows on their way.
-template <typename T>
-struct Quads {
-    static constexpr int SIZE = static_cast<int>(sizeof(T));
-    static constexpr int BATCH = WORDS / SIZE;
-};
-
-// Rows line, line + LINES, ... of four columns, each times its weights for the three tokens. Of one batch of rows and the next
-// one is on its way while the other is added. The elements' type is that of the rows at hand.
-struct Rows {
-    const void* from;
-    int rows;
+struct Stream {
+    const StateElement* c;  // own columns of row `line`; null where this thread has none
+    const float* values;    // likewise
+    float4* own;
     int line;
-    unsigned first[WORDS];
+    int valueLine;
+    int stateStages;
+    int stages;
+    int held;
 
-    template <typename T>
-    __device__ __forceinline__ void ask(int r0, unsigned (&x)[WORDS]) const {
-        const T* at = static_cast<const T*>(from) + static_cast<long long>(r0) * DV;
+    __device__ __forceinline__ float4* place(int b) const { return own + b % STAGES * (WORDS * LRAM_THREADS); }
+
+    __device__ __forceinline__ void ask(int b) const {
+        float4* to = place(b);
+        if (b < stateStages) {
+            const int row = line + b * STATE_ROWS;
+            const StateElement* from = c + static_cast<long long>(b) * (STATE_ROWS * DV);
 #pragma unroll
-        for (int i = 0; i < Quads<T>::BATCH; i++) {
-            if (r0 + i * LINES < rows) {
-                loadWords(at + i * LINES * DV, x + i * Quads<T>::SIZE);
-            } else {
+            for (int j = 0; j < WORDS; j++) {
+                if (c != nullptr && (DQ % STATE_ROWS == 0 || row + j * LINES < DQ)) {
+                    copyWord(to + j * LRAM_THREADS, from + j * (LINES * DV));
+                }
+            }
+        } else if (b < stages && values != nullptr) {
+            const int row = valueLine + (b - stateStages) * VALUE_ROWS;
+            const float* from = values + static_cast<long long>(b - stateStages) * (VALUE_ROWS * DV);
 #pragma unroll
-                for (int j = 0; j < Quads<T>::SIZE; j++) {
-                    x[i * Quads<T>::SIZE + j] = 0;
+            for (int j = 0; j < WORDS; j++) {
+                if (row + j * VALUE_LINES < held) {
+                    copySixteen(to + j * LRAM_THREADS, from + j * (VALUE_LINES * DV));
+                }
+            }
+        }
+        endCopies();
+    }
+
+    __device__ __forceinline__ void addState(int b, const float4* queries, float (&sum)[TOKENS][WIDE]) const {
+        const float4* from = place(b);
+        const int row = line + b * STATE_ROWS;
+        if (c == nullptr) {
+            return;
+        }
+#pragma unroll
+        for (int j = 0; j < WORDS; j++) {
+            if (DQ % STATE_ROWS == 0 || row + j * LINES < DQ) {
+                const float4 query = queries[row + j * LINES];
+                const StateQuad* x = reinterpret_cast<const StateQuad*>(from + j * LRAM_THREADS);
+#pragma unroll
+                for (int i = 0; i < WIDE / 4; i++) {
+                    addThree(query, widened(x[i]), sum, 4 * i);
                 }
             }
         }
     }
 
-    template <typename T>
-    __device__ __forceinline__ void addBatch(int r0, const unsigned (&x)[WORDS], const float4* weights,
-                                             float (&sum)[TOKENS][4]) const {
-#pragma unroll
-        for (int i = 0; i < Quads<T>::BATCH; i++) {
-            if (r0 + i * LINES < rows) {
-                addThree(weights[r0 + i * LINES], ofWords(x + i * Quads<T>::SIZE, static_cast<const T*>(nullptr)), sum);
-            }
+    __device__ __forceinline__ void addValues(int b, const float4* weights, float (&sum)[TOKENS][4]) const {
+        const float4* from = place(b);
+        const int row = valueLine + (b - stateStages) * VALUE_ROWS;
+        if (values == nullptr) {
+            return;
         }
-    }
-
-    template <typename T>
-    __device__ __forceinline__ void begin(const T* start, int n, int own) {
-        from = start;
-        rows = n;
-        line = own;
-        ask<T>(line, first);
-    }
-
-    template <typename T>
-    __device__ __forceinline__ void add(const float4* weights, float (&sum)[TOKENS][4]) {
-        constexpr int STEP = Quads<T>::BATCH * LINES;
-#pragma unroll 1
-        for (int r = line; r < rows; r += 2 * STEP) {
-            unsigned second[WORDS];
-            ask<T>(r + STEP, second);
-            addBatch<T>(r, first, weights, sum);
-            ask<T>(r + 2 * STEP, first);
-            addBatch<T>(r + STEP, second, weights, sum);
+#pragma unroll
+        for (int j = 0; j < WORDS; j++) {
+            if (row + j * VALUE_LINES < held) {
+                addThree(weights[row + j * VALUE_LINES], from[j * LRAM_THREADS], sum, 0);
+            }
         }
     }
 };
 
-__device__ __forceinline__ void carry(const Report& r, float (&sum)[TOKENS][4]) {
-#pragma unroll
-    for (int t = 0; t < TOKENS; t++) {
-        const float carried = t < r.n ? r.carried[t] : 0.f;
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            sum[t][j] *= carried;
-        }
-    }
-}
-
-// A block's columns of one head.
-struct Columns {
+// A block's columns of a head that folds.
+struct Fold {
     const float* oldKeys;  // of the first `newTokens` of the ring
     const float* keys;
     const float* values;  // at the block's first column
+    StateElement* c;      // likewise
+    const float4* weights;
+    const float4* queries;
     int newTokens;
     int folding;
     int width;  // of this block, in elements
-    const float4* weights;
+    bool hasC;
+    float keep;
 
-    // Asks for tokens [s0, s0 + DEPTH) and rows [d0, d0 + TILE).
-    __device__ __forceinline__ void ask(int s0, int d0, float4 (&k)[KEY_LOADS], float4 (&v)[VALUE_LOADS]) const {
+    // Values of the tokens [s0, s0 + SLAB) as parts: for 16 tokens and 16 columns, each part of a lane's two tiles is four words.
+    // Column 4 i + 2 j + k of the 16 is column 2 i + k of tile j, so that a thread has quads of columns of C, and it has four
+    // tokens that follow each other.
+    __device__ __forceinline__ void splitValues(int s0, uint4* slab) const {
+        const int depth = (min(SLAB, folding - s0) + DEPTH - 1) / DEPTH;
+#pragma unroll 1
+        for (int item = static_cast<int>(threadIdx.x); item < depth * (GROUPS * PAIRS) * 16; item += LRAM_THREADS) {
+            const int four = item % 4;
+            const int quad = item / 4 % 4;
+            const int at = item / 16;  // of the slab's squares of 16
+            const int s = s0 + DEPTH * (at / (GROUPS * PAIRS)) + 4 * four;
+            const int e = 16 * (at % (GROUPS * PAIRS)) + 4 * quad;
+            float x[4][4];
 #pragma unroll
-        for (int i = 0; i < KEY_LOADS; i++) {
-            const int at = static_cast<int>(threadIdx.x) + i * LRAM_THREADS;
-            const int s = s0 + at / (TILE / 4);
-            const int d = d0 + 4 * (at % (TILE / 4));
-            k[i] = none();
-            if (at < DEPTH * TILE / 4 && s < folding && d < DQ) {
-                k[i] = load4((s < newTokens ? oldKeys : keys) + static_cast<long long>(s) * DQ + d);
+            for (int j = 0; j < 4; j++) {
+                unpack(s + j < folding && e < width ? load4(values + static_cast<long long>(s + j) * DV + e) : none(), x[j]);
             }
-        }
 #pragma unroll
-        for (int i = 0; i < VALUE_LOADS; i++) {
-            const int at = static_cast<int>(threadIdx.x) + i * LRAM_THREADS;
-            const int s = s0 + at / QUADS;
-            const int e = 4 * (at % QUADS);
-            v[i] = none();
-            if (at < DEPTH * QUADS && s < folding && e < width) {
-                v[i] = load4(values + static_cast<long long>(s) * DV + e);
+            for (int k = 0; k < 2; k++) {
+                float first[4] = {x[0][k], x[1][k], x[2][k], x[3][k]};
+                float second[4] = {x[0][k + 2], x[1][k + 2], x[2][k + 2], x[3][k + 2]};
+                uint2 a[3];
+                uint2 b[3];
+                splitInThree(first, a);
+                splitInThree(second, b);
+#pragma unroll
+                for (int part = 0; part < 3; part++) {
+                    uint4 words;
+                    words.x = a[part].x;
+                    words.y = a[part].y;
+                    words.z = b[part].x;
+                    words.w = b[part].y;
+                    slab[(3 * at + part) * 32 + 4 * (2 * quad + k) + four] = words;
+                }
             }
         }
     }
 
-    // Keys go in times their weights.
-    __device__ __forceinline__ void put(int s0, const float4 (&k)[KEY_LOADS], const float4 (&v)[VALUE_LOADS], float* keysTo,
-                                        float* valuesTo) const {
+    // This lane's keys of 16 tokens from s on, two rows from d on.
+    __device__ __forceinline__ void askKeys(int s, int d, uint2 (&x)[4]) const {
 #pragma unroll
-        for (int i = 0; i < KEY_LOADS; i++) {
-            const int at = static_cast<int>(threadIdx.x) + i * LRAM_THREADS;
-            const int s = s0 + at / (TILE / 4);
-            if (at < DEPTH * TILE / 4) {
-                const float write = s < folding ? weights[s].w : 0.f;
-                float4 x = k[i];
-                x.x *= write;
-                x.y *= write;
-                x.z *= write;
-                x.w *= write;
-                reinterpret_cast<float4*>(keysTo)[at] = x;
+        for (int j = 0; j < 4; j++) {
+            const int own = s + 4 * (lane() % 4) + j;
+            x[j].x = x[j].y = 0;
+            if (own < folding && d < DQ) {
+                x[j] = *reinterpret_cast<const uint2*>((own < newTokens ? oldKeys : keys) +
+                                                       static_cast<long long>(own) * DQ + d);
             }
         }
+    }
+
+    // Adds tokens of the slab to a warp's tile: keys times weights are the left side, values the right one. The first keys are
+    // at hand, and afterwards those that follow: of the next slab, or of the next rows.
+    __device__ __forceinline__ void addSlab(int s0, int d, const uint4* slab, uint2 (&x)[4], float (&acc)[PAIRS][2][4]) const {
+        const int depth = (min(SLAB, folding - s0) + DEPTH - 1) / DEPTH;
+#pragma unroll 1
+        for (int step = 0; step < depth; step++) {
+            float upper[4];
+            float lower[4];
 #pragma unroll
-        for (int i = 0; i < VALUE_LOADS; i++) {
-            const int at = static_cast<int>(threadIdx.x) + i * LRAM_THREADS;
-            if (at < DEPTH * QUADS) {
-                reinterpret_cast<float4*>(valuesTo)[at] = v[i];
+            for (int j = 0; j < 4; j++) {
+                const int own = s0 + DEPTH * step + 4 * (lane() % 4) + j;
+                const float weight = own < folding ? weights[own].w : 0.f;
+                upper[j] = weight * __uint_as_float(x[j].x);
+                lower[j] = weight * __uint_as_float(x[j].y);
+            }
+            uint2 a[3];
+            uint2 b[3];
+            splitInThree(upper, a);
+            splitInThree(lower, b);
+            const int next = s0 + DEPTH * (step + 1);
+            const bool done = next >= folding;
+            askKeys(done ? 0 : next, done ? d + 16 * ROW_WARPS : d, x);
+            const uint4* from = slab + step * (GROUPS * PAIRS * 3 * 32) + warp() % GROUPS * (PAIRS * 3 * 32) + lane();
+#pragma unroll
+            for (int i = 0; i < PAIRS; i += 2) {  // four tiles beside each other, so that none waits for its own last product
+                uint4 v[2][3];
+#pragma unroll
+                for (int part = 0; part < 3; part++) {
+                    v[0][part] = from[(3 * i + part) * 32];
+                    v[1][part] = from[(3 * i + 3 + part) * 32];
+                }
+                // The smallest products first; those below fp32's last place are left out.
+#pragma unroll
+                for (int both = 2; both >= 0; both--) {
+#pragma unroll
+                    for (int part = both; part >= 0; part--) {
+#pragma unroll
+                        for (int j = 0; j < 2; j++) {
+                            const uint4& right = v[j][both - part];
+                            mma(acc[i + j][0], a[part].x, b[part].x, a[part].y, b[part].y, right.x, right.y);
+                            mma(acc[i + j][1], a[part].x, b[part].x, a[part].y, b[part].y, right.z, right.w);
+                        }
+                    }
+                }
             }
         }
+    }
+
+    // A warp's tile of C, 16 rows from d0 on, into the second-level cache.
+    __device__ __forceinline__ void fetchTile(int d0) const {
+        constexpr int LINES_OF_ROW = GROUP * static_cast<int>(sizeof(StateElement)) / 128;
+        const int row = d0 + lane() / LINES_OF_ROW;
+        const int column = GROUP * (warp() % GROUPS) + 128 / static_cast<int>(sizeof(StateElement)) * (lane() % LINES_OF_ROW);
+        if (hasC && lane() < 16 * LINES_OF_ROW && row < DQ && column < width) {
+            fetchLine(reinterpret_cast<const char*>(c + static_cast<long long>(row) * DV + column));
+        }
+    }
+
+    // Folds the ring into the block's columns of C, and leaves the new rows times the queries in ROW_WARPS lines at `lines`,
+    // which may be where the slab is.
+    __device__ __forceinline__ void run(const float (&carried)[TOKENS], uint4* slab, float* lines) const {
+        const bool active = warp() < GROUPS * ROW_WARPS;
+        const int column = GROUP * (warp() % GROUPS) + 4 * (lane() % 4);
+        float sum[PAIRS][TOKENS];
+#pragma unroll
+        for (int i = 0; i < PAIRS; i++) {
+            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
+        }
+        int loaded = -1;
+        uint2 x[4];
+        askKeys(0, 16 * (warp() / GROUPS) + 2 * (lane() / 4), x);
+#pragma unroll 1
+        for (int round = 0; round < (DQ + 16 * ROW_WARPS - 1) / (16 * ROW_WARPS); round++) {
+            const int d0 = 16 * (warp() / GROUPS + ROW_WARPS * round);
+            const int d = d0 + 2 * (lane() / 4);
+            const bool mine = active && d0 < DQ;
+            float acc[PAIRS][2][4];
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    acc[i][0][j] = acc[i][1][j] = 0.f;
+                }
+            }
+            if (mine) {
+                fetchTile(d0);
+            }
+#pragma unroll 1
+            for (int s0 = 0; s0 < folding; s0 += SLAB) {
+                if (s0 != loaded) {
+                    __syncthreads();
+                    splitValues(s0, slab);
+                    loaded = s0;
+                    __syncthreads();
+                }
+                if (mine) {
+                    addSlab(s0, d, slab, x, acc);
+                }
+            }
+            if (mine) {
+                StateQuad old[PAIRS][2];
+#pragma unroll
+                for (int i = 0; i < PAIRS; i++) {
+#pragma unroll
+                    for (int r = 0; r < 2; r++) {
+                        old[i][r] = StateQuad();
+                        if (hasC && d + r < DQ && column + 16 * i < width) {
+                            old[i][r] =
+                                    *reinterpret_cast<const StateQuad*>(c + static_cast<long long>(d + r) * DV + column + 16 * i);
+                        }
+                    }
+                }
+#pragma unroll
+                for (int i = 0; i < PAIRS; i++) {
+                    float answers[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
+#pragma unroll
+                    for (int r = 0; r < 2; r++) {
+                        if (d + r < DQ && column + 16 * i < width) {
+                            float total[4] = {acc[i][0][2 * r], acc[i][0][2 * r + 1], acc[i][1][2 * r],
+                                              acc[i][1][2 * r + 1]};
+                            addTimes(keep, widened(old[i][r]), total);
+                            const StateQuad now = stateQuad(total);
+                            *reinterpret_cast<StateQuad*>(c + static_cast<long long>(d + r) * DV + column + 16 * i) = now;
+                            const float4 query = queries[d + r];
+                            addTimes(query.x, widened(now), answers[0]);
+                            addTimes(query.y, widened(now), answers[1]);
+                            addTimes(query.z, widened(now), answers[2]);
+                        }
+                    }
+#pragma unroll
+                    for (int t = 0; t < TOKENS; t++) {
+                        sum[i][t] += sumOfRows(answers[t]);
+                    }
+                }
+            }
+        }
+        __syncthreads();
+        if (active && (lane() & 4) == 0) {
+#pragma unroll
+            for (int i = 0; i < PAIRS; i++) {
+                const int own = column + 16 * i + lane() / 16 * 2 + lane() / 8 % 2;
+#pragma unroll
+                for (int t = 0; t < TOKENS; t++) {
+                    if (own < COLUMNS) {
+                        lines[(warp() / GROUPS * TOKENS + t) * COLUMNS + own] = carried[t] * sum[i][t];
+                    }
+                }
+            }
+        }
+    }
+
+    // Over the lanes that have the same columns, for one of these: number lane() / 8, bits in reverse.
+    __device__ __forceinline__ static float sumOfRows(const float (&x)[4]) {
+        const bool upper = (lane() & 16) != 0;
+        const bool odd = (lane() & 8) != 0;
+        const float a = (upper ? x[2] : x[0]) + __shfl_xor_sync(0xffffffffu, upper ? x[0] : x[2], 16);
+        const float b = (upper ? x[3] : x[1]) + __shfl_xor_sync(0xffffffffu, upper ? x[1] : x[3], 16);
+        const float sum = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+        return sum + __shfl_xor_sync(0xffffffffu, sum, 4);
     }
 };
 
-// Folds the ring into the block's columns of C, at `c`, and adds the new rows times the queries.
-__device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& at, bool hasC, float keep, StateElement* c,
-                                              const float4* queries, float* memory, float (&sum)[TOKENS][4]) {
-    constexpr int KEYS = DEPTH * TILE;
-    constexpr int BUFFER = KEYS + DEPTH * COLUMNS;
-    const bool active = at.line < FOLD_LINES && 4 * at.quad < from.width;
-    float4 k[KEY_LOADS];
-    float4 v[VALUE_LOADS];
-    int buffer = 0;
-#pragma unroll 1
-    for (int d0 = 0; d0 < DQ; d0 += TILE) {
-        float acc[FOLD_ROWS][4];
-#pragma unroll
-        for (int r = 0; r < FOLD_ROWS; r++) {
-            acc[r][0] = acc[r][1] = acc[r][2] = acc[r][3] = 0.f;
-        }
-        from.ask(0, d0, k, v);
-        from.put(0, k, v, memory + buffer * BUFFER, memory + buffer * BUFFER + KEYS);
-        __syncthreads();
-#pragma unroll 1
-        for (int s0 = 0; s0 < from.folding; s0 += DEPTH) {
-            const bool more = s0 + DEPTH < from.folding;
-            if (more) {
-                from.ask(s0 + DEPTH, d0, k, v);
-            }
-            if (active) {
-                const float* key = memory + buffer * BUFFER + FOLD_ROWS * at.line;
-                const float* value = memory + buffer * BUFFER + KEYS + 4 * at.quad;
-#pragma unroll
-                for (int s = 0; s < DEPTH; s++) {
-                    const float4 x = load4(value + s * COLUMNS);
-                    const float4 a = load4(key + s * TILE);
-                    const float4 b = load4(key + s * TILE + 4);
-                    addTimes(a.x, x, acc[0]);
-                    addTimes(a.y, x, acc[1]);
-                    addTimes(a.z, x, acc[2]);
-                    addTimes(a.w, x, acc[3]);
-                    addTimes(b.x, x, acc[4]);
-                    addTimes(b.y, x, acc[5]);
-                    addTimes(b.z, x, acc[6]);
-                    addTimes(b.w, x, acc[7]);
-                }
-            }
-            buffer = 1 - buffer;
-            if (more) {
-                from.put(s0 + DEPTH, k, v, memory + buffer * BUFFER, memory + buffer * BUFFER + KEYS);
-            }
-            __syncthreads();
-        }
-        if (active) {
-            const int d = d0 + FOLD_ROWS * at.line;
-            StateElement* own = c + static_cast<long long>(d) * DV + 4 * at.quad;
-            StateQuad old[FOLD_ROWS];
-#pragma unroll
-            for (int r = 0; r < FOLD_ROWS; r++) {
-                old[r] = StateQuad();
-                if (hasC && d + r < DQ) {
-                    old[r] = *reinterpret_cast<const StateQuad*>(own + r * DV);
-                }
-            }
-#pragma unroll
-            for (int r = 0; r < FOLD_ROWS; r++) {
-                addTimes(keep, widened(old[r]), acc[r]);
-                if (d + r < DQ) {
-                    const StateQuad x = stateQuad(acc[r]);
-                    *reinterpret_cast<StateQuad*>(own + r * DV) = x;
-                    addThree(queries[d + r], widened(x), sum);
-                }
-            }
-        }
+// Begins to copy what cell_weights says of a head.
+__device__ __forceinline__ void copyReport(const ReportOf& of, int tokens, float4* to) {
+    const float4* from = reinterpret_cast<const float4*>(of.head);
+    for (int i = static_cast<int>(threadIdx.x); i < REPORT_QUADS + tokens; i += LRAM_THREADS) {
+        copySixteen(to + i, from + i);
     }
 }
 
@@ -697,105 +840,162 @@ __device__ __forceinline__ void foldAndAnswer(const Columns& from, const Place& 
 // Grid (CHUNKS NH, rows).
 LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     LRAM_DYNAMIC_SHARED(float4, memory);
+    letNextBegin();
+    if (faulted(p.faults)) {
+        awaitBefore();
+        return;
+    }
     const int row = p.firstRow + static_cast<int>(blockIdx.y);
     const int chunk = static_cast<int>(blockIdx.x) % CHUNKS;
     const int head = static_cast<int>(blockIdx.x) / CHUNKS;
-    if (faulted(p.faults)) {
-        return;
-    }
     const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
-    const int n = report.head->n;
+    const Plan plan = Plan::of(report.head);
+    const int n = plan.n;
     if (n == 0) {
+        awaitBefore();
         return;
     }
-    const long long cell = report.head->cell;
-    const int held = report.head->held;
-    const int folding = report.head->folding;
-    const bool hasC = report.head->hasC != 0;
     const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     const int e0 = chunk * COLUMNS;
-    const Place at(folding > 0);
-    const bool active = at.line < LINES && e0 + 4 * at.quad < DV;
-    StateElement* c = static_cast<StateElement*>(p.matC) + cell * DQ * DV + e0;
-    float* values = p.ringV + cell * p.ring * DV + e0;
-    Rows rows;  // of C if it is read, then of the ring's values
-    if (folding == 0 && active) {
-        if (NARROW && hasC) {
-            rows.begin(c + 4 * at.quad, DQ, at.line);
-        } else {
-            const float* start = hasC ? reinterpret_cast<const float*>(c) : values;
-            rows.begin(start + 4 * at.quad, hasC ? DQ : held, at.line);
-        }
-    }
+    const int width = min(COLUMNS, DV - e0);
+    StateElement* c = static_cast<StateElement*>(p.matC) + static_cast<long long>(plan.cell) * DQ * DV + e0;
+    float* values = p.ringV + static_cast<long long>(plan.cell) * p.ring * DV + e0;
     float4* queries = memory;
-    float4* weights = queries + DQ;
-    float* work = reinterpret_cast<float*>(weights + p.ring + TOKENS);  // of folds, then of sums
-    for (int d = static_cast<int>(threadIdx.x); d < DQ; d += LRAM_THREADS) {
-        float4 x = none();
-        x.x = p.q[token * DQ + d];
-        if (n > 1) {
-            x.y = p.q[(token + p.heads) * DQ + d];
-        }
-        if (n > 2) {
-            x.z = p.q[(token + 2LL * p.heads) * DQ + d];
-        }
-        queries[d] = x;
-    }
-    for (int s = static_cast<int>(threadIdx.x); s < held + n; s += LRAM_THREADS) {
-        weights[s] = load4(report.weights + 4 * s);
-    }
-    __syncthreads();
-    float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
-    if (folding > 0) {
-        const Columns from = {report.keys, p.ringK + cell * p.ring * DQ, values, n, folding, min(COLUMNS, DV - e0), weights};
-        foldAndAnswer(from, at, hasC, report.head->keep, c, queries, work, sum);
-        carry(*report.head, sum);
-    } else if (active) {
-        if (hasC) {
-            rows.add<StateElement>(queries, sum);
-            rows.begin(values + 4 * at.quad, held, at.line);
-            carry(*report.head, sum);
-        }
-        rows.add<float>(weights, sum);
-    }
-    if (active) {
-        const int stay = folding > 0 ? 0 : held;
-        for (int j = at.line; j < n; j += LINES) {
-            const float4 x = load4(p.v + (token + static_cast<long long>(j) * p.heads) * DV + e0 + 4 * at.quad);
-            const float4 weight = weights[held + j];
-            // A later token's NaN stays out of the earlier ones' answers.
-            if (j == 0) {
-                addTimes(weight.x, x, sum[0]);
-            }
-            if (j <= 1) {
-                addTimes(weight.y, x, sum[1]);
-            }
-            addTimes(weight.z, x, sum[2]);
-            *reinterpret_cast<float4*>(values + static_cast<long long>(stay + j) * DV + 4 * at.quad) = x;
+    float4* copied = queries + DQ;
+    const Report& said = *reinterpret_cast<const Report*>(copied);
+    const float4* weights = copied + REPORT_QUADS;
+    float* fresh = reinterpret_cast<float*>(copied + REPORT_QUADS + p.ring + TOKENS);  // values of the new tokens
+    float4* work = reinterpret_cast<float4*>(fresh + TOKENS * COLUMNS);  // stages or a slab, then sums of the lines
+    const bool folds = plan.folding > 0;
+    const int column = WIDE * (static_cast<int>(threadIdx.x) % ACROSS);
+    const int valueColumn = 4 * (static_cast<int>(threadIdx.x) % QUADS);
+    Stream from = {};
+    from.line = static_cast<int>(threadIdx.x) / ACROSS;
+    from.valueLine = static_cast<int>(threadIdx.x) / QUADS;
+    from.own = work + threadIdx.x;
+    from.c = from.line < LINES && column < width ? c + from.line * DV + column : nullptr;
+    from.values = from.valueLine < VALUE_LINES && valueColumn < width ? values + from.valueLine * DV + valueColumn : nullptr;
+    from.held = plan.held;
+    from.stateStages = plan.hasC ? STATE_STAGES : 0;
+    from.stages = from.stateStages + (plan.held + VALUE_ROWS - 1) / VALUE_ROWS;
+    if (!folds) {
+#pragma unroll
+        for (int b = 0; b < STAGES - 1; b++) {
+            from.ask(b);
         }
     }
-    if (at.line < LINES) {
+    for (int i = static_cast<int>(threadIdx.x); i < DQ / 4; i += LRAM_THREADS) {
+        float4 q[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            float4 x;
-            x.x = sum[t][0];
-            x.y = sum[t][1];
-            x.z = sum[t][2];
-            x.w = sum[t][3];
-            *reinterpret_cast<float4*>(work + (at.line * TOKENS + t) * COLUMNS + 4 * at.quad) = x;
+            q[t] = t < n ? load4(p.q + (token + static_cast<long long>(t) * p.heads) * DQ + 4 * i) : none();
+        }
+        const float4* const x = q;
+        queries[4 * i] = {x[0].x, x[1].x, x[2].x, 0.f};
+        queries[4 * i + 1] = {x[0].y, x[1].y, x[2].y, 0.f};
+        queries[4 * i + 2] = {x[0].z, x[1].z, x[2].z, 0.f};
+        queries[4 * i + 3] = {x[0].w, x[1].w, x[2].w, 0.f};
+    }
+    for (int i = static_cast<int>(threadIdx.x); i < n * (COLUMNS / 4); i += LRAM_THREADS) {
+        const int j = i / (COLUMNS / 4);
+        const int e = 4 * (i % (COLUMNS / 4));
+        if (e < width) {
+            copySixteen(fresh + j * COLUMNS + e, p.v + (token + static_cast<long long>(j) * p.heads) * DV + e0 + e);
+        }
+    }
+    float* lines = reinterpret_cast<float*>(work);
+    int ended = LINES + VALUE_LINES;
+    if (folds) {
+        awaitBefore();
+        copyReport(report, plan.held + n, copied);
+        endCopies();
+        awaitCopies<0>();
+        __syncthreads();
+        float carried[TOKENS];
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++) {
+            carried[t] = t < n ? said.carried[t] : 0.f;
+        }
+        const Fold fold = {report.keys,  p.ringK + static_cast<long long>(plan.cell) * p.ring * DQ,
+                           values,       c,
+                           weights,      queries,
+                           n,            plan.folding,
+                           width,        plan.hasC != 0,
+                           said.keep};
+        fold.run(carried, reinterpret_cast<uint4*>(work), lines);
+        ended = ROW_WARPS;
+    } else {
+        __syncthreads();
+        float sum[TOKENS][WIDE];
+        float valueSum[TOKENS][4];
+        clear(sum);
+        clear(valueSum);
+        const int last = max(0, from.stateStages - (STAGES - 1));
+#pragma unroll 1
+        for (int b = 0; b < from.stateStages; b++) {
+            if (b == last) {  // all of C has been asked for
+                awaitBefore();
+                copyReport(report, plan.held + n, copied);
+            }
+            awaitCopies<STAGES - 2>();
+            from.ask(b + STAGES - 1);
+            from.addState(b, queries, sum);
+        }
+        if (from.stateStages == 0) {
+            awaitBefore();
+            copyReport(report, plan.held + n, copied);
+            endCopies();
+        }
+        awaitCopies<0>();
+        __syncthreads();
+#pragma unroll 1
+        for (int b = from.stateStages; b < from.stages; b++) {
+            awaitCopies<STAGES - 2>();
+            from.ask(b + STAGES - 1);
+            from.addValues(b, weights, valueSum);
+        }
+        __syncthreads();
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++) {
+            const float carried = t < n && plan.hasC ? said.carried[t] : 0.f;
+            if (from.c != nullptr) {
+#pragma unroll
+                for (int e = 0; e < WIDE; e++) {
+                    sum[t][e] *= carried;
+                }
+#pragma unroll
+                for (int i = 0; i < WIDE / 4; i++) {
+                    store(lines + (from.line * TOKENS + t) * COLUMNS + column + 4 * i, packFloats(sum[t] + 4 * i));
+                }
+            }
+            if (from.values != nullptr) {
+                store(lines + ((LINES + from.valueLine) * TOKENS + t) * COLUMNS + valueColumn, packFloats(valueSum[t]));
+            }
         }
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < TOKENS * COLUMNS; i += LRAM_THREADS) {
+    for (int i = static_cast<int>(threadIdx.x); i < n * COLUMNS; i += LRAM_THREADS) {
         const int t = i / COLUMNS;
-        const int e = e0 + i % COLUMNS;
-        if (t < n && e < DV) {
+        const int e = i % COLUMNS;
+        if (e < width) {
             float answer = 0.f;
-#pragma unroll
-            for (int line = 0; line < LINES; line++) {
-                answer += work[line * TOKENS * COLUMNS + i];
+#pragma unroll 8
+            for (int line = 0; line < ended; line++) {
+                answer += lines[line * TOKENS * COLUMNS + i];
             }
-            p.h[(token + static_cast<long long>(t) * p.heads) * DV + e] = answer / report.head->divisors[t];
+            // A later token's NaN stays out of the earlier ones' answers.
+            for (int j = 0; j <= t; j++) {
+                answer = fmaf(reinterpret_cast<const float*>(weights + plan.held + j)[t], fresh[j * COLUMNS + e], answer);
+            }
+            p.h[(token + static_cast<long long>(t) * p.heads) * DV + e0 + e] = answer / said.divisors[t];
+        }
+    }
+    const int stay = folds ? 0 : plan.held;
+    for (int i = static_cast<int>(threadIdx.x); i < n * (COLUMNS / 4); i += LRAM_THREADS) {
+        const int j = i / (COLUMNS / 4);
+        const int e = 4 * (i % (COLUMNS / 4));
+        if (e < width) {
+            store(values + static_cast<long long>(stay + j) * DV + e, load4(fresh + j * COLUMNS + e));
         }
     }
 }

@@ -12,21 +12,29 @@ final class CellSteps {
     /** Floats of a head's report before what it says of each token, as in the source. */
     private static final int REPORT_FLOATS = 12;
 
-    /** Rows of C that a thread folds at once, as in the source. */
-    private static final int FOLD_ROWS = 8;
+    /** Value columns of a block: a whole head up to this width. */
+    private static final int WHOLE_COLUMNS = 256;
 
-    /** Value columns of a block: the most, and the fewest, whose fp32 is a line of the second-level cache and whose bf16 two sectors. */
+    /** Of a wider head the most, and the fewest, whose fp32 is a line of the second-level cache and whose bf16 two sectors. */
     private static final int MOST_COLUMNS = 128;
 
     private static final int FEWEST_COLUMNS = 32;
 
+    /** Of cell_answers, as in the source: what is on its way of C and values. */
+    private static final long STAGES_BYTES = 4L * 4 * 16 * Engine.THREADS;
+
+    /** Columns that a warp folds at once, and bytes of 16 tokens' values for 16 columns, as in the source. */
+    private static final int GROUP = 64;
+
+    private static final long SQUARE_BYTES = 16 * 16 * 6;
+
     /** Blocks that a multiprocessor has at once; with fewer, columns are cut finer. */
     private static final int BLOCKS = 2;
 
-    /** Threads of the weights' kernels: the first for up to {@link #FEW_HEADS} a multiprocessor, which then are there at once. */
-    private static final int[] THREADS = {256, 128};
+    /** Threads of the weights' kernels, each for up to this many on a multiprocessor at once; the last for any number of heads. */
+    private static final int[] THREADS = {256, 128, 64};
 
-    private static final int FEW_HEADS = 2;
+    private static final int WEIGHTS_THREADS = 512;
 
     private final Engine engine;
     private final int mostShared;
@@ -85,30 +93,32 @@ final class CellSteps {
         return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
     }
 
-    /** Shared memory of cell_answers: queries, weights of the tokens, then tiles of a fold twice, or sums of the lines. */
+    /** Shared memory of cell_answers: queries, the report, the new values, then stages of C and values or a fold's parts of values. */
     private static long answersBytes(MlstmStepCall c, int columns) {
-        int lines = Engine.THREADS / (columns / 4);
-        int tile = FOLD_ROWS * Math.min(lines, (c.dimQk() + FOLD_ROWS - 1) / FOLD_ROWS);
-        int depth = tile > 128 ? 8 : 16;
-        long fold = 2L * depth * (tile + columns);
-        return Float.BYTES * (4L * (c.dimQk() + c.ring() + TOKENS) + Math.max(fold, (long) lines * TOKENS * columns));
+        int groups = (columns + GROUP - 1) / GROUP;
+        int depth = columns > 128 ? 3 : 4;
+        long slab = depth * SQUARE_BYTES * groups * (GROUP / 16);
+        return Float.BYTES * (4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
+                + Math.max(STAGES_BYTES, slab);
     }
 
     private static int chunks(int dimHv, int columns) {
         return (dimHv + columns - 1) / columns;
     }
 
-    /** Value columns of a block, a multiple of 4: as many as still give the device its blocks. */
+    /** Value columns of a block, whole reads of a thread: as many as still give the device its blocks. */
     private int columns(MlstmStepCall c) {
         long pairs = (long) c.rows() * c.heads();
-        int most = MOST_COLUMNS;
+        int most = c.dimHv() <= WHOLE_COLUMNS ? WHOLE_COLUMNS : MOST_COLUMNS;
         while (most > FEWEST_COLUMNS
                 && pairs * chunks(c.dimHv(), most)
                         < (long) BLOCKS * engine.device().multiprocessors()) {
             most /= 2;
         }
+        int wide = c.narrow() && c.dimHv() % 8 == 0 ? 8 : 4;
+        int reads = c.dimHv() / wide;
         int chunks = chunks(c.dimHv(), most);
-        return 4 * ((c.dimHv() / 4 + chunks - 1) / chunks);
+        return wide * ((reads + chunks - 1) / chunks);
     }
 
     /** Compiles on the first use of these sizes, and finds the result in the cache on disk afterwards. */
@@ -143,10 +153,12 @@ final class CellSteps {
         int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
         for (int from = 0; from < c.rows(); from += room) {
             int rows = Math.min(room, c.rows() - from);
-            int size = (long) rows * c.heads()
-                            <= (long) FEW_HEADS * engine.device().multiprocessors()
-                    ? 0
-                    : 1;
+            int size = 0;
+            while (size < THREADS.length - 1
+                    && (long) rows * c.heads() * THREADS[size]
+                            > (long) WEIGHTS_THREADS * engine.device().multiprocessors()) {
+                size++;
+            }
             launch(c, gates, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
             launch(c, gates, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
@@ -179,6 +191,6 @@ final class CellSteps {
                 .put(c.scale())
                 .put(c.spec().eps())
                 .faults()
-                .run(blocks, rows, 1, threads, (int) sharedBytes);
+                .early(blocks, rows, 1, threads, (int) sharedBytes);
     }
 }

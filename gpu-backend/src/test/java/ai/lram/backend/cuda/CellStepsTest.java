@@ -75,7 +75,8 @@ class CellStepsTest extends OnEmulator {
     @CsvSource({
         "1,3,1,16,24,cell_weights_256",
         "1,1,2,4,4,cell_weights_256",
-        "25,3,2,4,8,cell_weights_128",
+        "13,3,2,4,8,cell_weights_128",
+        "25,3,2,4,8,cell_weights_64",
         "2,4,1,16,16,mlstm_step",
         "2,3,1,7,8,mlstm_step",
         "2,3,1,8,10,mlstm_step"
