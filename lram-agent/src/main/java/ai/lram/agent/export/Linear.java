@@ -9,7 +9,11 @@ import java.util.stream.Collectors;
 
 /** Products with weight matrices, which lie (out, in) in the model and (in, out) in the file. */
 final class Linear {
-    private static final int LEVELS = 127;
+    /**
+     * Of a weight, either side of zero: two products with an unsigned byte fit 16 bits then, in which x86 processors without VNNI add them,
+     * and answers are alike on all.
+     */
+    private static final int LEVELS = 64;
 
     private final GraphBuilder g;
     private final ParameterSet parameters;
