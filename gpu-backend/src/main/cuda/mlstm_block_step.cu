@@ -4,8 +4,8 @@
 // memory and into the second-level cache, products of tensor cores, and the barrier.
 //
 // Tried (H200, 8 blocks of 16M, one session; docs/performance.md): 256 threads and sizes as arguments 300 us, loads in
-// batches 252 us, sizes as constants and 512 threads 163 us, products on tensor cores 134 us, half the code 110 us; bytes
-// alone would take 14 us.
+// batches 252 us, sizes as constants and 512 threads 163 us, products on tensor cores 134 us, half the code 110 us, tokens into
+// C at once 91 us; bytes alone would take 14 us.
 //
 // Compile:  as elementwise.cu, with the sizes that BlockSteps.java defines. Dynamic shared memory: STEP_FLOATS.
 #ifndef STEP_WIDTH  // the sizes of a small model, for a look at the machine code
@@ -82,7 +82,7 @@ __device__ __forceinline__ void wholeUnit(const StepShape& p, const StepLayer& w
     const int row = unit / CHUNKS / NH;
     CellUnit::copies(w, unit, p.slots[row], p.counts[row], to);
     awaitAll();
-    cell.begin(w, unit, p.slots[row], p.counts[row], CellUnit::read(w, unit, p.slots[row], p.counts[row]));
+    cell.begin(w, unit, p.slots[row], p.counts[row], CellUnit::read(w, unit, p.slots[row]));
     cell.fold(w, to);
     cell.answer(p, w, to);
     cell.keep<false>(p, w, to);
@@ -195,7 +195,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
     upCopies(layers[0], at, weights);
-    int kept = works ? CellUnit::read(layers[0], at.block, slot, count) : 0;  // by the unit's head, before this step
+    int kept = works ? CellUnit::read(layers[0], at.block, slot) : 0;  // by the unit's head, before this step
     if (works) {
         CellUnit::copies(layers[0], at.block, slot, count, weights);
     }
@@ -221,7 +221,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         if (works) {
             cell.begin(layers[l], at.block, slot, count, kept);
             if (more) {
-                kept = CellUnit::read(layers[l + 1], at.block, slot, count);
+                kept = CellUnit::read(layers[l + 1], at.block, slot);
             }
         }
         if (fetches && more) {

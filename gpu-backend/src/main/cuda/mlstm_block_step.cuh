@@ -3,13 +3,13 @@
 // Contract: ai.lram.backend.ops.SessionOps.mlstmBlock for blocks of four in q, k and v, up to 3 tokens a session. Three
 // phases, each of which reads what the whole grid wrote in the one before:
 //   up    norm of x; a block's channels of u and z; their convolution, q, k, v and shares of the gates
-//   cell  a session's head and a run of its value columns: gates, weights of ring and state, answers, folds
+//   cell  a session's head and a run of its value columns: gates, weights of state and new tokens, answers, what goes into C
 //   down  head norm, skip and gate of all channels; a block's rows of the down-projection, added to x; what heads keep
 // A block owns its channels, columns and rows, so nothing is added up by atomics: sums depend on sizes and the grid alone.
 // Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that: bf16
 // weights go into registers, normaliser and the small weights into shared memory, the state into registers.
-// New tokens go into C in the step that brings them, while the grid waits for the last phase: a block has its part of C in
-// registers and writes it once. A ring that other kernels left is folded first.
+// New tokens go into C in the step that brings them, where each block has one unit while the grid waits for the last phase: it has
+// its part of C in registers and writes it once. A ring that other kernels left is folded first.
 //
 // Products of bf16 weights run on tensor cores (STEP_MMA): x as the sum of three bf16 numbers, which hold all of its 24 bits,
 // is the left side, eight rows of weights the right one. Other weights are rows of dot products.
@@ -568,7 +568,7 @@ constexpr int NORM_ROWS = LRAM_WARPS / NORM_WARPS;                              
 constexpr int NORM_QUADS = (D + 128 * NORM_WARPS - 1) / (128 * NORM_WARPS);     // of a lane
 
 // `stats`: 2 * LRAM_WARPS floats of shared memory. Ends without a barrier.
-__device__ __forceinline__ void normRows(const float* rows, float eps, const float* weight, float* stats, Row* to) {
+__device__ __forceinline__ void normRows(const StepShape& p, const float* weight, float* stats, Row* to) {
     const int self = thread();
     constexpr int span = 128 * NORM_QUADS;  // elements of a warp
     constexpr float one = STEP_RESIDUAL ? 1.f : 0.f;
@@ -582,7 +582,7 @@ __device__ __forceinline__ void normRows(const float* rows, float eps, const flo
         float sum = 0.f;
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
-            v[i] = mine && from + 128 * i < D ? load4(rows + t * D + from + 128 * i) : none();
+            v[i] = mine && from + 128 * i < D ? load4(p.x + t * D + from + 128 * i) : none();
         }
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
@@ -624,7 +624,7 @@ __device__ __forceinline__ void normRows(const float* rows, float eps, const flo
                 }
             }
         }
-        const float rstd = rootOf(squares / D + eps);
+        const float rstd = rootOf(squares / D + p.normEps);
 #pragma unroll
         for (int i = 0; i < NORM_QUADS; i++) {
             const int j = from + 128 * i;
@@ -671,36 +671,30 @@ struct UpAhead {
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
-        askPast(p.slots, p.counts, w, at);
-#if STEP_MMA
-        tiles.begin(UpRow(w, at));
-#endif
-    }
-
-    __device__ __forceinline__ void askPast(const int* slots, const int* counts, const StepLayer& w, const Place& at) {
         const int self = thread();
         const int b = self / CHANNELS % B;
         const int channel = self % CHANNELS;
         n = 0;
         slot = 0;
         if (self < B * CHANNELS * (TOKENS / CONV_TOKENS) && channel < at.channels) {
-            n = counts[b];
-            slot = slots[b];
+            n = p.counts[b];
+            slot = p.slots[b];
             const float* history = w.history + static_cast<long long>(slot) * PAST * I + at.c0 + channel;
 #pragma unroll
             for (int h = 0; h < PAST; h++) {
                 line[h] = history[h * I];
             }
         }
+#if STEP_MMA
+        tiles.begin(UpRow(w, at));
+#endif
     }
 };
 
 // From u, (CHANNELS, PADDED): its convolution c, then q, k and v, then this block's shares of the gates. The block meets a barrier
-// first. `put` takes what others read: conv(token row, channel, c), map(part, token row, channel, q or k or v), share(2 * head +
-// which, token row, sum).
-template <typename Put>
+// first.
 __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
-                                            const UpAhead& ahead, const float* u, float* c, float* maps, const Put& put) {
+                                            const UpAhead& ahead, const float* u, float* c, float* maps) {
     const int self = thread();
     constexpr int past = TAPS - 1;
     static_assert(past == TOKENS, "a thread's token is also its place in the history");
@@ -731,7 +725,7 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
                 sum = fmaf(taps.w, input(t + 3), sum);
                 sum = sum * stepSigmoid(sum);
                 c[channel * PADDED + from + t] = sum;
-                put.conv(from + t, channel, sum);
+                p.c[(from + t) * I + at.c0 + channel] = sum;
             }
             if (n > 0) {
                 history[t * I] = input(n + t);
@@ -753,7 +747,7 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
             sum = fmaf(weights.z, x[2 * PADDED], sum);
             sum = fmaf(weights.w, x[3 * PADDED], sum);
             maps[e * PADDED + t] = sum;
-            put.map(part, t, j, sum);
+            (part == 0 ? p.q : (part == 1 ? p.k : p.v))[t * I + at.c0 + j] = sum;
         }
     }
     __syncthreads();
@@ -774,26 +768,10 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
         }
         sum = groupSum<16>(sum);
         if ((self & 15) == 0 && i < lines) {
-            put.share(gate, t, sum);
+            p.shares[i * BLOCKS + at.block] = sum;
         }
     }
 }
-
-// Into device memory.
-struct ChannelsOut {
-    const StepShape& p;
-    const Place& at;
-
-    __device__ __forceinline__ void conv(int token, int channel, float x) const { p.c[token * I + at.c0 + channel] = x; }
-
-    __device__ __forceinline__ void map(int part, int token, int channel, float x) const {
-        (part == 0 ? p.q : (part == 1 ? p.k : p.v))[token * I + at.c0 + channel] = x;
-    }
-
-    __device__ __forceinline__ void share(int gate, int token, float x) const {
-        p.shares[(token * 2 * NH + gate) * BLOCKS + at.block] = x;
-    }
-};
 
 // The block has met a barrier since upCopies were done.
 __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
@@ -805,7 +783,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     float* c = u + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
-    normRows(p.x, p.normEps, kept.norm, u, normed);
+    normRows(p, kept.norm, u, normed);
 #if !STEP_MMA
     for (int j = 4 * self; j < (PADDED - ALL) * D; j += 4 * LRAM_THREADS) {
         putRow<UP_PITCH>(normed + ALL * D + j, none());
@@ -853,7 +831,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         }
     }
 #endif
-    mixChannels(p, w, at, kept, ahead, u, c, maps, ChannelsOut{p, at});
+    mixChannels(p, w, at, kept, ahead, u, c, maps);
 }
 
 // ---- cell
@@ -868,16 +846,10 @@ struct HeadOfStep {
 
     __device__ HeadOfStep() {}
 
-    __device__ HeadOfStep(const StepLayer& w, int row, int head, int slot, int count) {
-        n = count;
-        cell = slot * NH + head;
-        held = w.ringLength[cell];
-        hasC = w.folded[cell] != 0;
-        token = row * L + L - n;
+    // What is read of it, in one number.
+    static __device__ __forceinline__ int read(const StepLayer& w, int cell) {
+        return 2 * w.ringLength[cell] + (w.folded[cell] != 0);
     }
-
-    // What was read, in one number.
-    __device__ __forceinline__ int packed() const { return 2 * held + hasC; }
 
     // From that number.
     __device__ __forceinline__ HeadOfStep(int row, int head, int slot, int count, int kept) {
@@ -891,7 +863,7 @@ struct HeadOfStep {
 
 __device__ __forceinline__ float stepInput(float gate) { return SIGMOID ? logSigmoidFloat(gate) : gate; }
 
-// Normaliser and stabiliser of a head after this step, where a later kernel keeps them: in device memory, and of one layer at a
+// Normaliser and stabiliser of a head after this step, where a later phase keeps them: in device memory, and of one layer at a
 // time.
 struct HeadAfter {
     static constexpr int FLOATS = 4 + DH;
@@ -1013,10 +985,9 @@ struct CellUnit {
     int chunk;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
-    // HeadOfStep.packed() of a unit's head.
-    static __device__ __forceinline__ int read(const StepLayer& w, int unit, int slot, int count) {
-        const int pair = unit / CHUNKS;
-        return HeadOfStep(w, pair / NH, pair % NH, slot, count).packed();
+    // HeadOfStep.read of a unit's head.
+    static __device__ __forceinline__ int read(const StepLayer& w, int unit, int slot) {
+        return HeadOfStep::read(w, slot * NH + unit / CHUNKS % NH);
     }
 
     // Begins to copy a head's normaliser and stabiliser; what `to` held there must be done with.
@@ -1089,7 +1060,7 @@ struct CellUnit {
         if (u.n > 0) {
             copyInputs(p, w, CellMemory(kept.work));
             __syncthreads();
-            answer(p, w, kept, [&] {}, [&](int t, int e, float x) { p.h[(u.token + t) * I + head * DH + chunk * COLUMNS + e] = x; });
+            answerInputs(p, w, kept);
         }
     }
 
@@ -1142,15 +1113,12 @@ struct CellUnit {
         }
     }
 
-    // From these. The last warp does `weighs` before it weighs the new tokens; put(token, column of the unit, answer).
-    template <typename Weighs, typename Put>
-    __device__ __forceinline__ void answer(const StepShape& p, const StepLayer& w, const StepWeights& kept, const Weighs& weighs,
-                                           const Put& put) {
+    // From these.
+    __device__ __forceinline__ void answerInputs(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
         const int self = thread();
         const int e0 = chunk * COLUMNS;
         const CellMemory at(kept.work);
         if ((self >> 5) == LRAM_WARPS - 1) {
-            weighs();
             weighNew(*kept.stabiliser, at);
         } else if ((self >> 5) <= TOKENS) {  // a warp for a new key, and one for the normaliser
             const int j = self >> 5;
@@ -1217,7 +1185,7 @@ struct CellUnit {
                 const float magnitude = fabsf(static_cast<float>(p.scale * den));
                 const float divisor =
                         STEP_NORMALIZE ? (magnitude < at.least[t] ? at.least[t] : magnitude) + p.cellEps : 1.f;
-                put(t, e, answer * (p.scale / divisor));
+                p.h[(u.token + t) * I + head * DH + e0 + e] = answer * (p.scale / divisor);
             }
         }
     }
@@ -1388,7 +1356,7 @@ struct CellUnit {
 
 // ---- down
 
-// Keeps what CellUnit left of the heads: all blocks have answered.
+// Keeps what CellUnit::keep<false> left of the heads: all blocks have answered.
 __device__ __forceinline__ void keepHeads(const StepShape& p, const StepLayer& w, const Place& at) {
 #pragma unroll 1
     for (int pair = at.block; pair < B * NH; pair += BLOCKS) {

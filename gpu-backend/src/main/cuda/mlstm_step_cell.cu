@@ -100,10 +100,22 @@ struct Plan {
     int folding;
     int hasC;
 
-    // As cell_weights has put it there, which may still be running.
+    // As cell_weights has put it there, which may still be running. What it has put is seen because it lets the next kernel begin
+    // after a fence of its own, which is how devices behave and not promised: so it is held against what is known, and against the
+    // whole report once that is there.
     __device__ __forceinline__ static Plan of(const Report* from) {
         const volatile Report* r = from;
         return {r->n, r->cell, r->held, r->folding, r->hasC};
+    }
+
+    // Whether that can be the plan of a row's head.
+    __device__ __forceinline__ bool fits(const CellStep& p, int row, int head) const {
+        return n == p.counts[row] && cell == p.slots[row] * p.heads + head && held >= 0 && held <= p.ring &&
+               (folding == 0 || folding == held);
+    }
+
+    __device__ __forceinline__ bool operator==(const Plan& o) const {
+        return n == o.n && cell == o.cell && held == o.held && folding == o.folding && hasC == o.hasC;
     }
 
     // One thread, before it lets cell_answers begin.
@@ -805,7 +817,7 @@ struct Fold {
         if (active && (lane() & 4) == 0) {
 #pragma unroll
             for (int i = 0; i < PAIRS; i++) {
-                const int own = column + 16 * i + lane() / 16 * 2 + lane() / 8 % 2;
+                const int own = column + 16 * i + lane() / 8;
 #pragma unroll
                 for (int t = 0; t < TOKENS; t++) {
                     if (own < COLUMNS) {
@@ -816,7 +828,7 @@ struct Fold {
         }
     }
 
-    // Over the lanes that have the same columns, for one of these: number lane() / 8, bits in reverse.
+    // Over the lanes that have the same columns, for one of these: number lane() / 8.
     __device__ __forceinline__ static float sumOfRows(const float (&x)[4]) {
         const bool upper = (lane() & 16) != 0;
         const bool odd = (lane() & 8) != 0;
@@ -826,6 +838,24 @@ struct Fold {
         return sum + __shfl_xor_sync(0xffffffffu, sum, 4);
     }
 };
+
+// From the second-level cache, whatever this multiprocessor has read there before.
+__device__ __forceinline__ float4 freshLoad4(const float* from) {
+#ifdef LRAM_EMULATED
+    return load4(from);
+#else
+    return __ldcg(reinterpret_cast<const float4*>(from));
+#endif
+}
+
+// The report is here: another plan than was acted upon may not go unnoticed.
+__device__ __forceinline__ void requireSame(const Plan& plan, const Report& said) {
+#ifndef LRAM_EMULATED
+    if (!(plan == Plan{said.n, said.cell, said.held, said.folding, said.hasC})) {
+        __trap();
+    }
+#endif
+}
 
 // Begins to copy what cell_weights says of a head.
 __device__ __forceinline__ void copyReport(const ReportOf& of, int tokens, float4* to) {
@@ -849,11 +879,15 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     const int chunk = static_cast<int>(blockIdx.x) % CHUNKS;
     const int head = static_cast<int>(blockIdx.x) / CHUNKS;
     const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
-    const Plan plan = Plan::of(report.head);
-    const int n = plan.n;
+    const int n = p.counts[row];
     if (n == 0) {
         awaitBefore();
         return;
+    }
+    Plan plan = Plan::of(report.head);
+    if (!plan.fits(p, row, head)) {
+        awaitBefore();
+        plan = Plan::of(report.head);
     }
     const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     const int e0 = chunk * COLUMNS;
@@ -888,7 +922,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         float4 q[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            q[t] = t < n ? load4(p.q + (token + static_cast<long long>(t) * p.heads) * DQ + 4 * i) : none();
+            q[t] = t < n ? freshLoad4(p.q + (token + static_cast<long long>(t) * p.heads) * DQ + 4 * i) : none();
         }
         const float4* const x = q;
         queries[4 * i] = {x[0].x, x[1].x, x[2].x, 0.f};
@@ -911,6 +945,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         endCopies();
         awaitCopies<0>();
         __syncthreads();
+        requireSame(plan, said);
         float carried[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
@@ -948,6 +983,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         }
         awaitCopies<0>();
         __syncthreads();
+        requireSame(plan, said);
 #pragma unroll 1
         for (int b = from.stateStages; b < from.stages; b++) {
             awaitCopies<STAGES - 2>();

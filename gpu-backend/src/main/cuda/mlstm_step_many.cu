@@ -134,7 +134,7 @@ __device__ __forceinline__ void sumsOfLanes(float (&x)[32]) {
     }
 }
 
-// x times its sigmoid, to two units in the last place.
+// x times its sigmoid, to two units in the last place, and 0 below some -87.
 __device__ __forceinline__ float siluOf(float x) {
 #ifdef LRAM_EMULATED
     return x / (1.f + expf(-x));

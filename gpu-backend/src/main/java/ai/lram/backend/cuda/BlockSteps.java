@@ -28,6 +28,9 @@ final class BlockSteps {
 
     private static final int WARPS = THREADS / 32;
 
+    /** Sessions that the kernels can take: a lane looks at each. */
+    private static final int MOST_ROWS = 32;
+
     private final Engine engine;
     private final int mostShared;
     private final boolean cooperative;
@@ -200,12 +203,13 @@ final class BlockSteps {
         return 4 * floats > mostShared ? null : new Memory(mma, kept, copied, (int) (4 * floats));
     }
 
-    /** Whether the kernels take a block of these sizes; the others are put together from plain kernels. */
+    /** Whether the kernels take a block of these sizes. */
     boolean takes(MlstmBlockWeights w, MlstmBlockState state, MlstmBlockMemory m, Tensor x) {
         int inner = w.inner();
         int all = x.dim(0) * x.dim(1);
         return state.slots().matC().dtype() == DType.F32
                 && all > 0
+                && x.dim(0) <= MOST_ROWS
                 && x.dim(1) <= TOKENS
                 && w.conv().dim(1) == TAPS
                 && w.q().dim(1) == 4

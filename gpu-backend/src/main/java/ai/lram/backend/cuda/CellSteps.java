@@ -159,22 +159,21 @@ final class CellSteps {
                             > (long) WEIGHTS_THREADS * engine.device().multiprocessors()) {
                 size++;
             }
-            launch(c, gates, form.weights()[size], from, rows, c.heads(), THREADS[size], weightsBytes(c));
+            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from);
+            if (gates == Gates.NONE) {
+                weigh.run(c.heads(), rows, 1, THREADS[size], (int)
+                        weightsBytes(c)); // the check of the rows stands right before it
+            } else {
+                weigh.early(c.heads(), rows, 1, THREADS[size], (int) weightsBytes(c));
+            }
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
-            launch(c, gates, form.answers(), from, rows, blocks, Engine.THREADS, answersBytes(c, columns));
+            prepare(c, gates, form.answers(), from)
+                    .early(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
         }
     }
 
-    private void launch(
-            MlstmStepCall c,
-            Gates gates,
-            Kernel kernel,
-            int from,
-            int rows,
-            long blocks,
-            int threads,
-            long sharedBytes) {
-        c.put(engine.launch(kernel))
+    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
+        return c.put(engine.launch(kernel))
                 .put(engine.partials())
                 .put(gates.shares())
                 .put(gates.inputBias())
@@ -190,7 +189,6 @@ final class CellSteps {
                 .put(gates.runs())
                 .put(c.scale())
                 .put(c.spec().eps())
-                .faults()
-                .early(blocks, rows, 1, threads, (int) sharedBytes);
+                .faults();
     }
 }

@@ -14,7 +14,8 @@ import java.util.Map;
 
 /**
  * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, eight
- * launches a block and two more for a run of them. The kernels begin early, the products do not. Weights are packed in bf16.
+ * launches a block and two more for a run of them. Our kernels begin early; whether a product does is the library's affair, and nothing relies on it:
+ * those behind which a product stands do not let it begin before they end. Weights are packed in bf16.
  */
 final class ManySteps {
     private static final String KERNEL = "session.mlstmBlock";
@@ -93,6 +94,7 @@ final class ManySteps {
                 && slots.size() == x.dim(0)
                 && x.dim(1) <= TOKENS
                 && gates(x.dim(1), heads) <= MOST_GATES
+                && convBytes(heads) <= engine.device().sharedBytes()
                 && packed(w.upU())
                 && packed(w.upZ())
                 && packed(w.down())

@@ -41,7 +41,7 @@ final class StepEnds {
     /** Rows of a block of {@code step_embed_many}. */
     private static final int EMBED_ROWS = 4;
 
-    /** Floats of a row in such a block's shared memory: a vector and its channels. */
+    /** Floats of a row in such a block's shared memory: a vector and its channels; 60 more are left for padding. */
     private static final int EMBED_FLOATS = 2880;
 
     private static final int HEAD_WIDTH = 1280;

@@ -138,7 +138,7 @@ public abstract class BlockStepContract extends KernelContract {
         compareWithParts(type, copied, batch, L, width, inner, heads, group, steps, batch + 2, schedule);
     }
 
-    /** More tokens than a block of a grid has room for. */
+    /** Where an engine folds by the schedule, more tokens than a block of a grid has room for. */
     @ParameterizedTest(name = "{0} D={1} I={2} NH={3} steps={4}")
     @CsvSource({"BF16,64,640,1,50", "F32,64,640,1,50"})
     void aLongRingAnswersLikeItsParts(DType type, int width, int inner, int heads, int steps) {
