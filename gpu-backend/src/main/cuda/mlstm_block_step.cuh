@@ -776,7 +776,6 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
 // The block has met a barrier since upCopies were done.
 __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                         UpAhead& ahead) {
-    const int self = thread();
     const int c0 = at.c0;
     Row* normed = reinterpret_cast<Row*>(kept.work);
     float* u = kept.work + UP_FLOATS - 5 * CHANNELS * PADDED;  // channel after channel, (CHANNELS, PADDED), as the rest
@@ -785,6 +784,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
     normRows(p, kept.norm, u, normed);
 #if !STEP_MMA
+    const int self = thread();
     for (int j = 4 * self; j < (PADDED - ALL) * D; j += 4 * LRAM_THREADS) {
         putRow<UP_PITCH>(normed + ALL * D + j, none());
     }
