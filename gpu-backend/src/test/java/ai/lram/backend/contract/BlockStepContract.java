@@ -280,11 +280,11 @@ public abstract class BlockStepContract extends KernelContract {
         assertTrue(past < STATES, () -> name + "'s history differs by " + past + ", seed " + fx.seed);
     }
 
-    /** Rounding of hundreds of steps, of which one form keeps the state after each and the other after some. */
+    /** Rounding of a hundred steps, of which one form keeps the state after each and the other after some. */
     @ParameterizedTest(name = "{0} D={1} I={2} NH={3}")
     @CsvSource({"F32,64,128,2", "BF16,48,96,2", "F32,24,40,2"})
     void aLongSessionAnswersLikeItsParts(DType type, int width, int inner, int heads) {
-        compareWithParts(type, true, 1, L, width, inner, heads, 4, 200, 1, new FoldSchedule(12, 9, 3));
+        compareWithParts(type, true, 1, L, width, inner, heads, 4, 100, 1, new FoldSchedule(12, 9, 3));
     }
 
     /** Advances sessions by a step: one form of {@link ai.lram.backend.ops.SessionOps#mlstmBlocks}. */
@@ -350,20 +350,7 @@ public abstract class BlockStepContract extends KernelContract {
     }
 
     @ParameterizedTest(name = "batch={0} D={1} I={2} NH={3} blocks={4} steps={5}")
-    @CsvSource({
-        "1,128,256,4,3,16",
-        "2,128,256,4,3,12",
-        "5,128,256,4,3,9",
-        "8,128,256,4,3,9",
-        "1,256,512,2,2,12",
-        "2,256,512,2,2,9",
-        "5,256,512,2,2,6",
-        "8,256,512,2,2,6",
-        "1,512,1024,4,2,12",
-        "2,512,1024,4,2,6",
-        "5,512,1024,4,2,5",
-        "8,512,1024,4,2,5"
-    })
+    @CsvSource({"1,128,256,4,3,16", "5,128,256,4,3,9", "2,256,512,2,2,6", "1,512,1024,4,2,5"})
     void aRunOfBlocksAnswersLikeItsParts(int batch, int width, int inner, int heads, int blocks, int steps) {
         compareRuns(DType.BF16, batch, width, inner, heads, blocks, steps, 3, this::inParts);
     }
@@ -464,14 +451,12 @@ public abstract class BlockStepContract extends KernelContract {
     /** One session's steps are taken by kernels that keep a ring and by those of a whole block in turn, a step of either or several. */
     @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5} steps={6} first={7} period={8}")
     @CsvSource({
-        "F32,1,64,128,2,1,40,48,40",
-        "BF16,1,64,128,2,3,40,48,40",
-        "BF16,3,80,160,4,2,30,15,12",
-        "F32,2,24,40,2,2,40,48,40",
-        "I8,3,48,128,4,2,24,15,12",
-        "BF16,8,160,320,4,2,20,24,21",
-        "BF16,1,64,640,1,1,90,129,120",
-        "BF16,2,128,256,4,3,20,24,21"
+        "F32,1,64,128,2,1,24,24,21",
+        "BF16,1,64,128,2,3,20,24,21",
+        "BF16,3,80,160,4,2,14,15,12",
+        "F32,2,24,40,2,2,24,24,21",
+        "I8,3,48,128,4,2,12,15,12",
+        "BF16,8,160,320,4,1,10,15,12"
     })
     void aRingThatOtherKernelsLeftIsFolded(
             DType type, int batch, int width, int inner, int heads, int blocks, int steps, int first, int period) {
