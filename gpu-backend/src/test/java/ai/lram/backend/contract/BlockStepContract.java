@@ -495,13 +495,7 @@ public abstract class BlockStepContract extends KernelContract {
     }
 
     @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5}")
-    @CsvSource({
-        "BF16,2,64,128,2,2",
-        "BF16,5,80,160,4,2",
-        "BF16,13,48,96,2,2",
-        "F32,3,24,40,2,2",
-        "I8,4,48,128,4,2"
-    })
+    @CsvSource({"BF16,2,64,128,2,2", "BF16,5,80,160,4,2", "BF16,13,48,96,2,2", "F32,3,24,40,2,2", "I8,4,48,128,4,2"})
     void theOrderOfABatchChangesNoBit(DType type, int batch, int width, int inner, int heads, int blocks) {
         FoldSchedule schedule = new FoldSchedule(12, 9, 2);
         List<MlstmBlockWeights> weights = weights(type, width, inner, heads, blocks);
