@@ -428,8 +428,8 @@ struct HeldTiles {
         load<0, EARLY>(row, words);
     }
 
-    // parts: three rows a token; the block has met a barrier since they were written. T::SPLITS threads for each sum call
-    // take(token, row, sum, which).
+    // parts: three rows a token; the block has met a barrier since they were written. One thread for each sum calls
+    // take(token, row, sum).
     template <typename RowOf, typename Take>
     __device__ __forceinline__ void multiply(const RowOf& weights, const Bf16* parts, float* sums, const Take& take) {
         const int self = thread();
@@ -486,8 +486,8 @@ struct HeldTiles {
                 const float* from =
                         sums + self % helpers * T::SPLIT + 3 * token * T::LINE + row;
                 const float sum = groupSum<helpers>(from[2 * T::LINE] + from[T::LINE] + from[0]);
-                if (o < outputs && TILE_TOKENS * m + token < ALL) {
-                    take(TILE_TOKENS * m + token, row, sum, self % helpers);
+                if (self % helpers == 0 && o < outputs && TILE_TOKENS * m + token < ALL) {
+                    take(TILE_TOKENS * m + token, row, sum);
                 }
             }
             if (m + 1 < TOKEN_TILES) {
@@ -791,9 +791,9 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
 #endif
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum, int which) {
+    ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
         const int r = row % CHANNELS;
-        if (which == 0 && r < at.channels) {
+        if (r < at.channels) {
             if (row < CHANNELS) {
                 u[r * PADDED + token] = sum;
             } else {
@@ -1612,8 +1612,8 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     }
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum, int which) {
-        if (which == 0 && row < at.rows) {
+    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+        if (row < at.rows) {
             p.x[token * D + at.r0 + row] = before[token * ROWS + row] + sum;
         }
     });

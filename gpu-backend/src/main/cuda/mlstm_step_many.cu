@@ -4,7 +4,7 @@
 // x as three bf16 numbers whose sum it is, stacked as rows: every kernel here adds the three results as it reads them.
 //   many_norm   x += the block before; its norm, in three parts
 //   many_conv   convolution, SiLU, q, k, v, and shares of the gates, which the cell adds in order
-//   many_skip   head norm, skip, gate, in three parts; asks for the weights of the products that follow
+//   many_skip   head norm, skip, gate, in three parts
 // Each begins as soon as the one before has ended, without a launch between them: weights, and what earlier steps left, are on
 // their way before it waits.
 //
@@ -47,7 +47,6 @@ struct NormOfMany {
     int rows;             // of tokens
     float eps;
     Faults faults;
-    Fetched next;
 };
 
 struct ConvOfMany {
@@ -83,7 +82,6 @@ struct SkipOfMany {
     int rows;     // of tokens
     float eps;
     Faults faults;
-    Fetched next;
 };
 
 // Three products on their way, of which the sum is wanted. Loads stand apart from sums, so that all of a thread's are under way
@@ -268,7 +266,6 @@ LRAM_KERNEL(many_norm, NormOfMany) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
         weight[i] = p.weight != nullptr && j < WIDTH ? load4(p.weight + j) : none();
     }
-    p.next.fetch();
     awaitBefore();
     if (faulted(p.faults)) {
         return;
@@ -473,7 +470,6 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
         weight[i] = j < DIM ? load4(p.weight + column + j) : none();
         skip[i] = j < DIM ? load4(p.skip + column + j) : none();
     }
-    p.next.fetch();
     awaitBefore();
     if (faulted(p.faults)) {
         return;

@@ -159,12 +159,13 @@ final class CellSteps {
                             > (long) WEIGHTS_THREADS * engine.device().multiprocessors()) {
                 size++;
             }
+            int sharedBytes = (int) weightsBytes(c);
             Engine.Launch weigh = prepare(c, gates, form.weights()[size], from);
             if (gates == Gates.NONE) {
-                weigh.run(c.heads(), rows, 1, THREADS[size], (int)
-                        weightsBytes(c)); // the check of the rows stands right before it
+                // The check of the rows stands right before it.
+                weigh.run(c.heads(), rows, 1, THREADS[size], sharedBytes);
             } else {
-                weigh.early(c.heads(), rows, 1, THREADS[size], (int) weightsBytes(c));
+                weigh.early(c.heads(), rows, 1, THREADS[size], sharedBytes);
             }
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
             prepare(c, gates, form.answers(), from)

@@ -186,32 +186,28 @@ final class ManySteps {
         }
         Call call = new Call(slots, counts, m, x);
         long before = 0; // what the block before adds to x
-        for (int l = 0; l < layers.size(); l++) {
-            MlstmBlockWeights w = layers.get(l).weights();
-            StepWeight next =
-                    l + 1 < layers.size() ? layers.get(l + 1).weights().upU() : null;
-            norm(w, before, w.normWeight(), l == 0 ? w.upU() : null, call);
-            block(w, layers.get(l).state(), next, call);
+        for (MlstmLayer l : layers) {
+            norm(l.weights(), before, l.weights().normWeight(), call);
+            block(l.weights(), l.state(), call);
             before = engine.partials();
         }
-        norm(layers.getLast().weights(), before, null, null, call);
+        norm(layers.getLast().weights(), before, null, call);
     }
 
-    /** @param next the weight that the second-level cache is asked for; may be null */
-    private void norm(MlstmBlockWeights w, long sums, Tensor weight, StepWeight next, Call c) {
-        Engine.Launch launch = engine.launch(form(w, c.tokens()).norm())
+    private void norm(MlstmBlockWeights w, long sums, Tensor weight, Call c) {
+        engine.launch(form(w, c.tokens()).norm())
                 .put(c.x())
                 .put(sums)
                 .put(weight)
                 .put(c.memory().conv())
                 .put(c.all())
                 .put(w.norm().eps())
-                .faults();
-        TransformerSteps.fetch(launch, next, null, null).early(c.all(), 1, 1, THREADS, 0);
+                .faults()
+                .early(c.all(), 1, 1, THREADS, 0);
     }
 
     /** From the norm's parts in the memory of conv to the products that x is added to. */
-    private void block(MlstmBlockWeights w, MlstmBlockState state, StepWeight next, Call c) {
+    private void block(MlstmBlockWeights w, MlstmBlockState state, Call c) {
         int sessions = c.sessions();
         int all = c.all();
         long inner = w.inner();
@@ -246,7 +242,8 @@ final class ManySteps {
                 new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)));
         // After the cell, which has its reports where the sums are.
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);
-        Engine.Launch skip = engine.launch(form.skip())
+        long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
+        engine.launch(form.skip())
                 .put(c.counts())
                 .put(m.h())
                 .put(m.c())
@@ -256,9 +253,8 @@ final class ManySteps {
                 .put(parts)
                 .put(all)
                 .put(w.headNorm().eps())
-                .faults();
-        long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
-        TransformerSteps.fetch(skip, w.down(), next, null).early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
+                .faults()
+                .early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
         CudaMatmul.manyParts(products, KERNEL, parts, w.down().packed(), all, sums);
     }
 }
