@@ -17,7 +17,8 @@
 #define STEP_TOKENS 3
 #define STEP_BLOCKS 132
 #define STEP_RING 168
-#define STEP_COLUMNS 8
+#define STEP_COLUMNS 32
+#define STEP_BANDS 4
 #define STEP_TYPE 1
 #define STEP_MMA 1
 #define STEP_KEPT 0
@@ -79,11 +80,12 @@ namespace lram {
 __device__ __forceinline__ void wholeUnit(const StepShape& p, const StepLayer& w, int unit, const StepWeights& to) {
     CellUnit cell;
     __syncthreads();
-    const int row = unit / CHUNKS / NH;
+    const int row = unit / HEAD_UNITS / NH;
     CellUnit::copies(w, unit, p.slots[row], p.counts[row], to);
     awaitAll();
     cell.begin(w, unit, p.slots[row], p.counts[row], CellUnit::read(w, unit, p.slots[row]));
     cell.fold(w, to);
+    cell.ask(p, w, to);
     cell.answer(p, w, to);
     cell.keep<false>(p, w, to);
 }
@@ -106,12 +108,9 @@ LRAM_KERNEL(block_down, BlockStep) {
     const StepWeights weights(memory);
     if (!faulted(p.shape.faults)) {
         downWeights(p.layer, at, weights);
-        downCopies(p.layer, weights);
         DownAhead ahead;
-        ahead.askInputs(p.shape);
-        ahead.askWeights(p.layer);
+        ahead.askGates(p.shape, weights);
         ahead.askTiles(p.layer, at);
-        ahead.gate(p.shape, p.layer, weights);
         awaitAll();
         downPhase(p.shape, p.layer, at, weights, ahead);
         keepHeads(p.shape, p.layer, at);
@@ -189,9 +188,8 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const StepLayer* layers = reinterpret_cast<const StepLayer*>(memory + STEP_FLOATS - LAYERS_FLOATS);
     copyLayers(p, memory + STEP_FLOATS - LAYERS_FLOATS);
     GridBarrier grid(p.arrived);
-    const bool fetches = static_cast<int>(threadIdx.x) == LRAM_THREADS - 32;  // of the last warp
     const bool works = at.block < UNITS;
-    const int row = works ? at.block / CHUNKS / NH : 0;
+    const int row = works ? at.block / HEAD_UNITS / NH : 0;
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
     upCopies(layers[0], at, weights);
@@ -200,21 +198,12 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         CellUnit::copies(layers[0], at.block, slot, count, weights);
     }
     downWeights(layers[0], at, weights);
-    if (fetches) {
-        if (works) {
-            CellUnit::fetch(layers[0], at.block, slot);
-        }
-        downFetch(layers[0], at);
-    }
     UpAhead up;
     up.begin(p.shape, layers[0], at);
     awaitAll();
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
-        if (fetches && more) {
-            upFetch(layers[l + 1], at);
-        }
         upPhase(p.shape, layers[l], here(), weights, up);
         grid.arrive();
         CellUnit cell;
@@ -224,20 +213,17 @@ LRAM_KERNEL(block_steps, BlockSteps) {
                 kept = CellUnit::read(layers[l + 1], at.block, slot);
             }
         }
-        if (fetches && more) {
-            if (works) {
-                CellUnit::fetch(layers[l + 1], at.block, slot);
-            }
-            downFetch(layers[l + 1], at);
-        }
         if (more) {
             upCopies(layers[l + 1], here(), weights);
         }
         grid.await();
         DownAhead down;
-        down.askInputs(p.shape);
         if (works) {
             cell.fold(layers[l], weights);
+            cell.ask(p.shape, layers[l], weights);
+        }
+        down.askGates(p.shape, weights);
+        if (works) {
             cell.answer(p.shape, layers[l], weights);
             if (!KEEPS) {
                 cell.keep<false>(p.shape, layers[l], weights);
@@ -246,15 +232,12 @@ LRAM_KERNEL(block_steps, BlockSteps) {
         for (int unit = at.block + BLOCKS; !KEEPS && unit < UNITS; unit += BLOCKS) {
             wholeUnit(p.shape, layers[l], unit, weights);
         }
-        down.askWeights(layers[l]);
-        downCopies(layers[l], weights);
         grid.arrive();
         down.askTiles(layers[l], at);
         if (KEEPS && works) {
             cell.keep<true>(p.shape, layers[l], weights);
         }
-        down.gate(p.shape, layers[l], weights);
-        if (!GATED) {
+        if (COPIED_GATES) {
             endCopies();
             awaitCopies<0>();
         }

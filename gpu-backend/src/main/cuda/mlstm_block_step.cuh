@@ -3,7 +3,7 @@
 // Contract: ai.lram.backend.ops.SessionOps.mlstmBlock for blocks of four in q, k and v, up to 3 tokens a session. Three
 // phases, each of which reads what the whole grid wrote in the one before:
 //   up    norm of x; a block's channels of u and z; their convolution, q, k, v and shares of the gates
-//   cell  a session's head and a run of its value columns: gates, weights of state and new tokens, answers, what goes into C
+//   cell  of a session's head a run of value columns and a band of rows: gates, weights of state and new tokens, answers, what goes into C
 //   down  head norm, skip and gate of all channels; a block's rows of the down-projection, added to x; what heads keep
 // A block owns its channels, columns and rows, so nothing is added up by atomics: sums depend on sizes and the grid alone.
 // Each phase has a beginning, which needs nothing of the phase before and runs while the grid still works on that: bf16
@@ -48,13 +48,17 @@ constexpr int PADDED = (ALL + TOKENS - 1) / TOKENS * TOKENS;
 constexpr int CHANNELS = 4 * ((I / 4 + BLOCKS - 1) / BLOCKS);  // most of a block
 constexpr int ROWS = (D + BLOCKS - 1) / BLOCKS;
 constexpr int CHUNKS = (DH + COLUMNS - 1) / COLUMNS;
-constexpr int UNITS = B * NH * CHUNKS;
+constexpr int BANDS = STEP_BANDS;  // of the rows of C, whose answers `down` adds up
+constexpr int BAND = (DH + BANDS - 1) / BANDS;  // rows
+constexpr int HEAD_UNITS = CHUNKS * BANDS;
+constexpr int UNITS = B * NH * HEAD_UNITS;
 constexpr int QUADS = COLUMNS / 4;
 constexpr int HEAD_QUADS = (DH + 127) / 128;  // of a head, a lane's
 constexpr int LINES = LRAM_THREADS / QUADS;
 constexpr bool WARP_QUADS = QUADS <= 8 && 8 % QUADS == 0;  // a warp has whole lines, and adds them up
-constexpr int STATE_QUADS = (DH + LINES - 1) / LINES;  // of the matrix state, a thread's
-constexpr int PIECE = STATE_QUADS < 8 ? STATE_QUADS : 8;  // of these in registers at once
+constexpr int STATE_QUADS = (BAND + LINES - 1) / LINES;  // of the matrix state, a thread's
+constexpr int PIECE = STATE_QUADS <= 10 ? STATE_QUADS : 8;  // of these in registers at once
+constexpr int LAST_PIECE = (STATE_QUADS - 1) / PIECE * PIECE;
 constexpr int FOLD_ROWS = 4;                               // of these, where a ring is folded
 
 // The weights and the kept state of one block, as SessionOps names them.
@@ -96,13 +100,13 @@ struct StepShape {
     const int* slots;
     const int* counts;
     float* x;
-    float* z;
-    float* c;
+    float* times;  // gates: what a channel's normed answer is multiplied with, (B, L, I), as the rest
+    float* plus;   // and what is added
     float* q;
     float* k;
     float* v;
     float* h;
-    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them of each head a HeadAfter
+    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them of each head a HeadAfter, then BandAnswers
     int pool;
     float scale;
     float cellEps;
@@ -161,7 +165,11 @@ __host__ __device__ constexpr int groupsOf(int tiles, int steps) {
     return best;
 }
 
-template <int N, int K>
+// Words of 16 bytes of weights that a thread holds ahead, at most, without running out of registers.
+constexpr int UP_EARLY = 9 * 512 / LRAM_THREADS;
+constexpr int DOWN_EARLY = 5 * 512 / LRAM_THREADS;
+
+template <int N, int K, int MOST_EARLY>
 struct Tiles {
     static constexpr int TILES = (N + 7) / 8;
     static constexpr int STEPS = K / 32;
@@ -174,34 +182,35 @@ struct Tiles {
     static constexpr int SPLIT = 16 * LINE + 4;
     static constexpr int PARTS_FLOATS = (3 * ALL * PITCH + 7) / 8 * 4;
     static constexpr int FLOATS = PARTS_FLOATS + SPLITS * SPLIT;
+    static constexpr int EARLY = least(HELD_STEPS, most(1, MOST_EARLY / HELD_TILES));  // steps
 };
 
-using UpTiles = Tiles<2 * CHANNELS, D>;
-using DownTiles = Tiles<ROWS, I>;
+using UpTiles = Tiles<2 * CHANNELS, D, UP_EARLY>;
+using DownTiles = Tiles<ROWS, I, DOWN_EARLY>;
 
 // Shared memory in fp32 words, as BlockSteps.java reckons: the small weights of `up` and, where they are copied, the large ones;
-// what `up` and `cell` work with in turn; a head's normaliser and stabiliser; what `down` works with; addresses of the blocks.
+// what the phases work with in turn; a head's normaliser and stabiliser; gates; addresses of the blocks.
 constexpr int RING4 = (RING + 3) / 4 * 4;
 constexpr int SCALARS = 48;
-constexpr int SMALL_FLOATS = D + CHANNELS * (17 + 6 * NH);
+constexpr int SMALL_FLOATS = D + CHANNELS * (19 + 6 * NH);
 constexpr int LARGE_FLOATS =
         STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;
-constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 5 * CHANNELS * PADDED;
+constexpr int UP_FLOATS = (STEP_MMA ? UpTiles::FLOATS : PADDED * D) + 6 * CHANNELS * PADDED;
 constexpr int PARTS_FLOATS = TOKENS * COLUMNS * (WARP_QUADS ? LRAM_WARPS : LINES);
 constexpr int CELL_FLOATS =
         most(SCALARS + TOKENS * COLUMNS + 2 * TOKENS * DH + PARTS_FLOATS, 4 + 3 * RING4);  // the second to fold a ring
 constexpr int MIXED = (STEP_MMA ? ALL : PADDED) * NH;              // heads of tokens that `down` norms, one a warp
-constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // found before, in registers
+constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // read before the answers, into registers
 constexpr bool COPIED_GATES = STEP_COPIED;                           // or in shared memory
-constexpr bool GATED = HELD_GATES || COPIED_GATES;
-constexpr int WORK_FLOATS = (most(UP_FLOATS, CELL_FLOATS) + 3) / 4 * 4;
+constexpr int DOWN_FLOATS = (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
+constexpr int WORK_FLOATS = (most(most(UP_FLOATS, CELL_FLOATS), DOWN_FLOATS) + 3) / 4 * 4;
 constexpr int HEAD_FLOATS = 4 + DH;
-constexpr int MIX_FLOATS = COPIED_GATES ? 2 * ALL * I : (GATED ? 0 : 2 * I);  // gates, or head norm and skip
-constexpr int DOWN_FLOATS = MIX_FLOATS + (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
+constexpr int GATES_FLOATS = COPIED_GATES ? 2 * ALL * I : 0;
 constexpr int STEP_FLOATS =
-        SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + HEAD_FLOATS + (DOWN_FLOATS + 3) / 4 * 4 + LAYERS_FLOATS;
+        SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + HEAD_FLOATS + GATES_FLOATS + LAYERS_FLOATS;
 static_assert(!COPIED_GATES || !HELD_GATES, "in one place");
 static_assert(LRAM_WARPS > TOKENS + 1, "a warp for each new key, one for the normaliser, one for weights");
+static_assert(LRAM_WARPS > 8, "a warp for each kind of small weights, and others for the gates'");
 #ifdef STEP_SHARED
 static_assert(4 * STEP_FLOATS == STEP_SHARED, "BlockSteps.java reckons other shared memory than the phases take");
 #endif
@@ -215,33 +224,32 @@ struct StepWeights {
     float* conv;      // (channels, 4)
     float* convBias;  // (channels)
     float* maps;      // q, k, v: (3, channels, 4)
+    float* headNorm;  // (channels)
+    float* skip;      // (channels)
     float* gates;     // (NH, i and f, 3, channels)
     Weight* up;       // rows of u, then of z
     Weight* down;
-    float* work;        // of up and cell
+    float* work;        // of a phase
     float* stabiliser;  // (1)
     float* normaliser;  // (DH)
     float* gateTimes;   // (ALL, I), where gates are copied
     float* gatePlus;    // (ALL, I)
-    float* headNorm;    // (I), where gates are not found before
-    float* skip;        // (I)
-    float* mixed;
 
     __device__ StepWeights(float* memory) {
         norm = memory;
         conv = norm + D;
         convBias = conv + 4 * CHANNELS;
         maps = convBias + CHANNELS;
-        gates = maps + 12 * CHANNELS;
+        headNorm = maps + 12 * CHANNELS;
+        skip = headNorm + CHANNELS;
+        gates = skip + CHANNELS;
         up = reinterpret_cast<Weight*>(memory + SMALL_FLOATS);
         down = up + 2 * CHANNELS * D;
         work = memory + SMALL_FLOATS + LARGE_FLOATS;
         stabiliser = work + WORK_FLOATS;
         normaliser = stabiliser + 4;
-        gateTimes = headNorm = stabiliser + HEAD_FLOATS;
+        gateTimes = stabiliser + HEAD_FLOATS;
         gatePlus = gateTimes + ALL * I;
-        skip = headNorm + I;
-        mixed = headNorm + MIX_FLOATS;
     }
 };
 
@@ -272,32 +280,23 @@ struct CellMemory {
     }
 };
 
-#ifdef LRAM_EMULATED
-__device__ __forceinline__ void fetchAhead(const void*, long long) {}
-__device__ __forceinline__ void fetchLine(const void*) {}
-#else
-// Into the second-level cache, by one thread.
-__device__ __forceinline__ void fetchAhead(const void* from, long long bytes) {
-#if __CUDA_ARCH__ >= 900
-    const unsigned long long at = reinterpret_cast<unsigned long long>(from);
-    const unsigned size = static_cast<unsigned>(bytes + (at & 15)) & ~15u;
-    if (size > 0) {
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(at & ~15ull), "r"(size) : "memory");
-    }
-#endif
-}
-
-__device__ __forceinline__ void fetchLine(const void* from) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
-}
-#endif
-
 // Begins to copy; bytes and both addresses are multiples of 16.
 __device__ __forceinline__ void copyBegin(void* to, const void* from, int bytes) {
     const int self = thread();
 #pragma unroll 1
     for (int i = 16 * self; i < bytes; i += 16 * LRAM_THREADS) {
         copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
+    }
+}
+
+// As copyBegin, by one warp: what others copy meanwhile costs it nothing.
+__device__ __forceinline__ void warpCopies(int warp, void* to, const void* from, int bytes) {
+    const int self = thread();
+    if ((self >> 5) == warp) {
+#pragma unroll 1
+        for (int i = 16 * (self & 31); i < bytes; i += 16 * 32) {
+            copySixteen(static_cast<unsigned char*>(to) + i, static_cast<const unsigned char*>(from) + i);
+        }
     }
 }
 
@@ -386,17 +385,12 @@ constexpr int DOWN_PITCH = I;
 constexpr int TOKEN_ROWS = 1;
 #endif
 
-// Words of 16 bytes of weights that a thread of the resident kernel holds ahead without running out of registers.
-constexpr int UP_EARLY = 9 * 512 / LRAM_THREADS;
-constexpr int DOWN_EARLY = 5 * 512 / LRAM_THREADS;
-
 // A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
 // order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes, but one step at least, are
 // held while something else goes on; the others follow at the product's start.
-template <int N, int K, int MOST_EARLY>
+template <int N, int K, typename T>
 struct HeldTiles {
-    using T = Tiles<N, K>;
-    static constexpr int EARLY = least(T::HELD_STEPS, most(1, MOST_EARLY / T::HELD_TILES));  // steps
+    static constexpr int EARLY = T::EARLY;
     uint4 words[EARLY][T::HELD_TILES];
 
     static __device__ __forceinline__ int step(int self, int j) { return (self >> 5) / T::GROUPS * T::HELD_STEPS + j; }
@@ -534,16 +528,19 @@ __device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, co
     copyBegin(to.up, w.upU + from, bytes);
     copyBegin(to.up + CHANNELS * D, w.upZ + from, bytes);
 #endif
-    copyBegin(to.norm, w.normWeight, 4 * D);
-    copyBegin(to.conv, w.conv + TAPS * at.c0, 16 * at.channels);
+    warpCopies(0, to.norm, w.normWeight, 4 * D);
+    warpCopies(1, to.conv, w.conv + TAPS * at.c0, 16 * at.channels);
     if (w.convBias != nullptr) {
-        copyBegin(to.convBias, w.convBias + at.c0, 4 * at.channels);
+        warpCopies(2, to.convBias, w.convBias + at.c0, 4 * at.channels);
     }
-    copyBegin(to.maps, w.wq + 4 * at.c0, 16 * at.channels);
-    copyBegin(to.maps + 4 * CHANNELS, w.wk + 4 * at.c0, 16 * at.channels);
-    copyBegin(to.maps + 8 * CHANNELS, w.wv + 4 * at.c0, 16 * at.channels);
+    warpCopies(3, to.maps, w.wq + 4 * at.c0, 16 * at.channels);
+    warpCopies(4, to.maps + 4 * CHANNELS, w.wk + 4 * at.c0, 16 * at.channels);
+    warpCopies(5, to.maps + 8 * CHANNELS, w.wv + 4 * at.c0, 16 * at.channels);
+    warpCopies(6, to.headNorm, w.headNorm + at.c0, 4 * at.channels);
+    warpCopies(7, to.skip, w.skip + at.c0, 4 * at.channels);
+    constexpr int first = 8 * 32;  // of the other warps
 #pragma unroll 1
-    for (int i = self; i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS) {
+    for (int i = self - first; i >= 0 && i < 6 * NH * CHANNELS / 4; i += LRAM_THREADS - first) {
         const int line = i / (CHANNELS / 4);
         const int j = 4 * (i % (CHANNELS / 4));
         const int gate = line / 3;  // head and which
@@ -552,14 +549,6 @@ __device__ __forceinline__ void upCopies(const StepLayer& w, const Place& at, co
                         (gate % 2 == 0 ? w.wi : w.wf) + (gate / 2 * 3 + line % 3) * I + at.c0 + j);
         }
     }
-}
-
-// Into the second-level cache what the block will read of `up`.
-__device__ __forceinline__ void upFetch(const StepLayer& w, const Place& at) {
-    const long long from = static_cast<long long>(at.c0) * D;
-    const long long bytes = static_cast<long long>(at.channels) * D * static_cast<int>(sizeof(Weight));
-    fetchAhead(w.upU + from, bytes);
-    fetchAhead(w.upZ + from, bytes);
 }
 
 // Norm of x: the warps share a row where there are few.
@@ -667,7 +656,7 @@ struct UpAhead {
     int n;
     int slot;
 #if STEP_MMA
-    HeldTiles<2 * CHANNELS, D, UP_EARLY> tiles;
+    HeldTiles<2 * CHANNELS, D, UpTiles> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
@@ -691,10 +680,10 @@ struct UpAhead {
     }
 };
 
-// From u, (CHANNELS, PADDED): its convolution c, then q, k and v, then this block's shares of the gates. The block meets a barrier
-// first.
+// From u and z, (CHANNELS, PADDED) each: the convolution c of u, what the answers are gated with, then q, k and v, then this block's
+// shares of the heads' gates. The block meets a barrier first.
 __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
-                                            const UpAhead& ahead, const float* u, float* c, float* maps) {
+                                            const UpAhead& ahead, const float* u, const float* z, float* c, float* maps) {
     const int self = thread();
     constexpr int past = TAPS - 1;
     static_assert(past == TOKENS, "a thread's token is also its place in the history");
@@ -725,7 +714,12 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
                 sum = fmaf(taps.w, input(t + 3), sum);
                 sum = sum * stepSigmoid(sum);
                 c[channel * PADDED + from + t] = sum;
-                p.c[(from + t) * I + at.c0 + channel] = sum;
+                constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
+                float gate = z[channel * PADDED + from + t];
+                gate *= stepSigmoid(gate);
+                const int to = (from + t) * I + at.c0 + channel;
+                p.times[to] = (one + kept.headNorm[channel]) * gate;
+                p.plus[to] = kept.skip[channel] * sum * gate;
             }
             if (n > 0) {
                 history[t * I] = input(n + t);
@@ -776,10 +770,10 @@ __device__ __forceinline__ void mixChannels(const StepShape& p, const StepLayer&
 // The block has met a barrier since upCopies were done.
 __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                         UpAhead& ahead) {
-    const int c0 = at.c0;
     Row* normed = reinterpret_cast<Row*>(kept.work);
-    float* u = kept.work + UP_FLOATS - 5 * CHANNELS * PADDED;  // channel after channel, (CHANNELS, PADDED), as the rest
-    float* c = u + CHANNELS * PADDED;
+    float* u = kept.work + UP_FLOATS - 6 * CHANNELS * PADDED;  // channel after channel, (CHANNELS, PADDED), as the rest
+    float* z = u + CHANNELS * PADDED;
+    float* c = z + CHANNELS * PADDED;
     float* maps = c + CHANNELS * PADDED;  // q, k and v
     static_assert(ROWS * TOKENS <= LRAM_THREADS, "a thread for each row of x and token");
     normRows(p, kept.norm, u, normed);
@@ -794,11 +788,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
     ahead.tiles.multiply(UpRow(w, at), normed, kept.work + UpTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
         const int r = row % CHANNELS;
         if (r < at.channels) {
-            if (row < CHANNELS) {
-                u[r * PADDED + token] = sum;
-            } else {
-                p.z[token * I + c0 + r] = sum;
-            }
+            (row < CHANNELS ? u : z)[r * PADDED + token] = sum;
         }
     });
 #else
@@ -808,7 +798,7 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         if (r >= at.channels) {
             continue;
         }
-        const int row = c0 + r;
+        const int row = at.c0 + r;
 #if STEP_KEPT
         const Weight* from = kept.up + i * D;
 #else
@@ -822,16 +812,12 @@ __device__ __forceinline__ void upPhase(const StepShape& p, const StepLayer& w, 
         for (int t = 0; t < ALL; t += TOKENS) {
             const float sum = dotRow<D>(from, normed + t * D, D) * scale;
             if ((self & 31) < TOKENS && t + (self & 31) < ALL) {
-                if (isU) {
-                    u[r * PADDED + t + (self & 31)] = sum;
-                } else {
-                    p.z[(t + (self & 31)) * I + row] = sum;
-                }
+                (isU ? u : z)[r * PADDED + t + (self & 31)] = sum;
             }
         }
     }
 #endif
-    mixChannels(p, w, at, kept, ahead, u, c, maps);
+    mixChannels(p, w, at, kept, ahead, u, z, c, maps);
 }
 
 // ---- cell
@@ -911,9 +897,9 @@ __device__ __forceinline__ void weighRing(const float* ringI, const float* ringF
     }
 }
 
-// Folds a ring that other kernels left into a unit's columns of C, and into the copies of stabiliser and normaliser. A thread has
+// Folds a ring that other kernels left into a unit's part of C, and into the copies of stabiliser and normaliser. A thread has
 // the elements of C that it has in CellUnit. Not inlined: hardly a step does it, and its code would stand between those that do not.
-__device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bool hasC, int chunk, float* memory,
+__device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bool hasC, int chunk, int band, float* memory,
                                       float* stabiliser, float* normaliser) {
     const int self = thread();
     double* top = reinterpret_cast<double*>(memory);
@@ -930,14 +916,15 @@ __device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bo
     const float* values = w->ringV + ring * DH + e;
     float* c = w->matC + static_cast<long long>(cell) * DH * DH + e;
     const float keep = static_cast<float>(top[1]);
+    const int end = min((band + 1) * BAND, DH);
     if (e < DH && self < LINES * QUADS) {
 #pragma unroll 1
-        for (int d0 = self / QUADS; d0 < DH; d0 += FOLD_ROWS * LINES) {
+        for (int d0 = band * BAND + self / QUADS; d0 < end; d0 += FOLD_ROWS * LINES) {
             float sum[FOLD_ROWS][4];
 #pragma unroll
             for (int i = 0; i < FOLD_ROWS; i++) {
                 const int d = d0 + i * LINES;
-                const float4 old = hasC && d < DH ? load4(c + d * DH) : none();
+                const float4 old = hasC && d < end ? load4(c + d * DH) : none();
                 sum[i][0] = keep * old.x;
                 sum[i][1] = keep * old.y;
                 sum[i][2] = keep * old.z;
@@ -952,12 +939,12 @@ __device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bo
                 value.w *= weights[s];
 #pragma unroll
                 for (int i = 0; i < FOLD_ROWS; i++) {
-                    addTimes(keys[s * DH + min(d0 + i * LINES, DH - 1)], value, sum[i]);
+                    addTimes(keys[s * DH + min(d0 + i * LINES, end - 1)], value, sum[i]);
                 }
             }
 #pragma unroll
             for (int i = 0; i < FOLD_ROWS; i++) {
-                if (d0 + i * LINES < DH) {
+                if (d0 + i * LINES < end) {
                     *reinterpret_cast<float4*>(c + (d0 + i * LINES) * DH) = packFloats(sum[i]);
                 }
             }
@@ -978,21 +965,28 @@ __device__ __noinline__ void foldRing(const StepLayer* w, int cell, int held, bo
     __syncthreads();
 }
 
-// A unit of the cell: a session's head and a chunk of its value columns.
+// Answers of the bands of C's rows but for the first one, whose are in `h`: (BANDS - 1, B, L, I).
+__device__ __forceinline__ float* bandAnswers(const StepShape& p, int band) {
+    constexpr int before = (2 * NH * ALL * BLOCKS + B * NH * HeadAfter::FLOATS + 3) / 4 * 4;
+    return BANDS == 1 || band == 0 ? p.h : p.shares + before + (band - 1) * (ALL * I);
+}
+
+// A unit of the cell: a session's head, a chunk of its value columns and a band of its rows.
 struct CellUnit {
     HeadOfStep u;
     int head;
     int chunk;
+    int band;
     float4 state[PIECE];  // this thread's of C; the first ones are read ahead
 
     // HeadOfStep.read of a unit's head.
     static __device__ __forceinline__ int read(const StepLayer& w, int unit, int slot) {
-        return HeadOfStep::read(w, slot * NH + unit / CHUNKS % NH);
+        return HeadOfStep::read(w, slot * NH + unit / HEAD_UNITS % NH);
     }
 
     // Begins to copy a head's normaliser and stabiliser; what `to` held there must be done with.
     static __device__ __forceinline__ void copies(const StepLayer& w, int unit, int slot, int count, const StepWeights& to) {
-        const int cell = slot * NH + unit / CHUNKS % NH;
+        const int cell = slot * NH + unit / HEAD_UNITS % NH;
         if (count > 0) {
             if (thread() == LRAM_THREADS - 1) {
                 copyFour(to.stabiliser, w.scaM + cell);
@@ -1001,23 +995,7 @@ struct CellUnit {
         }
     }
 
-    // Into the second-level cache: the unit's share of the head's state, and what is read of the head.
-    static __device__ __forceinline__ void fetch(const StepLayer& w, int unit, int slot) {
-        const int pair = unit / CHUNKS;
-        const long long cell = static_cast<long long>(slot) * NH + pair % NH;
-        const int chunk = unit % CHUNKS;
-        constexpr int share = (DH * DH + CHUNKS - 1) / CHUNKS;
-        const int begin = min(chunk * share, DH * DH);
-        fetchAhead(w.matC + cell * DH * DH + begin, 4 * min(share, DH * DH - begin));
-        if (chunk == 0) {
-            fetchAhead(w.vecN + cell * DH, 4 * DH);
-            fetchLine(w.scaM + cell);
-            fetchLine(w.ringLength + cell);
-            fetchLine(w.folded + cell);
-            fetchLine(w.bi + pair % NH);
-            fetchLine(w.bf + pair % NH);
-        }
-    }
+    __device__ __forceinline__ int end() const { return min((band + 1) * BAND, DH); }  // of its rows
 
     __device__ __forceinline__ bool owns(int line, int quad) const {
         return line < LINES && chunk * COLUMNS + 4 * quad < DH;
@@ -1025,8 +1003,9 @@ struct CellUnit {
 
     // Of the state what stays as it is while this step's tokens are on their way. C is read before it is known to hold anything.
     __device__ __forceinline__ void begin(const StepLayer& w, int unit, int slot, int count, int kept) {
-        const int pair = unit / CHUNKS;
+        const int pair = unit / HEAD_UNITS;
         chunk = unit % CHUNKS;
+        band = unit / CHUNKS % BANDS;
         head = pair % NH;
         u = HeadOfStep(pair / NH, head, slot, count, kept);
         loadState(w, 0);
@@ -1035,7 +1014,7 @@ struct CellUnit {
     // Folds what is left of a ring. The block has met a barrier since its copies were done.
     __device__ __forceinline__ void fold(const StepLayer& w, const StepWeights& to) {
         if (u.n > 0 && u.held > 0) {
-            foldRing(&w, u.cell, u.held, u.hasC, chunk, to.work, to.stabiliser, to.normaliser);
+            foldRing(&w, u.cell, u.held, u.hasC, chunk, band, to.work, to.stabiliser, to.normaliser);
             u.hasC = true;
             loadState(w, 0);
         }
@@ -1044,21 +1023,27 @@ struct CellUnit {
     // Rows line, line + LINES, ... of a column of quads from the `from`-th of a thread on; beyond the last one zero.
     __device__ __forceinline__ void loadState(const StepLayer& w, int from) {
         const int self = thread();
-        const int line = self / QUADS + from * LINES;
+        const int line = band * BAND + self / QUADS + from * LINES;
         const int e = chunk * COLUMNS + 4 * (self % QUADS);
         const float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + e;
         const bool mine = e < DH && self < LINES * QUADS;
 #pragma unroll
         for (int i = 0; i < PIECE; i++) {
             const int d = line + i * LINES;
-            state[i] = mine && d < DH ? load4(c + d * DH) : none();
+            state[i] = mine && d < end() ? load4(c + d * DH) : none();
         }
     }
 
-    // The answers, after `fold`. What the head keeps follows by `keep`, before the memory of `kept` is used for anything else.
-    __device__ __forceinline__ void answer(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+    // After `fold`, and before `answer`.
+    __device__ __forceinline__ void ask(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
         if (u.n > 0) {
             copyInputs(p, w, CellMemory(kept.work));
+        }
+    }
+
+    // The answers. What the head keeps follows by `keep`, before the memory of `kept` is used for anything else.
+    __device__ __forceinline__ void answer(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
+        if (u.n > 0) {
             __syncthreads();
             answerInputs(p, w, kept);
         }
@@ -1129,13 +1114,13 @@ struct CellUnit {
         float sum[TOKENS][4] = {{0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}, {0.f, 0.f, 0.f, 0.f}};
         if (owns(line, quad) && u.hasC) {
 #pragma unroll 1
-            for (int from = (STATE_QUADS - 1) / PIECE * PIECE; from >= 0; from -= PIECE) {
-                if (STATE_QUADS > PIECE) {
+            for (int from = 0; from < STATE_QUADS; from += PIECE) {
+                if (from != 0) {
                     loadState(w, from);
                 }
 #pragma unroll
                 for (int i = 0; i < PIECE; i++) {
-                    const int d = min(line + (from + i) * LINES, DH - 1);  // beyond, the state is zero
+                    const int d = min(band * BAND + line + (from + i) * LINES, DH - 1);  // beyond, the state is zero
 #pragma unroll
                     for (int t = 0; t < TOKENS; t++) {
                         addTimes(at.queries[t * DH + d], state[i], sum[t]);
@@ -1172,6 +1157,7 @@ struct CellUnit {
             const int e = i % COLUMNS;
             if (helper == 0 && i < outputs && t < u.n && e0 + e < DH) {
                 answer *= at.factors[t];
+                const bool first = BANDS == 1 || band == 0;  // answers for the new tokens
                 double den = u.hasC ? static_cast<double>(at.factors[t]) * at.dots[4 * t + TOKENS] : 0;
 #pragma unroll
                 for (int j = 0; j < TOKENS; j++) {
@@ -1179,19 +1165,19 @@ struct CellUnit {
                         const float weight = at.fresh[4 * t + j];
                         const float dot = at.dots[4 * t + j];
                         den += static_cast<double>(weight) * dot;
-                        answer = fmaf(weight * dot, at.values[j * COLUMNS + e], answer);
+                        answer = first ? fmaf(weight * dot, at.values[j * COLUMNS + e], answer) : answer;
                     }
                 }
                 const float magnitude = fabsf(static_cast<float>(p.scale * den));
                 const float divisor =
                         STEP_NORMALIZE ? (magnitude < at.least[t] ? at.least[t] : magnitude) + p.cellEps : 1.f;
-                p.h[(u.token + t) * I + head * DH + e0 + e] = answer * (p.scale / divisor);
+                bandAnswers(p, band)[(u.token + t) * I + head * DH + e0 + e] = answer * (p.scale / divisor);
             }
         }
     }
 
-    // The new tokens go into the unit's columns of C, and into its part of the normaliser; the unit of the first columns sees to what the
-    // head keeps once. KEEPS: all units have read that. Else it waits for keepHeads.
+    // The new tokens go into the unit's part of C; units of the first rows have a part of the normaliser each, and that of the first
+    // columns sees to what the head keeps once. KEEPS: all units have read that. Else it waits for keepHeads.
     template <bool KEEPS>
     __device__ __forceinline__ void keep(const StepShape& p, const StepLayer& w, const StepWeights& kept) {
         const int self = thread();
@@ -1219,14 +1205,14 @@ struct CellUnit {
             }
             float* c = w.matC + static_cast<long long>(u.cell) * DH * DH + chunk * COLUMNS + 4 * quad;
 #pragma unroll 1
-            for (int from = 0; from < STATE_QUADS; from += PIECE) {
-                if (from != 0) {
+            for (int from = LAST_PIECE; from >= 0; from -= PIECE) {  // the last one is there
+                if (from != LAST_PIECE) {
                     loadState(w, from);
                 }
 #pragma unroll
                 for (int i = 0; i < PIECE; i++) {
-                    const int d = line + (from + i) * LINES;
-                    if (d < DH) {
+                    const int d = band * BAND + line + (from + i) * LINES;
+                    if (d < end()) {
                         float now[4] = {0.f, 0.f, 0.f, 0.f};
                         if (u.hasC) {  // what lies there otherwise may be anything
                             addTimes(old, state[i], now);
@@ -1241,6 +1227,9 @@ struct CellUnit {
             }
         }
         const HeadAfter after(p, u.token / L * NH + head);
+        if (band != 0) {
+            return;
+        }
         const int d = chunk * COLUMNS + self - (LRAM_THREADS - COLUMNS);  // the last threads, of the normaliser the unit's part
         if (self >= LRAM_THREADS - COLUMNS && d < DH) {
             float sum = u.hasC ? old * kept.normaliser[d] : 0.f;
@@ -1383,56 +1372,36 @@ __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at,
 #endif
 }
 
-// Begins to copy the small ones.
-__device__ __forceinline__ void downCopies(const StepLayer& w, const StepWeights& to) {
-    if (!GATED) {
-        copyBegin(to.headNorm, w.headNorm, 4 * I);
-        copyBegin(to.skip, w.skip, 4 * I);
-    }
-}
-
-// Into the second-level cache what the block will read of `down`.
-__device__ __forceinline__ void downFetch(const StepLayer& w, const Place& at) {
-    const long long bytes = static_cast<long long>(at.rows) * I * static_cast<int>(sizeof(Weight));
-    fetchAhead(w.down + static_cast<long long>(at.r0) * I, bytes);
-    if (at.block == BLOCKS - 1) {
-        fetchAhead(w.headNorm, 4 * I);
-        fetchAhead(w.skip, 4 * I);
-    }
-}
-
 // Skip and gate of four channels: what their normed answers are multiplied with, and what is added.
 struct Gate {
     float4 times;
     float4 plus;
-
-    __device__ __forceinline__ void settle(const float4& z, const float4& c, const float4& norm, const float4& skip) {
-        constexpr float one = STEP_HEAD_RESIDUAL ? 1.f : 0.f;
-        float4 gate = z;
-        gate.x *= stepSigmoid(gate.x);
-        gate.y *= stepSigmoid(gate.y);
-        gate.z *= stepSigmoid(gate.z);
-        gate.w *= stepSigmoid(gate.w);
-        times.x = (one + norm.x) * gate.x;
-        times.y = (one + norm.y) * gate.y;
-        times.z = (one + norm.z) * gate.z;
-        times.w = (one + norm.w) * gate.w;
-        plus.x = skip.x * c.x * gate.x;
-        plus.y = skip.y * c.y * gate.y;
-        plus.z = skip.z * c.z * gate.z;
-        plus.w = skip.w * c.w * gate.w;
-    }
 };
 
-// Norm of one token's head, by one warp; `gateOf` gives the gate of a lane's i-th channels, the j-th of the head.
+// Norm of one token's head, whose answers begin at `from`, by one warp; `gateOf` gives the gate of a lane's i-th channels, the j-th of the head.
 template <typename GateOf>
-__device__ __forceinline__ void mixHead(const float* from, float eps, Row* to, const GateOf& gateOf) {
+__device__ __forceinline__ void mixHead(const StepShape& p, int from, Row* to, const GateOf& gateOf) {
     const int begin = 4 * (thread() & 31);
+    float4 bands[BANDS][HEAD_QUADS];
     float4 h[HEAD_QUADS];
     float sum = 0.f;
 #pragma unroll
+    for (int b = 0; b < BANDS; b++) {
+#pragma unroll
+        for (int i = 0; i < HEAD_QUADS; i++) {
+            bands[b][i] = begin + 128 * i < DH ? load4(bandAnswers(p, b) + from + begin + 128 * i) : none();
+        }
+    }
+#pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
-        h[i] = begin + 128 * i < DH ? load4(from + begin + 128 * i) : none();
+        h[i] = bands[0][i];
+#pragma unroll
+        for (int b = 1; b < BANDS; b++) {
+            h[i].x += bands[b][i].x;
+            h[i].y += bands[b][i].y;
+            h[i].z += bands[b][i].z;
+            h[i].w += bands[b][i].w;
+        }
     }
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
@@ -1447,7 +1416,7 @@ __device__ __forceinline__ void mixHead(const float* from, float eps, Row* to, c
             squares = dot4(h[i], h[i], squares);
         }
     }
-    const float rstd = rootOf(groupSum<32>(squares) / DH + eps);
+    const float rstd = rootOf(groupSum<32>(squares) / DH + p.headEps);
 #pragma unroll
     for (int i = 0; i < HEAD_QUADS; i++) {
         const int j = begin + 128 * i;
@@ -1477,39 +1446,26 @@ struct DownRow {
 
 // What a thread holds for the next downPhase.
 struct DownAhead {
-    static constexpr int QUADS_AHEAD = HELD_GATES ? HEAD_QUADS : 1;
-    Gate gates[QUADS_AHEAD];
-    float4 z[QUADS_AHEAD];
-    float4 c[QUADS_AHEAD];
+    Gate gates[HELD_GATES ? HEAD_QUADS : 1];
 #if STEP_MMA
-    HeldTiles<ROWS, I, DOWN_EARLY> tiles;
+    HeldTiles<ROWS, I, DownTiles> tiles;
 #endif
 
-    // Asks for a warp's head; after the barrier before the cell's phase.
-    __device__ __forceinline__ void askInputs(const StepShape& p) {
+    // Asks for the gates, or begins to copy them; after the barrier before the cell's phase.
+    __device__ __forceinline__ void askGates(const StepShape& p, const StepWeights& to) {
+        const int self = thread();
         if (HELD_GATES) {
-            const int self = thread();
             const int unit = min(self >> 5, ALL * NH - 1);
             const int at = unit / NH * I + unit % NH * DH + 4 * (self & 31);
 #pragma unroll
-            for (int i = 0; i < QUADS_AHEAD; i++) {
+            for (int i = 0; i < (HELD_GATES ? HEAD_QUADS : 1); i++) {
                 const bool mine = 4 * (self & 31) + 128 * i < DH;
-                z[i] = mine ? load4(p.z + at + 128 * i) : none();
-                c[i] = mine ? load4(p.c + at + 128 * i) : none();
+                gates[i].times = mine ? load4(p.times + at + 128 * i) : none();
+                gates[i].plus = mine ? load4(p.plus + at + 128 * i) : none();
             }
-        }
-    }
-
-    __device__ __forceinline__ void askWeights(const StepLayer& w) {
-        if (HELD_GATES) {
-            const int self = thread();
-            const int from = min(self >> 5, ALL * NH - 1) % NH * DH + 4 * (self & 31);
-#pragma unroll
-            for (int i = 0; i < QUADS_AHEAD; i++) {
-                const bool mine = 4 * (self & 31) + 128 * i < DH;
-                gates[i].times = mine ? load4(w.headNorm + from + 128 * i) : none();
-                gates[i].plus = mine ? load4(w.skip + from + 128 * i) : none();
-            }
+        } else if (COPIED_GATES) {
+            copyBegin(to.gateTimes, p.times, 4 * ALL * I);
+            copyBegin(to.gatePlus, p.plus, 4 * ALL * I);
         }
     }
 
@@ -1519,45 +1475,14 @@ struct DownAhead {
 #endif
     }
 
-    // After all of these.
-    __device__ __forceinline__ void gate(const StepShape& p, const StepLayer& w, const StepWeights& to) {
+    // Of a lane's i-th channels in its warp's head, the `at`-th of all tokens' channels.
+    __device__ __forceinline__ Gate gate(const StepShape& p, const StepWeights& kept, int at, int i) const {
         if (HELD_GATES) {
-#pragma unroll
-            for (int i = 0; i < QUADS_AHEAD; i++) {
-                gates[i].settle(z[i], c[i], gates[i].times, gates[i].plus);
-            }
-        } else if (COPIED_GATES) {
-            const int self = thread();
-#pragma unroll 1
-            for (int unit = self >> 5; unit < ALL * NH; unit += LRAM_WARPS) {
-                const int from = unit % NH * DH + 4 * (self & 31);
-                const int row = unit / NH * I;
-#pragma unroll 2
-                for (int i = 0; i < HEAD_QUADS; i++) {
-                    const int j = from + 128 * i;
-                    if (4 * (self & 31) + 128 * i < DH) {
-                        Gate gate;
-                        gate.settle(load4(p.z + row + j), load4(p.c + row + j), load4(w.headNorm + j), load4(w.skip + j));
-                        *reinterpret_cast<float4*>(to.gateTimes + row + j) = gate.times;
-                        *reinterpret_cast<float4*>(to.gatePlus + row + j) = gate.plus;
-                    }
-                }
-            }
+            return gates[HELD_GATES ? i : 0];
         }
-    }
-
-    // Of a lane's i-th channels in its warp's head; the head's channels begin at `from` of a row that begins at `row`.
-    __device__ __forceinline__ Gate gate(const StepShape& p, const StepWeights& kept, int row, int from, int i, int j) const {
         Gate g;
-        if (HELD_GATES) {
-            g = gates[HELD_GATES ? i : 0];
-        } else if (COPIED_GATES) {
-            g.times = load4(kept.gateTimes + row + from + j);
-            g.plus = load4(kept.gatePlus + row + from + j);
-        } else {
-            g.settle(load4(p.z + row + from + j), load4(p.c + row + from + j), load4(kept.headNorm + from + j),
-                     load4(kept.skip + from + j));
-        }
+        g.times = load4((COPIED_GATES ? kept.gateTimes : p.times) + at);
+        g.plus = load4((COPIED_GATES ? kept.gatePlus : p.plus) + at);
         return g;
     }
 };
@@ -1575,13 +1500,13 @@ __host__ __device__ constexpr int splitsOf(int rows) {
     return best;
 }
 
-// The block has met a barrier since the copies were done, and gates found.
+// The block has met a barrier since the copies were done.
 __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w, const Place& at, const StepWeights& kept,
                                           DownAhead& ahead) {
     const int self = thread();
     constexpr int olds = (ALL * ROWS + LRAM_THREADS - 1) / LRAM_THREADS;
-    Row* mixed = reinterpret_cast<Row*>(kept.mixed);
-    float* before = kept.mixed + DOWN_FLOATS - MIX_FLOATS - ALL * ROWS;  // this block's rows of x, (ALL, ROWS)
+    Row* mixed = reinterpret_cast<Row*>(kept.work);
+    float* before = kept.work + DOWN_FLOATS - ALL * ROWS;  // this block's rows of x, (ALL, ROWS)
     float old[olds];
 #pragma unroll
     for (int i = 0; i < olds; i++) {
@@ -1595,8 +1520,8 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
         const int at0 = t * I + from;
         Row* to = mixed + TOKEN_ROWS * t * DOWN_PITCH + from;
         if (t < ALL && t % L >= L - p.counts[min(t, ALL - 1) / L]) {
-            mixHead(p.h + at0, p.headEps, to,
-                    [&](int i, int j) { return ahead.gate(p, kept, t * I, from, i, j); });
+            mixHead(p, at0, to,
+                    [&](int i, int j) { return ahead.gate(p, kept, at0 + j, i); });
         } else {
             for (int j = 4 * (self & 31); j < DH; j += 128) {
                 putRow<DOWN_PITCH>(to + j, none());
@@ -1612,7 +1537,7 @@ __device__ __forceinline__ void downPhase(const StepShape& p, const StepLayer& w
     }
     __syncthreads();
 #if STEP_MMA
-    ahead.tiles.multiply(DownRow(w, at), mixed, kept.mixed + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
+    ahead.tiles.multiply(DownRow(w, at), mixed, kept.work + DownTiles::PARTS_FLOATS, [&](int token, int row, float sum) {
         if (row < at.rows) {
             p.x[token * D + at.r0 + row] = before[token * ROWS + row] + sum;
         }

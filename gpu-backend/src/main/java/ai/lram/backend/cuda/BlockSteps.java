@@ -28,6 +28,15 @@ final class BlockSteps {
 
     private static final int WARPS = THREADS / 32;
 
+    /** Value columns that are a line of the second-level cache, and most columns and bands of a unit of the cell. */
+    private static final int LINE = 32;
+
+    private static final int MOST_COLUMNS = 128;
+    private static final int MOST_BANDS = 4;
+
+    /** Elements of C for each row of a head that a block handles in the time that adding up a band of answers takes. */
+    private static final int BAND_COST = 5;
+
     /** Sessions that the kernels can take: a lane looks at each. */
     private static final int MOST_ROWS = 32;
 
@@ -91,7 +100,8 @@ final class BlockSteps {
                     "STEP_TOKENS=" + s.tokens(),
                     "STEP_BLOCKS=" + blocks(),
                     "STEP_RING=" + s.ring(),
-                    "STEP_COLUMNS=" + columns(s.rows(), s.inner(), s.heads()),
+                    "STEP_COLUMNS=" + cut(s.rows(), s.inner(), s.heads()).columns(),
+                    "STEP_BANDS=" + cut(s.rows(), s.inner(), s.heads()).bands(),
                     "STEP_TYPE=" + s.type(),
                     KernelModule.define("STEP_MMA", memory.mma()),
                     KernelModule.define("STEP_KEPT", memory.kept()),
@@ -183,21 +193,21 @@ final class BlockSteps {
         int channels = channels(s.inner());
         int rows = (s.width() + blocks() - 1) / blocks();
         int dim = s.inner() / s.heads();
-        int columns = columns(s.rows(), s.inner(), s.heads());
+        int columns = cut(s.rows(), s.inner(), s.heads()).columns();
         int quads = columns / 4;
         long upFloats =
-                (mma ? tileFloats(all, 2 * channels, s.width()) : (long) padded * s.width()) + 5L * channels * padded;
+                (mma ? tileFloats(all, 2 * channels, s.width()) : (long) padded * s.width()) + 6L * channels * padded;
         int lines = quads <= 8 && 8 % quads == 0 ? WARPS : THREADS / quads; // of which partial sums are kept
         long cellFloats = 48 + (long) TOKENS * columns + 2L * TOKENS * dim + (long) TOKENS * columns * lines;
-        long work = (Math.max(Math.max(upFloats, cellFloats), 4 + 3L * up(s.ring(), 4)) + 3) / 4 * 4;
-        long mix = copied ? 2L * all * s.inner() : held(s, mma) ? 0 : 2L * s.inner();
-        long downFloats = mix
-                + (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
+        long downFloats = (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
-        long small = s.width() + channels * (17L + 6L * s.heads()) + LAYERS_WORDS;
+        long cell = Math.max(cellFloats, 4 + 3L * up(s.ring(), 4)); // the second to fold a ring
+        long work = (Math.max(Math.max(upFloats, cell), downFloats) + 3) / 4 * 4;
+        long gates = copied ? 2L * all * s.inner() : 0;
+        long small = s.width() + channels * (19L + 6L * s.heads()) + LAYERS_WORDS;
         int element = elementBytes(s.type());
         long large = up((int) ((2L * channels * s.width() + (long) rows * s.inner()) * element), 16) / 4;
-        long least = small + work + 4 + dim + (downFloats + 3) / 4 * 4;
+        long least = small + work + 4 + dim + gates;
         boolean kept = !mma && s.inner() * element % 16 == 0 && 4 * (least + large) <= mostShared;
         long floats = least + (kept ? large : 0);
         return 4 * floats > mostShared ? null : new Memory(mma, kept, copied, (int) (4 * floats));
@@ -239,19 +249,45 @@ final class BlockSteps {
                 && memory(sizes(w, state, x)) != null;
     }
 
-    /** Shares of the gates, and what of the heads waits for the end of the block. */
+    /** Shares of the gates, what of the heads waits for the end of the block, and answers of all bands but one. */
     private boolean hasRoom(Tensor x, int heads, int dim) {
-        long shares = 2L * x.dim(0) * x.dim(1) * heads * blocks();
+        long all = (long) x.dim(0) * x.dim(1);
+        long shares = 2L * all * heads * blocks();
         long after = (long) x.dim(0) * heads * (4 + dim);
-        return Float.BYTES * (shares + after) <= Engine.WORKSPACE;
+        long answers = (cut(x.dim(0), heads * dim, heads).bands() - 1) * all * heads * dim;
+        return Float.BYTES * (shares + after + 3 + answers) <= Engine.WORKSPACE;
     }
 
-    /** Value columns of a unit of the cell: as few as give each block of the grid one, at most 128. */
-    private int columns(int rows, int inner, int heads) {
+    /**
+     * How heads' matrix states are cut into units of the cell.
+     *
+     * @param columns value columns of a unit
+     * @param bands parts of the rows, whose answers are added up behind the cell
+     */
+    private record Cut(int columns, int bands) {}
+
+    /**
+     * The cut that leaves a block of the grid the fewest elements, where a further band costs as much as {@link #BAND_COST} says. Rows of a unit
+     * are whole lines of the second-level cache, since two blocks that write to one line wait for each other.
+     */
+    private Cut cut(int rows, int inner, int heads) {
         int dim = inner / heads;
-        int chunks = Math.max(1, blocks() / (rows * heads));
-        int columns = up((dim + chunks - 1) / chunks, 4);
-        return Math.min(Math.min(columns, 128), dim);
+        Cut best = null;
+        long least = Long.MAX_VALUE;
+        for (int wide = LINE; wide <= MOST_COLUMNS; wide += LINE) {
+            int columns = Math.min(wide, dim);
+            long chunks = (long) rows * heads * ((dim + columns - 1) / columns);
+            long most = Math.clamp(blocks() / chunks, 1, MOST_BANDS);
+            for (int bands = 1; bands <= most; bands++) {
+                long turns = (chunks * bands + blocks() - 1) / blocks();
+                long cost = turns * columns * ((dim + bands - 1) / bands) + (long) bands * BAND_COST * dim;
+                if (cost < least) {
+                    least = cost;
+                    best = new Cut(columns, bands);
+                }
+            }
+        }
+        return best;
     }
 
     private static void check(
