@@ -109,7 +109,11 @@ LRAM_KERNEL(block_down, BlockStep) {
     if (!faulted(p.shape.faults)) {
         downWeights(p.layer, at, weights);
         DownAhead ahead;
-        ahead.askGates(p.shape, weights);
+        ahead.askGates(p.shape);
+        if (COPIED_GATES) {
+            copyBegin(weights.gateTimes, p.shape.times, 4 * ALL * I);
+            copyBegin(weights.gatePlus, p.shape.plus, 4 * ALL * I);
+        }
         ahead.askTiles(p.layer, at);
         awaitAll();
         downPhase(p.shape, p.layer, at, weights, ahead);
@@ -156,6 +160,71 @@ struct GridBarrier {
     }
 };
 
+// Copies of the gates that are begun by one thread and land beside what else a block does; copied by all threads they would
+// keep the cell's loads waiting. All threads call each function.
+struct GateCopies {
+    unsigned landed;  // a barrier in shared memory
+
+    // Before a barrier of the block, which is before any other call.
+    __device__ __forceinline__ GateCopies(const StepWeights& to)
+            : landed(static_cast<unsigned>(__cvta_generic_to_shared(to.stabiliser + 2))) {
+#if __CUDA_ARCH__ >= 900
+        if (COPIED_GATES && threadIdx.x == 0) {
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(landed) : "memory");
+            asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        }
+#endif
+    }
+
+    // After a barrier of the grid since they were written.
+    __device__ __forceinline__ void begin(const StepShape& p, const StepWeights& to) const {
+        constexpr int bytes = 4 * ALL * I;
+        if (!COPIED_GATES) {
+            return;
+        }
+#if __CUDA_ARCH__ >= 900
+        if (threadIdx.x == 0) {
+            asm volatile("fence.proxy.async;" ::: "memory");  // other threads' writes, then the copy's reads
+            asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(landed), "r"(2 * bytes) : "memory");
+            copy(to.gateTimes, p.times, bytes);
+            copy(to.gatePlus, p.plus, bytes);
+        }
+#else
+        copyBegin(to.gateTimes, p.times, bytes);
+        copyBegin(to.gatePlus, p.plus, bytes);
+#endif
+    }
+
+    // Until the copies of the turn-th begin are there; a barrier of the block shows them to all its threads.
+    __device__ __forceinline__ void await(int turn) const {
+        if (!COPIED_GATES) {
+            return;
+        }
+#if __CUDA_ARCH__ >= 900
+        asm volatile(
+                "{\n"
+                ".reg .pred done;\n"
+                "again:\n"
+                "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                "@!done bra again;\n"
+                "}" ::"r"(landed),
+                "r"(turn & 1)
+                : "memory");
+#else
+        endCopies();
+        awaitCopies<0>();
+#endif
+    }
+
+private:
+    __device__ __forceinline__ void copy(float* to, const float* from, int bytes) const {
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                             static_cast<unsigned>(__cvta_generic_to_shared(to))),
+                     "l"(from), "r"(bytes), "r"(landed)
+                     : "memory");
+    }
+};
+
 // The same number, of which the compiler knows nothing: what follows from it is found again, not kept in registers.
 __device__ __forceinline__ int again(int x) {
     asm volatile("" : "+r"(x));
@@ -188,6 +257,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     const StepLayer* layers = reinterpret_cast<const StepLayer*>(memory + STEP_FLOATS - LAYERS_FLOATS);
     copyLayers(p, memory + STEP_FLOATS - LAYERS_FLOATS);
     GridBarrier grid(p.arrived);
+    const GateCopies gates(weights);
     const bool works = at.block < UNITS;
     const int row = works ? at.block / HEAD_UNITS / NH : 0;
     const int slot = p.shape.slots[row];
@@ -222,7 +292,7 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             cell.fold(layers[l], weights);
             cell.ask(p.shape, layers[l], weights);
         }
-        down.askGates(p.shape, weights);
+        gates.begin(p.shape, weights);
         if (works) {
             cell.answer(p.shape, layers[l], weights);
             if (!KEEPS) {
@@ -233,14 +303,12 @@ LRAM_KERNEL(block_steps, BlockSteps) {
             wholeUnit(p.shape, layers[l], unit, weights);
         }
         grid.arrive();
+        down.askGates(p.shape);
         down.askTiles(layers[l], at);
         if (KEEPS && works) {
             cell.keep<true>(p.shape, layers[l], weights);
         }
-        if (COPIED_GATES) {
-            endCopies();
-            awaitCopies<0>();
-        }
+        gates.await(l);
         grid.await();
         downPhase(p.shape, layers[l], here(), weights, down);
         if (!more) {  // what is held for the next block would keep its registers otherwise

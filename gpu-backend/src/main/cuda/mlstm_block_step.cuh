@@ -1451,10 +1451,10 @@ struct DownAhead {
     HeldTiles<ROWS, I, DownTiles> tiles;
 #endif
 
-    // Asks for the gates, or begins to copy them; after the barrier before the cell's phase.
-    __device__ __forceinline__ void askGates(const StepShape& p, const StepWeights& to) {
-        const int self = thread();
+    // Asks for the gates that registers hold.
+    __device__ __forceinline__ void askGates(const StepShape& p) {
         if (HELD_GATES) {
+            const int self = thread();
             const int unit = min(self >> 5, ALL * NH - 1);
             const int at = unit / NH * I + unit % NH * DH + 4 * (self & 31);
 #pragma unroll
@@ -1463,9 +1463,6 @@ struct DownAhead {
                 gates[i].times = mine ? load4(p.times + at + 128 * i) : none();
                 gates[i].plus = mine ? load4(p.plus + at + 128 * i) : none();
             }
-        } else if (COPIED_GATES) {
-            copyBegin(to.gateTimes, p.times, 4 * ALL * I);
-            copyBegin(to.gatePlus, p.plus, 4 * ALL * I);
         }
     }
 
