@@ -15,6 +15,7 @@
 #define ATTENTION_TOKENS 3
 #endif
 #include "lram_bf16.cuh"
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {

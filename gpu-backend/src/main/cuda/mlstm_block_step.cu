@@ -31,6 +31,8 @@
 #define STEP_HEAD_RESIDUAL 1
 #endif
 #include "mlstm_block_step.cuh"
+#include "step_common.cuh"
+#include "step_fetch.cuh"
 
 namespace lram {
 
@@ -246,34 +248,40 @@ constexpr bool KEEPS = UNITS <= BLOCKS;
 
 }  // namespace lram
 
+// Begins before the kernel ahead has ended, and asks for the first block's weights meanwhile.
 LRAM_KERNEL(block_steps, BlockSteps) {
     LRAM_DYNAMIC_SHARED(float, memory);
-    if (refused(p.shape)) {
-        return;
-    }
     const Place at(static_cast<int>(blockIdx.x));
     const StepWeights weights(memory);
     // Addresses of the blocks, where they are found faster than among the arguments.
     const StepLayer* layers = reinterpret_cast<const StepLayer*>(memory + STEP_FLOATS - LAYERS_FLOATS);
     copyLayers(p, memory + STEP_FLOATS - LAYERS_FLOATS);
-    GridBarrier grid(p.arrived);
     const GateCopies gates(weights);
+    UpAhead up;
+    up.beginTiles(layers[0], at);
+    upCopies(layers[0], at, weights);
+    downWeights(layers[0], at, weights);
+    awaitBefore();
+    if (refused(p.shape)) {
+        return;
+    }
+    GridBarrier grid(p.arrived);
     const bool works = at.block < UNITS;
     const int row = works ? at.block / HEAD_UNITS / NH : 0;
     const int slot = p.shape.slots[row];
     const int count = p.shape.counts[row];
-    upCopies(layers[0], at, weights);
     int kept = works ? CellUnit::read(layers[0], at.block, slot) : 0;  // by the unit's head, before this step
     if (works) {
         CellUnit::copies(layers[0], at.block, slot, count, weights);
     }
-    downWeights(layers[0], at, weights);
-    UpAhead up;
-    up.begin(p.shape, layers[0], at);
+    up.beginPast(p.shape, layers[0], at);
     awaitAll();
 #pragma unroll 1
     for (int l = 0; l < p.layers; l++) {
         const bool more = l + 1 < p.layers;
+        if (!more) {
+            letNextBegin();
+        }
         upPhase(p.shape, layers[l], here(), weights, up);
         grid.arrive();
         CellUnit cell;

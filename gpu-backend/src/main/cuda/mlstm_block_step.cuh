@@ -660,6 +660,17 @@ struct UpAhead {
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
+        beginPast(p, w, at);
+        beginTiles(w, at);
+    }
+
+    __device__ __forceinline__ void beginTiles(const StepLayer& w, const Place& at) {
+#if STEP_MMA
+        tiles.begin(UpRow(w, at));
+#endif
+    }
+
+    __device__ __forceinline__ void beginPast(const StepShape& p, const StepLayer& w, const Place& at) {
         const int self = thread();
         const int b = self / CHANNELS % B;
         const int channel = self % CHANNELS;
@@ -674,9 +685,6 @@ struct UpAhead {
                 line[h] = history[h * I];
             }
         }
-#if STEP_MMA
-        tiles.begin(UpRow(w, at));
-#endif
     }
 };
 

@@ -29,6 +29,7 @@
 #endif
 #include "mlstm_ring_weights.cuh"
 #include "mlstm_step_tensors.cuh"
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 #include "step_mma.cuh"
 

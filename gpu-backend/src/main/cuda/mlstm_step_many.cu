@@ -23,6 +23,7 @@
 #endif
 #define LRAM_THREADS 128
 #include "lram_bf16.cuh"
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {

@@ -20,7 +20,7 @@
 #define EMBED_CENTRED 1
 #define EMBED_RESIDUAL 0
 #endif
-#include "step_arrive.cuh"
+#include "step_fetch.cuh"
 
 namespace lram {
 
@@ -252,6 +252,7 @@ using namespace lram;
 // Grid (pieces of all tokens, rows).
 LRAM_KERNEL(step_embed, StepEmbed) {
     const int row = static_cast<int>(blockIdx.y);
+    letNextBegin();
     const bool copies = blockIdx.x == 0 && p.slotsTo != nullptr && threadIdx.x == LRAM_THREADS - 1;
     const int slot = copies ? p.slots[row] : 0;
     const int count = copies ? p.counts[row] : 0;

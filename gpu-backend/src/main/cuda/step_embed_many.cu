@@ -19,6 +19,7 @@
 #define EMBED_CENTRED 1
 #define EMBED_RESIDUAL 0
 #endif
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {

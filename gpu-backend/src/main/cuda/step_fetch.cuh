@@ -2,7 +2,6 @@
 // and beginning before the one before has ended.
 #pragma once
 #include "step_arrive.cuh"
-#include "step_common.cuh"
 
 namespace lram {
 

@@ -21,6 +21,7 @@
 #define HEAD_RESIDUAL 1
 #endif
 #include "step_choice.cuh"
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {

@@ -21,6 +21,7 @@
 #define BLOCK_CENTRED 1
 #define BLOCK_RESIDUAL 0
 #endif
+#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {

@@ -113,8 +113,9 @@ interface Driver {
     int launchEarly(
             long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument);
 
-    /** Queues a kernel of one argument, a line of blocks that are all on the device at once. */
-    int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument);
+    /** Queues a kernel of one argument, a line of blocks that are all on the device at once; {@code early} as {@link #launchEarly}. */
+    int launchTogether(
+            long function, int blocks, int threads, int sharedBytes, boolean early, long stream, long argument);
 
     int beginCapture(long stream, int mode);
 

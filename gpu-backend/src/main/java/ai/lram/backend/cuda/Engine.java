@@ -529,12 +529,12 @@ final class Engine implements AutoCloseable {
             run(blocks, 1, 1, THREADS, 0);
         }
 
-        /** Runs blocks that wait for each other: all must fit the device at once. */
+        /** Runs blocks that wait for each other, all on the device at once; the kernel may begin as one of {@link #early}. */
         void together(int blocks, int threads, int sharedBytes) {
             try {
                 check(
                         driver.launchTogether(
-                                kernel.function(), blocks, threads, sharedBytes, stream, arguments.address()),
+                                kernel.function(), blocks, threads, sharedBytes, early, stream, arguments.address()),
                         kernel.name());
             } finally {
                 begun = false;

@@ -10,6 +10,7 @@ import org.bytedeco.javacpp.SizeTPointer;
 /** The CUDA driver through the JavaCPP bindings. Loading this class loads the bindings: ask {@link Discovery} first. */
 final class JavaCppDriver implements Driver {
     private static final int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+    private static final int COOPERATIVE = 2;
 
     /** Where the header's structures hold what, in bytes. */
     private static final int CONFIG_STREAM = 32;
@@ -30,17 +31,18 @@ final class JavaCppDriver implements Driver {
 
     private final Handles.Addresses argumentsPointer = new Handles.Addresses(arguments);
 
-    /** CUlaunchConfig with one CUlaunchAttribute: the kernel may begin early. */
+    /** CUlaunchConfig, its launch's attributes the first of: the kernel may begin early, and its blocks are there together. */
     private final MemorySegment config = Arena.ofAuto().allocate(CONFIG_BYTES, 8);
 
-    private final MemorySegment attribute = Arena.ofAuto().allocate(ATTRIBUTE_BYTES, 8);
+    private final MemorySegment attributes = Arena.ofAuto().allocate(2 * ATTRIBUTE_BYTES, 8);
     private final Handles.LaunchConfig configPointer = new Handles.LaunchConfig(config);
 
     JavaCppDriver() {
-        attribute.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
-        attribute.set(ValueLayout.JAVA_INT, ATTRIBUTE_VALUE, 1);
-        config.set(ValueLayout.ADDRESS, CONFIG_ATTRIBUTES, attribute);
-        config.set(ValueLayout.JAVA_INT, CONFIG_COUNT, 1);
+        attributes.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
+        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_VALUE, 1);
+        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES, COOPERATIVE);
+        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES + ATTRIBUTE_VALUE, 1);
+        config.set(ValueLayout.ADDRESS, CONFIG_ATTRIBUTES, attributes);
     }
 
     private static Handles.Stream stream(long address) {
@@ -276,7 +278,21 @@ final class JavaCppDriver implements Driver {
     @Override
     public int launchEarly(
             long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
+        return launch(1, function, gridX, gridY, gridZ, threads, sharedBytes, stream, argument);
+    }
+
+    private int launch(
+            int attributes,
+            long function,
+            int gridX,
+            int gridY,
+            int gridZ,
+            int threads,
+            int sharedBytes,
+            long stream,
+            long argument) {
         arguments.set(ValueLayout.JAVA_LONG, 0, argument);
+        config.set(ValueLayout.JAVA_INT, CONFIG_COUNT, attributes);
         config.setAtIndex(ValueLayout.JAVA_INT, 0, gridX);
         config.setAtIndex(ValueLayout.JAVA_INT, 1, gridY);
         config.setAtIndex(ValueLayout.JAVA_INT, 2, gridZ);
@@ -290,7 +306,11 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
-    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+    public int launchTogether(
+            long function, int blocks, int threads, int sharedBytes, boolean early, long stream, long argument) {
+        if (early) {
+            return launch(2, function, blocks, 1, 1, threads, sharedBytes, stream, argument);
+        }
         arguments.set(ValueLayout.JAVA_LONG, 0, argument);
         return cudart.cuLaunchCooperativeKernel(
                 launchFunction.at(function),

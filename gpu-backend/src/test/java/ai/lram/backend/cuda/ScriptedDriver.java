@@ -326,7 +326,8 @@ class ScriptedDriver implements Driver {
     }
 
     @Override
-    public int launchTogether(long function, int blocks, int threads, int sharedBytes, long stream, long argument) {
+    public int launchTogether(
+            long function, int blocks, int threads, int sharedBytes, boolean early, long stream, long argument) {
         return answer("launchTogether");
     }
 
