@@ -1,11 +1,11 @@
 // An mLSTM block of the control step: its phases as kernels of their own, and many blocks as one kernel that stays on the device.
 //
 // Contract: ai.lram.backend.ops.SessionOps. The phases are in mlstm_block_step.cuh. The only inline PTX: copies into shared
-// memory and into the second-level cache, products of tensor cores, and the barrier.
+// memory, products of tensor cores, the barrier, and beginning before the launch ahead has ended.
 //
 // Tried (H200, 8 blocks of 16M, one session; docs/performance.md): 256 threads and sizes as arguments 300 us, loads in
 // batches 252 us, sizes as constants and 512 threads 163 us, products on tensor cores 134 us, half the code 110 us, tokens into
-// C at once 91 us; bytes alone would take 14 us.
+// C at once 91 us, whole cache lines of C 82 us; bytes alone would take 14 us.
 //
 // Compile:  as elementwise.cu, with the sizes that BlockSteps.java defines. Dynamic shared memory: STEP_FLOATS.
 #ifndef STEP_WIDTH  // the sizes of a small model, for a look at the machine code

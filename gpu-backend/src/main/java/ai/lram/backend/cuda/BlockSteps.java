@@ -267,20 +267,19 @@ final class BlockSteps {
     private record Cut(int columns, int bands) {}
 
     /**
-     * The cut that leaves a block of the grid the fewest elements, where a further band costs as much as {@link #BAND_COST} says. Rows of a unit
-     * are whole lines of the second-level cache, since two blocks that write to one line wait for each other.
+     * Of the cuts with a unit at most for each block of the grid, the one with the smallest units, where a further band costs as much as
+     * {@link #BAND_COST} says; the widest one where none is so coarse. Rows of a unit are whole lines of the second-level cache, since two
+     * blocks that write to one line wait for each other.
      */
     private Cut cut(int rows, int inner, int heads) {
         int dim = inner / heads;
-        Cut best = null;
+        Cut best = new Cut(Math.min(MOST_COLUMNS, dim), 1);
         long least = Long.MAX_VALUE;
         for (int wide = LINE; wide <= MOST_COLUMNS; wide += LINE) {
             int columns = Math.min(wide, dim);
             long chunks = (long) rows * heads * ((dim + columns - 1) / columns);
-            long most = Math.clamp(blocks() / chunks, 1, MOST_BANDS);
-            for (int bands = 1; bands <= most; bands++) {
-                long turns = (chunks * bands + blocks() - 1) / blocks();
-                long cost = turns * columns * ((dim + bands - 1) / bands) + (long) bands * BAND_COST * dim;
+            for (int bands = 1; bands <= MOST_BANDS && chunks * bands <= blocks(); bands++) {
+                long cost = (long) columns * ((dim + bands - 1) / bands) + (long) bands * BAND_COST * dim;
                 if (cost < least) {
                     least = cost;
                     best = new Cut(columns, bands);
