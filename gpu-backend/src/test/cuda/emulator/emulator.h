@@ -72,26 +72,32 @@ static inline unsigned bitsOf(float x) {
     return bits;
 }
 
-enum State { READY, AT_BARRIER, AT_WARP, DONE };
+enum State : unsigned char { AT_BARRIER, AT_WARP, DONE };
 enum Error { NONE = 0, STUCK = 1, WARP_INCOMPLETE = 2, TOO_MANY_THREADS = 3, TOO_MUCH_SHARED = 4 };
 
 constexpr int MOST_THREADS = 1024;
+constexpr int WARP = 32;
 constexpr int SHARED = 232448;
 constexpr size_t STACK = 128 << 10;
 
-struct Fiber {
-    void* at;
-    State state;
-    unsigned char* stack;
-};
+// Stacks begin so many bytes apart, beside their distance, that those of a block do not share a few lines of a cache.
+constexpr size_t SKEW = 5 * 64;
+constexpr size_t SKEWS = 64;
 
 alignas(1024) static unsigned char shared[SHARED];
-static Fiber fibers[MOST_THREADS];
+static State states[MOST_THREADS];            // of threads that do not run
+static int stopped[3][MOST_THREADS / WARP];   // threads of a warp in each state
+static void* at[MOST_THREADS];
+static unsigned char* stacks[MOST_THREADS];
+static int order[MOST_THREADS];               // of the threads that may go on
+static int ready;
+static int turn;
 static void* scheduler;
 static int running;
 static void (*kernel)(const void*);
 static const void* record;
-static unsigned long long slots[MOST_THREADS];
+static unsigned long long slots[2][MOST_THREADS];
+static unsigned char side[MOST_THREADS];
 static unsigned long long seed = 1;
 
 extern "C" void lram_switch_fiber(void** from, void* to);
@@ -104,10 +110,21 @@ asm(".text\n"
     "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
     "  ret\n");
 
-static void yield(State state) {
-    Fiber& f = fibers[running];
-    f.state = state;
-    lram_switch_fiber(&f.at, scheduler);
+// The next thread in order, or the scheduler after the last.
+static __forceinline__ void* next() {
+    if (turn == ready) {
+        return scheduler;
+    }
+    running = order[turn++];
+    threadIdx.x = running;
+    return at[running];
+}
+
+static __attribute__((noinline)) void yield(State state) {
+    void** here = &at[running];
+    states[running] = state;
+    stopped[state][running / WARP]++;
+    lram_switch_fiber(here, next());
 }
 
 static void body() {
@@ -117,121 +134,121 @@ static void body() {
     }
 }
 
-static void prepare(Fiber& f) {
-    if (f.stack == nullptr) {
-        f.stack = static_cast<unsigned char*>(malloc(STACK));
+static void prepare(int t) {
+    if (stacks[t] == nullptr) {
+        stacks[t] = static_cast<unsigned char*>(malloc(STACK));
     }
-    void** top = reinterpret_cast<void**>((reinterpret_cast<size_t>(f.stack) + STACK) & ~static_cast<size_t>(15));
+    size_t end = (reinterpret_cast<size_t>(stacks[t]) + STACK) & ~static_cast<size_t>(15);
+    void** top = reinterpret_cast<void**>(end - t % SKEWS * SKEW);
     *--top = nullptr;  // where body would return to, and the alignment a function sees on entry
     *--top = reinterpret_cast<void*>(&body);
     for (int r = 0; r < 6; r++) {
         *--top = nullptr;
     }
-    f.at = top;
-    f.state = READY;
+    at[t] = top;
 }
 
-static unsigned next() {
+// 0 to below n.
+static __forceinline__ int draw(int n) {
     seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-    return static_cast<unsigned>(seed >> 33);
+    return static_cast<int>((seed >> 32) * static_cast<unsigned>(n) >> 32);
 }
 
-// Runs every ready thread up to its next barrier, in a random order.
-static bool phase(int threads) {
-    static int order[MOST_THREADS];
-    int n = 0;
-    for (int t = 0; t < threads; t++) {
-        if (fibers[t].state == READY) {
-            order[n++] = t;
-        }
-    }
-    for (int i = n - 1; i > 0; i--) {
-        int j = static_cast<int>(next() % static_cast<unsigned>(i + 1));
-        int t = order[i];
-        order[i] = order[j];
-        order[j] = t;
-    }
-    for (int i = 0; i < n; i++) {
-        running = order[i];
-        threadIdx = {running, 0, 0};
-        lram_switch_fiber(&scheduler, fibers[running].at);
-    }
-    return n > 0;
+// At a random place in order.
+static __forceinline__ void add(int t) {
+    int j = draw(ready + 1);
+    order[ready++] = order[j];
+    order[j] = t;
 }
 
+// Runs every thread in order up to where it stops.
+static void phase() {
+    turn = 0;
+    lram_switch_fiber(&scheduler, next());
+}
+
+// Puts in order who may go on now that all have stopped: warps whose lanes have met, or else the threads at the barrier;
+// nobody at the end.
 static int release(int threads) {
-    bool released = false;
-    for (int w = 0; w < threads; w += 32) {
-        int waiting = 0;
-        int lanes = threads - w < 32 ? threads - w : 32;
-        int done = 0;
-        for (int t = w; t < w + lanes; t++) {
-            waiting += fibers[t].state == AT_WARP;
-            done += fibers[t].state == DONE;
-        }
-        if (waiting > 0 && done > 0) {
+    int waiting = 0;
+    int over = 0;
+    ready = 0;
+    for (int w = 0; w < threads / WARP; w++) {
+        int met = stopped[AT_WARP][w];
+        int done = stopped[DONE][w];
+        if (met > 0 && done > 0) {
             return WARP_INCOMPLETE;
         }
-        if (waiting == lanes) {
-            for (int t = w; t < w + lanes; t++) {
-                fibers[t].state = READY;
+        if (met == WARP) {
+            stopped[AT_WARP][w] = 0;
+            for (int t = w * WARP; t < (w + 1) * WARP; t++) {
+                add(t);
             }
-            released = true;
         }
+        over += done;
+        waiting += stopped[AT_BARRIER][w];
     }
-    if (released) {
+    if (ready > 0) {
         return NONE;
     }
-    for (int t = 0; t < threads; t++) {
-        if (fibers[t].state != AT_BARRIER && fibers[t].state != DONE) {
-            return STUCK;
+    if (waiting + over < threads) {
+        return STUCK;
+    }
+    for (int t = 0; t < threads && waiting > 0; t++) {
+        if (states[t] == AT_BARRIER) {
+            add(t);
         }
     }
-    for (int t = 0; t < threads; t++) {
-        if (fibers[t].state == AT_BARRIER) {
-            fibers[t].state = READY;
-        }
-    }
+    memset(stopped[AT_BARRIER], 0, sizeof stopped[AT_BARRIER]);
     return NONE;
-}
-
-static bool allDone(int threads) {
-    for (int t = 0; t < threads; t++) {
-        if (fibers[t].state != DONE) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static int sharedBytes;
 
 static int block(int threads) {
     memset(shared, 0xff, static_cast<size_t>(sharedBytes));  // NaN
+    memset(stopped, 0, sizeof stopped);
+    memset(side, 0, sizeof side);
+    ready = 0;
     for (int t = 0; t < threads; t++) {
-        prepare(fibers[t]);
+        prepare(t);
+        add(t);
     }
-    while (true) {
-        phase(threads);
-        if (allDone(threads)) {
-            return NONE;
-        }
+    while (ready > 0) {
+        phase();
         int error = release(threads);
         if (error != NONE) {
             return error;
         }
     }
+    return NONE;
+}
+
+// Shows a number to the thread's warp and gives those of its lanes. Two sets of slots in turn: who writes one has seen
+// every lane leave it.
+static inline unsigned long long* show(const void* x, size_t bytes) {
+    unsigned long long* own = slots[side[running] ^= 1];
+    memcpy(&own[running], x, bytes);
+    yield(AT_WARP);
+    return &own[running & ~(WARP - 1)];
 }
 
 template <typename T>
 static T exchange(T x, int from) {
     static_assert(sizeof(T) <= 8, "a register or two");
-    memcpy(&slots[running], &x, sizeof x);
-    yield(AT_WARP);
     T y;
-    memcpy(&y, &slots[(running & ~31) + from], sizeof y);
-    yield(AT_WARP);
+    memcpy(&y, &show(&x, sizeof x)[from], sizeof y);
     return y;
+}
+
+static inline bool any(int x) {
+    const unsigned long long* lanes = show(&x, sizeof x);
+    for (int lane = 0; lane < WARP; lane++) {
+        if (static_cast<int>(lanes[lane]) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 }  // namespace emulator
@@ -273,13 +290,7 @@ static inline T __shfl_xor_sync(unsigned, T x, int mask) {
     return emulator::exchange(x, (emulator::running & 31) ^ mask);
 }
 
-static inline int __any_sync(unsigned warp, int x) {
-    int any = x != 0;
-    for (int mask = 16; mask > 0; mask /= 2) {
-        any |= __shfl_xor_sync(warp, any, mask);
-    }
-    return any;
-}
+static inline int __any_sync(unsigned, int x) { return emulator::any(x); }
 
 template <typename T>
 static inline T __shfl_sync(unsigned, T x, int from) {

@@ -471,7 +471,7 @@ int nvrtcCompileProgram(void* program, int count, const char* const* options) {
         writeFile(at + p->headerNames[i], p->headers[i].data(), p->headers[i].size());
     }
     std::string command = quoted(getenv("LRAM_COMPILER")) +
-                          " -std=c++17 -O1 -march=native -ffp-contract=fast -fPIC -shared -fvisibility=hidden -include " +
+                          " -std=c++17 -nostdinc++ -O1 -march=native -ffp-contract=fast -fPIC -shared -fvisibility=hidden -include " +
                           quoted(getenv("LRAM_EMULATOR")) + " -x c++ " + quoted(at + p->name) + " -o " + quoted(at + "image.so");
     bool architecture = false;
     for (int i = 0; i < count; i++) {

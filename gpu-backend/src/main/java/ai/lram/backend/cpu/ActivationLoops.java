@@ -8,46 +8,31 @@ import static ai.lram.backend.cpu.VectorMath.ZERO;
 
 import ai.lram.backend.ops.Activation;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
 /**
  * Non-linearities over ranges of elements, input and output each at their own offset. One small loop per activation: where a vector takes
- * one of several ways through a loop body, or the body grows past C2's limit of nodes, the vector is boxed. Loop tails are scalar.
+ * one of several ways through a loop body, or the body grows past C2's limit of nodes, the vector is boxed. What is left of a range goes
+ * through the same loop, as part of a vector: an element's result does not depend on where it lies.
  */
 final class ActivationLoops {
-    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
-
     private ActivationLoops() {}
-
-    private static float value(Activation act, float x) {
-        return switch (act) {
-            case NONE -> x;
-            case RELU -> Math.max(x, 0f);
-            case SILU -> (float) (x / (1 + Math.exp(-x)));
-            case GELU -> x * VectorMath.normalCdf(x);
-            case SIGMOID -> VectorMath.sigmoid(x);
-            case TANH -> VectorMath.tanh(x);
-        };
-    }
-
-    private static float slope(Activation act, float x) {
-        double e = Math.exp(-Math.abs((double) x));
-        double sigmoidSlope = e / ((1 + e) * (1 + e));
-        return switch (act) {
-            case NONE -> x == x ? 1f : x;
-            case RELU -> x > 0 ? 1f : x <= 0 ? 0f : x;
-            case SILU -> (float) ((x >= 0 ? 1 : e) / (1 + e) + x * sigmoidSlope);
-            case GELU -> VectorMath.normalCdf(x) + x * VectorMath.normalDensity(x);
-            case SIGMOID -> (float) sigmoidSlope;
-            case TANH -> (float) (4 * e * e / ((1 + e * e) * (1 + e * e)));
-        };
-    }
 
     /** y = act(x) for {@code n} elements; y may be x. */
     static void value(Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, int n) {
-        int end = n - n % LANES;
+        int rest = n % LANES;
+        int end = n - rest;
+        values(act, x, xAt, y, yAt, end);
+        if (rest != 0) {
+            MemorySegment own = Staging.own().rest;
+            MemorySegment.copy(x, 4 * (xAt + end), own, 0, 4L * rest);
+            values(act, own, 0, own, 0, LANES);
+            MemorySegment.copy(own, 0, y, 4 * (yAt + end), 4L * rest);
+        }
+    }
+
+    private static void values(Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, int end) {
         switch (act) {
             case NONE -> valueNone(x, xAt, y, yAt, end);
             case RELU -> valueRelu(x, xAt, y, yAt, end);
@@ -55,10 +40,6 @@ final class ActivationLoops {
             case GELU -> valueGelu(x, xAt, y, yAt, end);
             case SIGMOID -> valueSigmoid(x, xAt, y, yAt, end);
             case TANH -> valueTanh(x, xAt, y, yAt, end);
-        }
-        for (int i = end; i < n; i++) {
-            float v = x.get(FLOAT, (xAt + i) * 4);
-            y.set(FLOAT, (yAt + i) * 4, value(act, v));
         }
     }
 
@@ -98,7 +79,18 @@ final class ActivationLoops {
 
     /** d = act'(x) for {@code n} elements. */
     static void slope(Activation act, MemorySegment x, long xAt, MemorySegment d, long dAt, int n) {
-        int end = n - n % LANES;
+        int rest = n % LANES;
+        int end = n - rest;
+        slopes(act, x, xAt, d, dAt, end);
+        if (rest != 0) {
+            MemorySegment own = Staging.own().rest;
+            MemorySegment.copy(x, 4 * (xAt + end), own, 0, 4L * rest);
+            slopes(act, own, 0, own, 0, LANES);
+            MemorySegment.copy(own, 0, d, 4 * (dAt + end), 4L * rest);
+        }
+    }
+
+    private static void slopes(Activation act, MemorySegment x, long xAt, MemorySegment d, long dAt, int end) {
         switch (act) {
             case NONE -> slopeNone(x, xAt, d, dAt, end);
             case RELU -> slopeRelu(x, xAt, d, dAt, end);
@@ -106,10 +98,6 @@ final class ActivationLoops {
             case GELU -> slopeGelu(x, xAt, d, dAt, end);
             case SIGMOID -> slopeSigmoid(x, xAt, d, dAt, end);
             case TANH -> slopeTanh(x, xAt, d, dAt, end);
-        }
-        for (int i = end; i < n; i++) {
-            float v = x.get(FLOAT, (xAt + i) * 4);
-            d.set(FLOAT, (dAt + i) * 4, slope(act, v));
         }
     }
 
@@ -164,7 +152,20 @@ final class ActivationLoops {
     /** y = act(x) and d = act'(x) for {@code n} elements; neither may be x. */
     static void both(
             Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int n) {
-        int end = n - n % LANES;
+        int rest = n % LANES;
+        int end = n - rest;
+        boths(act, x, xAt, y, yAt, d, dAt, end);
+        if (rest != 0) {
+            MemorySegment own = Staging.own().rest;
+            MemorySegment.copy(x, 4 * (xAt + end), own, 0, 4L * rest);
+            boths(act, own, 0, own, LANES, own, 2 * LANES, LANES);
+            MemorySegment.copy(own, 4L * LANES, y, 4 * (yAt + end), 4L * rest);
+            MemorySegment.copy(own, 8L * LANES, d, 4 * (dAt + end), 4L * rest);
+        }
+    }
+
+    private static void boths(
+            Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, MemorySegment d, long dAt, int end) {
         switch (act) {
             case NONE -> bothNone(x, xAt, y, yAt, d, dAt, end);
             case RELU -> bothRelu(x, xAt, y, yAt, d, dAt, end);
@@ -175,11 +176,6 @@ final class ActivationLoops {
                 valueTanh(x, xAt, y, yAt, end);
                 slopeTanh(x, xAt, d, dAt, end);
             }
-        }
-        for (int i = end; i < n; i++) {
-            float v = x.get(FLOAT, (xAt + i) * 4);
-            y.set(FLOAT, (yAt + i) * 4, value(act, v));
-            d.set(FLOAT, (dAt + i) * 4, slope(act, v));
         }
     }
 

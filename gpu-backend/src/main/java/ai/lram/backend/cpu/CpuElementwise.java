@@ -484,12 +484,20 @@ final class CpuElementwise implements ElementwiseOps {
     }
 
     private static void softCapRange(float cap, MemorySegment x, MemorySegment y, long from, long to) {
-        long i = from;
-        for (; i <= to - LANES; i += LANES) {
-            store(VectorMath.tanh(load(x, i).div(cap)).mul(cap), y, i);
+        long rest = (to - from) % LANES;
+        long end = to - rest;
+        softCapVectors(cap, x, y, from, end);
+        if (rest != 0) { // through the same loop: an element's result does not depend on where it lies
+            MemorySegment own = Staging.own().rest;
+            MemorySegment.copy(x, 4 * end, own, 0, 4 * rest);
+            softCapVectors(cap, own, own, 0, LANES);
+            MemorySegment.copy(own, 0, y, 4 * end, 4 * rest);
         }
-        for (; i < to; i++) {
-            y.set(FLOAT, i * 4, cap * VectorMath.tanh(x.get(FLOAT, i * 4) / cap));
+    }
+
+    private static void softCapVectors(float cap, MemorySegment x, MemorySegment y, long from, long to) {
+        for (long i = from; i < to; i += LANES) {
+            store(VectorMath.tanh(load(x, i).div(cap)).mul(cap), y, i);
         }
     }
 

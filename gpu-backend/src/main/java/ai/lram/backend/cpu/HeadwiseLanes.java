@@ -151,8 +151,10 @@ final class HeadwiseLanes {
                 twoRows(turned, columns, x, y, (long) r * width, (long) (r + 1) * width);
             }
         }
-        if (r < to) {
-            oneRow(turned, columns, x, accumulate, y, (long) r * width);
+        if (r < to && accumulate) {
+            oneRowAdded(turned, columns, x, y, (long) r * width);
+        } else if (r < to) {
+            oneRow(turned, columns, x, y, (long) r * width);
         }
     }
 
@@ -199,17 +201,27 @@ final class HeadwiseLanes {
         }
     }
 
-    private static void oneRow(
-            float[] turned, int columns, MemorySegment x, boolean accumulate, MemorySegment y, long at) {
+    private static void oneRow(float[] turned, int columns, MemorySegment x, MemorySegment y, long at) {
         for (int j = 0; j < columns; j += LANES) {
             int t = j * (BLOCK + 1);
             FloatVector v = load(x, at + j);
-            FloatVector start = accumulate ? load(y, at + j) : FloatVector.fromArray(F, turned, t + BLOCK * LANES);
+            FloatVector start = FloatVector.fromArray(F, turned, t + BLOCK * LANES);
+            FloatVector p = v.fma(FloatVector.fromArray(F, turned, t), start);
+            p = v.rearrange(ROTATE_1).fma(FloatVector.fromArray(F, turned, t + LANES), p);
+            p = v.rearrange(ROTATE_2).fma(FloatVector.fromArray(F, turned, t + 2 * LANES), p);
+            store(v.rearrange(ROTATE_3).fma(FloatVector.fromArray(F, turned, t + 3 * LANES), p), y, at + j);
+        }
+    }
+
+    private static void oneRowAdded(float[] turned, int columns, MemorySegment x, MemorySegment y, long at) {
+        for (int j = 0; j < columns; j += LANES) {
+            int t = j * (BLOCK + 1);
+            FloatVector v = load(x, at + j);
             FloatVector p = v.mul(FloatVector.fromArray(F, turned, t));
             p = v.rearrange(ROTATE_1).fma(FloatVector.fromArray(F, turned, t + LANES), p);
             p = v.rearrange(ROTATE_2).fma(FloatVector.fromArray(F, turned, t + 2 * LANES), p);
             p = v.rearrange(ROTATE_3).fma(FloatVector.fromArray(F, turned, t + 3 * LANES), p);
-            store(start.add(p), y, at + j);
+            store(load(y, at + j).add(p), y, at + j);
         }
     }
 

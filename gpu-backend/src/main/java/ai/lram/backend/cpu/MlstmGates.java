@@ -106,14 +106,13 @@ final class MlstmGates {
         int whole = width - width % LANES;
         lanesOfTwoHeads(wi, wf, wo, wo + 3L * width, x, xo, width, whole, sums);
         for (int i = 0; i < 4 * ROWS; i++) {
-            sums[i] += VectorMath.sum(FloatVector.fromArray(F, sums, 4 * ROWS + i * LANES));
-        }
-        for (int r = 0; r < ROWS && whole < width; r++) {
-            long row = 4 * (xo + (long) r * width);
-            sums[r] += rest(wi, 4 * wo, x, row, whole, width);
-            sums[ROWS + r] += rest(wf, 4 * wo, x, row, whole, width);
-            sums[2 * ROWS + r] += rest(wi, 4 * (wo + 3L * width), x, row, whole, width);
-            sums[3 * ROWS + r] += rest(wf, 4 * (wo + 3L * width), x, row, whole, width);
+            float sum = VectorMath.sum(FloatVector.fromArray(F, sums, 4 * ROWS + i * LANES));
+            if (whole < width) {
+                long head = 4 * (i < 2 * ROWS ? wo : wo + 3L * width);
+                long row = 4 * (xo + (long) (i % ROWS) * width);
+                sum += rest(i / ROWS % 2 == 0 ? wi : wf, head, x, row, whole, width);
+            }
+            sums[i] += sum;
         }
     }
 
@@ -242,8 +241,7 @@ final class MlstmGates {
                     } else {
                         for (int i = 0; i < rows; i++) {
                             int o = (i * HEADS + j) * 2 * LANES;
-                            oneRow(q, k, v, (r + i) * pitch, wi, weights, pitch, 4L * from, 4L * to, lanes, o);
-                            oneRow(q, k, v, (r + i) * pitch, wf, weights, pitch, 4L * from, 4L * to, lanes, o + LANES);
+                            oneRow(q, k, v, (r + i) * pitch, pitch, wi, wf, weights, 4L * from, 4L * to, lanes, o);
                         }
                     }
                 }
@@ -317,27 +315,37 @@ final class MlstmGates {
         f2.intoArray(lanes, at + (4 * HEADS + 1) * LANES);
     }
 
+    /** The same for one row, in the same order of additions. */
     private static void oneRow(
             MemorySegment q,
             MemorySegment k,
             MemorySegment v,
             long row,
-            MemorySegment w,
+            long pitch,
+            MemorySegment wi,
+            MemorySegment wf,
             long weights,
-            long part,
             long from,
             long to,
             float[] lanes,
             int at) {
-        FloatVector a = FloatVector.zero(F);
-        FloatVector b = FloatVector.zero(F);
-        FloatVector c = FloatVector.zero(F);
-        for (long o = from; o < to; o += 4L * LANES) {
-            a = load(w, weights + o).fma(load(q, row + o), a);
-            b = load(w, weights + part + o).fma(load(k, row + o), b);
-            c = load(w, weights + 2 * part + o).fma(load(v, row + o), c);
+        FloatVector i = FloatVector.zero(F);
+        FloatVector f = FloatVector.zero(F);
+        for (long c = from; c < to; c += 4L * LANES) {
+            FloatVector x = FloatVector.fromMemorySegment(F, q, row + c, LE);
+            i = FloatVector.fromMemorySegment(F, wi, weights + c, LE).fma(x, i);
+            f = FloatVector.fromMemorySegment(F, wf, weights + c, LE).fma(x, f);
+            x = FloatVector.fromMemorySegment(F, k, row + c, LE);
+            i = FloatVector.fromMemorySegment(F, wi, weights + pitch + c, LE).fma(x, i);
+            f = FloatVector.fromMemorySegment(F, wf, weights + pitch + c, LE).fma(x, f);
+            x = FloatVector.fromMemorySegment(F, v, row + c, LE);
+            i = FloatVector.fromMemorySegment(F, wi, weights + 2 * pitch + c, LE)
+                    .fma(x, i);
+            f = FloatVector.fromMemorySegment(F, wf, weights + 2 * pitch + c, LE)
+                    .fma(x, f);
         }
-        a.add(b).add(c).intoArray(lanes, at);
+        i.intoArray(lanes, at);
+        f.intoArray(lanes, at + LANES);
     }
 
     /** dx[m,:] += sum over heads of di[m,h] wi[h,part,:] + df[m,h] wf[h,part,:]. */

@@ -13,6 +13,9 @@ final class Staging {
     final MemorySegment block0 = allocate(BLOCK);
     final MemorySegment block1 = allocate(BLOCK);
 
+    /** Three vectors, for what is left of a loop. */
+    final MemorySegment rest = allocate(3L * VectorMath.LANES);
+
     /** The accumulators of one register tile. */
     final float[] tile = new float[Math.max(GemmTile.HEIGHT * GemmTile.WIDTH, 64 * VectorMath.LANES)];
 

@@ -9,7 +9,7 @@ import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
-/** Vectorised elementary functions, within three units in the last place, and their scalar twins for loop tails. */
+/** Vectorised elementary functions, within three units in the last place. */
 final class VectorMath {
     static final VectorSpecies<Float> F = FloatVector.SPECIES_PREFERRED;
     static final VectorSpecies<Integer> I = F.withLanes(int.class);
@@ -66,19 +66,6 @@ final class VectorMath {
     private static final FloatVector TANH_7 = broadcast(-0.053743497f);
     private static final FloatVector TANH_9 = broadcast(0.020650579f);
     private static final FloatVector TANH_11 = broadcast(-0.005717037f);
-
-    private static final float[] MILLS = {
-        0.099735565f,
-        0.09973661f,
-        0.09346281f,
-        0.0816353f,
-        0.058818653f,
-        0.0641415f,
-        -0.032466125f,
-        0.09634337f,
-        -0.08128099f,
-        0.019873306f
-    };
 
     private static final VectorShuffle<Float> ROTATE_8 = rotation(8);
     private static final VectorShuffle<Float> ROTATE_4 = rotation(4);
@@ -428,35 +415,6 @@ final class VectorMath {
     /** x times the standard normal's distribution function: the exact GELU. */
     static FloatVector gelu(FloatVector x) {
         return x.mul(normalCdf(x, bell(x)));
-    }
-
-    static float exp(float x) {
-        return (float) Math.exp(x);
-    }
-
-    static float sigmoid(float x) {
-        return (float) (1 / (1 + Math.exp(-x)));
-    }
-
-    static float tanh(float x) {
-        return (float) Math.tanh(x);
-    }
-
-    /** Distribution function of the standard normal. */
-    static float normalCdf(float x) {
-        double a = Math.abs((double) x);
-        double u = 1 / (1 + a / 4);
-        double p = 0;
-        for (int k = 9; k >= 0; k--) {
-            p = p * u + MILLS[k];
-        }
-        double tail = p * u * Math.exp(-a * a / 2);
-        return (float) (x >= 0 ? 1 - tail : tail);
-    }
-
-    /** Density of the standard normal. */
-    static float normalDensity(float x) {
-        return (float) (0.3989422804014327 * Math.exp(-0.5 * x * x));
     }
 
     /** log(sigmoid(x)) without overflow or cancellation. */

@@ -494,34 +494,42 @@ public abstract class BlockStepContract extends KernelContract {
         compareStates(mixed, parts);
     }
 
-    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5}")
-    @CsvSource({"BF16,2,64,128,2,2", "BF16,5,80,160,4,2", "BF16,13,48,96,2,2", "F32,3,24,40,2,2", "I8,4,48,128,4,2"})
-    void theOrderOfABatchChangesNoBit(DType type, int batch, int width, int inner, int heads, int blocks) {
+    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4} blocks={5} L={6}")
+    @CsvSource({
+        "BF16,2,64,128,2,2,3",
+        "BF16,5,80,160,4,2,3",
+        "BF16,13,48,96,2,2,3",
+        "F32,3,24,36,3,2,3",
+        "I8,4,48,128,4,2,3",
+        "BF16,4,64,128,2,2,1",
+        "F32,5,48,96,2,2,2"
+    })
+    void theOrderOfABatchChangesNoBit(DType type, int batch, int width, int inner, int heads, int blocks, int tokens) {
         FoldSchedule schedule = new FoldSchedule(12, 9, 2);
         List<MlstmBlockWeights> weights = weights(type, width, inner, heads, blocks);
         List<List<MlstmLayer>> runs =
                 List.of(layers(weights, batch + 1, schedule), layers(weights, batch + 1, schedule));
-        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
-        int row = L * width;
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, tokens, width, inner, heads);
+        int row = tokens * width;
         for (int step = 0; step < 9; step++) {
             int[] slots = MlstmSessions.distinct(fx, batch + 1, batch);
             int[] order = MlstmSessions.distinct(fx, batch, batch);
             int[] counts = new int[batch];
-            Arrays.setAll(counts, b -> fx.random.nextInt(3) == 0 ? fx.random.nextInt(L + 1) : L);
+            Arrays.setAll(counts, b -> fx.random.nextInt(3) == 0 ? fx.random.nextInt(tokens + 1) : tokens);
             float[] x = fx.normal(batch * row, 1);
             float[] permuted = new float[x.length];
             for (int b = 0; b < batch; b++) {
                 System.arraycopy(x, order[b] * row, permuted, b * row, row);
             }
-            Tensor first = fx.of(x, batch, L, width);
-            Tensor second = fx.of(permuted, batch, L, width);
+            Tensor first = fx.of(x, batch, tokens, width);
+            Tensor second = fx.of(permuted, batch, tokens, width);
             together(runs.get(0), fx.ofInts(slots, batch), fx.ofInts(counts, batch), memory, first);
             Tensor ids = fx.ofInts(permuted(slots, order), batch);
             together(runs.get(1), ids, fx.ofInts(permuted(counts, order), batch), memory, second);
             float[] want = fx.read(first);
             float[] got = fx.read(second);
             for (int b = 0; b < batch; b++) {
-                int old = (L - counts[order[b]]) * width; // rows that may hold anything
+                int old = (tokens - counts[order[b]]) * width; // rows that may hold anything
                 assertArrayEquals(
                         Arrays.copyOfRange(want, order[b] * row + old, (order[b] + 1) * row),
                         Arrays.copyOfRange(got, b * row + old, (b + 1) * row),

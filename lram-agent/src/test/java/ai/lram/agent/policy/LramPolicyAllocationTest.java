@@ -49,12 +49,13 @@ class LramPolicyAllocationTest {
             batch.first[0] = batch.first[1] = true;
             policy.step(batch);
             batch.first[0] = batch.first[1] = false;
-            long bytes = Allocations.afterWarmUp(() -> {
+            Runnable run = () -> {
                 for (int i = 0; i < steps; i++) {
                     batch.observation[0][0] = i % 7;
                     policy.step(batch);
                 }
-            });
+            };
+            long bytes = Allocations.afterWarmUp(run, steps * BOXES);
             System.out.printf(
                     "control step, %d threads, width %d, mixed %s, images %s: %d bytes per step%n",
                     threads, width, mixed, images, bytes / steps);

@@ -35,13 +35,22 @@ public final class Allocations {
      * @return bytes allocated by the last run
      */
     public static long afterWarmUp(Runnable work) {
-        return afterWarmUp(work, 30);
+        return afterWarmUp(work, -1);
     }
 
-    private static long afterWarmUp(Runnable work, int seconds) {
-        long deadline = System.nanoTime() + seconds * 1_000_000_000L;
+    /** The same, for five seconds at most where a run allocates no more than {@code bound}: a JVM that boxes vectors boxes them ever after. */
+    public static long afterWarmUp(Runnable work, long bound) {
+        return afterWarmUp(work, bound, 30);
+    }
+
+    private static long afterWarmUp(Runnable work, long bound, int most) {
+        long begin = System.nanoTime();
         long bytes = of(work);
-        for (int clean = 0; clean < 2 && System.nanoTime() < deadline; ) {
+        for (int clean = 0; clean < 2; ) {
+            long seconds = (System.nanoTime() - begin) / 1_000_000_000;
+            if (seconds >= (bytes <= bound ? Math.min(5, most) : most)) {
+                break;
+            }
             bytes = of(work);
             clean = bytes == 0 ? clean + 1 : 0;
         }
@@ -54,7 +63,7 @@ public final class Allocations {
      * @return bytes allocated by a run times the share of the flight recorder's samples outside the Vector API's own methods
      */
     public static long besidesVectors(Runnable work) {
-        long bytes = afterWarmUp(work, 10);
+        long bytes = afterWarmUp(work, -1, 10);
         if (bytes == 0) {
             return 0;
         }
