@@ -2,14 +2,15 @@
 //
 // Contract: ai.lram.backend.ops.SessionOps.mlstmStep for up to 3 tokens a session, DHQK and DHHV multiples of 4. Two kernels, and
 // between them the Report of each head in device memory:
-//   cell_weights  a head: products of queries and keys, weights of ring and state; all that the head keeps but C and values
-//   cell_answers  a run of a head's value columns: answers, folds, the ring's values
+//   cell_weights  a head: products of queries and keys, weights of ring and state; all that the head keeps but what follows
+//   cell_answers  a run of a head's value columns: answers, folds of C and of a share of the normaliser, the ring's values
 // What cell_weights keeps, cell_answers must not read from the state: it finds it in the report, with the first keys of a ring
 // that is folded, in whose places the new ones are.
 //
 // Each may begin before the kernel ahead of it has ended. What cell_weights needs of the past it reads before it waits. Then it
-// says what each head is about to do (Plan) and lets cell_answers begin: that reads C while the weights are reckoned, and waits
-// for the rest of the report when it has asked for the last of C.
+// says what each head is about to do (Turn) and lets cell_answers begin: that reads C while the weights are reckoned, and waits
+// for the report when it has asked for the last of C. Turns are in the order in which cell_answers takes the heads: those that
+// fold come first, since one of these that began last would keep everybody waiting.
 //
 // Bytes: the ring's keys and values once and C once, twice where it is folded. A fold takes DHQK DHHV multiply-adds a token, as
 // six products of bf16 parts on tensor cores: keys times weights, and values, are sums of three bf16 numbers each, and what is
@@ -60,8 +61,18 @@ __device__ __forceinline__ StateQuad stateQuad(const float* x) {
 #endif
 }
 
+// Nobody reads C again in this step.
+__device__ __forceinline__ void storeState(StateElement* to, const StateQuad& x) {
+#ifdef LRAM_EMULATED
+    *reinterpret_cast<StateQuad*>(to) = x;
+#else
+    __stcs(reinterpret_cast<StateQuad*>(to), x);
+#endif
+}
+
 struct CellStep : MlstmStepTensors {
     float* reports;
+    unsigned* begun;  // heads that have said what they do, those that fold before the others: zero between launches
     const float* shares;  // of the gates, (B, runs, L, 2, NH); null where i and f are the gates
     const float* bi;
     const float* bf;
@@ -79,72 +90,78 @@ struct CellStep : MlstmStepTensors {
     Faults faults;
 };
 
-// Of one head, from cell_weights to cell_answers, where the first five numbers may be read before the others are there. Then
-// follow quads (answers' weights of the 3 tokens, fold's weight) for each token of ring and step, and the first 3 keys of a ring
-// that is folded.
-struct alignas(16) Report {
+// What a head is about to do. A head's turn is the next one of its kind, whichever head is there first; who has which changes no
+// answer.
+//
+// cell_weights may still be running when a turn is read. What it has put is seen because it lets the next kernel begin after a
+// fence of its own, which is how devices behave and not promised: so a turn has a sum of its own, and what was acted upon is held
+// against what is there when cell_weights has ended.
+struct alignas(16) Turn {
     int n;  // new tokens; where there are none, the rest means nothing
     int cell;
     int held;
     int folding;  // ring tokens that are folded first; 0 for none
     int hasC;
-    float keep;
-    float carried[TOKENS];
-    float divisors[TOKENS];
-};
+    int pair;  // of a row of this launch and a head
+    int sum;
+    int unused;
 
-// What a head is about to do: the first numbers of its report.
-struct Plan {
-    int n;
-    int cell;
-    int held;
-    int folding;
-    int hasC;
-
-    // As cell_weights has put it there, which may still be running. What it has put is seen because it lets the next kernel begin
-    // after a fence of its own, which is how devices behave and not promised: so it is held against what is known, and against the
-    // whole report once that is there.
-    __device__ __forceinline__ static Plan of(const Report* from) {
-        const volatile Report* r = from;
-        return {r->n, r->cell, r->held, r->folding, r->hasC};
+    __device__ __forceinline__ int sumOf() const {
+        const unsigned x = 31u * (31u * n + cell) + held;
+        return static_cast<int>(31u * (31u * (31u * x + folding) + hasC) + pair + 0x5eedu);
     }
 
-    // Whether that can be the plan of a row's head.
-    __device__ __forceinline__ bool fits(const CellStep& p, int row, int head) const {
-        return n == p.counts[row] && cell == p.slots[row] * p.heads + head && held >= 0 && held <= p.ring &&
-               (folding == 0 || folding == held);
+    __device__ __forceinline__ bool whole() const { return sum == sumOf(); }
+
+    __device__ __forceinline__ static Turn of(const Turn* from) {
+        const volatile Turn* t = from;
+        return {t->n, t->cell, t->held, t->folding, t->hasC, t->pair, t->sum, 0};
     }
 
-    __device__ __forceinline__ bool operator==(const Plan& o) const {
-        return n == o.n && cell == o.cell && held == o.held && folding == o.folding && hasC == o.hasC;
+    __device__ __forceinline__ bool operator==(const Turn& o) const {
+        return n == o.n && cell == o.cell && held == o.held && folding == o.folding && hasC == o.hasC && pair == o.pair;
     }
 
     // One thread, before it lets cell_answers begin.
-    __device__ __forceinline__ void put(Report* to) const {
-        volatile Report* r = to;
-        r->n = n;
-        r->cell = cell;
-        r->held = held;
-        r->folding = folding;
-        r->hasC = hasC;
+    __device__ __forceinline__ void put(Turn* to) const {
+        volatile Turn* t = to;
+        t->n = n;
+        t->cell = cell;
+        t->held = held;
+        t->folding = folding;
+        t->hasC = hasC;
+        t->pair = pair;
+        t->sum = sumOf();
 #ifndef LRAM_EMULATED
         asm volatile("fence.acq_rel.gpu;" ::: "memory");
 #endif
     }
 };
 
+// Of one head, from cell_weights to cell_answers. Then follow quads (answers' weights of the 3 tokens, fold's weight) for each
+// token of ring and step, and the first 3 keys of a ring that is folded.
+struct alignas(16) Report {
+    float keep;
+    float carried[TOKENS];
+    float divisors[TOKENS];
+};
+
+constexpr int TURN_FLOATS = sizeof(Turn) / 4;
 constexpr int REPORT_FLOATS = sizeof(Report) / 4;
 
+// The turn of this number, and a head's report, which have nothing else in common.
 struct ReportOf {
+    Turn* turn;
     Report* head;
     float* weights;
     float* keys;
 
     __device__ __forceinline__ ReportOf(const CellStep& p, int pair) {
         const int most = p.ring + TOKENS;
-        float* at = p.reports + static_cast<long long>(pair) * (REPORT_FLOATS + 4 * most + TOKENS * DQ);
-        head = reinterpret_cast<Report*>(at);
-        weights = at + REPORT_FLOATS;
+        float* at = p.reports + static_cast<long long>(pair) * (TURN_FLOATS + REPORT_FLOATS + 4 * most + TOKENS * DQ);
+        turn = reinterpret_cast<Turn*>(at);
+        head = reinterpret_cast<Report*>(at + TURN_FLOATS);
+        weights = at + TURN_FLOATS + REPORT_FLOATS;
         keys = weights + 4 * most;
     }
 };
@@ -276,6 +293,18 @@ __device__ __forceinline__ void scanNew(const CellStep& p, const HeadOfCell& u, 
     }
 }
 
+// Number of this head's turn: from the first on where it folds, else from the last one back.
+__device__ __forceinline__ int nextTurn(const CellStep& p, bool folds) {
+    const int all = static_cast<int>(gridDim.x * gridDim.y);
+    const int before = static_cast<int>(takeNumber(p.begun + (folds ? 0 : 1)));
+#ifndef LRAM_EMULATED
+    if (before < 0 || before >= all) {  // the counts were not zero
+        __trap();
+    }
+#endif
+    return folds ? before : all - 1 - before;
+}
+
 // The ring's first keys and the normaliser, into the second-level cache: more than these would take longer to ask for than they
 // save.
 __device__ __forceinline__ void fetchKeys(const CellStep& p, const HeadOfCell& u, int thread, int threads) {
@@ -319,8 +348,9 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     }
     awaitBefore();
     if (threadIdx.x == 0) {
-        const Plan plan = {u.n, u.cell, u.held, u.folds ? u.held : 0, u.hasC};
-        plan.put(ReportOf(p, static_cast<int>(blockIdx.y) * p.heads + head).head);
+        const int pair = static_cast<int>(blockIdx.y) * p.heads + head;
+        const Turn turn = {u.n, u.cell, u.held, u.folds ? u.held : 0, u.hasC, pair, 0, 0};
+        turn.put(ReportOf(p, nextTurn(p, u.folds != 0)).turn);
         letNextBegin();
         *m0 = p.scaM[u.cell];
         *again = u;
@@ -432,34 +462,8 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     const float* newKeys = p.k + v.token * DQ;
     const long long apart = static_cast<long long>(p.heads) * DQ;
     if (folds) {
-#pragma unroll 1
-        for (int i = static_cast<int>(threadIdx.x); i < DQ / 4; i += THREADS) {
-            float4* normaliser = reinterpret_cast<float4*>(p.vecN + static_cast<long long>(v.cell) * DQ) + i;
-            const float* key = keys + 4 * i;
-            float4 old = none();
-            if (v.hasC) {
-                old = *normaliser;
-            }
-            const double keep = top.keep;
-            double sum[4] = {keep * old.x, keep * old.y, keep * old.z, keep * old.w};
-#pragma unroll(THREADS > 128 ? 8 : 4)
-            for (int s = 0; s < held; s++) {
-                const float4 x = load4(key + s * DQ);
-                const double write = writes[s];
-                sum[0] += write * x.x;
-                sum[1] += write * x.y;
-                sum[2] += write * x.z;
-                sum[3] += write * x.w;
-            }
-            float4 now;
-            now.x = static_cast<float>(sum[0]);
-            now.y = static_cast<float>(sum[1]);
-            now.z = static_cast<float>(sum[2]);
-            now.w = static_cast<float>(sum[3]);
-            *normaliser = now;
-            for (int t = 0; t < min(n, held); t++) {
-                *reinterpret_cast<float4*>(report.keys + t * DQ + 4 * i) = load4(key + t * DQ);
-            }
+        for (int i = static_cast<int>(threadIdx.x); i < min(n, held) * (DQ / 4); i += THREADS) {
+            *reinterpret_cast<float4*>(report.keys + 4 * i) = load4(keys + 4 * i);
         }
         __syncthreads();  // the first keys are kept
     }
@@ -474,8 +478,7 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
 
 using namespace lram;
 
-// Grid (NH, rows). The fewer heads a multiprocessor has, the more threads has one. Of the smaller ones half of the registers
-// stay free, so that cell_answers can begin.
+// Grid (NH, rows). The fewer heads a multiprocessor has, the more threads has one.
 LRAM_KERNEL_OF(cell_weights_256, CellStep, 256, 2) {
     LRAM_DYNAMIC_SHARED(double, memory);
     weighHead<256>(p, memory);
@@ -518,11 +521,12 @@ constexpr int DEPTH = 16;          // tokens of an instruction
 constexpr int SLAB = COLUMNS > 128 ? 48 : 64;
 static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
 
+constexpr int TURN_QUADS = TURN_FLOATS / 4;
 constexpr int REPORT_QUADS = REPORT_FLOATS / 4;
 
 __device__ __forceinline__ void copyWord(void* to, const StateElement* from) {
     if (WIDE * sizeof(StateElement) == 16) {
-        copySixteen(to, from);
+        copySixteenOnce(to, from);
     } else {
         copyEight(to, from);
     }
@@ -736,6 +740,62 @@ struct Fold {
         }
     }
 
+    // Folds the ring into the block's share of the normaliser. A warp has quads beside each other, and for each of these several
+    // lanes a share of the tokens.
+    __device__ __forceinline__ void foldNormaliser(float* normaliser, int chunk) const {
+        constexpr int SHARE = (DQ / 4 + CHUNKS - 1) / CHUNKS;
+        constexpr int BESIDE = SHARE <= 4 * LRAM_WARPS ? 4 : 8;
+        constexpr int PARTS = 32 / BESIDE;
+        constexpr int BATCH = 8;  // keys of a lane on their way at once
+        const int end = min(DQ / 4, (chunk + 1) * SHARE);
+#pragma unroll 1
+        for (int first = chunk * SHARE + BESIDE * warp(); first < end; first += BESIDE * LRAM_WARPS) {
+            const int quad = first + lane() % BESIDE;
+            const bool is = quad < end;
+            float4 old = none();
+            if (is && hasC) {
+                old = load4(normaliser + 4 * quad);
+            }
+            double sum[4] = {0, 0, 0, 0};
+#pragma unroll 1
+            for (int s0 = lane() / BESIDE; s0 < folding; s0 += BATCH * PARTS) {
+                float4 x[BATCH];
+#pragma unroll
+                for (int i = 0; i < BATCH; i++) {
+                    const int s = min(s0 + i * PARTS, folding - 1);
+                    x[i] = load4((s < newTokens ? oldKeys : keys) + static_cast<long long>(s) * DQ + 4 * min(quad, end - 1));
+                }
+#pragma unroll
+                for (int i = 0; i < BATCH; i++) {
+                    const int s = s0 + i * PARTS;
+                    if (s < folding) {
+                        const double write = weights[s].w;
+                        sum[0] += write * x[i].x;
+                        sum[1] += write * x[i].y;
+                        sum[2] += write * x[i].z;
+                        sum[3] += write * x[i].w;
+                    }
+                }
+            }
+#pragma unroll
+            for (int d = BESIDE; d < 32; d *= 2) {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], d);
+                }
+            }
+            if (is && lane() < BESIDE) {
+                const double kept = keep;
+                float4 now;
+                now.x = static_cast<float>(kept * old.x + sum[0]);
+                now.y = static_cast<float>(kept * old.y + sum[1]);
+                now.z = static_cast<float>(kept * old.z + sum[2]);
+                now.w = static_cast<float>(kept * old.w + sum[3]);
+                store(normaliser + 4 * quad, now);
+            }
+        }
+    }
+
     // Folds the ring into the block's columns of C, and leaves the new rows times the queries in ROW_WARPS lines at `lines`,
     // which may be where the slab is.
     __device__ __forceinline__ void run(const float (&carried)[TOKENS], uint4* slab, float* lines) const {
@@ -800,7 +860,7 @@ struct Fold {
                                               acc[i][1][2 * r + 1]};
                             addTimes(keep, widened(old[i][r]), total);
                             const StateQuad now = stateQuad(total);
-                            *reinterpret_cast<StateQuad*>(c + static_cast<long long>(d + r) * DV + column + 16 * i) = now;
+                            storeState(c + static_cast<long long>(d + r) * DV + column + 16 * i, now);
                             const float4 query = queries[d + r];
                             addTimes(query.x, widened(now), answers[0]);
                             addTimes(query.y, widened(now), answers[1]);
@@ -849,20 +909,27 @@ __device__ __forceinline__ float4 freshLoad4(const float* from) {
 #endif
 }
 
-// The report is here: another plan than was acted upon may not go unnoticed.
-__device__ __forceinline__ void requireSame(const Plan& plan, const Report& said) {
+// cell_weights has ended, and the next one counts from nothing.
+__device__ __forceinline__ void endTurns(const CellStep& p) {
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x < 2) {
+        p.begun[threadIdx.x] = 0;
+    }
+}
+
+// All turns are here: another one than was acted upon may not go unnoticed.
+__device__ __forceinline__ void requireSame(const Turn& acted, const Turn& said) {
 #ifndef LRAM_EMULATED
-    if (!(plan == Plan{said.n, said.cell, said.held, said.folding, said.hasC})) {
+    if (!(acted == said)) {
         __trap();
     }
 #endif
 }
 
-// Begins to copy what cell_weights says of a head.
-__device__ __forceinline__ void copyReport(const ReportOf& of, int tokens, float4* to) {
-    const float4* from = reinterpret_cast<const float4*>(of.head);
-    for (int i = static_cast<int>(threadIdx.x); i < REPORT_QUADS + tokens; i += LRAM_THREADS) {
-        copySixteen(to + i, from + i);
+// Begins to copy what cell_weights says of a head, behind its turn.
+__device__ __forceinline__ void copyReport(const Turn* turn, const ReportOf& of, int tokens, float4* to) {
+    const float4* from = reinterpret_cast<const float4*>(of.head) - TURN_QUADS;
+    for (int i = static_cast<int>(threadIdx.x); i < TURN_QUADS + REPORT_QUADS + tokens; i += LRAM_THREADS) {
+        copySixteen(to + i, i < TURN_QUADS ? reinterpret_cast<const float4*>(turn) + i : from + i);
     }
 }
 
@@ -876,32 +943,35 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         awaitBefore();
         return;
     }
-    const int row = p.firstRow + static_cast<int>(blockIdx.y);
-    const int chunk = static_cast<int>(blockIdx.x) % CHUNKS;
-    const int head = static_cast<int>(blockIdx.x) / CHUNKS;
-    const ReportOf report(p, static_cast<int>(blockIdx.y) * p.heads + head);
-    const int n = p.counts[row];
+    const int block = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
+    const int chunk = block % CHUNKS;
+    const Turn* turnAt = ReportOf(p, block / CHUNKS).turn;
+    Turn turn = Turn::of(turnAt);
+    if (!turn.whole()) {
+        awaitBefore();
+        turn = Turn::of(turnAt);
+    }
+    const int n = turn.n;
     if (n == 0) {
         awaitBefore();
+        endTurns(p);
         return;
     }
-    Plan plan = Plan::of(report.head);
-    if (!plan.fits(p, row, head)) {
-        awaitBefore();
-        plan = Plan::of(report.head);
-    }
+    const int row = p.firstRow + turn.pair / p.heads;
+    const int head = turn.pair % p.heads;
+    const ReportOf report(p, turn.pair);
     const long long token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     const int e0 = chunk * COLUMNS;
     const int width = min(COLUMNS, DV - e0);
-    StateElement* c = static_cast<StateElement*>(p.matC) + static_cast<long long>(plan.cell) * DQ * DV + e0;
-    float* values = p.ringV + static_cast<long long>(plan.cell) * p.ring * DV + e0;
+    StateElement* c = static_cast<StateElement*>(p.matC) + static_cast<long long>(turn.cell) * DQ * DV + e0;
+    float* values = p.ringV + static_cast<long long>(turn.cell) * p.ring * DV + e0;
     float4* queries = memory;
     float4* copied = queries + DQ;
-    const Report& said = *reinterpret_cast<const Report*>(copied);
-    const float4* weights = copied + REPORT_QUADS;
-    float* fresh = reinterpret_cast<float*>(copied + REPORT_QUADS + p.ring + TOKENS);  // values of the new tokens
+    const Report& said = *reinterpret_cast<const Report*>(copied + TURN_QUADS);
+    const float4* weights = copied + TURN_QUADS + REPORT_QUADS;
+    float* fresh = reinterpret_cast<float*>(copied + TURN_QUADS + REPORT_QUADS + p.ring + TOKENS);  // values of the new tokens
     float4* work = reinterpret_cast<float4*>(fresh + TOKENS * COLUMNS);  // stages or a slab, then sums of the lines
-    const bool folds = plan.folding > 0;
+    const bool folds = turn.folding > 0;
     const int column = WIDE * (static_cast<int>(threadIdx.x) % ACROSS);
     const int valueColumn = 4 * (static_cast<int>(threadIdx.x) % QUADS);
     Stream from = {};
@@ -910,9 +980,9 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     from.own = work + threadIdx.x;
     from.c = from.line < LINES && column < width ? c + from.line * DV + column : nullptr;
     from.values = from.valueLine < VALUE_LINES && valueColumn < width ? values + from.valueLine * DV + valueColumn : nullptr;
-    from.held = plan.held;
-    from.stateStages = plan.hasC ? STATE_STAGES : 0;
-    from.stages = from.stateStages + (plan.held + VALUE_ROWS - 1) / VALUE_ROWS;
+    from.held = turn.held;
+    from.stateStages = turn.hasC ? STATE_STAGES : 0;
+    from.stages = from.stateStages + (turn.held + VALUE_ROWS - 1) / VALUE_ROWS;
     if (!folds) {
 #pragma unroll
         for (int b = 0; b < STAGES - 1; b++) {
@@ -942,22 +1012,23 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     int ended = LINES + VALUE_LINES;
     if (folds) {
         awaitBefore();
-        copyReport(report, plan.held + n, copied);
+        copyReport(turnAt, report, turn.held + n, copied);
         endCopies();
         awaitCopies<0>();
         __syncthreads();
-        requireSame(plan, said);
+        requireSame(turn, *reinterpret_cast<const Turn*>(copied));
         float carried[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             carried[t] = t < n ? said.carried[t] : 0.f;
         }
-        const Fold fold = {report.keys,  p.ringK + static_cast<long long>(plan.cell) * p.ring * DQ,
+        const Fold fold = {report.keys,  p.ringK + static_cast<long long>(turn.cell) * p.ring * DQ,
                            values,       c,
                            weights,      queries,
-                           n,            plan.folding,
-                           width,        plan.hasC != 0,
+                           n,            turn.folding,
+                           width,        turn.hasC != 0,
                            said.keep};
+        fold.foldNormaliser(p.vecN + static_cast<long long>(turn.cell) * DQ, chunk);
         fold.run(carried, reinterpret_cast<uint4*>(work), lines);
         ended = ROW_WARPS;
     } else {
@@ -971,7 +1042,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         for (int b = 0; b < from.stateStages; b++) {
             if (b == last) {  // all of C has been asked for
                 awaitBefore();
-                copyReport(report, plan.held + n, copied);
+                copyReport(turnAt, report, turn.held + n, copied);
             }
             awaitCopies<STAGES - 2>();
             from.ask(b + STAGES - 1);
@@ -979,12 +1050,12 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         }
         if (from.stateStages == 0) {
             awaitBefore();
-            copyReport(report, plan.held + n, copied);
+            copyReport(turnAt, report, turn.held + n, copied);
             endCopies();
         }
         awaitCopies<0>();
         __syncthreads();
-        requireSame(plan, said);
+        requireSame(turn, *reinterpret_cast<const Turn*>(copied));
 #pragma unroll 1
         for (int b = from.stateStages; b < from.stages; b++) {
             awaitCopies<STAGES - 2>();
@@ -994,7 +1065,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         __syncthreads();
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            const float carried = t < n && plan.hasC ? said.carried[t] : 0.f;
+            const float carried = t < n && turn.hasC ? said.carried[t] : 0.f;
             if (from.c != nullptr) {
 #pragma unroll
                 for (int e = 0; e < WIDE; e++) {
@@ -1022,12 +1093,13 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
             }
             // A later token's NaN stays out of the earlier ones' answers.
             for (int j = 0; j <= t; j++) {
-                answer = fmaf(reinterpret_cast<const float*>(weights + plan.held + j)[t], fresh[j * COLUMNS + e], answer);
+                answer = fmaf(reinterpret_cast<const float*>(weights + turn.held + j)[t], fresh[j * COLUMNS + e], answer);
             }
             p.h[(token + static_cast<long long>(t) * p.heads) * DV + e0 + e] = answer / said.divisors[t];
         }
     }
-    const int stay = folds ? 0 : plan.held;
+    endTurns(p);
+    const int stay = folds ? 0 : turn.held;
     for (int i = static_cast<int>(threadIdx.x); i < n * (COLUMNS / 4); i += LRAM_THREADS) {
         const int j = i / (COLUMNS / 4);
         const int e = 4 * (i % (COLUMNS / 4));

@@ -1,4 +1,4 @@
-// Which block of a launch ends last: the count of blocks that have ended, in inline PTX.
+// Which block of a launch ends last: the count of blocks that have ended. And numbers handed out. In inline PTX.
 #pragma once
 #include "lram_common.cuh"
 
@@ -7,10 +7,18 @@ namespace lram {
 // Of those that came before; what they wrote is seen by whoever comes last.
 #ifdef LRAM_EMULATED
 __device__ __forceinline__ unsigned arrive(unsigned* at) { return (*at)++; }
+__device__ __forceinline__ unsigned takeNumber(unsigned* at) { return (*at)++; }
 #else
 __device__ __forceinline__ unsigned arrive(unsigned* at) {
     unsigned before;
     asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
+    return before;
+}
+
+// The next number, in no order with anything else that is written.
+__device__ __forceinline__ unsigned takeNumber(unsigned* at) {
+    unsigned before;
+    asm volatile("atom.add.relaxed.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(at) : "memory");
     return before;
 }
 #endif

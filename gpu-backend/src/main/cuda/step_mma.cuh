@@ -7,6 +7,7 @@ namespace lram {
 
 #ifdef LRAM_EMULATED
 __device__ __forceinline__ void copySixteen(void* to, const void* from) { memcpy(to, from, 16); }
+__device__ __forceinline__ void copySixteenOnce(void* to, const void* from) { memcpy(to, from, 16); }
 __device__ __forceinline__ void copyEight(void* to, const void* from) { memcpy(to, from, 8); }
 __device__ __forceinline__ void copyFour(void* to, const void* from) { memcpy(to, from, 4); }
 __device__ __forceinline__ void endCopies() {}
@@ -35,6 +36,13 @@ __device__ __forceinline__ void mma(float* c, unsigned a0, unsigned a1, unsigned
 __device__ __forceinline__ void copySixteen(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+// Of memory that nobody reads again soon: the second-level cache gives its place away first.
+__device__ __forceinline__ void copySixteenOnce(void* to, const void* from) {
+    const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    unsigned long long policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "l"(policy) : "memory");
 }
 __device__ __forceinline__ void copyEight(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));

@@ -9,8 +9,8 @@ import java.util.Map;
 final class CellSteps {
     private static final int TOKENS = 3;
 
-    /** Floats of a head's report before what it says of each token, as in the source. */
-    private static final int REPORT_FLOATS = 12;
+    /** Floats of a turn and of a head's report before what it says of each token, as in the source. */
+    private static final int REPORT_FLOATS = 16;
 
     /** Value columns of a block: a whole head up to this width. */
     private static final int WHOLE_COLUMNS = 256;
@@ -31,13 +31,16 @@ final class CellSteps {
     /** Blocks that a multiprocessor has at once; with fewer, columns are cut finer. */
     private static final int BLOCKS = 2;
 
-    /** Threads of the weights' kernels, each for up to this many on a multiprocessor at once; the last for any number of heads. */
+    /** Threads of the weights' kernels, each for as many heads as a multiprocessor has of it at once; the last for any number. */
     private static final int[] THREADS = {256, 128, 64};
 
-    private static final int WEIGHTS_THREADS = 512;
+    private static final int[] HEADS = {2, 8};
 
     private final Engine engine;
     private final int mostShared;
+    /** Of a launch, heads that fold and others that have their turn: zero between launches. */
+    private final long begun;
+
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
@@ -57,6 +60,7 @@ final class CellSteps {
     CellSteps(Engine engine) {
         this.engine = engine;
         mostShared = engine.device().sharedBytes();
+        begun = engine.lasting(2L * Integer.BYTES);
     }
 
     /** Whether the kernels take a call of these sizes; others have the plain ones. */
@@ -154,9 +158,8 @@ final class CellSteps {
         for (int from = 0; from < c.rows(); from += room) {
             int rows = Math.min(room, c.rows() - from);
             int size = 0;
-            while (size < THREADS.length - 1
-                    && (long) rows * c.heads() * THREADS[size]
-                            > (long) WEIGHTS_THREADS * engine.device().multiprocessors()) {
+            while (size < HEADS.length
+                    && (long) rows * c.heads() > (long) HEADS[size] * engine.device().multiprocessors()) {
                 size++;
             }
             int sharedBytes = (int) weightsBytes(c);
@@ -176,6 +179,7 @@ final class CellSteps {
     private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
         return c.put(engine.launch(kernel))
                 .put(engine.partials())
+                .put(begun)
                 .put(gates.shares())
                 .put(gates.inputBias())
                 .put(gates.forgetBias())

@@ -76,7 +76,7 @@ class CellStepsTest extends OnEmulator {
         "1,3,1,16,24,cell_weights_256",
         "1,1,2,4,4,cell_weights_256",
         "13,3,2,4,8,cell_weights_128",
-        "25,3,2,4,8,cell_weights_64",
+        "49,3,2,4,8,cell_weights_64",
         "2,4,1,16,16,mlstm_step",
         "2,3,1,7,8,mlstm_step",
         "2,3,1,8,10,mlstm_step"
