@@ -159,7 +159,8 @@ final class CellSteps {
             int rows = Math.min(room, c.rows() - from);
             int size = 0;
             while (size < HEADS.length
-                    && (long) rows * c.heads() > (long) HEADS[size] * engine.device().multiprocessors()) {
+                    && (long) rows * c.heads()
+                            > (long) HEADS[size] * engine.device().multiprocessors()) {
                 size++;
             }
             int sharedBytes = (int) weightsBytes(c);
