@@ -97,11 +97,16 @@ public abstract class MatmulContract extends KernelContract {
         Tensor dw = fx.of(dw0, n, k);
         Tensor db = fx.of(db0, n);
         ops().linearBackwardWeight(fx.stream, tdy, tx, dw, db);
-        fx.assertClose("dw", wantDw, dw, TOLERANCE);
-        fx.assertClose("dbias", plus(ReferenceMatmul.columnSums(m, n, dy64), db0), db, TOLERANCE);
+        fx.assertClose("dw", wantDw, dw, sumTolerance(m));
+        fx.assertClose("dbias", plus(ReferenceMatmul.columnSums(m, n, dy64), db0), db, sumTolerance(m));
         Tensor dwAlone = fx.of(dw0, n, k);
         ops().linearBackwardWeight(fx.stream, tdy, tx, dwAlone, null);
-        fx.assertClose("dw without dbias", wantDw, dwAlone, TOLERANCE);
+        fx.assertClose("dw without dbias", wantDw, dwAlone, sumTolerance(m));
+    }
+
+    /** A library may add all terms one after the other; the error of such a sum grows as the root of their number. */
+    private static double sumTolerance(int terms) {
+        return TOLERANCE * Math.max(1, Math.sqrt(terms / 512.0));
     }
 
     @ParameterizedTest(name = "M={0} K={1} N={2}")
