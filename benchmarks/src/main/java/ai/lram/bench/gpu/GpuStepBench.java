@@ -28,8 +28,8 @@ import java.util.OptionalLong;
 
 /**
  * The control step on an NVIDIA GPU, by the host's clock from the observation in the host's memory to the action there. Cases are named {@code
- * step-SIZE-bK} for K sessions in one step in their steady state, with {@code -ctxC} after a context of C; {@code steps-...} for environment
- * steps a second; {@code dt-SIZE-ctxC} for a decision transformer with cached keys and values on the same engine; {@code -first-step} for the
+ * step-SIZE-bK} for K sessions in one step in their steady state, with {@code -ctxC} after a context of C, {@code -apart} where their
+ * episodes did not begin together; {@code steps-...} for environment steps a second; {@code dt-SIZE-ctxC} for a decision transformer with cached keys and values on the same engine; {@code -first-step} for the
  * first step after the warm-up over p99 of the steady state; {@code bytes-...} for the memory that a session's steps take on the device.
  */
 public final class GpuStepBench implements Benchmark {
@@ -211,8 +211,11 @@ public final class GpuStepBench implements Benchmark {
             try (Backend cpu = Backends.open("cpu", BackendOptions.defaults());
                     LramSubject same = LramSubject.open(cpu, model.size(), settings.weights(), card, 2)) {
                 worst = Math.max(worst, ours.check(same.answers(1, steps), tolerance));
-                for (Batch b : model.batches()) {
-                    worst = Math.max(worst, ours.check(same.answers(b.sessions(), steps), tolerance));
+                for (int sessions : model.batches().stream()
+                        .mapToInt(Batch::sessions)
+                        .distinct()
+                        .toArray()) {
+                    worst = Math.max(worst, ours.check(same.answers(sessions, steps), tolerance));
                 }
             }
             return String.format(
@@ -296,7 +299,8 @@ public final class GpuStepBench implements Benchmark {
             for (int context :
                     settings.contexts().stream().filter(c -> !there.contains(c)).toList()) {
                 run.progress(name + context);
-                Latencies latencies = at(ours, name + context, 1, context, Math.min(WINDOW, model.steps()));
+                Latencies latencies = at(
+                        ours, name + context, () -> ours.begin(1, context), context, Math.min(WINDOW, model.steps()));
                 report(name + context, latencies, ours.stepBytes(1, context), Double.NaN, difference);
             }
         }
@@ -358,9 +362,13 @@ public final class GpuStepBench implements Benchmark {
             run.progress(b.name());
             int samples = Math.max(1, model.steps() / SHARE);
             warmUp(ours, b.sessions(), b.name());
-            Latencies latencies = at(ours, b.name(), b.sessions(), b.context(), samples);
+            Runnable begin = b.apart()
+                    ? () -> ours.beginApart(b.sessions(), b.context())
+                    : () -> ours.begin(b.sessions(), b.context());
+            Latencies latencies = at(ours, b.name(), begin, b.context(), samples);
             double bytes = ours.stepBytes(b.sessions(), b.context());
-            String note = b.sessions() + " sessions in one step after " + b.context() + "; " + difference;
+            String note = b.sessions() + " sessions in one step after " + b.context()
+                    + (b.apart() ? ", begun a step apart; " : "; ") + difference;
             if (b.rate()) {
                 rate(b, latencies, bytes, note);
             } else {
@@ -369,13 +377,13 @@ public final class GpuStepBench implements Benchmark {
         }
 
         /** Steps after a context, begun anew where it grows and costs with it. */
-        private Latencies at(LramSubject ours, String name, int sessions, int context, int samples) {
+        private Latencies at(LramSubject ours, String name, Runnable begin, int context, int samples) {
             int stretch = context < STEADY_FROM ? FEW + (int) (GROWTH * context) : samples;
             Latencies latencies = new Latencies(samples, REPETITIONS);
             long end = System.nanoTime() + (long) (1e9 * settings.longestSeconds());
             int enough = Math.min(samples, ENOUGH);
             while (latencies.count() < enough || latencies.count() < samples && System.nanoTime() < end) {
-                ours.begin(sessions, context);
+                begin.run();
                 for (int i = 0; i < stretch && latencies.count() < samples; i++) {
                     if (latencies.count() >= enough && System.nanoTime() >= end) {
                         break;

@@ -92,8 +92,9 @@ public record GpuStepSettings(
      *
      * @param context environment steps that lie behind
      * @param rate report steps a second rather than milliseconds
+     * @param apart their episodes began a step apart, not together
      */
-    record Batch(String name, int sessions, int context, boolean rate) {}
+    record Batch(String name, int sessions, int context, boolean rate, boolean apart) {}
 
     /** A context, and what a cached transformer of that size took in a CUDA graph on an H100; NaN if unknown. */
     record Transformer(int context, double publishedMs) {}
@@ -126,7 +127,9 @@ public record GpuStepSettings(
                         ModelSize.of("16M"),
                         steps,
                         quick ? 0 : 25_600,
-                        List.of(new Batch("steps-16m-b256", 256, 500, true)),
+                        List.of(
+                                new Batch("steps-16m-b256", 256, 500, true, false),
+                                new Batch("steps-16m-b256-apart", 256, 500, true, true)),
                         List.of(new Transformer(50, 0.21), new Transformer(500, 0.28), new Transformer(1600, 0.44)),
                         2.5);
             case "206M" ->
@@ -135,8 +138,9 @@ public record GpuStepSettings(
                         Math.max(1, steps / 10),
                         0,
                         List.of(
-                                new Batch("step-206m-b64-ctx50", 64, 50, false),
-                                new Batch("step-206m-b64-ctx500" + kept, 64, 500, false)),
+                                new Batch("step-206m-b64-ctx50", 64, 50, false, false),
+                                new Batch("step-206m-b64-ctx500" + kept, 64, 500, false, false),
+                                new Batch("step-206m-b64-ctx500" + kept + "-apart", 64, 500, false, true)),
                         List.of(new Transformer(50, 0.60), new Transformer(500, 0.72), new Transformer(1600, 1.05)),
                         8.5);
             default ->

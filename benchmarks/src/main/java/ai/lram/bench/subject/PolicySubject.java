@@ -47,6 +47,21 @@ abstract class PolicySubject implements Subject {
         }
     }
 
+    /**
+     * As {@link #begin}, with episodes that begin a step apart: {@code context} steps lie behind the last one. Sessions of a server fold at
+     * different times; those that begin together fold together.
+     */
+    public final void beginApart(int sessions, int context) {
+        reset(sessions);
+        for (int i = 0; i < sessions + context; i++) {
+            if (i < sessions) {
+                policy.reset(i, task);
+            }
+            fill();
+            step();
+        }
+    }
+
     /** Says that the sessions stand after {@code steps} steps. */
     final void standsAfter(long steps) {
         at = steps;

@@ -38,7 +38,10 @@ class GpuStepBenchTest {
                 TINY,
                 40,
                 520,
-                List.of(new Batch("step-tiny-b3-ctx5", 3, 5, false), new Batch("steps-tiny-b2", 2, 6, true)),
+                List.of(
+                        new Batch("step-tiny-b3-ctx5", 3, 5, false, false),
+                        new Batch("step-tiny-b3-ctx5-apart", 3, 5, false, true),
+                        new Batch("steps-tiny-b2", 2, 6, true, false)),
                 List.of(new Transformer(4, 0.2), new Transformer(9, Double.NaN)),
                 1.5);
         return new GpuStepSettings(List.of(tiny), LramSubject.weights(weights), state, 0, 0, List.of(), 0);
@@ -78,6 +81,7 @@ class GpuStepBenchTest {
                 "step-tiny-b1-first-step",
                 "step-tiny-b3-ctx5",
                 "step-tiny-b3-ctx5-bandwidth",
+                "step-tiny-b3-ctx5-apart",
                 "steps-tiny-b2",
                 "steps-tiny-b2-ms-max",
                 "dt-tiny-ctx4",
@@ -91,6 +95,7 @@ class GpuStepBenchTest {
         assertTrue(results.get("launch").value() > 0, results.toString());
         assertEquals(1.5, results.get("step-tiny-b1").peer());
         assertTrue(results.get("step-tiny-b1").note().contains("from the CPU's"), results.toString());
+        assertTrue(results.get("step-tiny-b3-ctx5-apart").note().contains("begun a step apart"), results.toString());
         assertEquals(0.2, results.get("dt-tiny-ctx4").peer());
         assertTrue(Double.isNaN(results.get("dt-tiny-ctx9").peer()));
         Result rate = results.get("steps-tiny-b2");
@@ -157,13 +162,18 @@ class GpuStepBenchTest {
         GpuStepSettings usual =
                 GpuStepSettings.of(GpuStepSettings.sizes(), LramSubject.weights("bf16"), DType.F32, null, false);
         assertEquals(
-                List.of("steps-16m-b256", "step-206m-b64-ctx50", "step-206m-b64-ctx500-fp32state"),
+                List.of(
+                        "steps-16m-b256",
+                        "steps-16m-b256-apart",
+                        "step-206m-b64-ctx50",
+                        "step-206m-b64-ctx500-fp32state",
+                        "step-206m-b64-ctx500-fp32state-apart"),
                 usual.models().stream()
                         .flatMap(m -> m.batches().stream())
                         .map(Batch::name)
                         .toList());
         assertEquals(
-                "step-206m-b64-ctx500-bf16state",
+                "step-206m-b64-ctx500-bf16state-apart",
                 GpuStepSettings.of(List.of("206M"), LramSubject.weights("bf16"), DType.BF16, null, false)
                         .models()
                         .getFirst()
