@@ -18,7 +18,7 @@
 #define STEP_BLOCKS 132
 #define STEP_RING 168
 #define STEP_COLUMNS 32
-#define STEP_BANDS 4
+#define STEP_BANDS 3
 #define STEP_TYPE 1
 #define STEP_MMA 1
 #define STEP_KEPT 0
@@ -263,6 +263,8 @@ LRAM_KERNEL(block_steps, BlockSteps) {
     downWeights(layers[0], at, weights);
     awaitBefore();
     if (refused(p.shape)) {
+        endCopies();
+        awaitCopies<0>();
         return;
     }
     GridBarrier grid(p.arrived);

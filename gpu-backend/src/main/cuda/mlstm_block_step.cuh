@@ -106,7 +106,7 @@ struct StepShape {
     float* k;
     float* v;
     float* h;
-    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them of each head a HeadAfter, then BandAnswers
+    float* shares;  // of the gates: (T, NH, 2, BLOCKS); behind them of each head a HeadAfter, then what bandAnswers gives
     int pool;
     float scale;
     float cellEps;

@@ -94,8 +94,8 @@ struct CellStep : MlstmStepTensors {
 // answer.
 //
 // cell_weights may still be running when a turn is read. What it has put is seen because it lets the next kernel begin after a
-// fence of its own, which is how devices behave and not promised: so a turn has a sum of its own, and what was acted upon is held
-// against what is there when cell_weights has ended.
+// fence of its own, which is how devices behave and not promised: so a turn says whose it is by a sum, which one that is torn or of
+// another layer does not have, and what was acted upon is held against what is there when cell_weights has ended.
 struct alignas(16) Turn {
     int n;  // new tokens; where there are none, the rest means nothing
     int cell;
@@ -106,12 +106,16 @@ struct alignas(16) Turn {
     int sum;
     int unused;
 
-    __device__ __forceinline__ int sumOf() const {
+    __device__ __forceinline__ int sumOf(const CellStep& p) const {
         const unsigned x = 31u * (31u * n + cell) + held;
-        return static_cast<int>(31u * (31u * (31u * x + folding) + hasC) + pair + 0x5eedu);
+        const unsigned y = 31u * (31u * (31u * x + folding) + hasC) + pair;
+        return static_cast<int>(31u * (31u * (31u * y + p.layer) + p.firstRow) + p.ring + 0x5eedu);
     }
 
-    __device__ __forceinline__ bool whole() const { return sum == sumOf(); }
+    // Of this launch's layer, and such as acting upon it stays within its memory.
+    __device__ __forceinline__ bool whole(const CellStep& p) const {
+        return sum == sumOf(p) && held >= 0 && held <= p.ring && pair >= 0 && pair < static_cast<int>(gridDim.y) * p.heads;
+    }
 
     __device__ __forceinline__ static Turn of(const Turn* from) {
         const volatile Turn* t = from;
@@ -123,7 +127,7 @@ struct alignas(16) Turn {
     }
 
     // One thread, before it lets cell_answers begin.
-    __device__ __forceinline__ void put(Turn* to) const {
+    __device__ __forceinline__ void put(const CellStep& p, Turn* to) const {
         volatile Turn* t = to;
         t->n = n;
         t->cell = cell;
@@ -131,7 +135,7 @@ struct alignas(16) Turn {
         t->folding = folding;
         t->hasC = hasC;
         t->pair = pair;
-        t->sum = sumOf();
+        t->sum = sumOf(p);
 #ifndef LRAM_EMULATED
         asm volatile("fence.acq_rel.gpu;" ::: "memory");
 #endif
@@ -350,7 +354,7 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     if (threadIdx.x == 0) {
         const int pair = static_cast<int>(blockIdx.y) * p.heads + head;
         const Turn turn = {u.n, u.cell, u.held, u.folds ? u.held : 0, u.hasC, pair, 0, 0};
-        turn.put(ReportOf(p, nextTurn(p, u.folds != 0)).turn);
+        turn.put(p, ReportOf(p, nextTurn(p, u.folds != 0)).turn);
         letNextBegin();
         *m0 = p.scaM[u.cell];
         *again = u;
@@ -947,7 +951,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     const int chunk = block % CHUNKS;
     const Turn* turnAt = ReportOf(p, block / CHUNKS).turn;
     Turn turn = Turn::of(turnAt);
-    if (!turn.whole()) {
+    if (!turn.whole(p)) {
         awaitBefore();
         turn = Turn::of(turnAt);
     }

@@ -14,8 +14,9 @@ import java.util.Map;
 
 /**
  * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, eight
- * launches a block and two more for a run of them. Our kernels begin early; whether a product does is the library's affair, and nothing relies on it:
- * those behind which a product stands do not let it begin before they end. Weights are packed in bf16.
+ * launches a block and two more for a run of them. Our kernels begin early. The library launches its products as
+ * kernels that do not, and this relies on it: cell_answers lets the next kernel begin, and the product that is next writes where its reports
+ * are. Weights are packed in bf16.
  */
 final class ManySteps {
     private static final String KERNEL = "session.mlstmBlock";
