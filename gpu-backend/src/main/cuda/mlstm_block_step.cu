@@ -31,6 +31,7 @@
 #define STEP_HEAD_RESIDUAL 1
 #endif
 #include "mlstm_block_step.cuh"
+#include "shared_barrier.cuh"
 #include "step_common.cuh"
 #include "step_fetch.cuh"
 
@@ -172,7 +173,7 @@ struct GateCopies {
             : landed(static_cast<unsigned>(__cvta_generic_to_shared(to.stabiliser + 2))) {
 #if __CUDA_ARCH__ >= 900
         if (COPIED_GATES && threadIdx.x == 0) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(landed) : "memory");
+            initBarrier(landed, 1);
             asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         }
 #endif
@@ -203,15 +204,7 @@ struct GateCopies {
             return;
         }
 #if __CUDA_ARCH__ >= 900
-        asm volatile(
-                "{\n"
-                ".reg .pred done;\n"
-                "again:\n"
-                "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                "@!done bra again;\n"
-                "}" ::"r"(landed),
-                "r"(turn & 1)
-                : "memory");
+        awaitBarrier(landed, turn & 1);
 #else
         endCopies();
         awaitCopies<0>();

@@ -2,6 +2,7 @@
 // each with a barrier for "filled" and one for "left".
 #pragma once
 #include "mlstm_wgmma.cuh"
+#include "shared_barrier.cuh"
 
 namespace lram {
 
@@ -12,10 +13,6 @@ constexpr int CONSUMERS = 256;  // two work
 __device__ __forceinline__ void fewRegisters() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
 __device__ __forceinline__ void manyRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
 
-__device__ __forceinline__ void initBarrier(unsigned at, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
-}
-
 __device__ __forceinline__ void arrive(unsigned at) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(at) : "memory");
 }
@@ -23,18 +20,6 @@ __device__ __forceinline__ void arrive(unsigned at) {
 // Arrives once all copies that this thread has begun have landed.
 __device__ __forceinline__ void arriveWithCopies(unsigned at) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(at) : "memory");
-}
-
-__device__ __forceinline__ void awaitBarrier(unsigned at, unsigned parity) {
-    asm volatile(
-            "{\n"
-            ".reg .pred done;\n"
-            "again:\n"
-            "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-            "@!done bra again;\n"
-            "}" ::"r"(at),
-            "r"(parity)
-            : "memory");
 }
 
 // Lanes of a warp that say it has left a stage: the first, for all, after a barrier of the warp. racecheck credits an arrival

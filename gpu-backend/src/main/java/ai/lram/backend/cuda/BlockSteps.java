@@ -264,29 +264,40 @@ final class BlockSteps {
      * @param columns value columns of a unit
      * @param bands parts of the rows, whose answers are added up behind the cell
      */
-    private record Cut(int columns, int bands) {}
-
-    /**
-     * Of the cuts with a unit at most for each block of the grid, the one with the smallest units, where a further band costs as much as
-     * {@link #BAND_COST} says; the widest one where none is so coarse. Rows of a unit are whole lines of the second-level cache, since two
-     * blocks that write to one line wait for each other.
-     */
-    private Cut cut(int rows, int inner, int heads) {
-        int dim = inner / heads;
-        Cut best = new Cut(Math.min(MOST_COLUMNS, dim), 1);
-        long least = Long.MAX_VALUE;
-        for (int wide = LINE; wide <= MOST_COLUMNS; wide += LINE) {
-            int columns = Math.min(wide, dim);
-            long chunks = (long) rows * heads * ((dim + columns - 1) / columns);
-            for (int bands = 1; bands <= MOST_BANDS && chunks * bands <= blocks(); bands++) {
-                long cost = (long) columns * ((dim + bands - 1) / bands) + (long) bands * BAND_COST * dim;
-                if (cost < least) {
-                    least = cost;
-                    best = new Cut(columns, bands);
+    record Cut(int columns, int bands) {
+        /**
+         * Of the cuts with a unit at most for each block of the grid, the one with the smallest units, where a further band costs as much as
+         * {@link #BAND_COST} says; the widest one where none is so coarse. Rows of a unit are whole lines of the second-level cache, since two
+         * blocks that write to one line wait for each other.
+         *
+         * @param blocks of the grid
+         * @param all heads of all sessions
+         * @param dim of a head
+         */
+        static Cut of(int blocks, int all, int dim) {
+            Cut best = new Cut(Math.min(MOST_COLUMNS, dim), 1);
+            long least = Long.MAX_VALUE;
+            for (int wide = LINE; wide <= MOST_COLUMNS; wide += LINE) {
+                int columns = Math.min(wide, dim);
+                for (int bands = 1; bands <= MOST_BANDS; bands++) {
+                    Cut cut = new Cut(columns, bands);
+                    long cost = (long) columns * ((dim + bands - 1) / bands) + (long) bands * BAND_COST * dim;
+                    if (cut.units(all, dim) <= blocks && cost < least) {
+                        least = cost;
+                        best = cut;
+                    }
                 }
             }
+            return best;
         }
-        return best;
+
+        long units(int all, int dim) {
+            return (long) all * bands * ((dim + columns - 1) / columns);
+        }
+    }
+
+    private Cut cut(int rows, int inner, int heads) {
+        return Cut.of(blocks(), rows * heads, inner / heads);
     }
 
     private static void check(
