@@ -200,7 +200,7 @@ constexpr int PARTS_FLOATS = TOKENS * COLUMNS * (WARP_QUADS ? LRAM_WARPS : LINES
 constexpr int CELL_FLOATS =
         most(SCALARS + TOKENS * COLUMNS + 2 * TOKENS * DH + PARTS_FLOATS, 4 + 3 * RING4);  // the second to fold a ring
 constexpr int MIXED = (STEP_MMA ? ALL : PADDED) * NH;              // heads of tokens that `down` norms, one a warp
-constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // read before the answers, into registers
+constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // read into registers while the grid waits
 constexpr bool COPIED_GATES = STEP_COPIED;                           // or in shared memory
 constexpr int DOWN_FLOATS = (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
 constexpr int WORK_FLOATS = (most(most(UP_FLOATS, CELL_FLOATS), DOWN_FLOATS) + 3) / 4 * 4;
