@@ -22,14 +22,13 @@ import ai.lram.backend.golden.MlstmGolden;
 import ai.lram.backend.golden.SlstmGolden;
 import org.junit.jupiter.api.Nested;
 
-/** Every contract but that of {@link ai.lram.backend.contract.BlockStepContract}, which takes as long as all others, for the engine that {@link #engine} opens once: opening takes seconds where kernels are compiled. */
+/**
+ * Every contract but that of {@link ai.lram.backend.contract.BlockStepContract}, which takes as long as all others, for one engine: opening takes
+ * seconds where kernels are compiled.
+ */
 abstract class ContractsOfAnEngine {
-    /** An engine that stays open; closing it is left out by {@link Unclosed}. */
-    abstract Backend engine();
-
-    private Backend unclosed() {
-        return new Unclosed(engine());
-    }
+    /** The engine of all tests; closing it leaves it open. */
+    abstract Backend unclosed();
 
     @Nested
     class Elementwise extends ElementwiseContract {

@@ -1,39 +1,23 @@
 package ai.lram.backend.cuda;
 
 import ai.lram.backend.Backend;
-import ai.lram.backend.BackendOptions;
 import ai.lram.backend.contract.MlstmContract;
 import ai.lram.backend.golden.MlstmGolden;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** The mLSTM on a real device by mma.sync alone, as devices other than Hopper run it. */
 @Tag("cuda")
 class CudaMmaMlstmTest {
-    private static Backend engine;
-
-    @BeforeAll
-    @SuppressWarnings("try")
-    static void open() {
-        try (Setting changed = Setting.of(TensorCores.WARPGROUPS, "false")) {
-            engine = new CudaBackendProvider().open(BackendOptions.defaults());
-        }
-    }
-
-    @AfterAll
-    static void close() {
-        if (engine != null) {
-            engine.close();
-        }
-    }
+    @RegisterExtension
+    static final SharedEngine ENGINE = SharedEngine.onDevice().with(TensorCores.WARPGROUPS, "false");
 
     @Nested
     class Mlstm extends MlstmContract {
         @Override
         protected Backend openBackend() {
-            return new Unclosed(engine);
+            return ENGINE.unclosed();
         }
     }
 
@@ -41,7 +25,7 @@ class CudaMmaMlstmTest {
     class Files extends MlstmGolden {
         @Override
         protected Backend openBackend() {
-            return new Unclosed(engine);
+            return ENGINE.unclosed();
         }
     }
 }
