@@ -32,7 +32,6 @@
 #endif
 #include "mlstm_block_step.cuh"
 #include "shared_barrier.cuh"
-#include "step_common.cuh"
 #include "step_fetch.cuh"
 
 namespace lram {
@@ -113,10 +112,7 @@ LRAM_KERNEL(block_down, BlockStep) {
         downWeights(p.layer, at, weights);
         DownAhead ahead;
         ahead.askGates(p.shape);
-        if (COPIED_GATES) {
-            copyBegin(weights.gateTimes, p.shape.times, 4 * ALL * I);
-            copyBegin(weights.gatePlus, p.shape.plus, 4 * ALL * I);
-        }
+        gateCopies(p.shape, weights);
         ahead.askTiles(p.layer, at);
         awaitAll();
         downPhase(p.shape, p.layer, at, weights, ahead);
@@ -181,20 +177,15 @@ struct GateCopies {
 
     // After a barrier of the grid since they were written.
     __device__ __forceinline__ void begin(const StepShape& p, const StepWeights& to) const {
-        constexpr int bytes = 4 * ALL * I;
-        if (!COPIED_GATES) {
-            return;
-        }
 #if __CUDA_ARCH__ >= 900
-        if (threadIdx.x == 0) {
+        if (COPIED_GATES && threadIdx.x == 0) {
             asm volatile("fence.proxy.async;" ::: "memory");  // other threads' writes, then the copy's reads
-            asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(landed), "r"(2 * bytes) : "memory");
-            copy(to.gateTimes, p.times, bytes);
-            copy(to.gatePlus, p.plus, bytes);
+            asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(landed), "r"(2 * GATE_BYTES) : "memory");
+            copy(to.gateTimes, p.times);
+            copy(to.gatePlus, p.plus);
         }
 #else
-        copyBegin(to.gateTimes, p.times, bytes);
-        copyBegin(to.gatePlus, p.plus, bytes);
+        gateCopies(p, to);
 #endif
     }
 
@@ -212,10 +203,10 @@ struct GateCopies {
     }
 
 private:
-    __device__ __forceinline__ void copy(float* to, const float* from, int bytes) const {
+    __device__ __forceinline__ void copy(float* to, const float* from) const {
         asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
                              static_cast<unsigned>(__cvta_generic_to_shared(to))),
-                     "l"(from), "r"(bytes), "r"(landed)
+                     "l"(from), "r"(GATE_BYTES), "r"(landed)
                      : "memory");
     }
 };

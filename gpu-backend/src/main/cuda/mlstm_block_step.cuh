@@ -169,8 +169,9 @@ __host__ __device__ constexpr int groupsOf(int tiles, int steps) {
 constexpr int UP_EARLY = 9 * 512 / LRAM_THREADS;
 constexpr int DOWN_EARLY = 5 * 512 / LRAM_THREADS;
 
-template <int N, int K, int MOST_EARLY>
+template <int N_ROWS, int K, int MOST_EARLY>
 struct Tiles {
+    static constexpr int N = N_ROWS;
     static constexpr int TILES = (N + 7) / 8;
     static constexpr int STEPS = K / 32;
     static constexpr int GROUPS = groupsOf(TILES, STEPS);
@@ -205,7 +206,8 @@ constexpr bool COPIED_GATES = STEP_COPIED;                           // or in sh
 constexpr int DOWN_FLOATS = (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
 constexpr int WORK_FLOATS = (most(most(UP_FLOATS, CELL_FLOATS), DOWN_FLOATS) + 3) / 4 * 4;
 constexpr int HEAD_FLOATS = 4 + DH;
-constexpr int GATES_FLOATS = COPIED_GATES ? 2 * ALL * I : 0;
+constexpr int GATE_BYTES = 4 * ALL * I;  // of what channels' answers are multiplied with, and of what is added
+constexpr int GATES_FLOATS = COPIED_GATES ? 2 * GATE_BYTES / 4 : 0;
 constexpr int STEP_FLOATS =
         SMALL_FLOATS + LARGE_FLOATS + WORK_FLOATS + HEAD_FLOATS + GATES_FLOATS + LAYERS_FLOATS;
 static_assert(!COPIED_GATES || !HELD_GATES, "in one place");
@@ -385,11 +387,12 @@ constexpr int DOWN_PITCH = I;
 constexpr int TOKEN_ROWS = 1;
 #endif
 
-// A warp's tiles of N rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
+// A warp's tiles of a product's rows of weights. A thread takes eight elements of a row at once, as words of the left side's rows do: the
 // order of the depth within 32 is the same on both sides and any. At most MOST_EARLY words of 16 bytes, but one step at least, are
 // held while something else goes on; the others follow at the product's start.
-template <int N, int K, typename T>
+template <typename T>
 struct HeldTiles {
+    static constexpr int N = T::N;
     static constexpr int EARLY = T::EARLY;
     uint4 words[EARLY][T::HELD_TILES];
 
@@ -656,7 +659,7 @@ struct UpAhead {
     int n;
     int slot;
 #if STEP_MMA
-    HeldTiles<2 * CHANNELS, D, UpTiles> tiles;
+    HeldTiles<UpTiles> tiles;
 #endif
 
     __device__ __forceinline__ void begin(const StepShape& p, const StepLayer& w, const Place& at) {
@@ -1373,6 +1376,14 @@ __device__ __forceinline__ void keepHeads(const StepShape& p, const StepLayer& w
     }
 }
 
+// Begins to copy what heads are gated with, where shared memory has it.
+__device__ __forceinline__ void gateCopies(const StepShape& p, const StepWeights& to) {
+    if (COPIED_GATES) {
+        copyBegin(to.gateTimes, p.times, GATE_BYTES);
+        copyBegin(to.gatePlus, p.plus, GATE_BYTES);
+    }
+}
+
 // Begins to copy the large weights of the next downPhase, where they are copied.
 __device__ __forceinline__ void downWeights(const StepLayer& w, const Place& at, const StepWeights& to) {
 #if STEP_KEPT
@@ -1456,7 +1467,7 @@ struct DownRow {
 struct DownAhead {
     Gate gates[HELD_GATES ? HEAD_QUADS : 1];
 #if STEP_MMA
-    HeldTiles<ROWS, I, DownTiles> tiles;
+    HeldTiles<DownTiles> tiles;
 #endif
 
     // Asks for the gates that registers hold.

@@ -37,6 +37,7 @@ __device__ __forceinline__ void copySixteen(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
 }
+
 // Of memory that nobody reads again soon: the second-level cache gives its place away first.
 __device__ __forceinline__ void copySixteenOnce(void* to, const void* from) {
     const unsigned at = static_cast<unsigned>(__cvta_generic_to_shared(to));

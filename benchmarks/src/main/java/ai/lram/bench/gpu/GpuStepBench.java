@@ -29,8 +29,8 @@ import java.util.OptionalLong;
 /**
  * The control step on an NVIDIA GPU, by the host's clock from the observation in the host's memory to the action there. Cases are named {@code
  * step-SIZE-bK} for K sessions in one step in their steady state, with {@code -ctxC} after a context of C, {@code -apart} where their
- * episodes did not begin together; {@code steps-...} for environment steps a second; {@code dt-SIZE-ctxC} for a decision transformer with cached keys and values on the same engine; {@code -first-step} for the
- * first step after the warm-up over p99 of the steady state; {@code bytes-...} for the memory that a session's steps take on the device.
+ * episodes did not begin together; {@code steps-...} for environment steps a second; {@code dt-SIZE-ctxC} for a decision transformer with
+ * cached keys and values on the same engine; {@code -first-step} for the first step after the warm-up over p99 of the steady state; {@code bytes-...} for the memory that a session's steps take on the device.
  */
 public final class GpuStepBench implements Benchmark {
     /** Its name in results. */

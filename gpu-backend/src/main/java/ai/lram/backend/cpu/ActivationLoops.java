@@ -21,13 +21,23 @@ final class ActivationLoops {
 
     /** y = act(x) for {@code n} elements; y may be x. */
     static void value(Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, int n) {
+        each(ActivationLoops::values, act, x, xAt, y, yAt, n);
+    }
+
+    /** Loops over whole vectors. */
+    private interface Vectors {
+        void run(Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, int end);
+    }
+
+    private static void each(
+            Vectors loops, Activation act, MemorySegment x, long xAt, MemorySegment y, long yAt, int n) {
         int rest = n % LANES;
         int end = n - rest;
-        values(act, x, xAt, y, yAt, end);
+        loops.run(act, x, xAt, y, yAt, end);
         if (rest != 0) {
             MemorySegment own = Staging.own().rest;
             MemorySegment.copy(x, 4 * (xAt + end), own, 0, 4L * rest);
-            values(act, own, 0, own, 0, LANES);
+            loops.run(act, own, 0, own, 0, LANES);
             MemorySegment.copy(own, 0, y, 4 * (yAt + end), 4L * rest);
         }
     }
@@ -79,15 +89,7 @@ final class ActivationLoops {
 
     /** d = act'(x) for {@code n} elements. */
     static void slope(Activation act, MemorySegment x, long xAt, MemorySegment d, long dAt, int n) {
-        int rest = n % LANES;
-        int end = n - rest;
-        slopes(act, x, xAt, d, dAt, end);
-        if (rest != 0) {
-            MemorySegment own = Staging.own().rest;
-            MemorySegment.copy(x, 4 * (xAt + end), own, 0, 4L * rest);
-            slopes(act, own, 0, own, 0, LANES);
-            MemorySegment.copy(own, 0, d, 4 * (dAt + end), 4L * rest);
-        }
+        each(ActivationLoops::slopes, act, x, xAt, d, dAt, n);
     }
 
     private static void slopes(Activation act, MemorySegment x, long xAt, MemorySegment d, long dAt, int end) {

@@ -89,6 +89,7 @@ final class BlockSteps {
     private Form form(Sizes z) {
         return forms.computeIfAbsent(z, s -> {
             Memory memory = memory(s);
+            Cut cut = cut(s.rows(), s.inner(), s.heads());
             KernelModule module = new KernelModule(
                     engine,
                     "mlstm_block_step",
@@ -100,8 +101,8 @@ final class BlockSteps {
                     "STEP_TOKENS=" + s.tokens(),
                     "STEP_BLOCKS=" + blocks(),
                     "STEP_RING=" + s.ring(),
-                    "STEP_COLUMNS=" + cut(s.rows(), s.inner(), s.heads()).columns(),
-                    "STEP_BANDS=" + cut(s.rows(), s.inner(), s.heads()).bands(),
+                    "STEP_COLUMNS=" + cut.columns(),
+                    "STEP_BANDS=" + cut.bands(),
                     "STEP_TYPE=" + s.type(),
                     KernelModule.define("STEP_MMA", memory.mma()),
                     KernelModule.define("STEP_KEPT", memory.kept()),
