@@ -36,9 +36,11 @@ final class CellSteps {
 
     private static final int[] HEADS = {2, 8};
 
+    private static final long BEGUN_BYTES = 2L * Integer.BYTES;
+
     private final Engine engine;
     private final int mostShared;
-    /** Of a launch, heads that fold and others that have their turn: zero between launches. */
+    /** Of a lane's launch, heads that fold and others that have their turn: zero between launches. */
     private final long begun;
 
     private final Map<Sizes, Form> forms = new HashMap<>();
@@ -60,7 +62,7 @@ final class CellSteps {
     CellSteps(Engine engine) {
         this.engine = engine;
         mostShared = engine.device().sharedBytes();
-        begun = engine.lasting(2L * Integer.BYTES);
+        begun = engine.lasting(Engine.LANES * BEGUN_BYTES);
     }
 
     /** Whether the kernels take a call of these sizes; others have the plain ones. */
@@ -71,7 +73,7 @@ final class CellSteps {
                 && aligned(c)
                 && reportFloats(c) * c.heads() * Float.BYTES <= Engine.WORKSPACE
                 && weightsBytes(c) <= mostShared
-                && answersBytes(c, columns(c)) <= mostShared;
+                && answersBytes(c, columns(c, c.rows())) <= mostShared;
     }
 
     /** The kernels read four elements at once; a view may begin anywhere. */
@@ -111,8 +113,8 @@ final class CellSteps {
     }
 
     /** Value columns of a block, whole reads of a thread: as many as still give the device its blocks. */
-    private int columns(MlstmStepCall c) {
-        long pairs = (long) c.rows() * c.heads();
+    private int columns(MlstmStepCall c, int rows) {
+        long pairs = (long) rows * c.heads();
         int most = c.dimHv() <= WHOLE_COLUMNS ? WHOLE_COLUMNS : MOST_COLUMNS;
         while (most > FEWEST_COLUMNS
                 && pairs * chunks(c.dimHv(), most)
@@ -144,14 +146,18 @@ final class CellSteps {
         });
     }
 
-    /** As {@link #run(MlstmStepCall, Gates)}, with the gates of the call. */
+    /** As {@link #run(MlstmStepCall, int, Gates)}, with the gates of the call. */
     void run(MlstmStepCall c) {
-        run(c, Gates.NONE);
+        run(c, c.rows(), Gates.NONE);
     }
 
-    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
-    void run(MlstmStepCall c, Gates gates) {
-        int columns = columns(c);
+    /**
+     * Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes.
+     *
+     * @param like rows, at least the call's, as of which it is cut, so that a row has the same answer in both numbers
+     */
+    void run(MlstmStepCall c, int like, Gates gates) {
+        int columns = columns(c, like);
         Form form = form(
                 new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize(), c.narrow()));
         int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
@@ -159,7 +165,7 @@ final class CellSteps {
             int rows = Math.min(room, c.rows() - from);
             int size = 0;
             while (size < HEADS.length
-                    && (long) rows * c.heads()
+                    && (long) Math.min(room, like) * c.heads()
                             > (long) HEADS[size] * engine.device().multiprocessors()) {
                 size++;
             }
@@ -173,14 +179,14 @@ final class CellSteps {
             }
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
             prepare(c, gates, form.answers(), from)
-                    .early(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
+                    .earlyBehind(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
         }
     }
 
     private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
         return c.put(engine.launch(kernel))
                 .put(engine.partials())
-                .put(begun)
+                .put(begun + engine.lane() * BEGUN_BYTES)
                 .put(gates.shares())
                 .put(gates.inputBias())
                 .put(gates.forgetBias())

@@ -115,7 +115,12 @@ final class Products {
         }
     }
 
-    private record Key(Shape shape, int alignA, int alignB, int alignD) {}
+    /** @param like has its algorithm */
+    private record Key(Shape shape, Shape like, int alignA, int alignB, int alignD) {
+        Key ofLike() {
+            return new Key(like, like, alignA, alignB, alignD);
+        }
+    }
 
     private record Plan(long product, long a, long b, long d, MemorySegment algorithm) {}
 
@@ -163,18 +168,20 @@ final class Products {
 
     /** Queues the product, {@code c} (0 for none) added to it: laid out like D, may be D. */
     void multiply(String what, Shape s, long a, long b, long bias, long c, long d) {
+        multiply(what, s, s, a, b, bias, c, d);
+    }
+
+    /** Queues the product by the algorithm for {@code like}, which differs from the shape in a number of rows or columns at most. */
+    void multiplyLike(String what, Shape s, Shape like, long a, long b, long d) {
+        multiply(what, s, like, a, b, 0, 0, d);
+    }
+
+    private void multiply(String what, Shape s, Shape like, long a, long b, long bias, long c, long d) {
         engine.enter(what);
         try {
             Key key = new Key(
-                    s, alignment(a), alignment(b), Math.min(alignment(d), c == 0 ? (int) ALIGNED : alignment(c)));
-            Plan plan = plans.get(key);
-            if (plan == null) {
-                if (plans.size() >= MOST_PLANS) {
-                    forget();
-                }
-                plan = plan(what, key, bias);
-                plans.put(key, plan);
-            }
+                    s, like, alignment(a), alignment(b), Math.min(alignment(d), c == 0 ? (int) ALIGNED : alignment(c)));
+            Plan plan = known(what, key, bias);
             if (s.bias) {
                 setBias(plan.product, bias, what);
             }
@@ -202,7 +209,21 @@ final class Products {
         }
     }
 
-    private Plan plan(String what, Key key, long bias) {
+    private Plan known(String what, Key key, long bias) {
+        Plan plan = plans.get(key);
+        if (plan == null) {
+            MemorySegment algorithm = key.shape.equals(key.like) ? null : known(what, key.ofLike(), bias).algorithm;
+            if (plans.size() >= MOST_PLANS) {
+                forget();
+            }
+            plan = plan(what, key, bias, algorithm);
+            plans.put(key, plan);
+        }
+        return plan;
+    }
+
+    /** @param algorithm null for the best */
+    private Plan plan(String what, Key key, long bias, MemorySegment algorithm) {
         Shape s = key.shape;
         long[] out = new long[1];
         Status.checkCublas(
@@ -245,7 +266,8 @@ final class Products {
                     s.strideB,
                     what);
             d = layout(arena, s.types.result, s.m, s.n, s.ldd, s.batch, s.strideD, what);
-            Plan plan = new Plan(product, a, b, d, algorithm(arena, key, product, a, b, d, what));
+            Plan plan = new Plan(
+                    product, a, b, d, algorithm == null ? algorithm(arena, key, product, a, b, d, what) : algorithm);
             done = true;
             return plan;
         } finally {
