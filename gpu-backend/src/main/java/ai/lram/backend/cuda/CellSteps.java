@@ -36,7 +36,7 @@ final class CellSteps {
 
     private static final int[] HEADS = {2, 8};
 
-    private static final long BEGUN_BYTES = 2L * Integer.BYTES;
+    private static final long BEGUN_BYTES = 3L * Integer.BYTES;
 
     private final Engine engine;
     private final int mostShared;
@@ -99,12 +99,12 @@ final class CellSteps {
         return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
     }
 
-    /** Shared memory of cell_answers: queries, the report, the new values, then stages of C and values or a fold's parts of values. */
+    /** Shared memory of cell_answers: what is next, queries, the report, the new values, then stages of C and values or a fold's parts of values. */
     private static long answersBytes(MlstmStepCall c, int columns) {
         int groups = (columns + GROUP - 1) / GROUP;
         int depth = columns > 128 ? 3 : 4;
         long slab = depth * SQUARE_BYTES * groups * (GROUP / 16);
-        return Float.BYTES * (4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
+        return Float.BYTES * (4L + 4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
                 + Math.max(STAGES_BYTES, slab);
     }
 
@@ -170,20 +170,21 @@ final class CellSteps {
                 size++;
             }
             int sharedBytes = (int) weightsBytes(c);
-            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from);
+            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from, rows);
             if (gates == Gates.NONE) {
                 // The check of the rows stands right before it.
                 weigh.run(c.heads(), rows, 1, THREADS[size], sharedBytes);
             } else {
                 weigh.early(c.heads(), rows, 1, THREADS[size], sharedBytes);
             }
-            long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
-            prepare(c, gates, form.answers(), from)
-                    .earlyBehind(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
+            int most = Integer.getInteger("lab.blocks", BLOCKS * engine.device().multiprocessors());
+            long blocks = Math.min(most, (long) chunks(c.dimHv(), columns) * c.heads() * rows);
+            int bytes = Math.max((int) answersBytes(c, columns), Integer.getInteger("lab.bytes", 0));
+            prepare(c, gates, form.answers(), from, rows).earlyBehind(blocks, 1, 1, Engine.THREADS, bytes);
         }
     }
 
-    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
+    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from, int rows) {
         return c.put(engine.launch(kernel))
                 .put(engine.partials())
                 .put(begun + engine.lane() * BEGUN_BYTES)
@@ -191,6 +192,7 @@ final class CellSteps {
                 .put(gates.inputBias())
                 .put(gates.forgetBias())
                 .put(from)
+                .put(rows * c.heads())
                 .put(c.tokens())
                 .put(c.heads())
                 .put(c.ring())
