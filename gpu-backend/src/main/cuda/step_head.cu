@@ -4,7 +4,8 @@
 // are on their way to the eight that have a logit each: they were asked for before the kernel ahead had ended. The block of an
 // action dimension that ends last decides for all rows, so nothing waits and the same inputs give the same bits; across the bus
 // goes what was chosen. Of many rows (HEAD_MANY), eight are a group of their own with such blocks: their warps norm a row and
-// then have four logits each.
+// then have four logits each. The block that decides last tells the host so, which sees it before the kernel has ended; nothing
+// that the host writes is read after that.
 //
 // Bytes: the weights once for eight rows, beyond the first eight from the second-level cache.
 //
@@ -52,6 +53,12 @@ constexpr int FIRST = SPAN < AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad)
                               ? SPAN
                               : AHEAD_REGISTERS * 4 / static_cast<int>(sizeof(Quad));
 
+// As DecidedSteps.java has them.
+struct Decided {
+    unsigned* counts;  // blocks that have decided, zero between launches; steps
+    unsigned* word;    // the host's: steps
+};
+
 struct StepHead {
     const float* x;  // of the first row
     const float* normWeight;
@@ -64,6 +71,7 @@ struct StepHead {
     float eps;
     unsigned* arrived;  // blocks of a group's dimension that have ended: zero between launches
     Choice choice;
+    Decided decided;
     int rows;  // of all groups
 };
 
@@ -253,7 +261,15 @@ LRAM_KERNEL_OF(step_head, StepHead, LRAM_THREADS, MANY ? 2 : 1) {
     }
     __syncthreads();
     if (last) {
+        const unsigned step = p.decided.counts[1] + 1;
         choose<GROUP, AHEAD, (SHARE > AHEAD)>(p.choice, p.logits + static_cast<long long>(row) * N + dim * OF_DIM, OF_DIM,
                                               range, slot, row, dim, HEAD_DIMS, warp() / GROUP < rows);
+        const unsigned deciding = HEAD_DIMS * (MANY ? gridDim.z : 1);
+        __syncthreads();
+        if (threadIdx.x == 0 && (deciding == 1 || arrive(p.decided.counts) == deciding - 1)) {
+            tellHost(p.decided.word, step);
+            p.decided.counts[0] = 0;
+            p.decided.counts[1] = step;
+        }
     }
 }

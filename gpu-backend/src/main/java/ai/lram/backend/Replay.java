@@ -9,8 +9,9 @@ public interface Replay extends AutoCloseable {
     void run();
 
     /**
-     * {@link #run}, then {@link Stream#synchronize}: what a control step does. Waits by looking again and again for some milliseconds, since a
-     * thread that must be woken comes late, and blocks afterwards. Allocates nothing.
+     * {@link #run}, then waits as {@link Stream#synchronize} does, for results and errors: what a control step does. Looks again and again for
+     * some milliseconds, since a thread that must be woken comes late, and blocks afterwards. A device may still be putting away the last kernel
+     * when this returns: one that decides a step tells the host when all it writes is there. Allocates nothing.
      */
     void finish();
 

@@ -133,7 +133,7 @@ public final class GpuStepBench implements Benchmark {
         return weights.bytes() < Float.BYTES || state != DType.F32 ? NARROW_TOLERANCE : FP32_TOLERANCE;
     }
 
-    /** What lies below every step: a recording of one small kernel, launched and waited for. */
+    /** What lies below every step but for its wait: a recording of one small kernel, launched and waited for as the driver says. */
     private void launch(Run run, Backend engine) {
         run.progress("launch");
         try (TensorArena arena = engine.arena("launch")) {
@@ -156,7 +156,7 @@ public final class GpuStepBench implements Benchmark {
                         new Distribution(NAME, "launch", latencies),
                         Double.NaN,
                         Double.NaN,
-                        "a recording of one small kernel, launched and waited for: in every time below");
+                        "a recording of one small kernel, launched and waited for; a step itself says when it is decided");
             }
         }
     }

@@ -71,6 +71,10 @@ final class CudaBackend implements Backend {
         return engine.device();
     }
 
+    Engine engine() {
+        return engine;
+    }
+
     @Override
     public Ops ops() {
         return ops;

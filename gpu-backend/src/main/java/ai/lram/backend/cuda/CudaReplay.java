@@ -8,10 +8,15 @@ final class CudaReplay implements Replay {
 
     private final Engine engine;
     private final long executable;
+    private final int decides;
+    private final boolean tells;
 
+    /** Of what the engine has just recorded, still between its enter and leave. */
     CudaReplay(Engine engine, long executable) {
         this.engine = engine;
         this.executable = executable;
+        decides = engine.decided().recorded();
+        tells = engine.decided().endsRecording();
         engine.opened(this);
     }
 
@@ -30,7 +35,7 @@ final class CudaReplay implements Replay {
         engine.enter(WHAT);
         try {
             launch();
-            engine.spin();
+            engine.spin(tells);
         } finally {
             engine.leave();
         }
@@ -40,6 +45,7 @@ final class CudaReplay implements Replay {
         engine.requireOpen(this);
         engine.requireNotRecording(WHAT);
         engine.check(engine.driver().launchGraph(executable, engine.stream()), WHAT);
+        engine.decided().replayed(decides);
     }
 
     @Override

@@ -40,6 +40,9 @@ final class Engine implements AutoCloseable {
     /** How long the end of a step is looked for before the thread gives its processor away. */
     private static final long PATIENCE_NS = 20_000_000;
 
+    /** How often the driver is asked for a step that says itself when it is decided: a device that is lost says nothing. */
+    private static final long ASKING_NS = 100_000;
+
     private static final String WAITING = "waiting for the stream";
 
     /** Bytes of device memory for cuBLASLt, and as many for partial sums of our kernels. */
@@ -96,6 +99,7 @@ final class Engine implements AutoCloseable {
 
     private Faults faults;
     private Staging staging;
+    private DecidedSteps decided;
     private boolean recording;
     private volatile BackendException lost;
     private volatile boolean closed;
@@ -149,6 +153,7 @@ final class Engine implements AutoCloseable {
         lane = main;
         faults = new Faults(this);
         staging = new Staging(this);
+        decided = new DecidedSteps(this);
         compiler = new KernelCompiler(nvrtc, device.architecture(), toolkitHeaders, cache);
     }
 
@@ -201,6 +206,10 @@ final class Engine implements AutoCloseable {
 
     Staging staging() {
         return staging;
+    }
+
+    DecidedSteps decided() {
+        return decided;
     }
 
     long stream() {
@@ -485,6 +494,7 @@ final class Engine implements AutoCloseable {
                 check(driver.setCurrentContext(context), "entering the context from " + current.getName());
                 ENTERED.get()[0] = entry;
             }
+            decided.followed();
         } catch (RuntimeException | Error e) {
             lock.unlock();
             throw e;
@@ -507,6 +517,9 @@ final class Engine implements AutoCloseable {
 
     void recording(boolean on) {
         recording = on;
+        if (on) {
+            decided.record();
+        }
     }
 
     /** Starts a launch: the arguments follow in the order of the kernel's parameter record, then {@link Launch#run}. */
@@ -538,11 +551,13 @@ final class Engine implements AutoCloseable {
         private final MemorySegment arguments = Arena.ofAuto().allocate(ARGUMENT_BYTES, 64);
         private Kernel kernel;
         private boolean begun;
+        private boolean decides;
         private long at;
 
         private Launch begin(Kernel k) {
             kernel = k;
             begun = true;
+            decides = false;
             at = 0;
             return this;
         }
@@ -580,6 +595,12 @@ final class Engine implements AutoCloseable {
         /** Where the kernel reports indices out of range. */
         Launch faults() {
             return put(faults.device()).put(faults.host());
+        }
+
+        /** Where the kernel, a step's last, counts the step that it has decided. */
+        Launch decided() {
+            decides = true;
+            return put(decided.counts()).put(decided.word());
         }
 
         void run(long blocks) {
@@ -649,6 +670,9 @@ final class Engine implements AutoCloseable {
                                 : driver.launch(
                                         kernel.function(), x, y, z, threads, 1, 1, sharedBytes, stream, arguments),
                         kernel.name());
+                if (decides) {
+                    decided.launched(recording);
+                }
             } finally {
                 begun = false;
                 leave();
@@ -673,13 +697,26 @@ final class Engine implements AutoCloseable {
         faults.report();
     }
 
-    /** As {@link #synchronize}, between enter and leave and not recording: looks at the stream until it is done, for a while. */
-    void spin() {
+    /**
+     * As {@link #synchronize}, between enter and leave and not recording: looks until the stream is done, for a while.
+     *
+     * @param tells whether it is done when the steps queued are decided; downloads are waited for as ever
+     */
+    void spin(boolean tells) {
+        boolean listens = tells && !staging.owes();
         int status = Driver.NOT_READY;
-        long patience = System.nanoTime() + PATIENCE_NS;
-        while (spins && status == Driver.NOT_READY && System.nanoTime() - patience < 0) {
+        long now = System.nanoTime();
+        long patience = now + PATIENCE_NS;
+        long asking = listens ? now + ASKING_NS : now;
+        while (spins && status == Driver.NOT_READY && now - patience < 0) {
             Thread.onSpinWait();
-            status = driver.queryStream(main.stream);
+            if (listens && decided.all()) {
+                status = Driver.SUCCESS;
+            } else if (now - asking >= 0) {
+                status = driver.queryStream(main.stream);
+                asking = listens ? now + ASKING_NS : now;
+            }
+            now = System.nanoTime();
         }
         check(status == Driver.NOT_READY ? driver.synchronizeStream(main.stream) : status, WAITING);
         settle();

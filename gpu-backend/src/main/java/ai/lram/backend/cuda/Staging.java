@@ -91,7 +91,12 @@ final class Staging {
         }
     }
 
-    /** After the stream has been waited for: delivers what is left; both halves are free. */
+    /** Whether a download has not reached its destination. */
+    boolean owes() {
+        return !deliveries.get(0).isEmpty() || !deliveries.get(1).isEmpty();
+    }
+
+    /** After the stream has been waited for, or what was queued last: delivers what is left; both halves are free. */
     void settle() {
         travelling[0] = false;
         travelling[1] = false;

@@ -296,6 +296,7 @@ final class StepEnds {
                 .put(arrivedDims);
         int run = many ? MANY_RUN : RUN;
         put(launch, c)
+                .decided()
                 .put(rows)
                 .early((c.logits() + run - 1) / run, c.dims(), groups(rows), many ? MANY_THREADS : THREADS, 0);
     }

@@ -2,10 +2,12 @@ package ai.lram.backend.contract;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.DType;
+import ai.lram.backend.Replay;
 import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.ops.EmbedMemory;
@@ -21,6 +23,7 @@ import ai.lram.backend.reference.ReferenceMatmul;
 import ai.lram.backend.reference.ReferenceNorm;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -33,6 +36,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 public abstract class StepEndsContract extends KernelContract {
     /** A product of a few hundred terms in fp32, and a norm. */
     private static final double TOLERANCE = 2e-6;
+
+    /** How long a step is repeated that might be seen too early. */
+    private static final long MANY_STEPS_NS = 100_000_000;
 
     private static final NormSpec LAYER = new NormSpec(1, 1e-5f, true, false);
     private static final NormSpec RESIDUAL = new NormSpec(1, 1e-5f, true, true);
@@ -629,6 +635,36 @@ public abstract class StepEndsContract extends KernelContract {
             plain.assertDecided(row, 0);
             for (int dim = 0; dim < dims; dim++) {
                 assertEquals(row == rows / 2, plain.chosen[row * dims + dim] < 0, "row " + row);
+            }
+        }
+    }
+
+    /** Of many steps, whose inputs and answers take turns: those of the step before would be seen. */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 3, 9, 20})
+    void decisionsOfARecordedStepAreThereWhenItHasBeenWaitedFor(int rows) {
+        Decision d = new Decision(DType.F32, rows, 3, 20, 12, true, fx.normal(3 * 20 * 12, 1));
+        float[][] inputs = {d.rows(false), d.rows(false)};
+        int[][] chosen = new int[2][];
+        float[][] numbers = new float[2][];
+        for (int turn = 0; turn < 2; turn++) {
+            d.run(inputs[turn], new int[rows]);
+            chosen[turn] = d.chosen;
+            numbers[turn] = d.numbers;
+        }
+        assertFalse(Arrays.equals(numbers[0], numbers[1]), "answers differ");
+        Tensor in = fx.arena.hostVisible(DType.F32, rows, 2, 12);
+        try (Replay replay = fx.stream.record(() -> {
+            backend.copy(fx.stream, d.x, in);
+            fx.ops.session().decide(fx.stream, d.weights, d.memory, d.choice);
+        })) {
+            long end = System.nanoTime() + MANY_STEPS_NS;
+            for (int step = 0; step < 4 || System.nanoTime() - end < 0; step++) {
+                in.copyFrom(inputs[step % 2]);
+                replay.finish();
+                String what = "step " + step + ", seed " + fx.seed;
+                assertArrayEquals(chosen[step % 2], d.choice.chosen().segment().toArray(ValueLayout.JAVA_INT), what);
+                assertArrayEquals(numbers[step % 2], d.choice.numbers().toFloatArray(), what);
             }
         }
     }

@@ -11,7 +11,9 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -35,7 +37,11 @@ final class EmulatedDriver extends ScriptedDriver {
     private final Map<Long, Module> modules = new HashMap<>();
     private final Map<Long, Function> functions = new HashMap<>();
     private final Map<Long, List<Runnable>> graphs = new HashMap<>();
+    private final Deque<List<Runnable>> waiting = new ArrayDeque<>();
     private List<Runnable> capture;
+
+    /** Whether graphs wait: a look at the stream runs one and finds it at work. */
+    boolean slow;
 
     /** Names of the kernels run, in order. */
     final List<String> launches = new ArrayList<>();
@@ -197,7 +203,29 @@ final class EmulatedDriver extends ScriptedDriver {
 
     @Override
     public int launchGraph(long executable, long stream) {
-        graphs.get(executable).forEach(Runnable::run);
+        if (slow) {
+            waiting.add(graphs.get(executable));
+        } else {
+            graphs.get(executable).forEach(Runnable::run);
+        }
         return super.launchGraph(executable, stream);
+    }
+
+    @Override
+    public int queryStream(long stream) {
+        int status = super.queryStream(stream);
+        if (status != SUCCESS || waiting.isEmpty()) {
+            return status;
+        }
+        waiting.remove().forEach(Runnable::run);
+        return NOT_READY;
+    }
+
+    @Override
+    public int synchronizeStream(long stream) {
+        while (!waiting.isEmpty()) {
+            waiting.remove().forEach(Runnable::run);
+        }
+        return super.synchronizeStream(stream);
     }
 }
