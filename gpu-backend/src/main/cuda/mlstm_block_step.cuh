@@ -189,8 +189,9 @@ struct Tiles {
 using UpTiles = Tiles<2 * CHANNELS, D, UP_EARLY>;
 using DownTiles = Tiles<ROWS, I, DOWN_EARLY>;
 
-// Shared memory in fp32 words, as BlockSteps.java reckons: the small weights of `up` and, where they are copied, the large ones;
-// what the phases work with in turn; a head's normaliser and stabiliser; gates; addresses of the blocks.
+// Shared memory in fp32 words, as BlockSteps.java reckons: what the phases work with in turn; gates; weights of `up`, the large ones
+// where they are copied; a head's normaliser and stabiliser; addresses of the blocks. What most is copied to comes first, since copies
+// to addresses that are no multiple of 32 bytes are slow.
 constexpr int RING4 = (RING + 3) / 4 * 4;
 constexpr int SCALARS = 48;
 constexpr int SMALL_FLOATS = D + CHANNELS * (19 + 6 * NH);
@@ -204,7 +205,7 @@ constexpr int MIXED = (STEP_MMA ? ALL : PADDED) * NH;              // heads of t
 constexpr bool HELD_GATES = MIXED <= LRAM_WARPS && HEAD_QUADS <= 2;  // read into registers while the grid waits
 constexpr bool COPIED_GATES = STEP_COPIED;                           // or in shared memory
 constexpr int DOWN_FLOATS = (STEP_MMA ? DownTiles::FLOATS : PADDED * I + 8 * ROWS * TOKENS) + ALL * ROWS;
-constexpr int WORK_FLOATS = (most(most(UP_FLOATS, CELL_FLOATS), DOWN_FLOATS) + 3) / 4 * 4;
+constexpr int WORK_FLOATS = (most(most(UP_FLOATS, CELL_FLOATS), DOWN_FLOATS) + 31) / 32 * 32;
 constexpr int HEAD_FLOATS = 4 + DH;
 constexpr int GATE_BYTES = 4 * ALL * I;  // of what channels' answers are multiplied with, and of what is added
 constexpr int GATES_FLOATS = COPIED_GATES ? 2 * GATE_BYTES / 4 : 0;
@@ -222,6 +223,11 @@ static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows 
 
 // A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
+    float* work;       // of a phase
+    float* gateTimes;  // (ALL, I), where gates are copied
+    float* gatePlus;   // (ALL, I)
+    Weight* up;        // rows of u, then of z
+    Weight* down;
     float* norm;      // (D)
     float* conv;      // (channels, 4)
     float* convBias;  // (channels)
@@ -229,29 +235,24 @@ struct StepWeights {
     float* headNorm;  // (channels)
     float* skip;      // (channels)
     float* gates;     // (NH, i and f, 3, channels)
-    Weight* up;       // rows of u, then of z
-    Weight* down;
-    float* work;        // of a phase
     float* stabiliser;  // (1)
     float* normaliser;  // (DH)
-    float* gateTimes;   // (ALL, I), where gates are copied
-    float* gatePlus;    // (ALL, I)
 
     __device__ StepWeights(float* memory) {
-        norm = memory;
+        work = memory;
+        gateTimes = work + WORK_FLOATS;
+        gatePlus = gateTimes + GATES_FLOATS / 2;
+        up = reinterpret_cast<Weight*>(work + WORK_FLOATS + GATES_FLOATS);
+        down = up + 2 * CHANNELS * D;
+        norm = work + WORK_FLOATS + GATES_FLOATS + LARGE_FLOATS;
         conv = norm + D;
         convBias = conv + 4 * CHANNELS;
         maps = convBias + CHANNELS;
         headNorm = maps + 12 * CHANNELS;
         skip = headNorm + CHANNELS;
         gates = skip + CHANNELS;
-        up = reinterpret_cast<Weight*>(memory + SMALL_FLOATS);
-        down = up + 2 * CHANNELS * D;
-        work = memory + SMALL_FLOATS + LARGE_FLOATS;
-        stabiliser = work + WORK_FLOATS;
+        stabiliser = norm + SMALL_FLOATS;
         normaliser = stabiliser + 4;
-        gateTimes = stabiliser + HEAD_FLOATS;
-        gatePlus = gateTimes + ALL * I;
     }
 };
 

@@ -72,14 +72,11 @@ __device__ __forceinline__ void storeState(StateElement* to, const StateQuad& x)
 
 struct CellStep : MlstmStepTensors {
     float* reports;
-    // Heads that have said what they do, those that fold before the others: zero between launches. Then the number of runs of
-    // columns that were taken beyond a first one for each block of cell_answers.
-    unsigned* begun;
+    unsigned* begun;  // heads that have said what they do, those that fold before the others: zero between launches
     const float* shares;  // of the gates, (B, runs, L, 2, NH); null where i and f are the gates
     const float* bi;
     const float* bf;
-    int firstRow;  // of this launch, which has rows from there on
-    int pairs;     // of a row and a head, of this launch
+    int firstRow;  // of this launch; a grid has rows from there on
     int tokens;
     int heads;
     int ring;
@@ -117,17 +114,12 @@ struct alignas(16) Turn {
 
     // Of this launch's layer, and such as acting upon it stays within its memory.
     __device__ __forceinline__ bool whole(const CellStep& p) const {
-        return sum == sumOf(p) && held >= 0 && held <= p.ring && pair >= 0 && pair < p.pairs;
+        return sum == sumOf(p) && held >= 0 && held <= p.ring && pair >= 0 && pair < static_cast<int>(gridDim.y) * p.heads;
     }
 
     __device__ __forceinline__ static Turn of(const Turn* from) {
-#ifdef LRAM_EMULATED
-        return *from;
-#else
-        const int4 a = __ldcg(reinterpret_cast<const int4*>(from));
-        const int4 b = __ldcg(reinterpret_cast<const int4*>(from) + 1);
-        return {a.x, a.y, a.z, a.w, b.x, b.y, b.z, 0};
-#endif
+        const volatile Turn* t = from;
+        return {t->n, t->cell, t->held, t->folding, t->hasC, t->pair, t->sum, 0};
     }
 
     __device__ __forceinline__ bool operator==(const Turn& o) const {
@@ -362,9 +354,6 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     if (threadIdx.x == 0) {
         const int pair = static_cast<int>(blockIdx.y) * p.heads + head;
         const Turn turn = {u.n, u.cell, u.held, u.folds ? u.held : 0, u.hasC, pair, 0, 0};
-        if (pair == 0) {
-            p.begun[2] = 0;
-        }
         turn.put(p, ReportOf(p, nextTurn(p, u.folds != 0)).turn);
         letNextBegin();
         *m0 = p.scaM[u.cell];
@@ -926,7 +915,7 @@ __device__ __forceinline__ float4 freshLoad4(const float* from) {
 
 // cell_weights has ended, and the next one counts from nothing.
 __device__ __forceinline__ void endTurns(const CellStep& p) {
-    if (blockIdx.x == 0 && threadIdx.x < 2) {
+    if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x < 2) {
         p.begun[threadIdx.x] = 0;
     }
 }
@@ -948,10 +937,19 @@ __device__ __forceinline__ void copyReport(const Turn* turn, const ReportOf& of,
     }
 }
 
-// One run of columns of the head whose turn it is, numbered from the first turn's first run on.
-__device__ __forceinline__ void answerRun(const CellStep& p, int run, float4* memory) {
-    const int chunk = run % CHUNKS;
-    const Turn* turnAt = ReportOf(p, run / CHUNKS).turn;
+}  // namespace lram
+
+// Grid (CHUNKS NH, rows).
+LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
+    LRAM_DYNAMIC_SHARED(float4, memory);
+    letNextBegin();
+    if (faulted(p.faults)) {
+        awaitBefore();
+        return;
+    }
+    const int block = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
+    const int chunk = block % CHUNKS;
+    const Turn* turnAt = ReportOf(p, block / CHUNKS).turn;
     Turn turn = Turn::of(turnAt);
     if (!turn.whole(p)) {
         awaitBefore();
@@ -960,6 +958,7 @@ __device__ __forceinline__ void answerRun(const CellStep& p, int run, float4* me
     const int n = turn.n;
     if (n == 0) {
         awaitBefore();
+        endTurns(p);
         return;
     }
     const int row = p.firstRow + turn.pair / p.heads;
@@ -1103,6 +1102,7 @@ __device__ __forceinline__ void answerRun(const CellStep& p, int run, float4* me
             p.h[(token + static_cast<long long>(t) * p.heads) * DV + e0 + e] = answer / said.divisors[t];
         }
     }
+    endTurns(p);
     const int stay = folds ? 0 : turn.held;
     for (int i = static_cast<int>(threadIdx.x); i < n * (COLUMNS / 4); i += LRAM_THREADS) {
         const int j = i / (COLUMNS / 4);
@@ -1111,29 +1111,4 @@ __device__ __forceinline__ void answerRun(const CellStep& p, int run, float4* me
             store(values + static_cast<long long>(stay + j) * DV + e, load4(fresh + j * COLUMNS + e));
         }
     }
-}
-
-}  // namespace lram
-
-// Any grid of one line: each block takes runs of columns, in order, until there is none left.
-LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
-    LRAM_DYNAMIC_SHARED(float4, memory);
-    volatile int* next = reinterpret_cast<int*>(memory);
-    letNextBegin();
-    if (faulted(p.faults)) {
-        awaitBefore();
-        return;
-    }
-    const int runs = CHUNKS * p.pairs;
-    int run = static_cast<int>(blockIdx.x);
-    while (run < runs) {
-        if (threadIdx.x == 0) {
-            *next = static_cast<int>(gridDim.x + takeNumber(p.begun + 2));
-        }
-        answerRun(p, run, memory + 1);
-        __syncthreads();  // the memory is free
-        run = *next;
-        __syncthreads();
-    }
-    endTurns(p);
 }

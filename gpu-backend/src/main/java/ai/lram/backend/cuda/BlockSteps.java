@@ -206,7 +206,7 @@ final class BlockSteps {
         long downFloats = (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
         long cell = Math.max(cellFloats, 4 + 3L * up(s.ring(), 4)); // the second to fold a ring
-        long work = (Math.max(Math.max(upFloats, cell), downFloats) + 3) / 4 * 4;
+        long work = (Math.max(Math.max(upFloats, cell), downFloats) + 31) / 32 * 32;
         long gates = copied ? 2L * all * s.inner() : 0;
         long small = s.width() + channels * (19L + 6L * s.heads()) + LAYERS_WORDS;
         int element = elementBytes(s.type());

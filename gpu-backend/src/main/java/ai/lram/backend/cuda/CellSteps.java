@@ -36,11 +36,9 @@ final class CellSteps {
 
     private static final int[] HEADS = {2, 8};
 
-    private static final long BEGUN_BYTES = 3L * Integer.BYTES;
-
     private final Engine engine;
     private final int mostShared;
-    /** Of a lane's launch, heads that fold and others that have their turn: zero between launches. */
+    /** Of a launch, heads that fold and others that have their turn: zero between launches. */
     private final long begun;
 
     private final Map<Sizes, Form> forms = new HashMap<>();
@@ -62,7 +60,7 @@ final class CellSteps {
     CellSteps(Engine engine) {
         this.engine = engine;
         mostShared = engine.device().sharedBytes();
-        begun = engine.lasting(Engine.LANES * BEGUN_BYTES);
+        begun = engine.lasting(2L * Integer.BYTES);
     }
 
     /** Whether the kernels take a call of these sizes; others have the plain ones. */
@@ -73,7 +71,7 @@ final class CellSteps {
                 && aligned(c)
                 && reportFloats(c) * c.heads() * Float.BYTES <= Engine.WORKSPACE
                 && weightsBytes(c) <= mostShared
-                && answersBytes(c, columns(c, c.rows())) <= mostShared;
+                && answersBytes(c, columns(c)) <= mostShared;
     }
 
     /** The kernels read four elements at once; a view may begin anywhere. */
@@ -99,12 +97,12 @@ final class CellSteps {
         return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
     }
 
-    /** Shared memory of cell_answers: what is next, queries, the report, the new values, then stages of C and values or a fold's parts of values. */
+    /** Shared memory of cell_answers: queries, the report, the new values, then stages of C and values or a fold's parts of values. */
     private static long answersBytes(MlstmStepCall c, int columns) {
         int groups = (columns + GROUP - 1) / GROUP;
         int depth = columns > 128 ? 3 : 4;
         long slab = depth * SQUARE_BYTES * groups * (GROUP / 16);
-        return Float.BYTES * (4L + 4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
+        return Float.BYTES * (4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
                 + Math.max(STAGES_BYTES, slab);
     }
 
@@ -113,8 +111,8 @@ final class CellSteps {
     }
 
     /** Value columns of a block, whole reads of a thread: as many as still give the device its blocks. */
-    private int columns(MlstmStepCall c, int rows) {
-        long pairs = (long) rows * c.heads();
+    private int columns(MlstmStepCall c) {
+        long pairs = (long) c.rows() * c.heads();
         int most = c.dimHv() <= WHOLE_COLUMNS ? WHOLE_COLUMNS : MOST_COLUMNS;
         while (most > FEWEST_COLUMNS
                 && pairs * chunks(c.dimHv(), most)
@@ -146,18 +144,14 @@ final class CellSteps {
         });
     }
 
-    /** As {@link #run(MlstmStepCall, int, Gates)}, with the gates of the call. */
+    /** As {@link #run(MlstmStepCall, Gates)}, with the gates of the call. */
     void run(MlstmStepCall c) {
-        run(c, c.rows(), Gates.NONE);
+        run(c, Gates.NONE);
     }
 
-    /**
-     * Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes.
-     *
-     * @param like rows, at least the call's, as of which it is cut, so that a row has the same answer in both numbers
-     */
-    void run(MlstmStepCall c, int like, Gates gates) {
-        int columns = columns(c, like);
+    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
+    void run(MlstmStepCall c, Gates gates) {
+        int columns = columns(c);
         Form form = form(
                 new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize(), c.narrow()));
         int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
@@ -165,34 +159,32 @@ final class CellSteps {
             int rows = Math.min(room, c.rows() - from);
             int size = 0;
             while (size < HEADS.length
-                    && (long) Math.min(room, like) * c.heads()
+                    && (long) rows * c.heads()
                             > (long) HEADS[size] * engine.device().multiprocessors()) {
                 size++;
             }
             int sharedBytes = (int) weightsBytes(c);
-            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from, rows);
+            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from);
             if (gates == Gates.NONE) {
                 // The check of the rows stands right before it.
                 weigh.run(c.heads(), rows, 1, THREADS[size], sharedBytes);
             } else {
                 weigh.early(c.heads(), rows, 1, THREADS[size], sharedBytes);
             }
-            int most = Integer.getInteger("lab.blocks", BLOCKS * engine.device().multiprocessors());
-            long blocks = Math.min(most, (long) chunks(c.dimHv(), columns) * c.heads() * rows);
-            int bytes = Math.max((int) answersBytes(c, columns), Integer.getInteger("lab.bytes", 0));
-            prepare(c, gates, form.answers(), from, rows).earlyBehind(blocks, 1, 1, Engine.THREADS, bytes);
+            long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
+            prepare(c, gates, form.answers(), from)
+                    .early(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
         }
     }
 
-    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from, int rows) {
+    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
         return c.put(engine.launch(kernel))
                 .put(engine.partials())
-                .put(begun + engine.lane() * BEGUN_BYTES)
+                .put(begun)
                 .put(gates.shares())
                 .put(gates.inputBias())
                 .put(gates.forgetBias())
                 .put(from)
-                .put(rows * c.heads())
                 .put(c.tokens())
                 .put(c.heads())
                 .put(c.ring())

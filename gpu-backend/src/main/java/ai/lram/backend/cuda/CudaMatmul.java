@@ -182,7 +182,7 @@ final class CudaMatmul implements MatmulOps {
                     .put(parts)
                     .put(size)
                     .run(engine.blocks(size / 4));
-            manyParts(products, "linearPacked", parts, w, rows, rows, sums);
+            manyParts(products, "linearPacked", parts, w, rows, sums);
             engine.launch(addParts)
                     .put(sums)
                     .put(bias)
@@ -193,20 +193,12 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /**
-     * Queues the products of three bf16 parts, {@code (3, rows, w.columns())}, with a packed bf16 weight: {@code sums} is
-     * {@code (3, rows, w.rows())}, to be added.
-     *
-     * @param like rows whose algorithm is taken, so that a row has the same answer in both numbers
-     */
-    static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, int like, long sums) {
-        products.multiplyLike(what, parts(w, rows), parts(w, like), w.data().address(), parts, sums);
-    }
-
-    private static Shape parts(PackedWeight w, int rows) {
+    /** Queues the products of three bf16 parts, {@code (3, rows, w.columns())}, with a packed bf16 weight: {@code sums} is {@code (3, rows, w.rows())}, to be added. */
+    static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, long sums) {
         int n = w.rows();
         int k = w.columns();
-        return Shape.plain(n, PARTS * rows, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        Shape shape = Shape.plain(n, PARTS * rows, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        products.multiply(what, shape, w.data().address(), parts, 0, false, sums);
     }
 
     @Override

@@ -272,7 +272,6 @@ final class CudaSession implements SessionOps {
         List<MlstmLayer> alone = List.of(new MlstmLayer(weights, state));
         switch (form(alone, slots, counts, memory, x, false)) {
             case RESIDENT, PHASES -> blocks.run(weights, state, slots, counts, memory, x);
-            case HALVES -> many.runHalves(alone, slots, counts, memory, x);
             case MANY -> many.run(alone, slots, counts, memory, x);
             case PLAIN -> ComposedSteps.mlstmBlock(ops, s, weights, state, slots, counts, memory, x);
         }
@@ -294,7 +293,6 @@ final class CudaSession implements SessionOps {
                 form -> switch (form) {
                     case RESIDENT -> together && blocks.takesTogether(layers, memory, x);
                     case PHASES -> blocks.takes(weights, state, memory, x);
-                    case HALVES -> many.takeHalves(layers, slots, counts, memory, x);
                     case MANY -> many.take(layers, slots, counts, memory, x);
                     case PLAIN -> true;
                 });
@@ -308,7 +306,6 @@ final class CudaSession implements SessionOps {
         }
         switch (form(layers, slots, counts, memory, x, true)) {
             case RESIDENT -> blocks.runTogether(layers, slots, counts, memory, x);
-            case HALVES -> many.runHalves(layers, slots, counts, memory, x);
             case MANY -> many.run(layers, slots, counts, memory, x);
             case PHASES, PLAIN -> {
                 for (MlstmLayer l : layers) {

@@ -60,8 +60,7 @@ interface Driver {
 
     int fillBytes(long device, byte value, long bytes, long stream);
 
-    /** @param priority the lower, the sooner its kernels' blocks are placed; the device takes the nearest that it has */
-    int createStream(long[] stream, int flags, int priority);
+    int createStream(long[] stream, int flags);
 
     int synchronizeStream(long stream);
 
@@ -73,9 +72,6 @@ interface Driver {
     int createEvent(long[] event, int flags);
 
     int recordEvent(long event, long stream);
-
-    /** What is queued next waits for what was before the event when it was recorded. */
-    int awaitEvent(long stream, long event);
 
     int synchronizeEvent(long event);
 
@@ -113,19 +109,9 @@ interface Driver {
     /**
      * As {@link #launch}, of a kernel that may begin before the one queued before it has ended, and itself waits for that. From compute
      * capability 9.0 on.
-     *
-     * @param priority as that of a stream, of this kernel
      */
     int launchEarly(
-            long function,
-            int gridX,
-            int gridY,
-            int gridZ,
-            int threads,
-            int sharedBytes,
-            int priority,
-            long stream,
-            long argument);
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument);
 
     /** Queues a kernel of one argument, a line of blocks that are all on the device at once; {@code early} as {@link #launchEarly}. */
     int launchTogether(
@@ -135,7 +121,6 @@ interface Driver {
 
     int endCapture(long[] graph, long stream);
 
-    /** Kernels keep the priorities that they were captured with. */
     int instantiate(long[] executable, long graph);
 
     int launchGraph(long executable, long stream);

@@ -50,16 +50,6 @@ final class Engine implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(Engine.class);
     private static final int STREAM_NON_BLOCKING = 1;
-    private static final int EVENT_WITHOUT_TIME = 2;
-
-    /** Priorities: whose blocks go first. The device takes the nearest it has. */
-    private static final int FIRST = -8;
-
-    private static final int LAST = 0;
-
-    /** Most lanes that {@link #beside} has. */
-    static final int LANES = 2;
-
     private static final int PINNED_PORTABLE = 1;
     private static final int PINNED_MAPPED = 2;
     private static final int DYNAMIC_SHARED_ATTRIBUTE = 8;
@@ -87,16 +77,11 @@ final class Engine implements AutoCloseable {
 
     private KernelCompiler compiler;
     private long context;
+    private long stream;
     private long memoryStream;
     private long ltHandle;
-    private Lane main;
-    private Lane side;
-    private long forked;
-    private long joined;
-
-    /** That kernels are queued on. */
-    private Lane lane;
-
+    private long ltWorkspace;
+    private long partials;
     private Faults faults;
     private Staging staging;
     private DecidedSteps decided;
@@ -138,7 +123,7 @@ final class Engine implements AutoCloseable {
         context = out[0];
         check(driver.setCurrentContext(context), "entering the context");
         endings.push(() -> ended(driver.setCurrentContext(0), "leaving the context"));
-        long stream = newStream();
+        stream = newStream();
         memoryStream = newStream();
         int status = cublas.create(out);
         Status.checkCublas(status, "opening cuBLASLt");
@@ -149,8 +134,8 @@ final class Engine implements AutoCloseable {
                 LOG.warn("closing cuBLASLt answered status {}", s);
             }
         });
-        main = new Lane(0, stream, take(WORKSPACE), take(WORKSPACE));
-        lane = main;
+        ltWorkspace = take(WORKSPACE);
+        partials = take(WORKSPACE);
         faults = new Faults(this);
         staging = new Staging(this);
         decided = new DecidedSteps(this);
@@ -159,7 +144,7 @@ final class Engine implements AutoCloseable {
 
     private long newStream() {
         long[] out = new long[1];
-        check(driver.createStream(out, STREAM_NON_BLOCKING, FIRST), "creating a stream");
+        check(driver.createStream(out, STREAM_NON_BLOCKING), "creating a stream");
         long created = out[0];
         endings.push(() -> ended(driver.destroyStream(created), "destroying a stream"));
         return created;
@@ -213,7 +198,7 @@ final class Engine implements AutoCloseable {
     }
 
     long stream() {
-        return lane.stream;
+        return stream;
     }
 
     long ltHandle() {
@@ -222,54 +207,12 @@ final class Engine implements AutoCloseable {
 
     /** {@link #WORKSPACE} bytes that cuBLASLt may use during one product. */
     long ltWorkspace() {
-        return lane.ltWorkspace;
+        return ltWorkspace;
     }
 
     /** {@link #WORKSPACE} bytes for the partial sums between two kernels that follow each other. */
     long partials() {
-        return lane.partials;
-    }
-
-    /** Below {@value #LANES}: that kernels are queued on. */
-    int lane() {
-        return lane.number;
-    }
-
-    /**
-     * Queues the kernels of both, each after all before and in its own order, to run beside each other; what is queued next waits for both. Each has
-     * a workspace and partial sums of its own. They must not queue anything else, nor call this.
-     */
-    void beside(Runnable first, Runnable second) {
-        enter("queueing kernels beside each other");
-        try {
-            if (side == null) {
-                side = thread.call(this::newLane);
-            }
-            follow(side, main, forked);
-            try {
-                first.run();
-                lane = side;
-                second.run();
-            } finally {
-                lane = main;
-                follow(main, side, joined);
-            }
-        } finally {
-            leave();
-        }
-    }
-
-    private Lane newLane() {
-        forked = newEvent(EVENT_WITHOUT_TIME);
-        joined = newEvent(EVENT_WITHOUT_TIME);
-        return new Lane(1, newStream(), take(WORKSPACE), take(WORKSPACE));
-    }
-
-    /** What is queued on one lane next waits for what is queued on another so far. */
-    private void follow(Lane next, Lane before, long event) {
-        check(driver.recordEvent(event, before.stream), "marking where kernels run beside each other");
-        check(driver.awaitEvent(next.stream, event), "waiting for kernels beside");
-        next.join();
+        return partials;
     }
 
     /** Gives back when the engine closes, in reverse order; on the device thread. */
@@ -540,7 +483,7 @@ final class Engine implements AutoCloseable {
     void clear(Tensor t) {
         enter("clearing memory");
         try {
-            check(driver.fillBytes(t.address(), (byte) 0, t.bytes(), lane.stream), "clearing memory");
+            check(driver.fillBytes(t.address(), (byte) 0, t.bytes(), stream), "clearing memory");
         } finally {
             leave();
         }
@@ -609,17 +552,10 @@ final class Engine implements AutoCloseable {
 
         /** Runs blocks that wait for each other, all on the device at once; the kernel may begin as one of {@link #early}. */
         void together(int blocks, int threads, int sharedBytes) {
-            boolean begins = early & lane.alone();
             try {
                 check(
                         driver.launchTogether(
-                                kernel.function(),
-                                blocks,
-                                threads,
-                                sharedBytes,
-                                begins,
-                                lane.stream,
-                                arguments.address()),
+                                kernel.function(), blocks, threads, sharedBytes, early, stream, arguments.address()),
                         kernel.name());
             } finally {
                 begun = false;
@@ -628,7 +564,7 @@ final class Engine implements AutoCloseable {
         }
 
         void run(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
-            run(false, FIRST, gridX, gridY, gridZ, threads, sharedBytes);
+            run(false, gridX, gridY, gridZ, threads, sharedBytes);
         }
 
         /**
@@ -636,16 +572,10 @@ final class Engine implements AutoCloseable {
          * run as any other.
          */
         void early(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
-            run(early, FIRST, gridX, gridY, gridZ, threads, sharedBytes);
+            run(early, gridX, gridY, gridZ, threads, sharedBytes);
         }
 
-        /** As {@link #early}, of a kernel whose blocks let those of other lanes' kernels go first. */
-        void earlyBehind(long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
-            run(early, LAST, gridX, gridY, gridZ, threads, sharedBytes);
-        }
-
-        private void run(
-                boolean mayBegin, int priority, long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
+        private void run(boolean begins, long gridX, long gridY, long gridZ, int threads, int sharedBytes) {
             try {
                 if (gridX > Integer.MAX_VALUE || gridY > 65_535 || gridZ > 65_535) {
                     throw new KernelLaunchException(
@@ -660,13 +590,11 @@ final class Engine implements AutoCloseable {
                 int x = (int) gridX;
                 int y = (int) gridY;
                 int z = (int) gridZ;
-                long stream = lane.stream;
                 long arguments = this.arguments.address();
-                boolean begins = mayBegin & lane.alone();
                 check(
                         begins
                                 ? driver.launchEarly(
-                                        kernel.function(), x, y, z, threads, sharedBytes, priority, stream, arguments)
+                                        kernel.function(), x, y, z, threads, sharedBytes, stream, arguments)
                                 : driver.launch(
                                         kernel.function(), x, y, z, threads, 1, 1, sharedBytes, stream, arguments),
                         kernel.name());
@@ -685,7 +613,7 @@ final class Engine implements AutoCloseable {
         enter(WAITING);
         try {
             requireNotRecording(WAITING);
-            check(driver.synchronizeStream(main.stream), WAITING);
+            check(driver.synchronizeStream(stream), WAITING);
             settle();
         } finally {
             leave();
@@ -713,12 +641,12 @@ final class Engine implements AutoCloseable {
             if (listens && decided.all()) {
                 status = Driver.SUCCESS;
             } else if (now - asking >= 0) {
-                status = driver.queryStream(main.stream);
+                status = driver.queryStream(stream);
                 asking = listens ? now + ASKING_NS : now;
             }
             now = System.nanoTime();
         }
-        check(status == Driver.NOT_READY ? driver.synchronizeStream(main.stream) : status, WAITING);
+        check(status == Driver.NOT_READY ? driver.synchronizeStream(stream) : status, WAITING);
         settle();
     }
 

@@ -11,8 +11,6 @@ import org.bytedeco.javacpp.SizeTPointer;
 final class JavaCppDriver implements Driver {
     private static final int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
     private static final int COOPERATIVE = 2;
-    private static final int PRIORITY = 8;
-    private static final long USE_NODE_PRIORITY = 8;
 
     /** Where the header's structures hold what, in bytes. */
     private static final int CONFIG_STREAM = 32;
@@ -33,7 +31,7 @@ final class JavaCppDriver implements Driver {
 
     private final Handles.Addresses argumentsPointer = new Handles.Addresses(arguments);
 
-    /** CUlaunchConfig, and its launch's attributes: the kernel may begin early, and either its priority or that its blocks are there together. */
+    /** CUlaunchConfig, its launch's attributes the first of: the kernel may begin early, and its blocks are there together. */
     private final MemorySegment config = Arena.ofAuto().allocate(CONFIG_BYTES, 8);
 
     private final MemorySegment attributes = Arena.ofAuto().allocate(2 * ATTRIBUTE_BYTES, 8);
@@ -42,8 +40,9 @@ final class JavaCppDriver implements Driver {
     JavaCppDriver() {
         attributes.set(ValueLayout.JAVA_INT, 0, PROGRAMMATIC_STREAM_SERIALIZATION);
         attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_VALUE, 1);
+        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES, COOPERATIVE);
+        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES + ATTRIBUTE_VALUE, 1);
         config.set(ValueLayout.ADDRESS, CONFIG_ATTRIBUTES, attributes);
-        config.set(ValueLayout.JAVA_INT, CONFIG_COUNT, 2);
     }
 
     private static Handles.Stream stream(long address) {
@@ -173,9 +172,9 @@ final class JavaCppDriver implements Driver {
     }
 
     @Override
-    public int createStream(long[] stream, int flags, int priority) {
+    public int createStream(long[] stream, int flags) {
         Handles.Stream out = new Handles.Stream();
-        int status = cudart.cuStreamCreateWithPriority(out, flags, priority);
+        int status = cudart.cuStreamCreate(out, flags);
         stream[0] = out.address();
         return status;
     }
@@ -206,11 +205,6 @@ final class JavaCppDriver implements Driver {
     @Override
     public int recordEvent(long event, long stream) {
         return cudart.cuEventRecord(new Handles.Event().at(event), stream(stream));
-    }
-
-    @Override
-    public int awaitEvent(long stream, long event) {
-        return cudart.cuStreamWaitEvent(stream(stream), new Handles.Event().at(event), 0);
     }
 
     @Override
@@ -283,22 +277,12 @@ final class JavaCppDriver implements Driver {
 
     @Override
     public int launchEarly(
-            long function,
-            int gridX,
-            int gridY,
-            int gridZ,
-            int threads,
-            int sharedBytes,
-            int priority,
-            long stream,
-            long argument) {
-        return launchEarly(PRIORITY, priority, function, gridX, gridY, gridZ, threads, sharedBytes, stream, argument);
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
+        return launch(1, function, gridX, gridY, gridZ, threads, sharedBytes, stream, argument);
     }
 
-    /** With a further attribute. */
-    private int launchEarly(
-            int attribute,
-            int value,
+    private int launch(
+            int attributes,
             long function,
             int gridX,
             int gridY,
@@ -308,8 +292,7 @@ final class JavaCppDriver implements Driver {
             long stream,
             long argument) {
         arguments.set(ValueLayout.JAVA_LONG, 0, argument);
-        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES, attribute);
-        attributes.set(ValueLayout.JAVA_INT, ATTRIBUTE_BYTES + ATTRIBUTE_VALUE, value);
+        config.set(ValueLayout.JAVA_INT, CONFIG_COUNT, attributes);
         config.setAtIndex(ValueLayout.JAVA_INT, 0, gridX);
         config.setAtIndex(ValueLayout.JAVA_INT, 1, gridY);
         config.setAtIndex(ValueLayout.JAVA_INT, 2, gridZ);
@@ -326,7 +309,7 @@ final class JavaCppDriver implements Driver {
     public int launchTogether(
             long function, int blocks, int threads, int sharedBytes, boolean early, long stream, long argument) {
         if (early) {
-            return launchEarly(COOPERATIVE, 1, function, blocks, 1, 1, threads, sharedBytes, stream, argument);
+            return launch(2, function, blocks, 1, 1, threads, sharedBytes, stream, argument);
         }
         arguments.set(ValueLayout.JAVA_LONG, 0, argument);
         return cudart.cuLaunchCooperativeKernel(
@@ -358,7 +341,7 @@ final class JavaCppDriver implements Driver {
     @Override
     public int instantiate(long[] executable, long graph) {
         Handles.Executable out = new Handles.Executable();
-        int status = cudart.cuGraphInstantiate(out, new Handles.Graph().at(graph), USE_NODE_PRIORITY);
+        int status = cudart.cuGraphInstantiate(out, new Handles.Graph().at(graph), 0);
         executable[0] = out.address();
         return status;
     }

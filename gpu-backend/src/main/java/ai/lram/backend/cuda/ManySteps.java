@@ -39,9 +39,6 @@ final class ManySteps {
 
     private static final int MOST_DIM = 1024;
 
-    /** Floats of the alignment beyond which the library looks no further. */
-    private static final int ALIGNED = 64;
-
     private final Engine engine;
     private final Products products;
     private final Rows rows;
@@ -54,24 +51,10 @@ final class ManySteps {
 
     private record Form(Kernel norm, Kernel conv, Kernel skip) {}
 
-    /**
-     * What a run of blocks works on.
-     *
-     * @param like sessions, at least as many, as of which kernels are chosen: a session has the same answer among as many and among these
-     */
-    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x, int like) {
-        /** Some of them. */
-        Call part(int first, int n, int likeThese) {
-            return new Call(
-                    slots.slice(first, n), counts.slice(first, n), memory.rows(first, n), x.slice(first, n), likeThese);
-        }
-
+    /** What a run of blocks works on. */
+    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
         int sessions() {
             return x.dim(0);
-        }
-
-        int likeAll() {
-            return like * tokens();
         }
 
         int tokens() {
@@ -183,35 +166,8 @@ final class ManySteps {
         return dim <= 256 ? 1 : dim <= 512 ? 2 : 4;
     }
 
-    /** Sessions of the first half: the larger one, whose end is where memory of the others is as well aligned as its own. */
-    private static int half(int sessions, int inner) {
-        int unit = ALIGNED / Integer.lowestOneBit(Math.max(inner, 1) | ALIGNED);
-        return (sessions / 2 + sessions % 2 + unit - 1) / unit * unit;
-    }
-
-    /** As {@link #take}, for {@link #runHalves}. */
-    boolean takeHalves(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
-        return take(layers, slots, counts, m, x)
-                && half(x.dim(0), layers.getFirst().weights().inner()) < x.dim(0);
-    }
-
-    /** As {@link #run}, in two halves beside each other; {@link #takeHalves} must have said yes. */
-    void runHalves(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
-        int sessions = x.dim(0);
-        int half = half(sessions, layers.getFirst().weights().inner());
-        check(layers, slots, counts, m, x);
-        Call all = new Call(slots, counts, m, x, half);
-        engine.beside(
-                () -> run(layers, all.part(0, half, half)), () -> run(layers, all.part(half, sessions - half, half)));
-    }
-
     /** {@link #take} must have said yes. */
     void run(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
-        check(layers, slots, counts, m, x);
-        run(layers, new Call(slots, counts, m, x, x.dim(0)));
-    }
-
-    private void check(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
         for (MlstmLayer l : layers) {
             BlockCheck.check(
                     KERNEL,
@@ -229,9 +185,7 @@ final class ManySteps {
                 pool = own;
             }
         }
-    }
-
-    private void run(List<MlstmLayer> layers, Call call) {
+        Call call = new Call(slots, counts, m, x);
         long before = 0; // what the block before adds to x
         for (MlstmLayer l : layers) {
             norm(l.weights(), before, l.weights().normWeight(), call);
@@ -261,8 +215,8 @@ final class ManySteps {
         MlstmBlockMemory m = c.memory();
         Form form = form(w, c.tokens());
         long sums = engine.partials();
-        long parts = sums + CudaMatmul.PARTS * Float.BYTES * c.likeAll() * Math.max(inner, w.width());
-        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), all, c.likeAll(), sums);
+        long parts = sums + CudaMatmul.PARTS * Float.BYTES * all * Math.max(inner, w.width());
+        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), all, sums);
         engine.launch(form.conv())
                 .put(c.slots())
                 .put(c.counts())
@@ -286,10 +240,9 @@ final class ManySteps {
                 .early(runs(inner), (sessions + WARPS - 1) / WARPS, 1, THREADS, convBytes(w.heads()));
         cells.run(
                 BlockCheck.cell(w, state, m, c.slots(), c.counts()),
-                c.like(),
                 new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)));
         // After the cell, which has its reports where the sums are.
-        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, c.likeAll(), sums);
+        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);
         long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
         engine.launch(form.skip())
                 .put(c.counts())
@@ -303,6 +256,6 @@ final class ManySteps {
                 .put(w.headNorm().eps())
                 .faults()
                 .early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
-        CudaMatmul.manyParts(products, KERNEL, parts, w.down().packed(), all, c.likeAll(), sums);
+        CudaMatmul.manyParts(products, KERNEL, parts, w.down().packed(), all, sums);
     }
 }

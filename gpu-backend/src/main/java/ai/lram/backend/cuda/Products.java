@@ -115,12 +115,7 @@ final class Products {
         }
     }
 
-    /** @param like has its algorithm */
-    private record Key(Shape shape, Shape like, int alignA, int alignB, int alignD) {
-        Key ofLike() {
-            return new Key(like, like, alignA, alignB, alignD);
-        }
-    }
+    private record Key(Shape shape, int alignA, int alignB, int alignD) {}
 
     private record Plan(long product, long a, long b, long d, MemorySegment algorithm) {}
 
@@ -168,20 +163,18 @@ final class Products {
 
     /** Queues the product, {@code c} (0 for none) added to it: laid out like D, may be D. */
     void multiply(String what, Shape s, long a, long b, long bias, long c, long d) {
-        multiply(what, s, s, a, b, bias, c, d);
-    }
-
-    /** Queues the product by the algorithm for {@code like}, which differs from the shape in a number of rows or columns at most. */
-    void multiplyLike(String what, Shape s, Shape like, long a, long b, long d) {
-        multiply(what, s, like, a, b, 0, 0, d);
-    }
-
-    private void multiply(String what, Shape s, Shape like, long a, long b, long bias, long c, long d) {
         engine.enter(what);
         try {
             Key key = new Key(
-                    s, like, alignment(a), alignment(b), Math.min(alignment(d), c == 0 ? (int) ALIGNED : alignment(c)));
-            Plan plan = known(what, key, bias);
+                    s, alignment(a), alignment(b), Math.min(alignment(d), c == 0 ? (int) ALIGNED : alignment(c)));
+            Plan plan = plans.get(key);
+            if (plan == null) {
+                if (plans.size() >= MOST_PLANS) {
+                    forget();
+                }
+                plan = plan(what, key, bias);
+                plans.put(key, plan);
+            }
             if (s.bias) {
                 setBias(plan.product, bias, what);
             }
@@ -209,21 +202,7 @@ final class Products {
         }
     }
 
-    private Plan known(String what, Key key, long bias) {
-        Plan plan = plans.get(key);
-        if (plan == null) {
-            MemorySegment algorithm = key.shape.equals(key.like) ? null : known(what, key.ofLike(), bias).algorithm;
-            if (plans.size() >= MOST_PLANS) {
-                forget();
-            }
-            plan = plan(what, key, bias, algorithm);
-            plans.put(key, plan);
-        }
-        return plan;
-    }
-
-    /** @param algorithm null for the best */
-    private Plan plan(String what, Key key, long bias, MemorySegment algorithm) {
+    private Plan plan(String what, Key key, long bias) {
         Shape s = key.shape;
         long[] out = new long[1];
         Status.checkCublas(
@@ -266,8 +245,7 @@ final class Products {
                     s.strideB,
                     what);
             d = layout(arena, s.types.result, s.m, s.n, s.ldd, s.batch, s.strideD, what);
-            Plan plan = new Plan(
-                    product, a, b, d, algorithm == null ? algorithm(arena, key, product, a, b, d, what) : algorithm);
+            Plan plan = new Plan(product, a, b, d, algorithm(arena, key, product, a, b, d, what));
             done = true;
             return plan;
         } finally {

@@ -23,7 +23,7 @@ import java.util.stream.Stream;
  *       tensor cores and above 1536 without; more sessions in the kernels of many.
  * </ol>
  *
- * A form that does not take the shape gives way to {@link StepForm#next}.
+ * A form that does not take the shape gives way to the next one of {@link StepForm}.
  */
 final class StepForms {
     /** A form's name; {@code off} for plain kernels at both ends of the step too; {@code auto} for a choice by table and rule. */
@@ -121,7 +121,7 @@ final class StepForms {
                     "open the engine without a form, so that it takes another one");
         }
         while (form != StepForm.PLAIN && !takes.test(form)) {
-            form = form.next();
+            form = StepForm.values()[form.ordinal() + 1];
         }
         return form;
     }

@@ -44,24 +44,19 @@ public record MlstmBlockMemory(
 
     /** The same memory for the first {@code batch} rows. */
     public MlstmBlockMemory rows(int batch) {
-        return rows(0, batch);
-    }
-
-    /** The same memory for {@code batch} rows from {@code first} on. */
-    public MlstmBlockMemory rows(int first, int batch) {
         return new MlstmBlockMemory(
-                normed.slice(first, batch),
-                u.slice(first, batch),
-                z.slice(first, batch),
-                conv.slice(first, batch),
-                c.slice(first, batch),
-                q.slice(first, batch),
-                k.slice(first, batch),
-                v.slice(first, batch),
-                inputGate.slice(first, batch),
-                forgetGate.slice(first, batch),
-                h.slice(first, batch),
-                mixed.slice(first, batch),
-                y.slice(first, batch));
+                normed.slice(0, batch),
+                u.slice(0, batch),
+                z.slice(0, batch),
+                conv.slice(0, batch),
+                c.slice(0, batch),
+                q.slice(0, batch),
+                k.slice(0, batch),
+                v.slice(0, batch),
+                inputGate.slice(0, batch),
+                forgetGate.slice(0, batch),
+                h.slice(0, batch),
+                mixed.slice(0, batch),
+                y.slice(0, batch));
     }
 }

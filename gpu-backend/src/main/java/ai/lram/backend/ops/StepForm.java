@@ -11,21 +11,10 @@ public enum StepForm {
     RESIDENT,
     /** Three launches a block. */
     PHASES,
-    /** As {@link #MANY}, in two halves beside each other: states of one are read while products of the other are reckoned. */
-    HALVES,
     /** The kernels of many sessions: products of a library, and what lies between them. */
     MANY,
     /** A kernel for each part of a block; takes every shape. */
     PLAIN;
-
-    /** What is taken in the place of this form. */
-    public StepForm next() {
-        return switch (this) {
-            case RESIDENT -> PHASES;
-            case PHASES, HALVES -> MANY;
-            case MANY, PLAIN -> PLAIN;
-        };
-    }
 
     /** As tables, properties and case names have it. */
     @Override

@@ -143,15 +143,7 @@ final class EmulatedDriver extends ScriptedDriver {
 
     @Override
     public int launchEarly(
-            long function,
-            int gridX,
-            int gridY,
-            int gridZ,
-            int threads,
-            int sharedBytes,
-            int priority,
-            long stream,
-            long argument) {
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
         return launch(function, gridX, gridY, gridZ, threads, 1, 1, sharedBytes, stream, argument);
     }
 

@@ -237,7 +237,7 @@ class ScriptedDriver implements Driver {
     }
 
     @Override
-    public int createStream(long[] stream, int flags, int priority) {
+    public int createStream(long[] stream, int flags) {
         return handOut("createStream", "streams", stream);
     }
 
@@ -265,11 +265,6 @@ class ScriptedDriver implements Driver {
     @Override
     public int recordEvent(long event, long stream) {
         return answer("recordEvent");
-    }
-
-    @Override
-    public int awaitEvent(long stream, long event) {
-        return answer("awaitEvent");
     }
 
     @Override
@@ -326,15 +321,7 @@ class ScriptedDriver implements Driver {
 
     @Override
     public int launchEarly(
-            long function,
-            int gridX,
-            int gridY,
-            int gridZ,
-            int threads,
-            int sharedBytes,
-            int priority,
-            long stream,
-            long argument) {
+            long function, int gridX, int gridY, int gridZ, int threads, int sharedBytes, long stream, long argument) {
         return answer("launchEarly");
     }
 
