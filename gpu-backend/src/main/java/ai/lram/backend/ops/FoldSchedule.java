@@ -7,7 +7,8 @@ import ai.lram.backend.DType;
  * twice C: so the first fold comes late (C is zero and not read before it) and later ones sooner.
  *
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
- * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
+ * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h) and the slot, for the first fold only; later folds keep the distance.
+ * So sessions that began together do not fold together either: a step's folds are spread over its layers and over the sessions of each.
  *
  * <p>An engine may fold a matrix state in fp32 sooner: a kernel of few sessions, whose C is in registers anyway, folds a step's tokens at once
  * and leaves the ring empty. A state in bf16 is folded when the schedule says so and no sooner: each fold rounds it.
@@ -46,8 +47,8 @@ public record FoldSchedule(int first, int period, int stagger) {
         return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
     }
 
-    /** Ring length at which head {@code index} = layer * NH + head folds for the first time at the latest; at least 3. */
-    public int firstOf(int index) {
-        return Math.max(3, first - 3 * Math.floorMod(index, stagger));
+    /** Ring length at which head {@code index} = layer * NH + head of a slot folds for the first time at the latest; at least 3. */
+    public int firstOf(int index, int slot) {
+        return Math.max(3, first - 3 * Math.floorMod(index + slot, stagger));
     }
 }
