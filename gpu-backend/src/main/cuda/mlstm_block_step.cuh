@@ -193,7 +193,7 @@ using DownTiles = Tiles<ROWS, I, DOWN_EARLY>;
 // where they are copied; a head's normaliser and stabiliser; addresses of the blocks. What most is copied to comes first, since copies
 // to addresses that are no multiple of 32 bytes are slow.
 constexpr int RING4 = (RING + 3) / 4 * 4;
-constexpr int SCALARS = 48;
+constexpr int SCALARS = 64;
 constexpr int SMALL_FLOATS = D + CHANNELS * (19 + 6 * NH);
 constexpr int LARGE_FLOATS =
         STEP_KEPT ? (int) ((sizeof(Weight) * (2LL * CHANNELS * D + static_cast<long long>(ROWS) * I) + 15) / 16 * 4) : 0;

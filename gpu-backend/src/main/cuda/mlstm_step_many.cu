@@ -53,7 +53,7 @@ struct NormOfMany {
 struct ConvOfMany {
     const int* slots;
     const int* counts;
-    const float* u;  // (3, tokens, INNER)
+    const float* u;  // (3, tokens, pitch)
     const float* conv;
     const float* bias;  // may be null
     float* history;
@@ -69,6 +69,7 @@ struct ConvOfMany {
     float* shares;  // (sessions, RUNS, GATES)
     int rows;       // sessions
     int pool;       // slots that there are
+    int pitch;      // from a token's u to the next one's
     Faults faults;
 };
 
@@ -76,11 +77,12 @@ struct SkipOfMany {
     const int* counts;
     const float* h;
     const float* c;
-    const float* z;  // (3, tokens, INNER)
+    const float* z;  // (3, tokens, pitch)
     const float* weight;
     const float* skip;
     Bf16* parts;  // (3, tokens, INNER)
     int rows;     // of tokens
+    int pitch;    // from a token's z to the next one's
     float eps;
     Faults faults;
 };
@@ -355,12 +357,13 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
     if (n == 0 || faulted(p.faults)) {
         return;
     }
-    const long long apart = static_cast<long long>(p.rows) * STEPS * INNER;
+    const long long apart = static_cast<long long>(p.rows) * STEPS * p.pitch;
+    const float* sums = p.u + static_cast<long long>(row) * STEPS * p.pitch + channel;
     const long long from = static_cast<long long>(row) * STEPS * INNER + channel;
     ThreeSums news[STEPS];
 #pragma unroll
     for (int t = 0; t < STEPS; t++) {
-        news[t].ask(mine && t >= first, p.u + from + t * INNER, apart);
+        news[t].ask(mine && t >= first, sums + static_cast<long long>(t) * p.pitch, apart);
     }
 #pragma unroll
     for (int t = 0; t < STEPS; t++) {
@@ -477,6 +480,7 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     }
     const long long apart = static_cast<long long>(p.rows) * INNER;
     const long long from = static_cast<long long>(unit) * DIM;
+    const float* sums = p.z + static_cast<long long>(token) * p.pitch + column;
     float4 answer[LOADS];
     float4 c[LOADS];
     ThreeSums z[LOADS];
@@ -486,7 +490,7 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
         const bool wanted = brought && j < DIM;
         answer[i] = wanted ? load4(p.h + from + j) : none();
         c[i] = wanted ? load4(p.c + from + j) : none();
-        z[i].ask(wanted, p.z + from + j, apart);
+        z[i].ask(wanted, sums + j, static_cast<long long>(p.rows) * p.pitch);
     }
     float h[LOADS][4];
     float sum = 0.f;

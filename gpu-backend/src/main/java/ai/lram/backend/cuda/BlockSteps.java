@@ -202,7 +202,7 @@ final class BlockSteps {
         long upFloats =
                 (mma ? tileFloats(all, 2 * channels, s.width()) : (long) padded * s.width()) + 6L * channels * padded;
         int lines = quads <= 8 && 8 % quads == 0 ? WARPS : THREADS / quads; // of which partial sums are kept
-        long cellFloats = 48 + (long) TOKENS * columns + 2L * TOKENS * dim + (long) TOKENS * columns * lines;
+        long cellFloats = 64 + (long) TOKENS * columns + 2L * TOKENS * dim + (long) TOKENS * columns * lines;
         long downFloats = (mma ? tileFloats(all, rows, s.inner()) : (long) padded * s.inner() + 8L * rows * TOKENS)
                 + (long) all * rows;
         long cell = Math.max(cellFloats, 4 + 3L * up(s.ring(), 4)); // the second to fold a ring

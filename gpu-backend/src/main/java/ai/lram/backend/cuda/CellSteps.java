@@ -69,7 +69,7 @@ final class CellSteps {
                 && c.dimQk() % 4 == 0
                 && c.dimHv() % 4 == 0
                 && aligned(c)
-                && reportFloats(c) * c.heads() * Float.BYTES <= Engine.WORKSPACE
+                && reportBytes(c) <= Engine.WORKSPACE
                 && weightsBytes(c) <= mostShared
                 && answersBytes(c, columns(c)) <= mostShared;
     }
@@ -89,6 +89,11 @@ final class CellSteps {
     /** Of one head, as {@code ReportOf} in the source. */
     private static long reportFloats(MlstmStepCall c) {
         return REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * c.dimQk();
+    }
+
+    /** Of a row. */
+    static long reportBytes(MlstmStepCall c) {
+        return reportFloats(c) * c.heads() * Float.BYTES;
     }
 
     /** Shared memory of the weights' kernels: 6 doubles of the head, sums and inputs in fp64, queries, the fold's weights, products of queries and keys. */
@@ -144,17 +149,22 @@ final class CellSteps {
         });
     }
 
-    /** As {@link #run(MlstmStepCall, Gates)}, with the gates of the call. */
+    /** As {@link #run(MlstmStepCall, Gates, long, long)}, with the gates of the call. */
     void run(MlstmStepCall c) {
-        run(c, Gates.NONE);
+        run(c, Gates.NONE, engine.partials(), Engine.WORKSPACE);
     }
 
-    /** Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes. */
-    void run(MlstmStepCall c, Gates gates) {
+    /**
+     * Two launches, for as many rows at a time as have room for their reports; {@link #takes} must have said yes.
+     *
+     * @param reports where these are written, 16-byte aligned
+     * @param bytes of memory there, at least {@link #reportBytes}
+     */
+    void run(MlstmStepCall c, Gates gates, long reports, long bytes) {
         int columns = columns(c);
         Form form = form(
                 new Sizes(c.dimQk(), c.dimHv(), columns, c.sigmoid(), c.spec().normalize(), c.narrow()));
-        int room = (int) Math.min(65_535, Engine.WORKSPACE / (reportFloats(c) * c.heads() * Float.BYTES));
+        int room = (int) Math.min(65_535, bytes / reportBytes(c));
         for (int from = 0; from < c.rows(); from += room) {
             int rows = Math.min(room, c.rows() - from);
             int size = 0;
@@ -164,7 +174,7 @@ final class CellSteps {
                 size++;
             }
             int sharedBytes = (int) weightsBytes(c);
-            Engine.Launch weigh = prepare(c, gates, form.weights()[size], from);
+            Engine.Launch weigh = prepare(c, gates, reports, form.weights()[size], from);
             if (gates == Gates.NONE) {
                 // The check of the rows stands right before it.
                 weigh.run(c.heads(), rows, 1, THREADS[size], sharedBytes);
@@ -172,14 +182,14 @@ final class CellSteps {
                 weigh.early(c.heads(), rows, 1, THREADS[size], sharedBytes);
             }
             long blocks = (long) chunks(c.dimHv(), columns) * c.heads();
-            prepare(c, gates, form.answers(), from)
+            prepare(c, gates, reports, form.answers(), from)
                     .early(blocks, rows, 1, Engine.THREADS, (int) answersBytes(c, columns));
         }
     }
 
-    private Engine.Launch prepare(MlstmStepCall c, Gates gates, Kernel kernel, int from) {
+    private Engine.Launch prepare(MlstmStepCall c, Gates gates, long reports, Kernel kernel, int from) {
         return c.put(engine.launch(kernel))
-                .put(engine.partials())
+                .put(reports)
                 .put(begun)
                 .put(gates.shares())
                 .put(gates.inputBias())

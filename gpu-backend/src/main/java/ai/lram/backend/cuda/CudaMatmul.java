@@ -195,7 +195,11 @@ final class CudaMatmul implements MatmulOps {
 
     /** Queues the products of three bf16 parts, {@code (3, rows, w.columns())}, with a packed bf16 weight: {@code sums} is {@code (3, rows, w.rows())}, to be added. */
     static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, long sums) {
-        int n = w.rows();
+        manyParts(products, what, parts, w, w.rows(), rows, sums);
+    }
+
+    /** Likewise with {@code n} rows of weights, of which the first are {@code w}'s: {@code sums} is {@code (3, rows, n)}. */
+    static void manyParts(Products products, String what, long parts, PackedWeight w, int n, int rows, long sums) {
         int k = w.columns();
         Shape shape = Shape.plain(n, PARTS * rows, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
         products.multiply(what, shape, w.data().address(), parts, 0, false, sums);

@@ -7,16 +7,19 @@ import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.NormSpec;
+import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
 /**
- * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, eight
- * launches a block and two more for a run of them. Our kernels begin early. The library launches its products as
- * kernels that do not, and this relies on it: cell_answers lets the next kernel begin, and the product that is next writes where its reports
- * are. Weights are packed in bf16.
+ * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, seven
+ * launches a block, or eight where u and z are two products, and two more for a run of them. Our kernels begin early, the library's products do
+ * not. Weights are packed in bf16.
+ *
+ * <p>Of the engine's memory for partial sums a block has the sums of u, or of u and z; behind them the cell's reports, and when these are read, the
+ * parts of what the last product multiplies.
  */
 final class ManySteps {
     private static final String KERNEL = "session.mlstmBlock";
@@ -38,6 +41,9 @@ final class ManySteps {
     private static final int MOST_GATES = 64;
 
     private static final int MOST_DIM = 1024;
+
+    /** Bytes. */
+    private static final long ALIGNED = 256;
 
     private final Engine engine;
     private final Products products;
@@ -110,6 +116,8 @@ final class ManySteps {
                 && w.norm().groups() == 1
                 && w.headNorm().groups() == heads
                 && hasRoom(tokens, w.width(), inner)
+                && CellSteps.reportBytes(BlockCheck.cell(w, state, m, slots, counts))
+                        <= Engine.WORKSPACE - sumBytes(tokens, Math.max(w.width(), inner))
                 && x.dim(0) * runs(inner) * gates(x.dim(1), heads) <= tokens * inner
                 && BlockCheck.aligned(w, x, state.history(), m.conv(), m.c(), m.h())
                 && cells.takes(BlockCheck.cell(w, state, m, slots, counts));
@@ -120,6 +128,21 @@ final class ManySteps {
         long part = CudaMatmul.PARTS * (long) Short.BYTES;
         return part * width <= Float.BYTES * inner
                 && tokens * Math.max(width, inner) * (CudaMatmul.PARTS * (long) Float.BYTES + part) <= Engine.WORKSPACE;
+    }
+
+    /** Of a product in three parts with so many results a token. */
+    private static long sumBytes(long tokens, long results) {
+        return (CudaMatmul.PARTS * Float.BYTES * tokens * results + ALIGNED - 1) / ALIGNED * ALIGNED;
+    }
+
+    /** Whether u and z are one product: their weights lie one behind the other, and both have room while the cell's reports are there. */
+    private static boolean together(MlstmBlockWeights w, long tokens, long reportBytes) {
+        PackedWeight u = w.upU().packed();
+        long parts = CudaMatmul.PARTS * Short.BYTES * tokens * w.inner();
+        return u.rows() % PackedWeight.TILE == 0
+                && w.upZ().packed().data().address()
+                        == u.data().address() + u.data().bytes()
+                && sumBytes(tokens, 2L * w.inner()) + Math.max(parts, reportBytes) <= Engine.WORKSPACE;
     }
 
     private static boolean packed(StepWeight w) {
@@ -214,9 +237,13 @@ final class ManySteps {
         long inner = w.inner();
         MlstmBlockMemory m = c.memory();
         Form form = form(w, c.tokens());
+        MlstmStepCall cell = BlockCheck.cell(w, state, m, c.slots(), c.counts());
+        boolean together = together(w, all, CellSteps.reportBytes(cell) * sessions);
+        int pitch = together ? 2 * w.inner() : w.inner();
         long sums = engine.partials();
-        long parts = sums + CudaMatmul.PARTS * Float.BYTES * all * Math.max(inner, w.width());
-        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), all, sums);
+        long behind =
+                sums + sumBytes(all, Math.max(pitch, w.width())); // the cell's reports, then the parts of what follows
+        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), pitch, all, sums);
         engine.launch(form.conv())
                 .put(c.slots())
                 .put(c.counts())
@@ -236,26 +263,33 @@ final class ManySteps {
                 .put(m.mixed())
                 .put(sessions)
                 .put(state.slots().matC().dim(0))
+                .put(pitch)
                 .faults()
                 .early(runs(inner), (sessions + WARPS - 1) / WARPS, 1, THREADS, convBytes(w.heads()));
         cells.run(
-                BlockCheck.cell(w, state, m, c.slots(), c.counts()),
-                new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)));
-        // After the cell, which has its reports where the sums are.
-        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, sums);
+                cell,
+                new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)),
+                behind,
+                sums + Engine.WORKSPACE - behind);
+        long z = sums + (long) Float.BYTES * w.inner();
+        if (!together) {
+            z = sums;
+            CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, z);
+        }
         long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
         engine.launch(form.skip())
                 .put(c.counts())
                 .put(m.h())
                 .put(m.c())
-                .put(sums)
+                .put(z)
                 .put(w.headNormWeight())
                 .put(w.skip())
-                .put(parts)
+                .put(behind)
                 .put(all)
+                .put(pitch)
                 .put(w.headNorm().eps())
                 .faults()
                 .early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
-        CudaMatmul.manyParts(products, KERNEL, parts, w.down().packed(), all, sums);
+        CudaMatmul.manyParts(products, KERNEL, behind, w.down().packed(), all, sums);
     }
 }

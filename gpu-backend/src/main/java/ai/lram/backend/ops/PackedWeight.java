@@ -35,6 +35,22 @@ public record PackedWeight(int rows, Tensor data, Tensor scale) {
         return new PackedWeight(n, arena.allocate(type, padded(n), k), type == DType.I8 ? arena.f32(n) : null);
     }
 
+    /**
+     * The {@code n} rows from {@code first} on, in the same memory.
+     *
+     * @param first a multiple of {@value #TILE}
+     * @param n one, too, unless they are the last
+     */
+    public PackedWeight part(int first, int n) {
+        if (first < 0 || n < 1 || n > rows - first || first % TILE != 0 || n % TILE != 0 && first + n != rows) {
+            throw new ShapeMismatchException(
+                    "rows " + first + " to " + (first + n - 1L) + " of a packed weight of " + rows,
+                    TILE + " rows are stored together",
+                    "begin and end at multiples of " + TILE);
+        }
+        return new PackedWeight(n, data.slice(first, padded(n)), scale == null ? null : scale.slice(first, n));
+    }
+
     private static int padded(int n) {
         return (n + TILE - 1) / TILE * TILE;
     }

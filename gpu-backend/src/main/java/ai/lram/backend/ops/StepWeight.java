@@ -42,6 +42,11 @@ public record StepWeight(Tensor full, PackedWeight packed) {
         return of(packed);
     }
 
+    /** Rows in the same memory, where {@link PackedWeight#part} has them if it is packed. */
+    public StepWeight part(int first, int n) {
+        return full != null ? of(full.slice(first, n)) : of(packed.part(first, n));
+    }
+
     /** N. */
     public int rows() {
         return full != null ? full.dim(0) : packed.rows();

@@ -34,6 +34,7 @@ final class EmulatedCublasLt extends ScriptedCublasLt {
         MemorySegment scale = arena.allocate(4, 4).copyFrom(alpha.asSlice(0, 4));
         MemorySegment keep = arena.allocate(4, 4).copyFrom(beta.asSlice(0, 4));
         int[] status = new int[1];
+        driver.queue(() -> driver.products++);
         driver.queue(() -> status[0] = super.matmul(
                 handle,
                 kept,

@@ -46,6 +46,9 @@ final class EmulatedDriver extends ScriptedDriver {
     /** Names of the kernels run, in order. */
     final List<String> launches = new ArrayList<>();
 
+    /** The library's products run. */
+    int products;
+
     /** Why the last launch failed: as the emulator's enumeration of errors. */
     int emulatorError;
 

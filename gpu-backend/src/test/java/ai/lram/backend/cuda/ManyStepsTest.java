@@ -40,23 +40,42 @@ import org.junit.jupiter.params.provider.CsvSource;
 class ManyStepsTest extends OnEmulator {
     private static final int HEADS = 2;
 
-    private StepWeight weight(DType type, int n, int k) {
-        PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
-        fx.ops.matmul().pack(fx.stream, fx.zeros(n, k), packed);
-        return StepWeight.of(packed);
+    /** The same numbers in every tensor of a shape. */
+    private Tensor waves(int... shape) {
+        float[] x = new float[Math.toIntExact(Tensor.sizeOf(shape))];
+        for (int i = 0; i < x.length; i++) {
+            x[i] = (float) Math.sin(i + 1);
+        }
+        return fx.of(x, shape);
+    }
+
+    private StepWeight weight(DType type, Tensor full) {
+        return StepWeight.copy(full, type, fx.arena, fx.ops.matmul(), fx.stream);
     }
 
     private MlstmLayer layer(DType type, int sessions, int width, int inner, int group, int upRows) {
-        Tensor block = fx.zeros(inner / group, group, group);
+        return layer(
+                sessions,
+                width,
+                inner,
+                group,
+                weight(type, fx.zeros(upRows, width)),
+                weight(type, fx.zeros(inner, width)),
+                weight(type, fx.zeros(width, inner)));
+    }
+
+    private MlstmLayer layer(
+            int sessions, int width, int inner, int group, StepWeight upU, StepWeight upZ, StepWeight down) {
+        Tensor block = waves(inner / group, group, group);
         Tensor gate = fx.zeros(HEADS, 3 * inner);
         Tensor bias = fx.zeros(HEADS);
         Tensor channels = fx.zeros(inner);
         MlstmBlockWeights w = new MlstmBlockWeights(
                 new NormSpec(1, 1e-5f, true, true),
                 fx.zeros(width),
-                weight(type, upRows, width),
-                weight(type, inner, width),
-                fx.zeros(inner, 4),
+                upU,
+                upZ,
+                waves(inner, 4),
                 null,
                 block,
                 block,
@@ -69,7 +88,7 @@ class ManyStepsTest extends OnEmulator {
                 new NormSpec(HEADS, 1e-5f, true, true),
                 channels,
                 channels,
-                weight(type, width, inner));
+                down);
         int d = inner / HEADS;
         FoldSchedule schedule = new FoldSchedule(6, 6, 1);
         int ring = schedule.capacity();
@@ -88,6 +107,11 @@ class ManyStepsTest extends OnEmulator {
 
     /** Returns the names of the kernels of a step. */
     private List<String> step(List<MlstmLayer> layers, int sessions, int tokens, int width, int inner) {
+        return step(layers, sessions, tokens, inner, fx.zeros(sessions, tokens, width));
+    }
+
+    private List<String> step(List<MlstmLayer> layers, int sessions, int tokens, int inner, Tensor x) {
+        int width = x.dim(2);
         int[] slots = new int[sessions];
         int[] counts = new int[sessions];
         for (int b = 0; b < sessions; b++) {
@@ -97,8 +121,8 @@ class ManyStepsTest extends OnEmulator {
         Tensor ids = fx.ofInts(slots, sessions);
         Tensor news = fx.ofInts(counts, sessions);
         MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, tokens, width, inner, HEADS);
-        Tensor x = fx.zeros(sessions, tokens, width);
         driver.launches.clear();
+        driver.products = 0;
         engine.ops().session().mlstmBlocks(fx.stream, layers, ids, news, memory, x);
         fx.stream.synchronize();
         return List.copyOf(driver.launches);
@@ -113,6 +137,30 @@ class ManyStepsTest extends OnEmulator {
         want.add("many_norm");
         MlstmLayer l = layer(DType.BF16, 9, 32, 64, 4, 64);
         assertEquals(want, step(Collections.nCopies(2, l), 9, 3, 32, 64));
+    }
+
+    @Test
+    void uAndZAreOneProductWhereTheirWeightsLieOneBehindTheOther() {
+        int sessions = 11;
+        int width = 32;
+        int inner = 64;
+        Tensor up = fx.of(fx.normal(2 * inner * width, 0.3), 2 * inner, width);
+        StepWeight all = weight(DType.BF16, up);
+        StepWeight down = weight(DType.BF16, fx.of(fx.normal(width * inner, 0.3), width, inner));
+        float[] x = fx.normal(sessions * 3 * width, 1);
+        List<float[]> answers = new ArrayList<>();
+        for (boolean together : new boolean[] {true, false}) {
+            StepWeight upU = together ? all.part(0, inner) : weight(DType.BF16, up.slice(0, inner));
+            fx.zeros(width, inner); // stands between two weights
+            StepWeight upZ = together ? all.part(inner, inner) : weight(DType.BF16, up.slice(inner, inner));
+            MlstmLayer l = layer(sessions, width, inner, 4, upU, upZ, down);
+            Tensor y = fx.of(x, sessions, 3, width);
+            assertTrue(step(List.of(l, l), sessions, 3, inner, y).contains("many_norm"));
+            assertEquals(together ? 4 : 6, driver.products);
+            answers.add(fx.read(y));
+        }
+        assertArrayEquals(answers.get(1), answers.get(0));
+        assertFalse(Arrays.equals(x, answers.get(0)));
     }
 
     @ParameterizedTest(name = "{0} sessions={1} L={2} D={3} I={4} group={5}")

@@ -31,6 +31,7 @@ import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.Ops;
+import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -308,6 +309,15 @@ public final class LramPolicy implements Policy {
         return StepWeight.copy(w, options.weights(), arena, ops.matmul(), stream);
     }
 
+    /** Two weights that lie one behind the other, where they can: an engine may make one product of both. */
+    private List<StepWeight> halves(Parameter both, int n) {
+        if (n % PackedWeight.TILE != 0) {
+            return List.of(pack(both.rows(0, n).value()), pack(both.rows(n, n).value()));
+        }
+        StepWeight all = pack(both.value());
+        return List.of(all.part(0, n), all.part(n, n));
+    }
+
     private void product(Tensor x, StepWeight w, Tensor bias, Tensor y) {
         w.linear(ops.matmul(), stream, x, bias, y);
     }
@@ -348,11 +358,12 @@ public final class LramPolicy implements Policy {
                 arena.f32(p, c.heads(), r),
                 arena.i32(p, c.heads()),
                 arena.i32(p, c.heads()));
+        List<StepWeight> up = halves(m.up, inner);
         MlstmBlockWeights w = new MlstmBlockWeights(
                 XlstmStack.NORM,
                 m.norm.value(),
-                pack(m.up.rows(0, inner).value()),
-                pack(m.up.rows(inner, inner).value()),
+                up.get(0),
+                up.get(1),
                 m.conv.value().reshape(inner, XlstmConfig.CONV),
                 m.convBias.value(),
                 m.q.value(),
