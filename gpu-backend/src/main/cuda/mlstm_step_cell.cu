@@ -525,6 +525,12 @@ constexpr int DEPTH = 16;          // tokens of an instruction
 constexpr int SLAB = COLUMNS > 128 ? 48 : 64;
 static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
 
+// Stages, or a slab, are the first in shared memory, at a multiple of 128 bytes: 64 behind one, answers from C of a block of 206M x 64
+// take 114 us in place of 107, 80 behind one 130.
+constexpr int STAGE_QUADS = STAGES * WORDS * LRAM_THREADS;
+constexpr int SLAB_QUADS = SLAB / DEPTH * (GROUPS * PAIRS) * 3 * 32;
+constexpr int WORK_QUADS = STAGE_QUADS > SLAB_QUADS ? STAGE_QUADS : SLAB_QUADS;
+
 constexpr int TURN_QUADS = TURN_FLOATS / 4;
 constexpr int REPORT_QUADS = REPORT_FLOATS / 4;
 
@@ -969,12 +975,12 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     const int width = min(COLUMNS, DV - e0);
     StateElement* c = static_cast<StateElement*>(p.matC) + static_cast<long long>(turn.cell) * DQ * DV + e0;
     float* values = p.ringV + static_cast<long long>(turn.cell) * p.ring * DV + e0;
-    float4* queries = memory;
+    float4* work = memory;  // stages or a slab, then sums of the lines
+    float4* queries = work + WORK_QUADS;
     float4* copied = queries + DQ;
     const Report& said = *reinterpret_cast<const Report*>(copied + TURN_QUADS);
     const float4* weights = copied + TURN_QUADS + REPORT_QUADS;
     float* fresh = reinterpret_cast<float*>(copied + TURN_QUADS + REPORT_QUADS + p.ring + TOKENS);  // values of the new tokens
-    float4* work = reinterpret_cast<float4*>(fresh + TOKENS * COLUMNS);  // stages or a slab, then sums of the lines
     const bool folds = turn.folding > 0;
     const int column = WIDE * (static_cast<int>(threadIdx.x) % ACROSS);
     const int valueColumn = 4 * (static_cast<int>(threadIdx.x) % QUADS);
