@@ -165,6 +165,42 @@ public abstract class MatmulContract extends KernelContract {
         }
     }
 
+    @ParameterizedTest(name = "rows {0} to {0} + {1} of 150")
+    @CsvSource({"0,64", "64,64", "0,128", "128,22", "64,86", "0,150"})
+    void aPartOfAPackedWeightIsItsRows(int first, int n) {
+        int m = 3;
+        int k = 40;
+        int all = 150;
+        float[] w = fx.normal(all * k, 1);
+        Tensor x = fx.of(fx.normal(m * k, 1), m, k);
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.I8}) {
+            if (!ops().packs(type)) {
+                continue;
+            }
+            PackedWeight packed = PackedWeight.allocate(fx.arena, type, all, k);
+            ops().pack(fx.stream, fx.of(w, all, k), packed);
+            Tensor whole = fx.poisoned(m, all);
+            ops().linearPacked(fx.stream, x, packed, null, Activation.NONE, whole);
+            Tensor part = fx.poisoned(m, n);
+            ops().linearPacked(fx.stream, x, packed.part(first, n), null, Activation.NONE, part);
+            float[] want = fx.read(whole);
+            float[] got = fx.read(part);
+            for (int row = 0; row < m; row++) {
+                assertArrayEquals(
+                        Arrays.copyOfRange(want, row * all + first, row * all + first + n),
+                        Arrays.copyOfRange(got, row * n, (row + 1) * n),
+                        type + " row " + row);
+            }
+        }
+    }
+
+    @ParameterizedTest(name = "rows {0} to {0} + {1} of 150")
+    @CsvSource({"1,64", "0,63", "64,64000", "128,23", "0,0", "-64,64", "192,1"})
+    void aPartThatIsNotWholeTilesIsRefused(int first, int n) {
+        PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, 150, 8);
+        assertThrows(ShapeMismatchException.class, () -> packed.part(first, n));
+    }
+
     @Test
     void narrowingRoundsToTheNearestAndTiesToEven() {
         // Between 1 and 1 + 2^-7 lies the tie 1 + 2^-8; bf16 keeps 7 bits of the fraction.
