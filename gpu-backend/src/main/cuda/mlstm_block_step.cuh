@@ -190,8 +190,8 @@ using UpTiles = Tiles<2 * CHANNELS, D, UP_EARLY>;
 using DownTiles = Tiles<ROWS, I, DOWN_EARLY>;
 
 // Shared memory in fp32 words, as BlockSteps.java reckons: what the phases work with in turn; gates; weights of `up`, the large ones
-// where they are copied; a head's normaliser and stabiliser; addresses of the blocks. What most is copied to comes first, since copies
-// to addresses that are no multiple of 32 bytes are slow.
+// where they are copied; a head's normaliser and stabiliser; addresses of the blocks. What most is copied to comes first and at
+// multiples of 128 bytes: a warp's copy takes longer where its lines are not lines of shared memory.
 constexpr int RING4 = (RING + 3) / 4 * 4;
 constexpr int SCALARS = 64;
 constexpr int SMALL_FLOATS = D + CHANNELS * (19 + 6 * NH);
@@ -223,18 +223,18 @@ static_assert(STEP_TYPE == 1 && D % 32 == 0 && I % 32 == 0 && !STEP_KEPT, "rows 
 
 // A block's part of shared memory. The large weights stay in device memory where there is no room.
 struct StepWeights {
-    float* work;       // of a phase
-    float* gateTimes;  // (ALL, I), where gates are copied
-    float* gatePlus;   // (ALL, I)
-    Weight* up;        // rows of u, then of z
+    float* work;        // of a phase
+    float* gateTimes;   // (ALL, I), where gates are copied
+    float* gatePlus;    // (ALL, I)
+    Weight* up;         // rows of u, then of z
     Weight* down;
-    float* norm;      // (D)
-    float* conv;      // (channels, 4)
-    float* convBias;  // (channels)
-    float* maps;      // q, k, v: (3, channels, 4)
-    float* headNorm;  // (channels)
-    float* skip;      // (channels)
-    float* gates;     // (NH, i and f, 3, channels)
+    float* norm;        // (D)
+    float* conv;        // (channels, 4)
+    float* convBias;    // (channels)
+    float* maps;        // q, k, v: (3, channels, 4)
+    float* headNorm;    // (channels)
+    float* skip;        // (channels)
+    float* gates;       // (NH, i and f, 3, channels)
     float* stabiliser;  // (1)
     float* normaliser;  // (DH)
 
