@@ -184,9 +184,7 @@ struct HeadOfCell {
         cell = p.slots[row] * p.heads + head;
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
-        const int index = p.layer * p.heads + head + p.slots[row];
-        const int phase = (index % p.stagger + p.stagger) % p.stagger;
-        const int limit = hasC ? p.period : max(3, p.first - 3 * phase);
+        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, p.layer * p.heads + head, p.slots[row]);
         folds = held > 0 && held + n > limit;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }

@@ -8,7 +8,7 @@ import ai.lram.backend.DType;
  *
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
  * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h) and the slot, for the first fold only; later folds keep the distance.
- * So sessions that began together do not fold together either: a step's folds are spread over its layers and over the sessions of each.
+ * So a step's folds are spread over its layers and over the sessions of each, whether these began together or one after the other.
  *
  * <p>An engine may fold a matrix state in fp32 sooner: a kernel of few sessions, whose C is in registers anyway, folds a step's tokens at once
  * and leaves the ring empty. A state in bf16 is folded when the schedule says so and no sooner: each fold rounds it.
@@ -18,6 +18,9 @@ import ai.lram.backend.DType;
  * @param stagger number of different phases, >= 1
  */
 public record FoldSchedule(int first, int period, int stagger) {
+    /** The golden ratio's part of 2^32: the multiples of it are spread evenly over all phases, whatever their number, and any run of slots. */
+    private static final int GOLDEN = 0x9e3779b1;
+
     public FoldSchedule {
         if (first < 3 || period < 3 || stagger < 1) {
             throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger >= 1, got first="
@@ -49,6 +52,7 @@ public record FoldSchedule(int first, int period, int stagger) {
 
     /** Ring length at which head {@code index} = layer * NH + head of a slot folds for the first time at the latest; at least 3. */
     public int firstOf(int index, int slot) {
-        return Math.max(3, first - 3 * Math.floorMod(index + slot, stagger));
+        int ofSlot = (int) (Integer.toUnsignedLong(GOLDEN * slot) * stagger >>> 32);
+        return Math.max(3, first - 3 * Math.floorMod(index + ofSlot, stagger));
     }
 }
