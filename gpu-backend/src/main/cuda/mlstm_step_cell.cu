@@ -805,7 +805,7 @@ struct Fold {
     }
 
     // Folds the ring into the block's columns of C, and leaves the new rows times the queries in ROW_WARPS lines at `lines`,
-    // which may be where the slab is.
+    // which may be where the slab is. The first slab is there.
     __device__ __forceinline__ void run(const float (&carried)[TOKENS], uint4* slab, float* lines) const {
         const bool active = warp() < GROUPS * ROW_WARPS;
         const int column = GROUP * (warp() % GROUPS) + 4 * (lane() % 4);
@@ -814,7 +814,7 @@ struct Fold {
         for (int i = 0; i < PAIRS; i++) {
             sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
         }
-        int loaded = -1;
+        int loaded = 0;
         uint2 x[4];
         askKeys(0, 16 * (warp() / GROUPS) + 2 * (lane() / 4), x);
 #pragma unroll 1
@@ -1019,25 +1019,28 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     float* lines = reinterpret_cast<float*>(work);
     int ended = LINES + VALUE_LINES;
     if (folds) {
+        Fold fold = {report.keys,  p.ringK + static_cast<long long>(turn.cell) * p.ring * DQ,
+                     values,       c,
+                     weights,      queries,
+                     n,            turn.folding,
+                     width,        turn.hasC != 0,
+                     0.f};
+        uint4* slab = reinterpret_cast<uint4*>(work);
         awaitBefore();
         copyReport(turnAt, report, turn.held + n, copied);
         endCopies();
+        fold.splitValues(0, slab);
         awaitCopies<0>();
         __syncthreads();
         requireSame(turn, *reinterpret_cast<const Turn*>(copied));
+        fold.keep = said.keep;
         float carried[TOKENS];
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             carried[t] = t < n ? said.carried[t] : 0.f;
         }
-        const Fold fold = {report.keys,  p.ringK + static_cast<long long>(turn.cell) * p.ring * DQ,
-                           values,       c,
-                           weights,      queries,
-                           n,            turn.folding,
-                           width,        turn.hasC != 0,
-                           said.keep};
         fold.foldNormaliser(p.vecN + static_cast<long long>(turn.cell) * DQ, chunk);
-        fold.run(carried, reinterpret_cast<uint4*>(work), lines);
+        fold.run(carried, slab, lines);
         ended = ROW_WARPS;
     } else {
         __syncthreads();
