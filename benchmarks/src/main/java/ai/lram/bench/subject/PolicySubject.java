@@ -48,8 +48,7 @@ abstract class PolicySubject implements Subject {
     }
 
     /**
-     * As {@link #begin}, with episodes that begin a step apart: {@code context} steps lie behind the last one. Sessions of a server fold at
-     * different times; those that begin together fold together.
+     * As {@link #begin}, with episodes that begin a step apart: {@code context} steps lie behind the last one.
      */
     public final void beginApart(int sessions, int context) {
         reset(sessions);

@@ -136,7 +136,7 @@ final class MlstmStep implements Workers.Range {
         long keys = 4L * cell * ring * dimQk;
         ReadAhead.touch(ringK, keys, keys + 4L * held * dimQk);
         boolean hasC = folded.getInt(cell) != 0;
-        int limit = hasC ? schedule.period() : schedule.firstOf(layer * heads + head, cell / heads);
+        int limit = hasC ? schedule.period() : schedule.firstOf(layer * heads + head);
         w.folding = held > 0 && held + n > limit ? held : 0;
         w.keep = 0;
         if (w.folding > 0) {

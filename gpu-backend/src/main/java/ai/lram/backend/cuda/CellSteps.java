@@ -102,7 +102,7 @@ final class CellSteps {
         return Double.BYTES * (6 + 2 * most) + Float.BYTES * ((long) TOKENS * c.dimQk() + most + TOKENS * (most + 1));
     }
 
-    /** Shared memory of cell_answers: queries, the report, the new values, then stages of C and values or a fold's parts of values. */
+    /** Shared memory of cell_answers: stages of C and values or a fold's parts of values, then queries, the report, the new values. */
     private static long answersBytes(MlstmStepCall c, int columns) {
         int groups = (columns + GROUP - 1) / GROUP;
         int depth = columns > 128 ? 3 : 4;

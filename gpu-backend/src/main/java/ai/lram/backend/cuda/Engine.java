@@ -210,7 +210,7 @@ final class Engine implements AutoCloseable {
         return ltWorkspace;
     }
 
-    /** {@link #WORKSPACE} bytes for the partial sums between two kernels that follow each other. */
+    /** {@link #WORKSPACE} bytes for what the kernels of one operation leave each other. */
     long partials() {
         return partials;
     }
@@ -638,13 +638,13 @@ final class Engine implements AutoCloseable {
         long asking = listens ? now + ASKING_NS : now;
         while (spins && status == Driver.NOT_READY && now - patience < 0) {
             Thread.onSpinWait();
+            now = System.nanoTime(); // before looking: whoever comes back late looks once more
             if (listens && decided.all()) {
                 status = Driver.SUCCESS;
             } else if (now - asking >= 0) {
                 status = driver.queryStream(stream);
                 asking = listens ? now + ASKING_NS : now;
             }
-            now = System.nanoTime();
         }
         check(status == Driver.NOT_READY ? driver.synchronizeStream(stream) : status, WAITING);
         settle();

@@ -93,13 +93,14 @@ final class ManySteps {
 
     private boolean takes(
             MlstmBlockWeights w, MlstmBlockState state, Tensor slots, Tensor counts, MlstmBlockMemory m, Tensor x) {
+        if (!on || slots == null || slots.size() != x.dim(0)) {
+            return false;
+        }
         long tokens = (long) x.dim(0) * x.dim(1);
         long inner = w.inner();
         int heads = w.heads();
-        return on
-                && slots != null
-                && slots.size() == x.dim(0)
-                && x.dim(1) <= TOKENS
+        MlstmStepCall cell = BlockCheck.cell(w, state, m, slots, counts);
+        return x.dim(1) <= TOKENS
                 && gates(x.dim(1), heads) <= MOST_GATES
                 && convBytes(heads) <= engine.device().sharedBytes()
                 && packed(w.upU())
@@ -115,34 +116,42 @@ final class ManySteps {
                 && inner / heads <= MOST_DIM
                 && w.norm().groups() == 1
                 && w.headNorm().groups() == heads
-                && hasRoom(tokens, w.width(), inner)
-                && CellSteps.reportBytes(BlockCheck.cell(w, state, m, slots, counts))
-                        <= Engine.WORKSPACE - sumBytes(tokens, Math.max(w.width(), inner))
+                && hasRoom(tokens, w.width(), inner, CellSteps.reportBytes(cell))
                 && x.dim(0) * runs(inner) * gates(x.dim(1), heads) <= tokens * inner
                 && BlockCheck.aligned(w, x, state.history(), m.conv(), m.c(), m.h())
-                && cells.takes(BlockCheck.cell(w, state, m, slots, counts));
+                && cells.takes(cell);
     }
 
-    /** Parts of the normed x in the memory of conv; in that of partial sums, z before it is added and the parts of what follows. */
-    private static boolean hasRoom(long tokens, long width, long inner) {
-        long part = CudaMatmul.PARTS * (long) Short.BYTES;
-        return part * width <= Float.BYTES * inner
-                && tokens * Math.max(width, inner) * (CudaMatmul.PARTS * (long) Float.BYTES + part) <= Engine.WORKSPACE;
+    /**
+     * Whether parts of the normed x have room in the memory of conv, and in that of partial sums a product's sums with a row's reports, then with
+     * the parts of the next product, behind them.
+     */
+    private static boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
+        return partBytes(1, width) <= Float.BYTES * inner
+                && fits(tokens, Math.max(width, inner), Math.max(width, inner), reportBytes);
     }
 
-    /** Of a product in three parts with so many results a token. */
+    /** Whether the sums of a product with so many results a token have room before what lies behind them: first reports, then parts. */
+    private static boolean fits(long tokens, long results, long parts, long reportBytes) {
+        return sumBytes(tokens, results) + Math.max(partBytes(tokens, parts), reportBytes) <= Engine.WORKSPACE;
+    }
+
+    /** Of a product in three parts with so many results a token; a multiple of {@value #ALIGNED}. */
     private static long sumBytes(long tokens, long results) {
         return (CudaMatmul.PARTS * Float.BYTES * tokens * results + ALIGNED - 1) / ALIGNED * ALIGNED;
     }
 
-    /** Whether u and z are one product: their weights lie one behind the other, and both have room while the cell's reports are there. */
+    private static long partBytes(long tokens, long elements) {
+        return CudaMatmul.PARTS * Short.BYTES * tokens * elements;
+    }
+
+    /** Whether u and z are one product: their weights lie one behind the other, and both have room while all reports are there. */
     private static boolean together(MlstmBlockWeights w, long tokens, long reportBytes) {
         PackedWeight u = w.upU().packed();
-        long parts = CudaMatmul.PARTS * Short.BYTES * tokens * w.inner();
         return u.rows() % PackedWeight.TILE == 0
                 && w.upZ().packed().data().address()
                         == u.data().address() + u.data().bytes()
-                && sumBytes(tokens, 2L * w.inner()) + Math.max(parts, reportBytes) <= Engine.WORKSPACE;
+                && fits(tokens, 2L * w.inner(), w.inner(), reportBytes);
     }
 
     private static boolean packed(StepWeight w) {
@@ -241,8 +250,7 @@ final class ManySteps {
         boolean together = together(w, all, CellSteps.reportBytes(cell) * sessions);
         int pitch = together ? 2 * w.inner() : w.inner();
         long sums = engine.partials();
-        long behind =
-                sums + sumBytes(all, Math.max(pitch, w.width())); // the cell's reports, then the parts of what follows
+        long behind = sums + sumBytes(all, pitch); // the cell's reports, then the parts of what follows
         CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), pitch, all, sums);
         engine.launch(form.conv())
                 .put(c.slots())

@@ -7,23 +7,22 @@ import ai.lram.backend.DType;
  * twice C: so the first fold comes late (C is zero and not read before it) and later ones sooner.
  *
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
- * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h) and the slot, for the first fold only; later folds keep the distance.
- * So a step's folds are spread over its layers and over the sessions of each, whether these began together or one after the other.
+ * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
  *
  * <p>An engine may fold a matrix state in fp32 sooner: a kernel of few sessions, whose C is in registers anyway, folds a step's tokens at once
- * and leaves the ring empty. A state in bf16 is folded when the schedule says so and no sooner: each fold rounds it.
+ * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded when the schedule says so and no sooner: each fold rounds it.
  *
  * @param first ring length that triggers a head's first fold; 3..R
  * @param period ring length that triggers later folds; 3..R
- * @param stagger number of different phases, >= 1
+ * @param stagger number of different phases, 1..2^20
  */
 public record FoldSchedule(int first, int period, int stagger) {
-    /** The golden ratio's part of 2^32: the multiples of it are spread evenly over all phases, whatever their number, and any run of slots. */
-    private static final int GOLDEN = 0x9e3779b1;
+    private static final int MOST_PHASES = 1 << 20;
 
     public FoldSchedule {
-        if (first < 3 || period < 3 || stagger < 1) {
-            throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger >= 1, got first="
+        if (first < 3 || period < 3 || stagger < 1 || stagger > MOST_PHASES) {
+            throw new IllegalArgumentException("a fold schedule needs first >= 3, period >= 3, stagger in 1.."
+                    + MOST_PHASES + ", got first="
                     + first + " period=" + period + " stagger=" + stagger);
         }
     }
@@ -50,9 +49,8 @@ public record FoldSchedule(int first, int period, int stagger) {
         return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
     }
 
-    /** Ring length at which head {@code index} = layer * NH + head of a slot folds for the first time at the latest; at least 3. */
-    public int firstOf(int index, int slot) {
-        int ofSlot = (int) (Integer.toUnsignedLong(GOLDEN * slot) * stagger >>> 32);
-        return Math.max(3, first - 3 * Math.floorMod(index + ofSlot, stagger));
+    /** Ring length at which head {@code index} = layer * NH + head folds for the first time at the latest; at least 3. */
+    public int firstOf(int index) {
+        return Math.max(3, first - 3 * Math.floorMod(index, stagger));
     }
 }

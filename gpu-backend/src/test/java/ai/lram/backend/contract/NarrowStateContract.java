@@ -108,7 +108,7 @@ public abstract class NarrowStateContract extends KernelContract {
 
         /** Where the schedule folds before the new tokens, the engine's state must be the reference's, rounded; it is taken over. */
         private void fold(Head r, int cell, int head, int count, float[] c, float[] n, float[] m) {
-            int limit = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads() + head, cell / z.heads());
+            int limit = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads() + head);
             if (count == 0 || r.held == 0 || r.held + count <= limit) {
                 return;
             }

@@ -271,6 +271,35 @@ public abstract class SessionContract extends KernelContract {
         assertArrayEquals(fx.read(states[0].vecN()), fx.read(states[1].vecN()));
     }
 
+    /** When a head folds may follow from anything but where its session is, and is never later than the schedule says. */
+    @ParameterizedTest(name = "batch={0} NH={1} DHQK={2} DHHV={3}")
+    @CsvSource({"12,2,16,24", "5,3,7,33", "1,2,64,64"})
+    void aSessionFoldsAndAnswersAlikeInEverySlot(int batch, int heads, int dq, int dv) {
+        FoldSchedule schedule = new FoldSchedule(30, 12, 6);
+        Sizes z = new Sizes(batch + 4, heads, dq, dv, schedule.capacity());
+        MlstmSpec spec = MlstmSpec.exponential();
+        MlstmSlots[] states = {pool(z), pool(z)};
+        int[][] slots = {MlstmSessions.distinct(fx, z.slots(), batch), MlstmSessions.distinct(fx, z.slots(), batch)};
+        int[] counts = new int[batch];
+        Arrays.fill(counts, L);
+        int layer = fx.random.nextInt(5);
+        for (int step = 0; step < 20; step++) {
+            float[][] in = MlstmSessions.inputs(z, counts, (part, width) -> fx.normal(width, 1));
+            float[] first = MlstmSessions.step(fx, spec, schedule, layer, states[0], z, slots[0], counts, in);
+            float[] second = MlstmSessions.step(fx, spec, schedule, layer, states[1], z, slots[1], counts, in);
+            assertArrayEquals(first, second, "step " + step + ", seed " + fx.seed);
+            int[][] folded = {fx.readInts(states[0].folded()), fx.readInts(states[1].folded())};
+            for (int row = 0; row < batch; row++) {
+                for (int head = 0; head < heads; head++) {
+                    int was = folded[0][slots[0][row] * heads + head];
+                    assertEquals(was, folded[1][slots[1][row] * heads + head], "step " + step);
+                    boolean late = L * (step + 1) > schedule.firstOf(layer * heads + head);
+                    assertTrue(was != 0 || !late, "step " + step + ", head " + head);
+                }
+            }
+        }
+    }
+
     @Test
     void nanStaysInItsSession() {
         Sizes z = new Sizes(3, 2, 8, 8, 12);

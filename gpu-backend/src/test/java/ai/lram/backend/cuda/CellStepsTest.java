@@ -10,6 +10,7 @@ import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -86,6 +87,60 @@ class CellStepsTest extends OnEmulator {
         List<String> launched = step(rows, tokens, heads, dq, dv, 9, fx.normal(tokens * heads * dq, 1), answers);
         String second = first.startsWith("cell") ? "cell_answers" : "mlstm_commit";
         assertEquals(List.of("check_rows", first, second), launched);
+    }
+
+    @Test
+    void sessionsThatBeganTogetherFoldInDifferentSteps() {
+        int rows = 24;
+        int d = 8;
+        FoldSchedule schedule = new FoldSchedule(30, 12, 6);
+        MlstmSlots state = new MlstmSlots(
+                fx.zeros(rows, 1, d, d),
+                fx.zeros(rows, 1, d),
+                fx.zeros(rows, 1),
+                fx.zeros(rows, 1, 30, d),
+                fx.zeros(rows, 1, 30, d),
+                fx.zeros(rows, 1, 30),
+                fx.zeros(rows, 1, 30),
+                fx.ofInts(new int[rows], rows, 1),
+                fx.ofInts(new int[rows], rows, 1));
+        int[] all = IntStream.range(0, rows).toArray();
+        int[] counts = new int[rows];
+        Arrays.fill(counts, 3);
+        Tensor h = fx.poisoned(rows, 3, 1, d);
+        int before = 0;
+        int steps = 0;
+        for (int step = 0; before < rows; step++) {
+            Tensor[] drawn = new Tensor[5];
+            for (int i = 0; i < drawn.length; i++) {
+                int width = i < 3 ? d : 1;
+                drawn[i] = i < 3
+                        ? fx.of(fx.normal(rows * 3 * width, 1), rows, 3, 1, width)
+                        : fx.of(fx.normal(rows * 3, 1), rows, 3, 1);
+            }
+            engine.ops()
+                    .session()
+                    .mlstmStep(
+                            fx.stream,
+                            MlstmSpec.exponential(),
+                            schedule,
+                            0,
+                            state,
+                            fx.ofInts(all, rows),
+                            fx.ofInts(counts, rows),
+                            drawn[0],
+                            drawn[1],
+                            drawn[2],
+                            drawn[3],
+                            drawn[4],
+                            h);
+            int folded = IntStream.of(fx.readInts(state.folded())).sum();
+            assertTrue(folded == 0 || step >= 5, "a fold in step " + step);
+            assertTrue(folded == rows || step < 10, "no fold up to step " + step);
+            steps += folded > before ? 1 : 0;
+            before = folded;
+        }
+        assertTrue(steps >= 4, "first folds in " + steps + " steps, seed " + fx.seed);
     }
 
     @Test

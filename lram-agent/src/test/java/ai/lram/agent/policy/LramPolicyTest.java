@@ -395,9 +395,9 @@ class LramPolicyTest {
         }
     }
 
-    @ParameterizedTest(name = "mixed {0}")
-    @ValueSource(booleans = {false, true})
-    void aSavedSessionGoesOnBitForBitInAnotherSlotAndPolicy(boolean mixed) {
+    @ParameterizedTest(name = "mixed {0}, saved after {1} steps")
+    @CsvSource({"false,31", "true,31", "false,3"}) // the last before any head has folded
+    void aSavedSessionGoesOnBitForBitInAnotherSlotAndPolicy(boolean mixed, int before) {
         Play play = Play.random(TASK, 60, 9);
         LramPolicy.Options options = LramPolicy.Options.of(3, 1).withSchedule(new FoldSchedule(20, 9, 3));
         try (Lram model = model(32, mixed, false);
@@ -407,21 +407,21 @@ class LramPolicyTest {
             PolicyBatch batch = new PolicyBatch(CARD, 1);
             MemorySegment saved = arena.allocate(policy.stateBytes());
             Session session = new Session(policy, 0, play);
-            for (int t = 0; t < 31; t++) {
+            for (int t = 0; t < before; t++) {
                 step(policy, batch, session);
             }
             policy.saveState(0, saved);
             float[][] expected = new float[60][];
-            for (int t = 31; t < 60; t++) {
+            for (int t = before; t < 60; t++) {
                 step(policy, batch, session);
                 expected[t] = logits(policy, 0);
             }
             Session replay = new Session(other, 2, play);
-            for (int t = 0; t < 31; t++) {
+            for (int t = 0; t < before; t++) {
                 replay.fill(batch, 0);
             }
             other.restoreState(2, saved);
-            for (int t = 31; t < 60; t++) {
+            for (int t = before; t < 60; t++) {
                 step(other, batch, replay);
                 assertArrayEquals(expected[t], logits(other, 0), "step " + t);
             }
