@@ -49,6 +49,7 @@ final class ManySteps {
     private final Products products;
     private final Rows rows;
     private final CellSteps cells;
+    private final long room;
     private final boolean on;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
@@ -74,10 +75,16 @@ final class ManySteps {
     }
 
     ManySteps(Engine engine, Products products, Rows rows, CellSteps cells) {
+        this(engine, products, rows, cells, Engine.WORKSPACE);
+    }
+
+    /** @param room bytes of the engine's memory for partial sums that are used */
+    ManySteps(Engine engine, Products products, Rows rows, CellSteps cells, long room) {
         this.engine = engine;
         this.products = products;
         this.rows = rows;
         this.cells = cells;
+        this.room = room;
         on = !StepForms.off();
     }
 
@@ -126,14 +133,14 @@ final class ManySteps {
      * Whether parts of the normed x have room in the memory of conv, and in that of partial sums a product's sums with a row's reports, then with
      * the parts of the next product, behind them.
      */
-    private static boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
+    private boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
         return partBytes(1, width) <= Float.BYTES * inner
                 && fits(tokens, Math.max(width, inner), Math.max(width, inner), reportBytes);
     }
 
     /** Whether the sums of a product with so many results a token have room before what lies behind them: first reports, then parts. */
-    private static boolean fits(long tokens, long results, long parts, long reportBytes) {
-        return sumBytes(tokens, results) + Math.max(partBytes(tokens, parts), reportBytes) <= Engine.WORKSPACE;
+    private boolean fits(long tokens, long results, long parts, long reportBytes) {
+        return sumBytes(tokens, results) + Math.max(partBytes(tokens, parts), reportBytes) <= room;
     }
 
     /** Of a product in three parts with so many results a token; a multiple of {@value #ALIGNED}. */
@@ -146,7 +153,7 @@ final class ManySteps {
     }
 
     /** Whether u and z are one product: their weights lie one behind the other, and both have room while all reports are there. */
-    private static boolean together(MlstmBlockWeights w, long tokens, long reportBytes) {
+    private boolean together(MlstmBlockWeights w, long tokens, long reportBytes) {
         PackedWeight u = w.upU().packed();
         return u.rows() % PackedWeight.TILE == 0
                 && w.upZ().packed().data().address()
@@ -278,7 +285,7 @@ final class ManySteps {
                 cell,
                 new CellSteps.Gates(m.mixed(), w.inputGateBias(), w.forgetGateBias(), (int) runs(inner)),
                 behind,
-                sums + Engine.WORKSPACE - behind);
+                sums + room - behind);
         long z = sums + (long) Float.BYTES * w.inner();
         if (!together) {
             z = sums;

@@ -31,6 +31,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -161,6 +162,44 @@ class ManyStepsTest extends OnEmulator {
         }
         assertArrayEquals(answers.get(1), answers.get(0));
         assertFalse(Arrays.equals(x, answers.get(0)));
+    }
+
+    private ManySteps manyWith(long room) {
+        Engine e = engine.engine();
+        Products products = new Products(e, Products.Precision.FP32);
+        return new ManySteps(e, products, new Rows(e, new KernelModule(e, "session")), new CellSteps(e), room);
+    }
+
+    /** Of 33 tokens sums of u take 25,344 bytes, their parts afterwards 12,672, reports 1,184 a session. */
+    @ParameterizedTest(name = "{0} bytes: {1} products and {2} turns a block")
+    @CsvSource({"63712,2,1", "63711,3,1", "38368,3,1", "38367,3,2", "38016,3,2"})
+    void withLittleRoomProductsAndReportsComeInTurns(long room, int products, int turns) {
+        int sessions = 11;
+        int inner = 64;
+        StepWeight up = weight(DType.BF16, waves(2 * inner, 32));
+        MlstmLayer l = layer(
+                sessions, 32, inner, 4, up.part(0, inner), up.part(inner, inner), weight(DType.BF16, waves(32, inner)));
+        float[] x = fx.normal(sessions * 3 * 32, 1);
+        Tensor want = fx.of(x, sessions, 3, 32);
+        step(List.of(l), sessions, 3, inner, want);
+        ManySteps many = manyWith(room);
+        MlstmLayer again = new MlstmLayer(
+                l.weights(), layer(DType.BF16, sessions, 32, inner, 4, inner).state());
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, 3, 32, inner, HEADS);
+        int[] slots = IntStream.range(0, sessions).toArray();
+        int[] counts = new int[sessions];
+        Arrays.fill(counts, 3);
+        Tensor ids = fx.ofInts(slots, sessions);
+        Tensor news = fx.ofInts(counts, sessions);
+        Tensor got = fx.of(x, sessions, 3, 32);
+        assertTrue(many.take(List.of(again), ids, news, memory, got));
+        driver.launches.clear();
+        driver.products = 0;
+        many.run(List.of(again), ids, news, memory, got);
+        assertArrayEquals(fx.read(want), fx.read(got));
+        assertEquals(products, driver.products);
+        assertEquals(turns, Collections.frequency(driver.launches, "cell_answers"));
+        assertFalse(manyWith(38_015).take(List.of(again), ids, news, memory, got));
     }
 
     @ParameterizedTest(name = "{0} sessions={1} L={2} D={3} I={4} group={5}")
