@@ -12,13 +12,13 @@ import java.util.Collections;
 import java.util.List;
 
 /** What contracts of the mLSTM's control step begin with: pools, drawn tokens, and the call itself. */
-final class MlstmSessions {
+public final class MlstmSessions {
     /** Most tokens of a session in one step. */
-    static final int L = 3;
+    public static final int L = 3;
 
     private MlstmSessions() {}
 
-    record Sizes(int slots, int heads, int dimQk, int dimHv, int ring) {
+    public record Sizes(int slots, int heads, int dimQk, int dimHv, int ring) {
         /** Of q, k, v, i and f, for one token of all heads. */
         int[] widths() {
             return new int[] {heads * dimQk, heads * dimQk, heads * dimHv, heads, heads};
@@ -26,7 +26,7 @@ final class MlstmSessions {
     }
 
     /** Draws part 0..4 (q, k, v, i, f) of one token of all heads. */
-    interface Draw {
+    public interface Draw {
         float[] token(int part, int width);
     }
 
@@ -53,6 +53,15 @@ final class MlstmSessions {
                 fx.ofInts(new int[p * n], p, n));
     }
 
+    /** With no token in any slot. */
+    public static MlstmSlots emptyPool(Fixture fx, DType type, Sizes z) {
+        MlstmSlots state = pool(fx, type, z);
+        for (int slot = 0; slot < z.slots; slot++) {
+            fx.ops.session().mlstmReset(fx.stream, state, slot);
+        }
+        return state;
+    }
+
     static int[] distinct(Fixture fx, int of, int n) {
         List<Integer> all = new ArrayList<>();
         for (int s = 0; s < of; s++) {
@@ -63,7 +72,7 @@ final class MlstmSessions {
     }
 
     /** Parts of (B, L) tokens: a row's new ones at its end, and no numbers before them. */
-    static float[][] inputs(Sizes z, int[] counts, Draw draw) {
+    public static float[][] inputs(Sizes z, int[] counts, Draw draw) {
         int[] widths = z.widths();
         float[][] in = new float[widths.length][];
         for (int part = 0; part < in.length; part++) {
@@ -82,7 +91,7 @@ final class MlstmSessions {
     }
 
     /** {@link ai.lram.backend.ops.SessionOps#mlstmStep}'s answers; what it does not write is no number. */
-    static float[] step(
+    public static float[] step(
             Fixture fx,
             MlstmSpec spec,
             FoldSchedule schedule,

@@ -27,11 +27,7 @@ public abstract class SessionContract extends KernelContract {
     private static final int L = MlstmSessions.L;
 
     private MlstmSlots pool(Sizes z) {
-        MlstmSlots state = MlstmSessions.pool(fx, DType.F32, z);
-        for (int slot = 0; slot < z.slots(); slot++) {
-            fx.ops.session().mlstmReset(fx.stream, state, slot);
-        }
-        return state;
+        return MlstmSessions.emptyPool(fx, DType.F32, z);
     }
 
     /** All tokens of one session since its reset. */

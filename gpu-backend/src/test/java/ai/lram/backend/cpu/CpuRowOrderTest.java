@@ -6,7 +6,7 @@ import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.contract.KernelContract;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
@@ -15,8 +15,6 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -24,20 +22,10 @@ import org.junit.jupiter.params.provider.ValueSource;
  * What the kernels of a control step answer to a row does not depend on its place among others, to the bit. Widths leave a rest of vectors
  * of 4, 8 and 16 lanes.
  */
-class CpuRowOrderTest {
-    private Backend backend;
-    private Fixture fx;
-
-    @BeforeEach
-    void open() {
-        backend = new CpuBackend(BackendOptions.threads(2));
-        fx = new Fixture(backend);
-    }
-
-    @AfterEach
-    void close() {
-        fx.close();
-        backend.close();
+class CpuRowOrderTest extends KernelContract {
+    @Override
+    protected Backend openBackend() {
+        return new CpuBackend(BackendOptions.threads(2));
     }
 
     /** Of inputs of a number of rows. */

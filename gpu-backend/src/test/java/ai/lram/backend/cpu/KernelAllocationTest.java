@@ -1,14 +1,13 @@
 package ai.lram.backend.cpu;
 
+import ai.lram.backend.Backend;
 import ai.lram.backend.BackendOptions;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
-import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.contract.KernelContract;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.MethodOrderer;
 import org.junit.jupiter.api.Order;
 import org.junit.jupiter.api.Tag;
@@ -18,23 +17,13 @@ import org.junit.jupiter.api.TestMethodOrder;
 /** Warm kernels of the control step leave next to no garbage. */
 @Tag("allocation")
 @TestMethodOrder(MethodOrderer.OrderAnnotation.class)
-class KernelAllocationTest {
+class KernelAllocationTest extends KernelContract {
     private static final int WARM_UP = 10_000;
     private static final int MEASURED = 500;
 
-    private CpuBackend backend;
-    private Fixture fx;
-
-    @BeforeEach
-    void open() {
-        backend = new CpuBackend(BackendOptions.threads(2));
-        fx = new Fixture(backend);
-    }
-
-    @AfterEach
-    void close() {
-        fx.close();
-        backend.close();
+    @Override
+    protected Backend openBackend() {
+        return new CpuBackend(BackendOptions.threads(2));
     }
 
     private static void assertAllocatesLittle(String what, Runnable code) {

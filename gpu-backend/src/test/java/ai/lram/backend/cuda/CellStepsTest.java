@@ -4,7 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
+import ai.lram.backend.contract.MlstmSessions;
+import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
@@ -19,16 +22,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class CellStepsTest extends OnEmulator {
     /** One step with the same tokens in every row. Returns the names of its kernels. */
     private List<String> step(int rows, int tokens, int heads, int dq, int dv, int ring, float[] q, float[] answers) {
-        MlstmSlots state = new MlstmSlots(
-                fx.zeros(rows, heads, dq, dv),
-                fx.zeros(rows, heads, dq),
-                fx.zeros(rows, heads),
-                fx.zeros(rows, heads, ring, dq),
-                fx.zeros(rows, heads, ring, dv),
-                fx.zeros(rows, heads, ring),
-                fx.zeros(rows, heads, ring),
-                fx.ofInts(new int[rows * heads], rows, heads),
-                fx.ofInts(new int[rows * heads], rows, heads));
+        MlstmSlots state = MlstmSessions.emptyPool(fx, DType.F32, new Sizes(rows, heads, dq, dv, ring));
         int[] slots = new int[rows];
         int[] counts = new int[rows];
         for (int b = 0; b < rows; b++) {
@@ -92,48 +86,17 @@ class CellStepsTest extends OnEmulator {
     @Test
     void sessionsThatBeganTogetherFoldInDifferentSteps() {
         int rows = 24;
-        int d = 8;
         FoldSchedule schedule = new FoldSchedule(30, 12, 6);
-        MlstmSlots state = new MlstmSlots(
-                fx.zeros(rows, 1, d, d),
-                fx.zeros(rows, 1, d),
-                fx.zeros(rows, 1),
-                fx.zeros(rows, 1, 30, d),
-                fx.zeros(rows, 1, 30, d),
-                fx.zeros(rows, 1, 30),
-                fx.zeros(rows, 1, 30),
-                fx.ofInts(new int[rows], rows, 1),
-                fx.ofInts(new int[rows], rows, 1));
+        Sizes z = new Sizes(rows, 1, 8, 8, schedule.capacity());
+        MlstmSlots state = MlstmSessions.emptyPool(fx, DType.F32, z);
         int[] all = IntStream.range(0, rows).toArray();
         int[] counts = new int[rows];
-        Arrays.fill(counts, 3);
-        Tensor h = fx.poisoned(rows, 3, 1, d);
+        Arrays.fill(counts, MlstmSessions.L);
         int before = 0;
         int steps = 0;
         for (int step = 0; before < rows; step++) {
-            Tensor[] drawn = new Tensor[5];
-            for (int i = 0; i < drawn.length; i++) {
-                int width = i < 3 ? d : 1;
-                drawn[i] = i < 3
-                        ? fx.of(fx.normal(rows * 3 * width, 1), rows, 3, 1, width)
-                        : fx.of(fx.normal(rows * 3, 1), rows, 3, 1);
-            }
-            engine.ops()
-                    .session()
-                    .mlstmStep(
-                            fx.stream,
-                            MlstmSpec.exponential(),
-                            schedule,
-                            0,
-                            state,
-                            fx.ofInts(all, rows),
-                            fx.ofInts(counts, rows),
-                            drawn[0],
-                            drawn[1],
-                            drawn[2],
-                            drawn[3],
-                            drawn[4],
-                            h);
+            float[][] in = MlstmSessions.inputs(z, counts, (part, width) -> fx.normal(width, 1));
+            MlstmSessions.step(fx, MlstmSpec.exponential(), schedule, 0, state, z, all, counts, in);
             int folded = IntStream.of(fx.readInts(state.folded())).sum();
             assertTrue(folded == 0 || step >= 5, "a fold in step " + step);
             assertTrue(folded == rows || step < 10, "no fold up to step " + step);

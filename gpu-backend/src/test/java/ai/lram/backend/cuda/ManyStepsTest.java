@@ -11,6 +11,8 @@ import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.contract.Fixture;
+import ai.lram.backend.contract.MlstmSessions;
+import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.ops.Activation;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
@@ -31,7 +33,6 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -92,17 +93,8 @@ class ManyStepsTest extends OnEmulator {
                 down);
         int d = inner / HEADS;
         FoldSchedule schedule = new FoldSchedule(6, 6, 1);
-        int ring = schedule.capacity();
-        MlstmSlots state = new MlstmSlots(
-                fx.zeros(sessions, HEADS, d, d),
-                fx.zeros(sessions, HEADS, d),
-                fx.zeros(sessions, HEADS),
-                fx.zeros(sessions, HEADS, ring, d),
-                fx.zeros(sessions, HEADS, ring, d),
-                fx.zeros(sessions, HEADS, ring),
-                fx.zeros(sessions, HEADS, ring),
-                fx.ofInts(new int[sessions * HEADS], sessions, HEADS),
-                fx.ofInts(new int[sessions * HEADS], sessions, HEADS));
+        MlstmSlots state =
+                MlstmSessions.emptyPool(fx, DType.F32, new Sizes(sessions, HEADS, d, d, schedule.capacity()));
         return new MlstmLayer(w, new MlstmBlockState(state, fx.zeros(sessions, 3, inner), schedule, 0));
     }
 
@@ -112,6 +104,21 @@ class ManyStepsTest extends OnEmulator {
     }
 
     private List<String> step(List<MlstmLayer> layers, int sessions, int tokens, int inner, Tensor x) {
+        return step(
+                (l, slots, counts, memory, y) ->
+                        engine.ops().session().mlstmBlocks(fx.stream, l, slots, counts, memory, y),
+                layers,
+                sessions,
+                tokens,
+                inner,
+                x);
+    }
+
+    private interface Blocks {
+        void run(List<MlstmLayer> layers, Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x);
+    }
+
+    private List<String> step(Blocks blocks, List<MlstmLayer> layers, int sessions, int tokens, int inner, Tensor x) {
         int width = x.dim(2);
         int[] slots = new int[sessions];
         int[] counts = new int[sessions];
@@ -124,7 +131,7 @@ class ManyStepsTest extends OnEmulator {
         MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, tokens, width, inner, HEADS);
         driver.launches.clear();
         driver.products = 0;
-        engine.ops().session().mlstmBlocks(fx.stream, layers, ids, news, memory, x);
+        blocks.run(layers, ids, news, memory, x);
         fx.stream.synchronize();
         return List.copyOf(driver.launches);
     }
@@ -185,21 +192,21 @@ class ManyStepsTest extends OnEmulator {
         ManySteps many = manyWith(room);
         MlstmLayer again = new MlstmLayer(
                 l.weights(), layer(DType.BF16, sessions, 32, inner, 4, inner).state());
-        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, 3, 32, inner, HEADS);
-        int[] slots = IntStream.range(0, sessions).toArray();
-        int[] counts = new int[sessions];
-        Arrays.fill(counts, 3);
-        Tensor ids = fx.ofInts(slots, sessions);
-        Tensor news = fx.ofInts(counts, sessions);
         Tensor got = fx.of(x, sessions, 3, 32);
-        assertTrue(many.take(List.of(again), ids, news, memory, got));
-        driver.launches.clear();
-        driver.products = 0;
-        many.run(List.of(again), ids, news, memory, got);
+        List<String> kernels = step(
+                (layers, slots, counts, memory, y) -> {
+                    assertFalse(manyWith(38_015).take(layers, slots, counts, memory, y));
+                    assertTrue(many.take(layers, slots, counts, memory, y));
+                    many.run(layers, slots, counts, memory, y);
+                },
+                List.of(again),
+                sessions,
+                3,
+                inner,
+                got);
         assertArrayEquals(fx.read(want), fx.read(got));
         assertEquals(products, driver.products);
-        assertEquals(turns, Collections.frequency(driver.launches, "cell_answers"));
-        assertFalse(manyWith(38_015).take(List.of(again), ids, news, memory, got));
+        assertEquals(turns, Collections.frequency(kernels, "cell_answers"));
     }
 
     @ParameterizedTest(name = "{0} sessions={1} L={2} D={3} I={4} group={5}")
