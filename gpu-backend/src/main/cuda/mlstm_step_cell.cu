@@ -185,8 +185,7 @@ struct HeadOfCell {
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
         const int index = p.layer * p.heads + head;
-        const int phase = (index % p.stagger + p.stagger) % p.stagger;
-        const int limit = hasC ? p.period : max(3, p.first - 3 * (phase + (NARROW ? 0 : sooner(p))));
+        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, index, NARROW ? 0 : sooner(p));
         folds = held > 0 && held + n > limit;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }

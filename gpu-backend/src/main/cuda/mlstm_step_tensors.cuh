@@ -1,4 +1,5 @@
-// The tensors of ai.lram.backend.ops.SessionOps.mlstmStep, as the arguments of its kernels begin; MlstmStepCall.java puts them.
+// The tensors of ai.lram.backend.ops.SessionOps.mlstmStep, as the arguments of its kernels begin; MlstmStepCall.java puts them. And
+// when a head folds first.
 #pragma once
 #include "lram_common.cuh"
 
@@ -23,5 +24,11 @@ struct MlstmStepTensors {
     const float* f;
     float* h;
 };
+
+// Ring length at which head `index` = layer * NH + head folds first, as FoldSchedule.firstOf, `sooner` steps before that.
+__device__ __forceinline__ int firstFold(int first, int stagger, int index, int sooner) {
+    const int phase = (index % stagger + stagger) % stagger;
+    return max(3, first - 3 * (phase + sooner));
+}
 
 }  // namespace lram

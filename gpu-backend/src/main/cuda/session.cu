@@ -81,9 +81,7 @@ struct Unit {
         cell = p.slots[row] * p.heads + head;
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
-        int index = p.layer * p.heads + head;
-        int phase = (index % p.stagger + p.stagger) % p.stagger;
-        int limit = hasC ? p.period : max(3, p.first - 3 * phase);
+        int limit = hasC ? p.period : firstFold(p.first, p.stagger, p.layer * p.heads + head, 0);
         folding = held > 0 && held + n > limit ? held : 0;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }

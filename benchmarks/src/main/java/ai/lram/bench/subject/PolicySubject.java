@@ -47,9 +47,7 @@ abstract class PolicySubject implements Subject {
         }
     }
 
-    /**
-     * As {@link #begin}, with episodes that begin a step apart: {@code context} steps lie behind the last one.
-     */
+    /** As {@link #begin}, with episodes that begin a step apart: {@code context} steps lie behind the last one. */
     public final void beginApart(int sessions, int context) {
         reset(sessions);
         for (int i = 0; i < sessions + context; i++) {

@@ -135,7 +135,7 @@ final class ManySteps {
      */
     private boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
         return partBytes(1, width) <= Float.BYTES * inner
-                && fits(tokens, Math.max(width, inner), Math.max(width, inner), reportBytes);
+                && fits(tokens, inner, inner, reportBytes); // then inner is the wider of both
     }
 
     /** Whether the sums of a product with so many results a token have room before what lies behind them: first reports, then parts. */

@@ -10,7 +10,8 @@ import ai.lram.backend.DType;
  * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
  *
  * <p>An engine may fold a matrix state in fp32 sooner: a kernel of few sessions, whose C is in registers anyway, folds a step's tokens at once
- * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded when the schedule says so and no sooner: each fold rounds it.
+ * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded when the
+ * schedule says so and no sooner: each fold rounds it.
  *
  * @param first ring length that triggers a head's first fold; 3..R
  * @param period ring length that triggers later folds; 3..R
