@@ -14,6 +14,11 @@ interface Driver {
     /** Of {@link #queryStream}: no error. */
     int NOT_READY = 600;
 
+    /** The monotonic clock by which answers are waited for, ns; of no fixed origin. */
+    default long nanoTime() {
+        return System.nanoTime();
+    }
+
     int init();
 
     /** 1000 major + 10 minor of the newest CUDA the driver speaks, such as 13000. */

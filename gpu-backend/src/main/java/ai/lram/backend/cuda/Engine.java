@@ -633,12 +633,12 @@ final class Engine implements AutoCloseable {
     void spin(boolean tells) {
         boolean listens = tells && !staging.owes();
         int status = Driver.NOT_READY;
-        long now = System.nanoTime();
+        long now = driver.nanoTime();
         long patience = now + PATIENCE_NS;
         long asking = listens ? now + ASKING_NS : now;
         while (spins && status == Driver.NOT_READY && now - patience < 0) {
             Thread.onSpinWait();
-            now = System.nanoTime(); // before looking: whoever comes back late looks once more
+            now = driver.nanoTime(); // before looking: whoever comes back late looks once more
             if (listens && decided.all()) {
                 status = Driver.SUCCESS;
             } else if (now - asking >= 0) {

@@ -562,8 +562,17 @@ class CudaEngineTest {
                 Replay replay = engine.stream().record(() -> {})) {
             driver.calls.clear();
             driver.busyQueries = Integer.MAX_VALUE;
+            driver.tickNs = 5_000_000;
             replay.finish();
-            assertEquals("synchronizeStream", driver.calls.getLast());
+            assertEquals(
+                    List.of(
+                            "launchGraph",
+                            "queryStream",
+                            "queryStream",
+                            "queryStream",
+                            "queryStream",
+                            "synchronizeStream"),
+                    driver.calls);
         }
     }
 

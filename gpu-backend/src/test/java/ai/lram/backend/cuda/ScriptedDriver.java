@@ -46,8 +46,12 @@ class ScriptedDriver implements Driver {
     /** How often the stream is still at work when it is looked at. */
     int busyQueries;
 
+    /** How far the clock goes on each time it is read: what is waited for does not depend on how fast tests run. */
+    long tickNs = 1_000;
+
     private final Map<Long, Arena> memory = Collections.synchronizedMap(new HashMap<>());
     private long next = 0x1000;
+    private long nowNs;
 
     int answer(String call) {
         calls.add(call);
@@ -244,6 +248,11 @@ class ScriptedDriver implements Driver {
     @Override
     public int synchronizeStream(long stream) {
         return answer("synchronizeStream");
+    }
+
+    @Override
+    public long nanoTime() {
+        return nowNs += tickNs;
     }
 
     @Override
