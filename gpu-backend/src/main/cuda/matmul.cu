@@ -5,7 +5,7 @@
 // long sums exact.
 //
 // Compile:  as elementwise.cu.
-#include "lram_bf16.cuh"
+#include "lram_fp16.cuh"
 
 namespace lram {
 
@@ -22,10 +22,10 @@ struct FewRows {
 struct Pack {
     const float* w;
     void* data;
-    float* scale;  // int8 alone
+    float* scale;  // int8 and fp16 alone
     int rows;
     int inputs;
-    int type;  // 1 bf16, 2 int8
+    int type;  // 1 bf16, 2 int8, 3 bf16 stored in fp16
 };
 
 // x as the sum of three bf16 numbers, which hold all of its 24 bits.
@@ -183,10 +183,23 @@ LRAM_KERNEL(pack, Pack) {
             p.scale[row] = scale;
         }
     }
+    if (p.type == 3) {
+        for (int j = lane(); j < p.inputs; j += 32) {
+            scale = fmaxf(scale, fabsf(widened(Bf16{narrow(p.w[from + j])})));
+        }
+        const PowerOfRow power(warpMax(scale));
+        scale = power.by;
+        if (lane() == 0) {
+            p.scale[row] = power.back;
+        }
+    }
     for (int j = lane(); j < p.inputs; j += 32) {
         const float x = p.w[from + j];
         if (p.type == 1) {
             static_cast<unsigned short*>(p.data)[from + j] = narrow(x);
+        } else if (p.type == 3) {
+            const float stored = widened(Bf16{narrow(x)}) * scale;
+            static_cast<unsigned short*>(p.data)[from + j] = static_cast<unsigned short>(fp16Pair(stored, 0.f));
         } else {
             static_cast<signed char*>(p.data)[from + j] =
                     static_cast<signed char>(scale == 0.f ? 0.f : fminf(fmaxf(rintf(x / scale), -127.f), 127.f));

@@ -1,14 +1,16 @@
 // What an mLSTM block of the control step does around its products and its cell, for many sessions.
 //
 // Contract: ai.lram.backend.ops.SessionOps.mlstmBlock for bf16 weights and up to 3 tokens a session. Products are cuBLASLt's, of
-// x as three bf16 numbers whose sum it is, stacked as rows: every kernel here adds the three results as it reads them.
-//   many_norm   x += the block before; its norm, in three parts
+// x in parts whose sum it is, stacked as rows: every kernel here adds their results as it reads them. With MANY_FP16 the parts are
+// two fp16 numbers of x times a power of two of its token, weights are in fp16 times one of their row, and results are divided by
+// both; without, the parts are three bf16 numbers.
+//   many_norm   x += the block before; its norm, in parts
 //   many_conv   convolution, SiLU, q, k, v, and shares of the gates, which the cell adds in order
-//   many_skip   head norm, skip, gate, in three parts
+//   many_skip   head norm, skip, gate, in parts
 // Each begins as soon as the one before has ended, without a launch between them: weights, and what earlier steps left, are on
 // their way before it waits.
 //
-// Bytes a token: 26 D and 106 I, from the second-level cache.
+// Bytes a token: 20 D and 96 I, without MANY_FP16 26 D and 106 I, from the second-level cache.
 //
 // Compile:  as elementwise.cu, with the sizes that ManySteps.java defines.
 #ifndef MANY_WIDTH  // the sizes of a large model, for a look at the machine code
@@ -20,9 +22,10 @@
 #define MANY_RESIDUAL 1
 #define MANY_HEAD_CENTRED 1
 #define MANY_HEAD_RESIDUAL 1
+#define MANY_FP16 1
 #endif
 #define LRAM_THREADS 128
-#include "lram_bf16.cuh"
+#include "lram_fp16.cuh"
 #include "step_common.cuh"
 #include "step_fetch.cuh"
 
@@ -40,12 +43,35 @@ constexpr int RUNS = (INNER + RUN - 1) / RUN;
 constexpr int GATES = STEPS * 2 * HEADS;     // of a session: tokens, input and forget, heads
 constexpr int ROUNDS = (GATES + 31) / 32;
 
+constexpr bool FP16 = MANY_FP16;
+
+#if MANY_FP16
+using Part = Fp16;
+constexpr int PARTS = 2;
+#else
+using Part = Bf16;
+constexpr int PARTS = 3;
+#endif
+
+// Results of a product's parts. What they are multiples of is for fp16 alone.
+struct Sums {
+    const float* at;        // (PARTS, tokens, pitch); may be null
+    const float* ofToken;   // (tokens)
+    const float* ofWeight;  // (results)
+};
+
+// What the next product multiplies.
+struct Parts {
+    Part* at;        // (PARTS, tokens, columns)
+    float* ofToken;  // (tokens): what they are multiples of, for fp16 alone
+};
+
 struct NormOfMany {
     float* x;
-    const float* sums;    // (3, rows, WIDTH); may be null
+    Sums sums;            // of pitch WIDTH
     const float* weight;  // null where no norm follows
-    Bf16* parts;          // (3, rows, WIDTH)
-    int rows;             // of tokens
+    Parts parts;
+    int rows;  // of tokens
     float eps;
     Faults faults;
 };
@@ -53,7 +79,7 @@ struct NormOfMany {
 struct ConvOfMany {
     const int* slots;
     const int* counts;
-    const float* u;  // (3, tokens, pitch)
+    Sums u;
     const float* conv;
     const float* bias;  // may be null
     float* history;
@@ -77,24 +103,24 @@ struct SkipOfMany {
     const int* counts;
     const float* h;
     const float* c;
-    const float* z;  // (3, tokens, pitch)
+    Sums z;
     const float* weight;
     const float* skip;
-    Bf16* parts;  // (3, tokens, INNER)
-    int rows;     // of tokens
-    int pitch;    // from a token's z to the next one's
+    Parts parts;
+    int rows;   // of tokens
+    int pitch;  // from a token's z to the next one's
     float eps;
     Faults faults;
 };
 
-// Three products on their way, of which the sum is wanted. Loads stand apart from sums, so that all of a thread's are under way
-// at once.
-struct ThreeSums {
-    float4 part[3];
+// A quad of each part's results on their way, of which the sum is wanted. Loads stand apart from sums, so that all of a thread's
+// are under way at once.
+struct QuadOfSums {
+    float4 part[PARTS];
 
     __device__ __forceinline__ void ask(bool wanted, const float* at, long long apart) {
 #pragma unroll
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < PARTS; i++) {
             part[i] = none();
             if (wanted) {
                 part[i] = load4(at + i * apart);
@@ -102,21 +128,44 @@ struct ThreeSums {
         }
     }
 
-    __device__ __forceinline__ float4 sum() const {
+    // Times the powers, for fp16: those of the weights first, so that what is between overflows for no token.
+    __device__ __forceinline__ float4 sum(const float4& ofWeights, float ofToken) const {
         float4 a = part[0];
-        a.x += part[1].x + part[2].x;
-        a.y += part[1].y + part[2].y;
-        a.z += part[1].z + part[2].z;
-        a.w += part[1].w + part[2].w;
+        const float4 b = part[1];
+        if constexpr (FP16) {
+            a.x = fmaf(b.x, LOW_PART, a.x) * ofWeights.x * ofToken;
+            a.y = fmaf(b.y, LOW_PART, a.y) * ofWeights.y * ofToken;
+            a.z = fmaf(b.z, LOW_PART, a.z) * ofWeights.z * ofToken;
+            a.w = fmaf(b.w, LOW_PART, a.w) * ofWeights.w * ofToken;
+        } else {
+            const float4 c = part[PARTS - 1];
+            a.x += b.x + c.x;
+            a.y += b.y + c.y;
+            a.z += b.z + c.z;
+            a.w += b.w + c.w;
+        }
         return a;
     }
 };
 
-__device__ __forceinline__ void storeParts(float (&x)[4], Bf16* at, long long apart) {
-    uint2 parts[3];
+__device__ __forceinline__ float4 powersOf(const Sums& sums, bool wanted, int column) {
+    return FP16 && wanted ? load4(sums.ofWeight + column) : none();
+}
+
+__device__ __forceinline__ float powerOf(const Sums& sums, bool wanted, long long token) {
+    return FP16 && wanted ? sums.ofToken[token] : 0.f;
+}
+
+// @param by the power of the row, for fp16
+__device__ __forceinline__ void storeParts(float (&x)[4], float by, Part* at, long long apart) {
+    uint2 parts[PARTS];
+#if MANY_FP16
+    splitInTwo(x, by, parts);
+#else
     splitInThree(x, parts);
+#endif
 #pragma unroll
-    for (int part = 0; part < 3; part++) {
+    for (int part = 0; part < PARTS; part++) {
         store(at + part * apart, parts[part]);
     }
 }
@@ -231,16 +280,23 @@ struct WeightsOfRun {
     }
 };
 
-// Warps of a token's head, so that a lane has two quads at most.
-constexpr int HEAD_WARPS = DIM <= 256 ? 1 : (DIM <= 512 ? 2 : 4);
+constexpr int leastOf(int a, int b) { return a < b ? a : b; }
+
+// Warps of a token's head, so that a lane has two quads at most; in fp16 one, where a block, which has a token's heads, can have
+// so many.
+constexpr int HEAD_WARPS = FP16 ? leastOf((DIM + RUN - 1) / RUN, 32 / HEADS) : (DIM <= 256 ? 1 : (DIM <= 512 ? 2 : 4));
 constexpr int HEAD_LANES = 32 * HEAD_WARPS;
+constexpr int SKIP_WARPS = FP16 ? HEADS * HEAD_WARPS : LRAM_WARPS;
+constexpr int SKIP_THREADS = 32 * SKIP_WARPS;
+constexpr int SKIP_LOADS = (DIM / 4 + HEAD_LANES - 1) / HEAD_LANES;
+constexpr int SKIP_BLOCKS = FP16 && SKIP_LOADS == 1 ? leastOf(1536 / SKIP_THREADS, 8) : 1;  // of a multiprocessor
 
 // Over the warps of a head, for all of them. Each use has a number of its own.
 template <int USE>
 __device__ __forceinline__ float headSum(float x) {
     x = warpSum(x);
     if constexpr (HEAD_WARPS > 1) {
-        __shared__ float sums[LRAM_WARPS];
+        __shared__ float sums[SKIP_WARPS];
         if (lane() == 0) {
             sums[warp()] = x;
         }
@@ -254,6 +310,38 @@ __device__ __forceinline__ float headSum(float x) {
     return x;
 }
 
+// Over a block of so many warps, for every thread. NaN is not a maximum.
+template <int WARPS>
+__device__ __forceinline__ float largestOf(float x) {
+    __shared__ float tops[WARPS];
+    x = warpMax(x);
+    if (lane() == 0) {
+        tops[warp()] = x;
+    }
+    __syncthreads();
+    x = tops[0];
+#pragma unroll
+    for (int w = 1; w < WARPS; w++) {
+        x = fmaxf(x, tops[w]);
+    }
+    return x;
+}
+
+// blockSum of x and the largest of y, once in a kernel.
+__device__ __forceinline__ void sumAndLargest(float& x, float& y) {
+    __shared__ float sums[LRAM_WARPS];
+    x = warpSum(x);
+    if (lane() == 0) {
+        sums[warp()] = x;
+    }
+    y = largestOf<LRAM_WARPS>(y);
+    x = 0.f;
+#pragma unroll
+    for (int w = 0; w < LRAM_WARPS; w++) {
+        x += sums[w];
+    }
+}
+
 }  // namespace lram
 
 using namespace lram;
@@ -264,22 +352,25 @@ LRAM_KERNEL(many_norm, NormOfMany) {
     const long long apart = static_cast<long long>(p.rows) * WIDTH;
     const long long from = static_cast<long long>(blockIdx.x) * WIDTH;
     float4 weight[LOADS];
+    float4 powers[LOADS];
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
         weight[i] = p.weight != nullptr && j < WIDTH ? load4(p.weight + j) : none();
+        powers[i] = powersOf(p.sums, p.sums.at != nullptr && j < WIDTH, j);
     }
     awaitBefore();
     if (faulted(p.faults)) {
         return;
     }
+    const float power = powerOf(p.sums, p.sums.at != nullptr, blockIdx.x);
     float4 old[LOADS];
-    ThreeSums added[LOADS];
+    QuadOfSums added[LOADS];
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
         old[i] = j < WIDTH ? load4(p.x + from + j) : none();
-        added[i].ask(p.sums != nullptr && j < WIDTH, p.sums + from + j, apart);
+        added[i].ask(p.sums.at != nullptr && j < WIDTH, p.sums.at + from + j, apart);
     }
     float x[LOADS][4];
     float sum = 0.f;
@@ -287,9 +378,9 @@ LRAM_KERNEL(many_norm, NormOfMany) {
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
         unpack(old[i], x[i]);
-        addTimes(1.f, added[i].sum(), x[i]);
+        addTimes(1.f, added[i].sum(powers[i], power), x[i]);
         sum += (x[i][0] + x[i][1]) + (x[i][2] + x[i][3]);
-        if (p.sums != nullptr && j < WIDTH) {
+        if (p.sums.at != nullptr && j < WIDTH) {
             store(p.x + from + j, packFloats(x[i]));
         }
     }
@@ -297,17 +388,32 @@ LRAM_KERNEL(many_norm, NormOfMany) {
         return;
     }
     const float mean = MANY_CENTRED ? blockSum(sum) / static_cast<float>(WIDTH) : 0.f;
+    const float one = MANY_RESIDUAL ? 1.f : 0.f;
     float squares = 0.f;
+    float largest = 0.f;  // of what is multiplied by rstd
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
+        float w[4];
+        unpack(weight[i], w);
 #pragma unroll
         for (int e = 0; e < 4 && j < WIDTH; e++) {
             squares = fmaf(x[i][e] - mean, x[i][e] - mean, squares);
+            if constexpr (FP16) {
+                largest = fmaxf(largest, fabsf((x[i][e] - mean) * (one + w[e])));
+            }
         }
     }
-    const float rstd = 1.f / sqrtf(blockSum(squares) / static_cast<float>(WIDTH) + p.eps);
-    const float one = MANY_RESIDUAL ? 1.f : 0.f;
+    if constexpr (FP16) {
+        sumAndLargest(squares, largest);
+    } else {
+        squares = blockSum(squares);
+    }
+    const float rstd = 1.f / sqrtf(squares / static_cast<float>(WIDTH) + p.eps);
+    const PowerOfRow own(largest * rstd);
+    if (FP16 && threadIdx.x == 0) {
+        p.parts.ofToken[blockIdx.x] = own.back;
+    }
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = 4 * (static_cast<int>(threadIdx.x) + i * LRAM_THREADS);
@@ -318,7 +424,7 @@ LRAM_KERNEL(many_norm, NormOfMany) {
             for (int e = 0; e < 4; e++) {
                 x[i][e] = (x[i][e] - mean) * rstd * (one + w[e]);
             }
-            storeParts(x[i], p.parts + from + j, apart);
+            storeParts(x[i], own.by, p.parts.at + from + j, apart);
         }
     }
 }
@@ -351,6 +457,7 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
         }
     }
     const float4 bias = mine && p.bias != nullptr ? load4(p.bias + channel) : none();
+    const float4 powers = powersOf(p.u, mine, channel);
     weights.finish(p);
     __syncthreads();
     awaitBefore();
@@ -358,16 +465,18 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
         return;
     }
     const long long apart = static_cast<long long>(p.rows) * STEPS * p.pitch;
-    const float* sums = p.u + static_cast<long long>(row) * STEPS * p.pitch + channel;
+    const float* sums = p.u.at + static_cast<long long>(row) * STEPS * p.pitch + channel;
     const long long from = static_cast<long long>(row) * STEPS * INNER + channel;
-    ThreeSums news[STEPS];
+    QuadOfSums news[STEPS];
+    float power[STEPS];
 #pragma unroll
     for (int t = 0; t < STEPS; t++) {
         news[t].ask(mine && t >= first, sums + static_cast<long long>(t) * p.pitch, apart);
+        power[t] = powerOf(p.u, mine && t >= first, static_cast<long long>(row) * STEPS + t);
     }
 #pragma unroll
     for (int t = 0; t < STEPS; t++) {
-        const float4 sum = news[t].sum();
+        const float4 sum = news[t].sum(powers, power[t]);
         if (t >= first) {
             u[PAST + t] = sum;
         }
@@ -456,10 +565,10 @@ LRAM_KERNEL_OF(many_conv, ConvOfMany, LRAM_THREADS, 4) {
     }
 }
 
-// HEAD_WARPS warps a token and head.
-LRAM_KERNEL(many_skip, SkipOfMany) {
-    constexpr int LOADS = (DIM / 4 + HEAD_LANES - 1) / HEAD_LANES;
-    const int unit = (static_cast<int>(blockIdx.x) * LRAM_WARPS + warp()) / HEAD_WARPS;
+// HEAD_WARPS warps a token and head; in fp16 a block a token, whose power it finds.
+LRAM_KERNEL_OF(many_skip, SkipOfMany, SKIP_THREADS, SKIP_BLOCKS) {
+    constexpr int LOADS = SKIP_LOADS;
+    const int unit = (static_cast<int>(blockIdx.x) * SKIP_WARPS + warp()) / HEAD_WARPS;
     const bool own = unit < p.rows * HEADS;
     const int token = unit / HEADS;
     const int column = unit % HEADS * DIM;
@@ -468,11 +577,13 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     const bool brought = own && token % STEPS >= STEPS - p.counts[token / STEPS];
     float4 weight[LOADS];
     float4 skip[LOADS];
+    float4 powers[LOADS];
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = at + 4 * HEAD_LANES * i;
         weight[i] = j < DIM ? load4(p.weight + column + j) : none();
         skip[i] = j < DIM ? load4(p.skip + column + j) : none();
+        powers[i] = powersOf(p.z, brought && j < DIM, column + j);
     }
     awaitBefore();
     if (faulted(p.faults)) {
@@ -480,10 +591,11 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     }
     const long long apart = static_cast<long long>(p.rows) * INNER;
     const long long from = static_cast<long long>(unit) * DIM;
-    const float* sums = p.z + static_cast<long long>(token) * p.pitch + column;
+    const float* sums = p.z.at + static_cast<long long>(token) * p.pitch + column;
+    const float power = powerOf(p.z, brought, token);
     float4 answer[LOADS];
     float4 c[LOADS];
-    ThreeSums z[LOADS];
+    QuadOfSums z[LOADS];
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = at + 4 * HEAD_LANES * i;
@@ -510,24 +622,38 @@ LRAM_KERNEL(many_skip, SkipOfMany) {
     }
     const float rstd = 1.f / sqrtf(headSum<1>(squares) / static_cast<float>(DIM) + p.eps);
     const float one = MANY_HEAD_RESIDUAL ? 1.f : 0.f;
+    float largest = 0.f;
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        float ofWeight[4];
+        float ofSkip[4];
+        float ofC[4];
+        float ofZ[4];
+        unpack(weight[i], ofWeight);
+        unpack(skip[i], ofSkip);
+        unpack(c[i], ofC);
+        unpack(z[i].sum(powers[i], power), ofZ);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const float normed = (h[i][e] - mean) * rstd * (one + ofWeight[e]);
+            h[i][e] = fmaf(ofSkip[e], ofC[e], normed) * siluOf(ofZ[e]);
+            if (FP16 && at + 4 * HEAD_LANES * i < DIM) {
+                largest = fmaxf(largest, fabsf(h[i][e]));
+            }
+        }
+    }
+    if constexpr (FP16) {
+        largest = largestOf<SKIP_WARPS>(largest);
+    }
+    const PowerOfRow ofToken(largest);
+    if (FP16 && threadIdx.x == 0) {
+        p.parts.ofToken[token] = ofToken.back;
+    }
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         const int j = at + 4 * HEAD_LANES * i;
         if (own && j < DIM) {
-            float ofWeight[4];
-            float ofSkip[4];
-            float ofC[4];
-            float ofZ[4];
-            unpack(weight[i], ofWeight);
-            unpack(skip[i], ofSkip);
-            unpack(c[i], ofC);
-            unpack(z[i].sum(), ofZ);
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const float normed = (h[i][e] - mean) * rstd * (one + ofWeight[e]);
-                h[i][e] = fmaf(ofSkip[e], ofC[e], normed) * siluOf(ofZ[e]);
-            }
-            storeParts(h[i], p.parts + from + j, apart);
+            storeParts(h[i], ofToken.by, p.parts.at + from + j, apart);
         }
     }
 }

@@ -4,6 +4,7 @@ package ai.lram.backend;
 public enum DType {
     F32(4),
     BF16(2),
+    F16(2),
     I32(4),
     I8(1),
     U8(1);

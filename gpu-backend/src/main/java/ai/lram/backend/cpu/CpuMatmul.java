@@ -138,6 +138,11 @@ final class CpuMatmul implements MatmulOps {
         int n = out.rows();
         int k = out.columns();
         Check.f32("pack", "w", w, (long) n * k);
+        Check.that(
+                packs(out.data().dtype()) && out.fp16() == null,
+                "pack: weights in " + out.data().dtype() + (out.fp16() == null ? "" : " and fp16"),
+                "this engine packs F32, BF16 and I8, each alone",
+                "ask packs and SessionOps.readsFp16");
         MemorySegment from = w.segment();
         MemorySegment to = out.data().segment();
         for (int j = 0; j < n; j++) {

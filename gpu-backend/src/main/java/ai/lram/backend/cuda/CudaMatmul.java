@@ -18,11 +18,17 @@ final class CudaMatmul implements MatmulOps {
 
     private static final int WARPS = Engine.THREADS / 32;
 
+    /** Type of weights that {@code pack} rounds to bf16 and stores in fp16. */
+    private static final int FP16 = 3;
+
     /** Rows from which packed bf16 weights go to the tensor cores. */
     private static final int MANY_ROWS = 24;
 
     /** Numbers in bf16 that an fp32 number is the sum of. */
     static final int PARTS = 3;
+
+    /** Numbers in fp16 likewise, times a power of two, but for its last bit. */
+    static final int FP16_PARTS = 2;
 
     private final Engine engine;
     private final Products products;
@@ -127,6 +133,16 @@ final class CudaMatmul implements MatmulOps {
                 .put(out.columns())
                 .put(type)
                 .run((out.rows() + WARPS - 1) / WARPS);
+        if (out.fp16() != null) {
+            engine.launch(pack)
+                    .put(w)
+                    .put(out.fp16().data())
+                    .put(out.fp16().scale())
+                    .put(out.rows())
+                    .put(out.columns())
+                    .put(FP16)
+                    .run((out.rows() + WARPS - 1) / WARPS);
+        }
     }
 
     @Override
@@ -193,15 +209,25 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /** Queues the products of three bf16 parts, {@code (3, rows, w.columns())}, with a packed bf16 weight: {@code sums} is {@code (3, rows, w.rows())}, to be added. */
+    /** Parts of what is multiplied with weights of that type. */
+    static int parts(DType weights) {
+        return weights == DType.F16 ? FP16_PARTS : PARTS;
+    }
+
+    /**
+     * Queues the products of x's parts, {@code (parts, rows, w.columns())}, with a packed weight of their type, bf16 or fp16: {@code sums} is
+     * {@code (parts, rows, w.rows())}, to be added.
+     */
     static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, long sums) {
         manyParts(products, what, parts, w, w.rows(), rows, sums);
     }
 
-    /** Likewise with {@code n} rows of weights, of which the first are {@code w}'s: {@code sums} is {@code (3, rows, n)}. */
+    /** Likewise with {@code n} rows of weights, of which the first are {@code w}'s: {@code sums} is {@code (parts, rows, n)}. */
     static void manyParts(Products products, String what, long parts, PackedWeight w, int n, int rows, long sums) {
         int k = w.columns();
-        Shape shape = Shape.plain(n, PARTS * rows, k, true, false, k, k, n).of(Products.Types.BF16_TO_F32);
+        DType type = w.data().dtype();
+        Shape shape = Shape.plain(n, parts(type) * rows, k, true, false, k, k, n)
+                .of(type == DType.F16 ? Products.Types.F16_TO_F32 : Products.Types.BF16_TO_F32);
         products.multiply(what, shape, w.data().address(), parts, 0, false, sums);
     }
 

@@ -258,6 +258,11 @@ final class CudaSession implements SessionOps {
     }
 
     @Override
+    public boolean readsFp16(int sessions) {
+        return forms.many(sessions) && many.readsFp16();
+    }
+
+    @Override
     public void mlstmBlock(
             Stream s,
             MlstmBlockWeights weights,

@@ -107,7 +107,7 @@ final class Engine implements AutoCloseable {
     }
 
     /** Whether a property is its first value, the default, rather than its second. */
-    private static boolean chosen(String property, String first, String second) {
+    static boolean chosen(String property, String first, String second) {
         String wanted = System.getProperty(property, first);
         if (!List.of(first, second).contains(wanted)) {
             throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of " + first + " and "

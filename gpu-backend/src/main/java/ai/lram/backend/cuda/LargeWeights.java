@@ -3,6 +3,7 @@ package ai.lram.backend.cuda;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
+import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 
 /** Large matrices of the control step as its kernels take them: elements, and for int8 a scale per row. */
@@ -47,6 +48,16 @@ final class LargeWeights {
         }
         if (scale(w) != null) {
             Check.f32(kernel, "weight's scale", scale(w), n);
+        }
+        PackedWeight fp16 = w.full() != null ? null : w.packed().fp16();
+        if (fp16 != null) {
+            Check.size(
+                    kernel,
+                    "weight in fp16",
+                    fp16.data(),
+                    DType.F16,
+                    fp16.data().size());
+            Check.f32(kernel, "its scale", fp16.scale(), n);
         }
     }
 }

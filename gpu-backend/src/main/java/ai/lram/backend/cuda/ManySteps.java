@@ -16,12 +16,16 @@ import java.util.Map;
 /**
  * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, seven
  * launches a block, or eight where u and z are two products, and two more for a run of them. Our kernels begin early, the library's products do
- * not. Weights are packed in bf16.
+ * not. Weights are packed in bf16, and once more in fp16 where {@link #readsFp16}: x is multiplied with these in two parts, with the others in
+ * three.
  *
  * <p>Of the engine's memory for partial sums a block has the sums of u, or of u and z; behind them the cell's reports, and when these are read, the
  * parts of what the last product multiplies.
  */
 final class ManySteps {
+    /** What many sessions are multiplied with: {@code fp16} where weights have it, or {@code bf16}. */
+    static final String PRODUCTS = "lram.cuda.many";
+
     private static final String KERNEL = "session.mlstmBlock";
     private static final int THREADS = 128;
     private static final int WARPS = THREADS / 32;
@@ -51,15 +55,35 @@ final class ManySteps {
     private final CellSteps cells;
     private final long room;
     private final boolean on;
+    private final boolean fp16;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
-    private record Sizes(int width, int inner, int heads, int tokens, NormSpec norm, NormSpec headNorm) {}
+    private record Sizes(int width, int inner, int heads, int tokens, NormSpec norm, NormSpec headNorm, boolean fp16) {}
 
     private record Form(Kernel norm, Kernel conv, Kernel skip) {}
 
-    /** What a run of blocks works on. */
-    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x) {
+    /**
+     * What a run of blocks works on.
+     *
+     * @param fp16 whether x is multiplied in two parts
+     */
+    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x, boolean fp16) {
+        /** Weights as they are multiplied. */
+        PackedWeight weights(StepWeight w) {
+            return fp16 ? w.packed().fp16() : w.packed();
+        }
+
+        /** Of x. */
+        long parts() {
+            return fp16 ? CudaMatmul.FP16_PARTS : CudaMatmul.PARTS;
+        }
+
+        /** Behind the parts of so many columns, what these are multiples of: a number for each token. */
+        long powers(long at, long columns) {
+            return fp16 ? at + partBytes(parts(), all(), columns) : 0;
+        }
+
         int sessions() {
             return x.dim(0);
         }
@@ -86,6 +110,12 @@ final class ManySteps {
         this.cells = cells;
         this.room = room;
         on = !StepForms.off();
+        fp16 = Engine.chosen(PRODUCTS, "fp16", "bf16");
+    }
+
+    /** Whether x is multiplied in two parts with weights that are there in fp16. */
+    boolean readsFp16() {
+        return on && fp16;
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */
@@ -131,38 +161,58 @@ final class ManySteps {
 
     /**
      * Whether parts of the normed x have room in the memory of conv, and in that of partial sums a product's sums with a row's reports, then with
-     * the parts of the next product, behind them.
+     * the parts of the next product, behind them. Three parts: two, with a number for each token, take less.
      */
     private boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
-        return partBytes(1, width) <= Float.BYTES * inner
-                && fits(tokens, inner, inner, reportBytes); // then inner is the wider of both
+        return partBytes(CudaMatmul.PARTS, 1, width) <= Float.BYTES * inner
+                && fits(CudaMatmul.PARTS, tokens, inner, inner, reportBytes); // then inner is the wider of both
     }
 
-    /** Whether the sums of a product with so many results a token have room before what lies behind them: first reports, then parts. */
-    private boolean fits(long tokens, long results, long parts, long reportBytes) {
-        return sumBytes(tokens, results) + Math.max(partBytes(tokens, parts), reportBytes) <= room;
+    /**
+     * Whether the sums of a product in parts with so many results a token have room before what lies behind them: first reports, then parts of so
+     * many columns and a number for each token.
+     */
+    private boolean fits(long parts, long tokens, long results, long columns, long reportBytes) {
+        long next = partBytes(parts, tokens, columns) + Float.BYTES * tokens;
+        return sumBytes(parts, tokens, results) + Math.max(next, reportBytes) <= room;
     }
 
-    /** Of a product in three parts with so many results a token; a multiple of {@value #ALIGNED}. */
-    private static long sumBytes(long tokens, long results) {
-        return (CudaMatmul.PARTS * Float.BYTES * tokens * results + ALIGNED - 1) / ALIGNED * ALIGNED;
+    /** Of a product in parts with so many results a token; a multiple of {@value #ALIGNED}. */
+    private static long sumBytes(long parts, long tokens, long results) {
+        return (parts * Float.BYTES * tokens * results + ALIGNED - 1) / ALIGNED * ALIGNED;
     }
 
-    private static long partBytes(long tokens, long elements) {
-        return CudaMatmul.PARTS * Short.BYTES * tokens * elements;
+    private static long partBytes(long parts, long tokens, long columns) {
+        return parts * Short.BYTES * tokens * columns;
     }
 
     /** Whether u and z are one product: their weights lie one behind the other, and both have room while all reports are there. */
-    private boolean together(MlstmBlockWeights w, long tokens, long reportBytes) {
-        PackedWeight u = w.upU().packed();
+    private boolean together(MlstmBlockWeights w, Call c, long reportBytes) {
+        PackedWeight u = c.weights(w.upU());
         return u.rows() % PackedWeight.TILE == 0
-                && w.upZ().packed().data().address()
+                && c.weights(w.upZ()).data().address()
                         == u.data().address() + u.data().bytes()
-                && fits(tokens, 2L * w.inner(), w.inner(), reportBytes);
+                && fits(c.parts(), c.all(), 2L * w.inner(), w.inner(), reportBytes);
     }
 
     private static boolean packed(StepWeight w) {
         return w.packed() != null && w.packed().data().dtype() == DType.BF16;
+    }
+
+    /** Whether all weights are there in fp16, too. */
+    private static boolean inFp16(List<MlstmLayer> layers) {
+        for (MlstmLayer l : layers) {
+            MlstmBlockWeights w = l.weights();
+            if (!inFp16(w.upU()) || !inFp16(w.upZ()) || !inFp16(w.down())) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static boolean inFp16(StepWeight w) {
+        PackedWeight fp16 = w.packed().fp16();
+        return fp16 != null && (fp16.data().address() | fp16.scale().address()) % 16 == 0;
     }
 
     private static long runs(long inner) {
@@ -174,8 +224,8 @@ final class ManySteps {
     }
 
     /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
-    private Form form(MlstmBlockWeights w, int tokens) {
-        Sizes sizes = new Sizes(w.width(), w.inner(), w.heads(), tokens, w.norm(), w.headNorm());
+    private Form form(MlstmBlockWeights w, Call c) {
+        Sizes sizes = new Sizes(w.width(), w.inner(), w.heads(), c.tokens(), w.norm(), w.headNorm(), c.fp16());
         return forms.computeIfAbsent(sizes, s -> {
             KernelModule module = new KernelModule(
                     engine,
@@ -187,7 +237,8 @@ final class ManySteps {
                     KernelModule.define("MANY_CENTRED", s.norm().centred()),
                     KernelModule.define("MANY_RESIDUAL", s.norm().residualScale()),
                     KernelModule.define("MANY_HEAD_CENTRED", s.headNorm().centred()),
-                    KernelModule.define("MANY_HEAD_RESIDUAL", s.headNorm().residualScale()));
+                    KernelModule.define("MANY_HEAD_RESIDUAL", s.headNorm().residualScale()),
+                    KernelModule.define("MANY_FP16", s.fp16()));
             return new Form(
                     module.kernel("many_norm"),
                     module.kernel("many_conv", convBytes(s.heads())),
@@ -200,9 +251,32 @@ final class ManySteps {
         return Float.BYTES * RUN * (4 * GROUP + 2 * 3 * heads);
     }
 
-    /** Warps of a token's head, as in the source. */
-    private static int headWarps(int dim) {
-        return dim <= 256 ? 1 : dim <= 512 ? 2 : 4;
+    /** Of many_skip, as in the source. */
+    private static int skipThreads(MlstmBlockWeights w, boolean fp16) {
+        int warps = Math.min((w.inner() / w.heads() + RUN - 1) / RUN, 32 / w.heads());
+        return fp16 ? 32 * w.heads() * warps : THREADS;
+    }
+
+    /** Of many_skip, as in the source. */
+    private static long skipBlocks(MlstmBlockWeights w, boolean fp16, long tokens) {
+        int dim = w.inner() / w.heads();
+        int warps = dim <= 256 ? 1 : dim <= 512 ? 2 : 4;
+        return fp16 ? tokens : (tokens * w.heads() * warps + WARPS - 1) / WARPS;
+    }
+
+    /**
+     * Results of a product in parts, for a kernel that adds them.
+     *
+     * @param at 0 for none
+     * @param ofTokens what they are multiples of where x has two parts, else 0
+     * @param ofWeights likewise
+     */
+    private record Sums(long at, long ofTokens, long ofWeights) {
+        private static final Sums NONE = new Sums(0, 0, 0);
+
+        Engine.Launch put(Engine.Launch launch) {
+            return launch.put(at).put(ofTokens).put(ofWeights);
+        }
     }
 
     /** {@link #take} must have said yes. */
@@ -224,22 +298,21 @@ final class ManySteps {
                 pool = own;
             }
         }
-        Call call = new Call(slots, counts, m, x);
-        long before = 0; // what the block before adds to x
+        Call call = new Call(slots, counts, m, x, fp16 && inFp16(layers));
+        Sums before = Sums.NONE;
         for (MlstmLayer l : layers) {
             norm(l.weights(), before, l.weights().normWeight(), call);
-            block(l.weights(), l.state(), call);
-            before = engine.partials();
+            before = block(l.weights(), l.state(), call);
         }
         norm(layers.getLast().weights(), before, null, call);
     }
 
-    private void norm(MlstmBlockWeights w, long sums, Tensor weight, Call c) {
-        engine.launch(form(w, c.tokens()).norm())
-                .put(c.x())
-                .put(sums)
+    private void norm(MlstmBlockWeights w, Sums before, Tensor weight, Call c) {
+        long parts = c.memory().conv().address();
+        before.put(engine.launch(form(w, c).norm()).put(c.x()))
                 .put(weight)
-                .put(c.memory().conv())
+                .put(parts)
+                .put(c.powers(parts, w.width()))
                 .put(c.all())
                 .put(w.norm().eps())
                 .faults()
@@ -247,22 +320,25 @@ final class ManySteps {
     }
 
     /** From the norm's parts in the memory of conv to the products that x is added to. */
-    private void block(MlstmBlockWeights w, MlstmBlockState state, Call c) {
+    private Sums block(MlstmBlockWeights w, MlstmBlockState state, Call c) {
         int sessions = c.sessions();
         int all = c.all();
         long inner = w.inner();
         MlstmBlockMemory m = c.memory();
-        Form form = form(w, c.tokens());
+        Form form = form(w, c);
         MlstmStepCall cell = BlockCheck.cell(w, state, m, c.slots(), c.counts());
-        boolean together = together(w, all, CellSteps.reportBytes(cell) * sessions);
+        boolean together = together(w, c, CellSteps.reportBytes(cell) * sessions);
         int pitch = together ? 2 * w.inner() : w.inner();
+        PackedWeight upU = c.weights(w.upU());
+        PackedWeight upZ = c.weights(w.upZ());
+        PackedWeight down = c.weights(w.down());
         long sums = engine.partials();
-        long behind = sums + sumBytes(all, pitch); // the cell's reports, then the parts of what follows
-        CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upU().packed(), pitch, all, sums);
-        engine.launch(form.conv())
-                .put(c.slots())
-                .put(c.counts())
-                .put(sums)
+        long behind = sums + sumBytes(c.parts(), all, pitch); // the cell's reports, then the parts of what follows
+        long normed = m.conv().address();
+        long normedPowers = c.powers(normed, w.width());
+        CudaMatmul.manyParts(products, KERNEL, normed, upU, pitch, all, sums);
+        new Sums(sums, normedPowers, powers(upU))
+                .put(engine.launch(form.conv()).put(c.slots()).put(c.counts()))
                 .put(w.conv())
                 .put(w.convBias())
                 .put(state.history())
@@ -289,22 +365,26 @@ final class ManySteps {
         long z = sums + (long) Float.BYTES * w.inner();
         if (!together) {
             z = sums;
-            CudaMatmul.manyParts(products, KERNEL, m.conv().address(), w.upZ().packed(), all, z);
+            CudaMatmul.manyParts(products, KERNEL, normed, upZ, all, z);
         }
-        long warps = (long) all * w.heads() * headWarps(w.inner() / w.heads());
-        engine.launch(form.skip())
-                .put(c.counts())
-                .put(m.h())
-                .put(m.c())
-                .put(z)
+        long powers = c.powers(behind, inner);
+        new Sums(z, normedPowers, powers(upZ))
+                .put(engine.launch(form.skip()).put(c.counts()).put(m.h()).put(m.c()))
                 .put(w.headNormWeight())
                 .put(w.skip())
                 .put(behind)
+                .put(powers)
                 .put(all)
                 .put(pitch)
                 .put(w.headNorm().eps())
                 .faults()
-                .early((warps + WARPS - 1) / WARPS, 1, 1, THREADS, 0);
-        CudaMatmul.manyParts(products, KERNEL, behind, w.down().packed(), all, sums);
+                .early(skipBlocks(w, c.fp16(), all), 1, 1, skipThreads(w, c.fp16()), 0);
+        CudaMatmul.manyParts(products, KERNEL, behind, down, all, sums);
+        return new Sums(sums, powers, powers(down));
+    }
+
+    /** What rows of fp16 weights are multiples of; 0 of bf16 weights. */
+    private static long powers(PackedWeight w) {
+        return w.scale() == null ? 0 : w.scale().address();
     }
 }

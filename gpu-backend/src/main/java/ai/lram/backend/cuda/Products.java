@@ -41,6 +41,7 @@ final class Products {
     static final String PROPERTY = "lram.cuda.matmul";
 
     private static final int CUDA_R_32F = 0;
+    private static final int CUDA_R_16F = 2;
     private static final int CUDA_R_16BF = 14;
     private static final int TRANS_A = 3;
     private static final int TRANS_B = 4;
@@ -64,7 +65,8 @@ final class Products {
     enum Types {
         F32(CUDA_R_32F, CUDA_R_32F),
         BF16(CUDA_R_16BF, CUDA_R_16BF),
-        BF16_TO_F32(CUDA_R_16BF, CUDA_R_32F);
+        BF16_TO_F32(CUDA_R_16BF, CUDA_R_32F),
+        F16_TO_F32(CUDA_R_16F, CUDA_R_32F);
 
         private final int operands;
         private final int result;

@@ -126,6 +126,12 @@ final class StepForms {
         return form;
     }
 
+    /** Whether the kernels of many are wanted for so many sessions of any size. */
+    boolean many(int sessions) {
+        StepForm wanted = only != null ? only : always;
+        return wanted == null ? sessions > MOST_ROWS : wanted == StepForm.MANY;
+    }
+
     static StepTable.Size size(MlstmBlockWeights w, MlstmBlockState state) {
         return new StepTable.Size(
                 w.width(),

@@ -16,7 +16,8 @@ public interface MatmulOps {
 
     /**
      * Lays w (N, K) fp32 out in {@code out}, as it is or rounded: to the nearest bf16, ties to even; or to int8 with scale[n] =
-     * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells.
+     * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells. Where {@code out} has fp16,
+     * that is written, too; an engine that never reads it ({@link SessionOps#readsFp16}) refuses it.
      */
     void pack(Stream s, Tensor w, PackedWeight out);
 

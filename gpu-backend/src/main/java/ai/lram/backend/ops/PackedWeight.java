@@ -10,29 +10,50 @@ import ai.lram.backend.TensorArena;
  * bytes, or in fp32 where the engine says so ({@link MatmulOps#packs}). Only {@link MatmulOps#pack} writes it; the order of the elements inside {@code data} is the engine's own.
  *
  * @param rows N
- * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#F32}, {@link DType#BF16}, or {@link DType#I8}, an element
- *     being data * scale of its row
- * @param scale (N) fp32; null unless int8
+ * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#F32}, {@link DType#BF16}, or {@link DType#I8} or
+ *     {@link DType#F16}, an element being data * scale of its row
+ * @param scale (N) fp32; null unless int8 or fp16, where it is a power of two
+ * @param fp16 bf16 weights once more, as the kernels of many sessions read them; null where nobody does ({@link SessionOps#readsFp16}). Weights
+ *     below 2^-31 of their row's largest differ by up to 2^-39 of that, all others by nothing
  */
-public record PackedWeight(int rows, Tensor data, Tensor scale) {
+public record PackedWeight(int rows, Tensor data, Tensor scale, PackedWeight fp16) {
     /** Rows that are stored together. */
     public static final int TILE = 64;
 
     public PackedWeight {
         boolean plain = (data.dtype() == DType.F32 || data.dtype() == DType.BF16) && scale == null;
-        boolean int8 = data.dtype() == DType.I8 && scale != null && scale.size() == rows;
-        if (data.rank() != 2 || rows < 1 || data.dim(0) != padded(rows) || !(plain || int8)) {
+        boolean scaled =
+                (data.dtype() == DType.I8 || data.dtype() == DType.F16) && scale != null && scale.size() == rows;
+        boolean twice = fp16 == null
+                || data.dtype() == DType.BF16
+                        && fp16.data().dtype() == DType.F16
+                        && fp16.rows() == rows
+                        && fp16.columns() == data.dim(1);
+        if (data.rank() != 2 || rows < 1 || data.dim(0) != padded(rows) || !(plain || scaled) || !twice) {
             throw new ShapeMismatchException(
-                    "a packed weight of " + rows + " rows in " + data + " with scale " + scale,
+                    "a packed weight of " + rows + " rows in " + data + " with scale " + scale + " and once more "
+                            + fp16,
                     "it is (N rounded up to " + TILE
-                            + ", K) in fp32 or bf16 without a scale, or in int8 with a scale per row",
+                            + ", K) in fp32 or bf16 without a scale, or in int8 or fp16 with a scale per row; once more"
+                            + " in fp16 is bf16 alone",
                     "allocate it by PackedWeight.allocate");
         }
     }
 
+    public PackedWeight(int rows, Tensor data, Tensor scale) {
+        this(rows, data, scale, null);
+    }
+
     /** An empty one for weights (n, k). */
     public static PackedWeight allocate(TensorArena arena, DType type, int n, int k) {
-        return new PackedWeight(n, arena.allocate(type, padded(n), k), type == DType.I8 ? arena.f32(n) : null);
+        return new PackedWeight(
+                n, arena.allocate(type, padded(n), k), type == DType.I8 || type == DType.F16 ? arena.f32(n) : null);
+    }
+
+    /** An empty one for weights (n, k) in bf16 and once more in fp16. */
+    public static PackedWeight allocateTwice(TensorArena arena, int n, int k) {
+        PackedWeight fp16 = allocate(arena, DType.F16, n, k);
+        return new PackedWeight(n, arena.allocate(DType.BF16, padded(n), k), null, fp16);
     }
 
     /**
@@ -48,7 +69,11 @@ public record PackedWeight(int rows, Tensor data, Tensor scale) {
                     TILE + " rows are stored together",
                     "begin and end at multiples of " + TILE);
         }
-        return new PackedWeight(n, data.slice(first, padded(n)), scale == null ? null : scale.slice(first, n));
+        return new PackedWeight(
+                n,
+                data.slice(first, padded(n)),
+                scale == null ? null : scale.slice(first, n),
+                fp16 == null ? null : fp16.part(first, n));
     }
 
     private static int padded(int n) {

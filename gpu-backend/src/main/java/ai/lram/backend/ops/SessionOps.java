@@ -73,6 +73,11 @@ public interface SessionOps {
             MlstmBlockMemory memory,
             Tensor x);
 
+    /** Whether blocks of so many sessions read {@link PackedWeight#fp16} where their bf16 weights have it; no engine needs it. */
+    default boolean readsFp16(int sessions) {
+        return false;
+    }
+
     /**
      * {@link #mlstmBlock} for blocks that follow each other, in order. One launch where an engine can. What a row answers and what its slot keeps
      * depend on no other row: the order of the rows changes no bit.

@@ -42,6 +42,13 @@ public record StepWeight(Tensor full, PackedWeight packed) {
         return of(packed);
     }
 
+    /** A copy in bf16 and once more in fp16: {@link PackedWeight#fp16}. */
+    public static StepWeight copyTwice(Tensor full, TensorArena arena, MatmulOps ops, Stream s) {
+        PackedWeight packed = PackedWeight.allocateTwice(arena, full.dim(0), full.dim(1));
+        ops.pack(s, full, packed);
+        return of(packed);
+    }
+
     /** Rows in the same memory, where {@link PackedWeight#part} has them if it is packed. */
     public StepWeight part(int first, int n) {
         return full != null ? of(full.slice(first, n)) : of(packed.part(first, n));

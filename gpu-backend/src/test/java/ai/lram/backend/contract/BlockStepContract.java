@@ -44,9 +44,17 @@ public abstract class BlockStepContract extends KernelContract {
         return fx.of(fx.normal(Math.toIntExact(Tensor.sizeOf(shape)), scale), shape);
     }
 
-    /** In fp32 as it is, or in the engine's order where it has one. */
+    /** In fp32 as it is, or in the engine's order where it has one; in bf16 with what the kernels of many sessions read. */
     private StepWeight weight(DType type, boolean copied, int n, int k) {
-        Tensor full = drawn(1 / Math.sqrt(k), n, k);
+        return weight(type, copied, drawn(1 / Math.sqrt(k), n, k));
+    }
+
+    private StepWeight weight(DType type, boolean copied, Tensor full) {
+        int n = full.dim(0);
+        int k = full.dim(1);
+        if (type == DType.BF16 && fx.ops.session().readsFp16(Integer.MAX_VALUE)) {
+            return StepWeight.copyTwice(full, fx.arena, fx.ops.matmul(), fx.stream);
+        }
         if (type == DType.F32 && !(copied && fx.ops.matmul().packs(type))) {
             return StepWeight.of(full);
         }
@@ -205,6 +213,71 @@ public abstract class BlockStepContract extends KernelContract {
         }
         System.out.printf("bf16 state of %s blocks, %d rows: %d of %d differ%n", type, batch, others, got.length);
         assertTrue(others <= got.length / 300, others + " of " + got.length + " differ, seed " + fx.seed);
+    }
+
+    /** In columns from a millionth on, with a row of zeros and one that is small as a whole. */
+    private StepWeight uneven(DType type, int n, int k) {
+        float[] w = fx.normal(n * k, 2 / Math.sqrt(k));
+        for (int i = 0; i < w.length; i++) {
+            w[i] *= i / k == 1 ? 0 : (float) Math.pow(10, (i / k == 2 ? -9 : 0) - 6 * fx.random.nextDouble());
+        }
+        return weight(type, true, fx.of(w, n, k));
+    }
+
+    /** Sessions of very different sizes, and one that is broken, in one batch: each answers as it would alone. */
+    @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4}")
+    @CsvSource({"BF16,7,48,96,2", "BF16,14,48,192,3", "I8,9,48,96,2", "F32,7,24,48,2"})
+    void sessionsOfAnySizeShareABatch(DType type, int batch, int width, int inner, int heads) {
+        MlstmBlockWeights drawn = weights(type, true, width, inner, heads, 4);
+        MlstmBlockWeights w =
+                with(drawn, uneven(type, inner, width), uneven(type, inner, width), uneven(type, width, inner));
+        FoldSchedule schedule = new FoldSchedule(6, 6, 1);
+        MlstmBlockState fused = state(batch, inner, heads, schedule);
+        MlstmBlockState parts = state(batch, inner, heads, schedule);
+        MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, batch, L, width, inner, heads);
+        int[] counts = new int[batch];
+        Arrays.fill(counts, L);
+        Tensor ids = fx.ofInts(range(batch), batch);
+        Tensor news = fx.ofInts(counts, batch);
+        int row = L * width;
+        for (int step = 0; step < 4; step++) {
+            float[] x = fx.normal(batch * row, 1);
+            for (int i = 0; i < x.length; i++) {
+                x[i] *= (float)
+                        switch (i / row % 7) {
+                            case 0 -> 1e12;
+                            case 1 -> 1e-12;
+                            case 2 -> Math.pow(10, -6 + 10 * fx.random.nextDouble());
+                            case 3 -> 0;
+                            case 4 -> Float.NaN;
+                            case 5 -> i % row == 1 ? Float.POSITIVE_INFINITY : 1;
+                            default -> 1;
+                        };
+            }
+            Tensor got = fx.of(x, batch, L, width);
+            Tensor want = fx.of(x, batch, L, width);
+            fx.ops.session().mlstmBlock(fx.stream, w, fused, ids, news, memory, got);
+            ComposedSteps.mlstmBlock(fx.ops, fx.stream, w, parts, ids, news, memory, want);
+            float[] is = fx.read(got);
+            float[] meant = fx.read(want);
+            for (int b = 0; b < batch; b++) {
+                float[] own = Arrays.copyOfRange(is, b * row, (b + 1) * row);
+                float[] alone = Arrays.copyOfRange(meant, b * row, (b + 1) * row);
+                String name = "row " + b + " of step " + step + ", seed " + fx.seed;
+                switch (b % 7) {
+                    case 3 -> assertArrayEquals(new float[row], own, name);
+                    case 4, 5 -> {
+                        for (int at = 3; at < row; at += width) {
+                            assertTrue(Float.isNaN(own[at]) && Float.isNaN(alone[at]), name + ": " + own[at]);
+                        }
+                    }
+                    default -> {
+                        double error = Fixture.error(own, Fixture.doubles(alone));
+                        assertTrue(error < FULL_STATE, name + ": error " + error);
+                    }
+                }
+            }
+        }
     }
 
     private static int[] range(int n) {
@@ -431,6 +504,28 @@ public abstract class BlockStepContract extends KernelContract {
                 w.headNormWeight(),
                 w.skip(),
                 w.down());
+    }
+
+    private static MlstmBlockWeights with(MlstmBlockWeights w, StepWeight upU, StepWeight upZ, StepWeight down) {
+        return new MlstmBlockWeights(
+                w.norm(),
+                w.normWeight(),
+                upU,
+                upZ,
+                w.conv(),
+                w.convBias(),
+                w.q(),
+                w.k(),
+                w.v(),
+                w.inputGate(),
+                w.inputGateBias(),
+                w.forgetGate(),
+                w.forgetGateBias(),
+                w.cell(),
+                w.headNorm(),
+                w.headNormWeight(),
+                w.skip(),
+                down);
     }
 
     private List<MlstmLayer> extreme(List<MlstmLayer> layers) {

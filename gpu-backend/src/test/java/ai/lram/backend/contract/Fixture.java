@@ -109,16 +109,17 @@ public final class Fixture implements AutoCloseable {
         return a;
     }
 
-    /** Of F32 or BF16. */
+    /** Of F32, BF16 or F16. */
     public float[] read(Tensor t) {
         float[] a = new float[Math.toIntExact(t.size())];
         try (Arena host = Arena.ofConfined()) {
             MemorySegment m = host.allocate(Math.max(4, t.bytes()), 64).asSlice(0, t.bytes());
             backend.download(stream, t, m);
             stream.synchronize();
-            if (t.dtype() == DType.BF16) {
+            if (t.dtype() == DType.BF16 || t.dtype() == DType.F16) {
                 for (int i = 0; i < a.length; i++) {
-                    a[i] = Float.intBitsToFloat(m.getAtIndex(ValueLayout.JAVA_SHORT, i) << 16);
+                    short bits = m.getAtIndex(ValueLayout.JAVA_SHORT, i);
+                    a[i] = t.dtype() == DType.F16 ? Float.float16ToFloat(bits) : Float.intBitsToFloat(bits << 16);
                 }
             } else {
                 MemorySegment.copy(m, ValueLayout.JAVA_FLOAT, 0, a, 0, a.length);

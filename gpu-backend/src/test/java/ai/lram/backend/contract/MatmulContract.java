@@ -2,6 +2,7 @@ package ai.lram.backend.contract;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import ai.lram.backend.DType;
@@ -199,6 +200,36 @@ public abstract class MatmulContract extends KernelContract {
     void aPartThatIsNotWholeTilesIsRefused(int first, int n) {
         PackedWeight packed = PackedWeight.allocate(fx.arena, DType.BF16, 150, 8);
         assertThrows(ShapeMismatchException.class, () -> packed.part(first, n));
+    }
+
+    @Test
+    void fp16IsPackedBesideBf16WhereItIsRead() {
+        int n = 70;
+        int k = 24;
+        int m = 30;
+        Tensor w = fx.of(fx.normal(n * k, 1), n, k);
+        PackedWeight once = PackedWeight.allocate(fx.arena, DType.BF16, n, k);
+        PackedWeight twice = PackedWeight.allocateTwice(fx.arena, n, k);
+        assertThrows(ShapeMismatchException.class, () -> ops().pack(fx.stream, w, twice.fp16()));
+        assertThrows(ShapeMismatchException.class, () -> new PackedWeight(n, once.data(), null, once));
+        assertThrows(
+                ShapeMismatchException.class,
+                () -> new PackedWeight(n, once.data(), null, PackedWeight.allocate(fx.arena, DType.F16, n + 1, k)));
+        try {
+            ops().pack(fx.stream, w, twice);
+        } catch (ShapeMismatchException e) {
+            assertFalse(fx.ops.session().readsFp16(Integer.MAX_VALUE), e.getMessage());
+            return;
+        }
+        ops().pack(fx.stream, w, once);
+        Tensor x = fx.of(fx.normal(m * k, 1), m, k);
+        Tensor want = fx.poisoned(m, n);
+        Tensor got = fx.poisoned(m, n);
+        ops().linearPacked(fx.stream, x, once, null, Activation.NONE, want);
+        ops().linearPacked(fx.stream, x, twice, null, Activation.NONE, got);
+        assertArrayEquals(fx.read(want), fx.read(got));
+        assertThrows(ShapeMismatchException.class, () -> ops().linearPacked(
+                        fx.stream, x, twice.fp16(), null, Activation.NONE, got));
     }
 
     @Test

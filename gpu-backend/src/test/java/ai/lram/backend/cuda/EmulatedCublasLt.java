@@ -34,7 +34,11 @@ final class EmulatedCublasLt extends ScriptedCublasLt {
         MemorySegment scale = arena.allocate(4, 4).copyFrom(alpha.asSlice(0, 4));
         MemorySegment keep = arena.allocate(4, 4).copyFrom(beta.asSlice(0, 4));
         int[] status = new int[1];
-        driver.queue(() -> driver.products++);
+        boolean fp16 = inFp16(layoutA) && inFp16(layoutB);
+        driver.queue(() -> {
+            driver.products++;
+            driver.fp16Products += fp16 ? 1 : 0;
+        });
         driver.queue(() -> status[0] = super.matmul(
                 handle,
                 kept,

@@ -49,6 +49,9 @@ final class EmulatedDriver extends ScriptedDriver {
     /** The library's products run. */
     int products;
 
+    /** Those of them whose operands are fp16. */
+    int fp16Products;
+
     /** Why the last launch failed: as the emulator's enumeration of errors. */
     int emulatorError;
 

@@ -6,7 +6,7 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * cuBLASLt over host memory: fp32 and bf16 products with the attributes the engine sets, in plain loops over doubles. It checks that what it is
+ * cuBLASLt over host memory: fp32, bf16 and fp16 products with the attributes the engine sets, in plain loops over doubles. It checks that what it is
  * handed is alive and consistent.
  */
 @SuppressWarnings("restricted")
@@ -17,6 +17,7 @@ class ScriptedCublasLt implements CublasLt {
     private static final int BIAS_POINTER = 8;
     private static final int BATCH_COUNT = 5;
     private static final int BATCH_STRIDE = 6;
+    private static final int F16 = 2;
     private static final int BF16 = 14;
 
     long version = 130100;
@@ -122,6 +123,10 @@ class ScriptedCublasLt implements CublasLt {
         return rows < 1 || columns < 1 || leadingDimension < rows ? 7 : add(layout, l);
     }
 
+    final boolean inFp16(long layout) {
+        return ((Layout) live.get(layout)).elementType == F16;
+    }
+
     @Override
     public int setLayout(long layout, int attribute, MemorySegment value) {
         Layout l = (Layout) live.get(layout);
@@ -174,17 +179,23 @@ class ScriptedCublasLt implements CublasLt {
     }
 
     private static float get(Layout layout, long address, long index) {
-        return layout.elementType == BF16 ? getBf16(address, index) : get(address, index);
+        return switch (layout.elementType) {
+            case F16 -> Float.float16ToFloat(getBits(address, index));
+            case BF16 -> Float.intBitsToFloat(getBits(address, index) << 16);
+            default -> get(address, index);
+        };
     }
 
-    private static float getBf16(long address, long index) {
-        short bits = MemorySegment.ofAddress(address)
+    private static short getBits(long address, long index) {
+        return MemorySegment.ofAddress(address)
                 .reinterpret(2 * (index + 1))
                 .get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * index);
-        return Float.intBitsToFloat(bits << 16);
     }
 
     private static void set(Layout layout, long address, long index, float value) {
+        if (layout.elementType == F16) {
+            throw new IllegalStateException("no product has results in fp16");
+        }
         if (layout.elementType == BF16) {
             int bits = Float.floatToRawIntBits(value);
             MemorySegment.ofAddress(address)
