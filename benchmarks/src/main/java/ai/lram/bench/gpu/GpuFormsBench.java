@@ -159,7 +159,8 @@ public final class GpuFormsBench implements Benchmark {
             long free = engine.freeBytes().orElse(Long.MAX_VALUE) - RESERVE;
             List<Integer> fitting = new ArrayList<>();
             for (int sessions : settings.sessions()) {
-                long needed = LramSubject.deviceBytes(size, settings.weights(), settings.state(), card, sessions);
+                long needed =
+                        LramSubject.deviceBytes(engine, size, settings.weights(), settings.state(), card, sessions);
                 if (needed <= free) {
                     fitting.add(sessions);
                 } else {

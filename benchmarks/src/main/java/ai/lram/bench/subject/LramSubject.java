@@ -173,12 +173,18 @@ public final class LramSubject extends PolicySubject {
 
     /** The same by the documented formula, on a device. */
     public long toldBytes() {
-        return PolicyMemory.deviceBytes(model.config(), weights.bytes(), state, lram.slots());
+        return deviceBytes(backend, model.config(), weights, state, lram.slots());
     }
 
-    /** That of a subject before it is opened. */
-    public static long deviceBytes(ModelSize size, Weights weights, DType state, ModelCard card, int sessions) {
-        return PolicyMemory.deviceBytes(config(size, card), weights.bytes(), state, sessions);
+    /** That of a subject before it is opened on {@code backend}. */
+    public static long deviceBytes(
+            Backend backend, ModelSize size, Weights weights, DType state, ModelCard card, int sessions) {
+        return deviceBytes(backend, config(size, card), weights, state, sessions);
+    }
+
+    private static long deviceBytes(Backend backend, LramConfig config, Weights weights, DType state, int sessions) {
+        boolean fp16 = backend.ops().session().readsFp16(sessions);
+        return PolicyMemory.deviceBytes(config, weights.bytes(), fp16, state, sessions);
     }
 
     /** Number of a model's parameters. */

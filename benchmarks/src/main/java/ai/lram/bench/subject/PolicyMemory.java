@@ -20,7 +20,11 @@ public final class PolicyMemory {
     /** Tensors of a policy beside those of its blocks. */
     private static final int TENSORS = 64;
 
-    private static final int TENSORS_PER_BLOCK = 24;
+    private static final int TENSORS_PER_BLOCK = 28;
+
+    /** Bytes of a weight. */
+    private static final int BF16 = 2;
+
     /** Floats as wide as the blocks within that a pass without a way back keeps a token, at most. */
     private static final int PASS = 14;
 
@@ -38,19 +42,30 @@ public final class PolicyMemory {
 
     /** As {@link #bytes(LramConfig, int, int)}, with the matrix states in {@code state}. */
     public static long bytes(LramConfig config, int weightBytes, DType state, int slots) {
+        return bytes(config, weightBytes, false, state, slots);
+    }
+
+    /**
+     * The same.
+     *
+     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16} of so many slots
+     */
+    static long bytes(LramConfig config, int weightBytes, boolean fp16, DType state, int slots) {
         long parameters = parameters(config);
         boolean copied = weightBytes < Float.BYTES || LramPolicy.copies(DType.F32, parameters);
         long tensors = TENSORS + (long) TENSORS_PER_BLOCK * config.backbone().blocks();
-        return bytes(config, parameters, copied ? weightBytes : 0, state, slots) + ALIGNMENT * tensors;
+        return bytes(config, parameters, copied ? weightBytes : 0, fp16, state, slots) + ALIGNMENT * tensors;
     }
 
     /**
      * The same on a device, whose step reads fp32 weights where the model has them, by what is asked for: that tensors are aligned, the engine's
      * work space, code and the context come on top.
+     *
+     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16} of so many slots
      */
-    public static long deviceBytes(LramConfig config, int weightBytes, DType state, int slots) {
+    public static long deviceBytes(LramConfig config, int weightBytes, boolean fp16, DType state, int slots) {
         long host = (long) Float.BYTES * config.actionDims() * config.vocabulary(); // where logits are fetched to
-        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, state, slots)
+        return bytes(config, parameters(config), weightBytes < Float.BYTES ? weightBytes : 0, fp16, state, slots)
                 - slots * host;
     }
 
@@ -60,10 +75,12 @@ public final class PolicyMemory {
         }
     }
 
-    private static long bytes(LramConfig config, long parameters, int packedBytes, DType state, int slots) {
+    private static long bytes(
+            LramConfig config, long parameters, int packedBytes, boolean fp16, DType state, int slots) {
         XlstmConfig b = config.backbone();
         return Float.BYTES * parameters
                 + packedBytes(config, packedBytes)
+                + (fp16 && packedBytes == BF16 ? fp16Bytes(b) : 0)
                 + slots * (stateBytes(b, state) + rowBytes(config))
                 + saved(b, state);
     }
@@ -87,6 +104,12 @@ public final class PolicyMemory {
     private static long packed(long rows, long columns, int weightBytes) {
         long padded = (rows + PackedWeight.TILE - 1) / PackedWeight.TILE * PackedWeight.TILE;
         return weightBytes * padded * columns + (weightBytes == 1 ? Float.BYTES * rows : 0);
+    }
+
+    /** The mLSTM blocks' projections once more, with a number a row. */
+    private static long fp16Bytes(XlstmConfig b) {
+        long block = 2 * packed(b.inner(), b.width(), BF16) + packed(b.width(), b.inner(), BF16);
+        return (b.blocks() - b.slstmAt().size()) * (block + Float.BYTES * (2L * b.inner() + b.width()));
     }
 
     /** The state of a session. */

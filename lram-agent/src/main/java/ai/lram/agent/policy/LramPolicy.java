@@ -301,6 +301,13 @@ public final class LramPolicy implements Policy {
         return weights != DType.F32 || parameters <= COPIED;
     }
 
+    /** Of an mLSTM block: once more as the kernels of many sessions read it, where a step of all rows takes these. */
+    private StepWeight packOfBlock(Tensor w) {
+        return options.weights() == DType.BF16 && ops.session().readsFp16(options.maxBatch())
+                ? StepWeight.copyTwice(w, arena, ops.matmul(), stream)
+                : pack(w);
+    }
+
     private StepWeight pack(Tensor w) {
         if (!copies(options.weights(), model.parameters().count())
                 || !ops.matmul().packs(options.weights())) {
@@ -312,9 +319,11 @@ public final class LramPolicy implements Policy {
     /** Two weights that lie one behind the other, where they can: an engine may make one product of both. */
     private List<StepWeight> halves(Parameter both, int n) {
         if (n % PackedWeight.TILE != 0) {
-            return List.of(pack(both.rows(0, n).value()), pack(both.rows(n, n).value()));
+            return List.of(
+                    packOfBlock(both.rows(0, n).value()),
+                    packOfBlock(both.rows(n, n).value()));
         }
-        StepWeight all = pack(both.value());
+        StepWeight all = packOfBlock(both.value());
         return List.of(all.part(0, n), all.part(n, n));
     }
 
@@ -377,7 +386,7 @@ public final class LramPolicy implements Policy {
                 m.headNorm(),
                 m.outNorm.value(),
                 m.skip.value(),
-                pack(m.down.value()));
+                packOfBlock(m.down.value()));
         if (options.state() != DType.F32) {
             ops.session().mlstmReset(stream, s, 0); // an engine without that type says so here
         }
