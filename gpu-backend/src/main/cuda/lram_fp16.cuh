@@ -81,9 +81,15 @@ struct PowerOfRow {
 
 constexpr float LOW_PART = 0x1p-12f;  // of which the second part is a multiple
 
-// Four numbers of a row times its power as high + LOW_PART low. Of a number x of a row with the largest a what is lost is at most
-// 2^-23 |x| or 2^-51 a, whichever is more: each part holds 11 bits and a sign, and multiples of 2^-24.
-__device__ __forceinline__ void splitInTwo(const float (&x)[4], float by, uint2 (&parts)[2]) {
+// Four numbers of a row times its power, rounded. Of a number x of a row with the largest a what is lost is at most 2^-11 |x| or
+// 2^-39 a, whichever is more: fp16 holds 11 bits and a sign, and multiples of 2^-24.
+__device__ __forceinline__ void inFp16(const float (&x)[4], float by, uint2 (&parts)[1]) {
+    parts[0].x = fp16Pair(x[0] * by, x[1] * by);
+    parts[0].y = fp16Pair(x[2] * by, x[3] * by);
+}
+
+// The same as high + LOW_PART low: at most 2^-23 |x| or 2^-51 a is lost.
+__device__ __forceinline__ void inFp16(const float (&x)[4], float by, uint2 (&parts)[2]) {
     float rest[4];
     float high[4];
 #pragma unroll

@@ -1,16 +1,16 @@
 // What an mLSTM block of the control step does around its products and its cell, for many sessions.
 //
 // Contract: ai.lram.backend.ops.SessionOps.mlstmBlock for bf16 weights and up to 3 tokens a session. Products are cuBLASLt's, of
-// x in parts whose sum it is, stacked as rows: every kernel here adds their results as it reads them. With MANY_FP16 the parts are
-// two fp16 numbers of x times a power of two of its token, weights are in fp16 times one of their row, and results are divided by
-// both; without, the parts are three bf16 numbers.
+// x in MANY_PARTS parts whose sum it is, stacked as rows: every kernel here adds their results as it reads them. Three are bf16
+// numbers. Two are fp16 numbers of x times a power of two of its token, weights are in fp16 times one of their row, and results are
+// divided by both. One is the first of these two: x rounded to 11 bits.
 //   many_norm   x += the block before; its norm, in parts
 //   many_conv   convolution, SiLU, q, k, v, and shares of the gates, which the cell adds in order
 //   many_skip   head norm, skip, gate, in parts
 // Each begins as soon as the one before has ended, without a launch between them: weights, and what earlier steps left, are on
 // their way before it waits.
 //
-// Bytes a token: 20 D and 96 I, without MANY_FP16 26 D and 106 I, from the second-level cache.
+// Bytes a token: 26 D and 106 I in three parts, 20 D and 96 I in two, 14 D and 86 I in one, from the second-level cache.
 //
 // Compile:  as elementwise.cu, with the sizes that ManySteps.java defines.
 #ifndef MANY_WIDTH  // the sizes of a large model, for a look at the machine code
@@ -22,7 +22,7 @@
 #define MANY_RESIDUAL 1
 #define MANY_HEAD_CENTRED 1
 #define MANY_HEAD_RESIDUAL 1
-#define MANY_FP16 1
+#define MANY_PARTS 2
 #endif
 #define LRAM_THREADS 128
 #include "lram_fp16.cuh"
@@ -43,14 +43,13 @@ constexpr int RUNS = (INNER + RUN - 1) / RUN;
 constexpr int GATES = STEPS * 2 * HEADS;     // of a session: tokens, input and forget, heads
 constexpr int ROUNDS = (GATES + 31) / 32;
 
-constexpr bool FP16 = MANY_FP16;
+constexpr int PARTS = MANY_PARTS;
+constexpr bool FP16 = PARTS < 3;
 
-#if MANY_FP16
+#if MANY_PARTS < 3
 using Part = Fp16;
-constexpr int PARTS = 2;
 #else
 using Part = Bf16;
-constexpr int PARTS = 3;
 #endif
 
 // Results of a product's parts. What they are multiples of is for fp16 alone.
@@ -131,13 +130,20 @@ struct QuadOfSums {
     // Times the powers, for fp16: those of the weights first, so that what is between overflows for no token.
     __device__ __forceinline__ float4 sum(const float4& ofWeights, float ofToken) const {
         float4 a = part[0];
-        const float4 b = part[1];
+        if constexpr (PARTS == 2) {
+            const float4 b = part[PARTS - 1];
+            a.x = fmaf(b.x, LOW_PART, a.x);
+            a.y = fmaf(b.y, LOW_PART, a.y);
+            a.z = fmaf(b.z, LOW_PART, a.z);
+            a.w = fmaf(b.w, LOW_PART, a.w);
+        }
         if constexpr (FP16) {
-            a.x = fmaf(b.x, LOW_PART, a.x) * ofWeights.x * ofToken;
-            a.y = fmaf(b.y, LOW_PART, a.y) * ofWeights.y * ofToken;
-            a.z = fmaf(b.z, LOW_PART, a.z) * ofWeights.z * ofToken;
-            a.w = fmaf(b.w, LOW_PART, a.w) * ofWeights.w * ofToken;
+            a.x = a.x * ofWeights.x * ofToken;
+            a.y = a.y * ofWeights.y * ofToken;
+            a.z = a.z * ofWeights.z * ofToken;
+            a.w = a.w * ofWeights.w * ofToken;
         } else {
+            const float4 b = part[PARTS - 2];
             const float4 c = part[PARTS - 1];
             a.x += b.x + c.x;
             a.y += b.y + c.y;
@@ -159,8 +165,8 @@ __device__ __forceinline__ float powerOf(const Sums& sums, bool wanted, long lon
 // @param by the power of the row, for fp16
 __device__ __forceinline__ void storeParts(float (&x)[4], float by, Part* at, long long apart) {
     uint2 parts[PARTS];
-#if MANY_FP16
-    splitInTwo(x, by, parts);
+#if MANY_PARTS < 3
+    inFp16(x, by, parts);
 #else
     splitInThree(x, parts);
 #endif

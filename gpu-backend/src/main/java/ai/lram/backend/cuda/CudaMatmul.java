@@ -27,9 +27,6 @@ final class CudaMatmul implements MatmulOps {
     /** Numbers in bf16 that an fp32 number is the sum of. */
     static final int PARTS = 3;
 
-    /** Numbers in fp16 likewise, times a power of two, but for its last bit. */
-    static final int FP16_PARTS = 2;
-
     private final Engine engine;
     private final Products products;
     private final ColumnSums sums;
@@ -198,7 +195,7 @@ final class CudaMatmul implements MatmulOps {
                     .put(parts)
                     .put(size)
                     .run(engine.blocks(size / 4));
-            manyParts(products, "linearPacked", parts, w, rows, sums);
+            manyParts(products, "linearPacked", PARTS, parts, w, rows, sums);
             engine.launch(addParts)
                     .put(sums)
                     .put(bias)
@@ -209,26 +206,22 @@ final class CudaMatmul implements MatmulOps {
         }
     }
 
-    /** Parts of what is multiplied with weights of that type. */
-    static int parts(DType weights) {
-        return weights == DType.F16 ? FP16_PARTS : PARTS;
-    }
-
     /**
-     * Queues the products of x's parts, {@code (parts, rows, w.columns())}, with a packed weight of their type, bf16 or fp16: {@code sums} is
-     * {@code (parts, rows, w.rows())}, to be added.
+     * Queues the products of x's parts, {@code (parts, rows, w.columns())} at {@code at}, with a packed weight of their type, bf16 or fp16:
+     * {@code sums} is {@code (parts, rows, w.rows())}, to be added.
      */
-    static void manyParts(Products products, String what, long parts, PackedWeight w, int rows, long sums) {
-        manyParts(products, what, parts, w, w.rows(), rows, sums);
+    static void manyParts(Products products, String what, int parts, long at, PackedWeight w, int rows, long sums) {
+        manyParts(products, what, parts, at, w, w.rows(), rows, sums);
     }
 
     /** Likewise with {@code n} rows of weights, of which the first are {@code w}'s: {@code sums} is {@code (parts, rows, n)}. */
-    static void manyParts(Products products, String what, long parts, PackedWeight w, int n, int rows, long sums) {
+    static void manyParts(
+            Products products, String what, int parts, long at, PackedWeight w, int n, int rows, long sums) {
         int k = w.columns();
         DType type = w.data().dtype();
-        Shape shape = Shape.plain(n, parts(type) * rows, k, true, false, k, k, n)
+        Shape shape = Shape.plain(n, parts * rows, k, true, false, k, k, n)
                 .of(type == DType.F16 ? Products.Types.F16_TO_F32 : Products.Types.BF16_TO_F32);
-        products.multiply(what, shape, w.data().address(), parts, 0, false, sums);
+        products.multiply(what, shape, w.data().address(), at, 0, false, sums);
     }
 
     @Override

@@ -107,13 +107,18 @@ final class Engine implements AutoCloseable {
     }
 
     /** Whether a property is its first value, the default, rather than its second. */
-    static boolean chosen(String property, String first, String second) {
-        String wanted = System.getProperty(property, first);
-        if (!List.of(first, second).contains(wanted)) {
-            throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of " + first + " and "
-                    + second + "; choose one of these");
+    private static boolean chosen(String property, String first, String second) {
+        return chosen(property, List.of(first, second)).equals(first);
+    }
+
+    /** A property's value, by default the first of those that there are. */
+    static String chosen(String property, List<String> values) {
+        String wanted = System.getProperty(property, values.getFirst());
+        if (!values.contains(wanted)) {
+            throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of "
+                    + String.join(", ", values) + "; choose one of these");
         }
-        return wanted.equals(first);
+        return wanted;
     }
 
     private void open(Path toolkitHeaders, CubinCache cache) {

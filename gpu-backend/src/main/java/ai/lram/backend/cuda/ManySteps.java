@@ -16,15 +16,17 @@ import java.util.Map;
 /**
  * mLSTM blocks of the control step for many sessions: {@code mlstm_step_many.cu} around cuBLASLt's products and {@link CellSteps}, seven
  * launches a block, or eight where u and z are two products, and two more for a run of them. Our kernels begin early, the library's products do
- * not. Weights are packed in bf16, and once more in fp16 where {@link #readsFp16}: x is multiplied with these in two parts, with the others in
- * three.
+ * not. Weights are packed in bf16, and once more in fp16 where {@link #readsFp16}: x is multiplied with these in two parts or one, with the
+ * others in three.
  *
  * <p>Of the engine's memory for partial sums a block has the sums of u, or of u and z; behind them the cell's reports, and when these are read, the
  * parts of what the last product multiplies.
  */
 final class ManySteps {
-    /** What many sessions are multiplied with: {@code fp16} where weights have it, or {@code bf16}. */
+    /** What x is multiplied in: {@code fp16x2} or {@code fp16x1} where weights have it, or {@code bf16x3}. */
     static final String PRODUCTS = "lram.cuda.many";
+
+    private static final List<String> IN_PARTS = List.of("fp16x2", "fp16x1", "bf16x3");
 
     private static final String KERNEL = "session.mlstmBlock";
     private static final int THREADS = 128;
@@ -55,33 +57,32 @@ final class ManySteps {
     private final CellSteps cells;
     private final long room;
     private final boolean on;
-    private final boolean fp16;
+    private final int parts;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
-    private record Sizes(int width, int inner, int heads, int tokens, NormSpec norm, NormSpec headNorm, boolean fp16) {}
+    private record Sizes(int width, int inner, int heads, int tokens, NormSpec norm, NormSpec headNorm, int parts) {}
 
     private record Form(Kernel norm, Kernel conv, Kernel skip) {}
 
     /**
      * What a run of blocks works on.
      *
-     * @param fp16 whether x is multiplied in two parts
+     * @param parts of x: fewer than {@link CudaMatmul#PARTS} are fp16
      */
-    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x, boolean fp16) {
-        /** Weights as they are multiplied. */
-        PackedWeight weights(StepWeight w) {
-            return fp16 ? w.packed().fp16() : w.packed();
+    private record Call(Tensor slots, Tensor counts, MlstmBlockMemory memory, Tensor x, int parts) {
+        boolean fp16() {
+            return parts < CudaMatmul.PARTS;
         }
 
-        /** Of x. */
-        long parts() {
-            return fp16 ? CudaMatmul.FP16_PARTS : CudaMatmul.PARTS;
+        /** Weights as they are multiplied. */
+        PackedWeight weights(StepWeight w) {
+            return fp16() ? w.packed().fp16() : w.packed();
         }
 
         /** Behind the parts of so many columns, what these are multiples of: a number for each token. */
         long powers(long at, long columns) {
-            return fp16 ? at + partBytes(parts(), all(), columns) : 0;
+            return fp16() ? at + partBytes(parts, all(), columns) : 0;
         }
 
         int sessions() {
@@ -110,12 +111,16 @@ final class ManySteps {
         this.cells = cells;
         this.room = room;
         on = !StepForms.off();
-        fp16 = Engine.chosen(PRODUCTS, "fp16", "bf16");
+        parts = switch (Engine.chosen(PRODUCTS, IN_PARTS)) {
+            case "fp16x1" -> 1;
+            case "fp16x2" -> 2;
+            default -> CudaMatmul.PARTS;
+        };
     }
 
-    /** Whether x is multiplied in two parts with weights that are there in fp16. */
+    /** Whether x is multiplied with weights that are there in fp16. */
     boolean readsFp16() {
-        return on && fp16;
+        return on && parts < CudaMatmul.PARTS;
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */
@@ -161,7 +166,7 @@ final class ManySteps {
 
     /**
      * Whether parts of the normed x have room in the memory of conv, and in that of partial sums a product's sums with a row's reports, then with
-     * the parts of the next product, behind them. Three parts: two, with a number for each token, take less.
+     * the parts of the next product, behind them. Three parts: fewer, with a number for each token, take less.
      */
     private boolean hasRoom(long tokens, long width, long inner, long reportBytes) {
         return partBytes(CudaMatmul.PARTS, 1, width) <= Float.BYTES * inner
@@ -225,7 +230,7 @@ final class ManySteps {
 
     /** Compiles on the first use of a shape, and finds the result in the cache on disk afterwards. */
     private Form form(MlstmBlockWeights w, Call c) {
-        Sizes sizes = new Sizes(w.width(), w.inner(), w.heads(), c.tokens(), w.norm(), w.headNorm(), c.fp16());
+        Sizes sizes = new Sizes(w.width(), w.inner(), w.heads(), c.tokens(), w.norm(), w.headNorm(), c.parts());
         return forms.computeIfAbsent(sizes, s -> {
             KernelModule module = new KernelModule(
                     engine,
@@ -238,7 +243,7 @@ final class ManySteps {
                     KernelModule.define("MANY_RESIDUAL", s.norm().residualScale()),
                     KernelModule.define("MANY_HEAD_CENTRED", s.headNorm().centred()),
                     KernelModule.define("MANY_HEAD_RESIDUAL", s.headNorm().residualScale()),
-                    KernelModule.define("MANY_FP16", s.fp16()));
+                    "MANY_PARTS=" + s.parts());
             return new Form(
                     module.kernel("many_norm"),
                     module.kernel("many_conv", convBytes(s.heads())),
@@ -268,7 +273,7 @@ final class ManySteps {
      * Results of a product in parts, for a kernel that adds them.
      *
      * @param at 0 for none
-     * @param ofTokens what they are multiples of where x has two parts, else 0
+     * @param ofTokens what they are multiples of where parts are fp16, else 0
      * @param ofWeights likewise
      */
     private record Sums(long at, long ofTokens, long ofWeights) {
@@ -298,7 +303,7 @@ final class ManySteps {
                 pool = own;
             }
         }
-        Call call = new Call(slots, counts, m, x, fp16 && inFp16(layers));
+        Call call = new Call(slots, counts, m, x, inFp16(layers) ? parts : CudaMatmul.PARTS);
         Sums before = Sums.NONE;
         for (MlstmLayer l : layers) {
             norm(l.weights(), before, l.weights().normWeight(), call);
@@ -336,7 +341,7 @@ final class ManySteps {
         long behind = sums + sumBytes(c.parts(), all, pitch); // the cell's reports, then the parts of what follows
         long normed = m.conv().address();
         long normedPowers = c.powers(normed, w.width());
-        CudaMatmul.manyParts(products, KERNEL, normed, upU, pitch, all, sums);
+        CudaMatmul.manyParts(products, KERNEL, c.parts(), normed, upU, pitch, all, sums);
         new Sums(sums, normedPowers, powers(upU))
                 .put(engine.launch(form.conv()).put(c.slots()).put(c.counts()))
                 .put(w.conv())
@@ -365,7 +370,7 @@ final class ManySteps {
         long z = sums + (long) Float.BYTES * w.inner();
         if (!together) {
             z = sums;
-            CudaMatmul.manyParts(products, KERNEL, normed, upZ, all, z);
+            CudaMatmul.manyParts(products, KERNEL, c.parts(), normed, upZ, all, z);
         }
         long powers = c.powers(behind, inner);
         new Sums(z, normedPowers, powers(upZ))
@@ -379,7 +384,7 @@ final class ManySteps {
                 .put(w.headNorm().eps())
                 .faults()
                 .early(skipBlocks(w, c.fp16(), all), 1, 1, skipThreads(w, c.fp16()), 0);
-        CudaMatmul.manyParts(products, KERNEL, behind, down, all, sums);
+        CudaMatmul.manyParts(products, KERNEL, c.parts(), behind, down, all, sums);
         return new Sums(sums, powers, powers(down));
     }
 

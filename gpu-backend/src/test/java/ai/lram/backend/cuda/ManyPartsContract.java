@@ -12,6 +12,7 @@ import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What many sessions multiply: numbers of any size in few parts, and weights of any size in fp16. */
 abstract class ManyPartsContract extends KernelContract {
@@ -19,8 +20,13 @@ abstract class ManyPartsContract extends KernelContract {
     private static final int HEADS = 2;
     private static final int INNER = 272;
 
-    /** Of what one product's terms sum up to without their signs. */
-    private static final double PRODUCT = 0x1p-20;
+    /** Of what one product's terms sum up to without their signs, and what a number loses, by the number of parts. */
+    private static final double[] PRODUCT = {0, 0x1.01p-11, 0x1p-20, 0x1p-20};
+
+    private static final double[] NUMBER = {0, 0x1p-11, 0x1p-23, 0};
+
+    /** What it loses of the largest of its row, which all but those do that are far smaller. */
+    private static final double[] OF_LARGEST = {0, 0x1p-39, 0x1p-51, 0};
 
     private static final double SMALLEST = Float.MIN_VALUE;
 
@@ -40,6 +46,10 @@ abstract class ManyPartsContract extends KernelContract {
         boolean finite() {
             return this != INFINITE && this != NOT_A_NUMBER;
         }
+    }
+
+    private static boolean fp16(int parts) {
+        return parts < CudaMatmul.PARTS;
     }
 
     private Engine engine() {
@@ -69,7 +79,7 @@ abstract class ManyPartsContract extends KernelContract {
         return x;
     }
 
-    private KernelModule kernels(boolean fp16, boolean centred) {
+    private KernelModule kernels(int parts, boolean centred) {
         return new KernelModule(
                 engine(),
                 "mlstm_step_many",
@@ -81,41 +91,42 @@ abstract class ManyPartsContract extends KernelContract {
                 KernelModule.define("MANY_RESIDUAL", true),
                 KernelModule.define("MANY_HEAD_CENTRED", true),
                 KernelModule.define("MANY_HEAD_RESIDUAL", true),
-                KernelModule.define("MANY_FP16", fp16));
+                "MANY_PARTS=" + parts);
     }
 
     /** Numbers in parts, and what a row's are multiples of. */
     private final class Parts {
-        final boolean fp16;
+        final int parts;
         final int n;
         final int columns;
         final Tensor data;
         final Tensor powers;
 
-        Parts(boolean fp16, int n, int columns) {
-            this.fp16 = fp16;
+        Parts(int parts, int n, int columns) {
+            this.parts = parts;
             this.n = n;
             this.columns = columns;
-            DType type = fp16 ? DType.F16 : DType.BF16;
-            data = fx.arena.allocate(type, CudaMatmul.parts(type), n, columns);
+            data = fx.arena.allocate(fp16(parts) ? DType.F16 : DType.BF16, parts, n, columns);
             powers = fx.poisoned(n);
         }
 
         /** What they are parts of. */
         double[] sums() {
-            float[] parts = fx.read(data);
+            float[] part = fx.read(data);
             float[] power = fx.read(powers);
             int size = n * columns;
             double[] sums = new double[size];
             for (int i = 0; i < size; i++) {
-                sums[i] = fp16
-                        ? (parts[i] + 0x1p-12 * parts[size + i]) * power[i / columns]
-                        : (double) parts[i] + parts[size + i] + parts[2 * size + i];
+                sums[i] = switch (parts) {
+                    case 1 -> (double) part[i] * power[i / columns];
+                    case 2 -> (part[i] + 0x1p-12 * part[size + i]) * power[i / columns];
+                    default -> (double) part[i] + part[size + i] + part[2 * size + i];
+                };
             }
             return sums;
         }
 
-        /** Numbers of {@code want} but for the last bit, and but for what no other of their row would notice. */
+        /** Numbers of {@code want} but for the last bit of their parts, and but for what no other of their row would notice. */
         void assertHold(double[] want, double slack) {
             double[] got = sums();
             for (int row = 0; row < n; row++) {
@@ -124,7 +135,7 @@ abstract class ManyPartsContract extends KernelContract {
                 if (Arrays.stream(own).allMatch(Double::isFinite)) {
                     for (int j = 0; j < columns; j++) {
                         double lost = Math.abs(got[row * columns + j] - own[j]);
-                        double most = fp16 ? Math.max(0x1p-23 * Math.abs(own[j]), 0x1p-51 * largest) : 0;
+                        double most = Math.max(NUMBER[parts] * Math.abs(own[j]), OF_LARGEST[parts] * largest);
                         assertTrue(
                                 lost <= most + slack * Math.abs(own[j]),
                                 row + ", " + j + ": " + own[j] + " loses " + lost + " of " + largest);
@@ -140,15 +151,14 @@ abstract class ManyPartsContract extends KernelContract {
     }
 
     /** Those of x, as a block's last product takes them. */
-    private Parts skip(KernelModule kernels, boolean fp16, int n, float[] x) {
+    private Parts skip(KernelModule kernels, int parts, int n, float[] x) {
         float gate = 128; // SiLU leaves it
         float[] c = new float[x.length];
         for (int i = 0; i < c.length; i++) {
             c[i] = x[i] / gate;
         }
-        int parts = fp16 ? 2 : 3;
         float[] z = new float[parts * x.length];
-        Arrays.fill(z, 0, x.length, fp16 ? gate / 2 : gate);
+        Arrays.fill(z, 0, x.length, fp16(parts) ? gate / 2 : gate);
         float[] twos = new float[n];
         Arrays.fill(twos, 2);
         float[] ones = new float[INNER];
@@ -156,8 +166,8 @@ abstract class ManyPartsContract extends KernelContract {
         Tensor one = fx.of(ones, INNER);
         int[] counts = new int[n];
         Arrays.fill(counts, 1);
-        Parts to = new Parts(fp16, n, INNER);
-        int warps = fp16 ? HEADS * 2 : 4;
+        Parts to = new Parts(parts, n, INNER);
+        int warps = fp16(parts) ? HEADS * 2 : 4;
         engine().launch(kernels.kernel("many_skip"))
                 .put(fx.ofInts(counts, n))
                 .put(fx.zeros(n, INNER))
@@ -173,21 +183,21 @@ abstract class ManyPartsContract extends KernelContract {
                 .put(INNER)
                 .put(1e-5f)
                 .faults()
-                .run(fp16 ? n : (n * HEADS + 3) / 4, 1, 1, 32 * warps, 0);
+                .run(fp16(parts) ? n : (n * HEADS + 3) / 4, 1, 1, 32 * warps, 0);
         return to;
     }
 
     /** x is {@code before} and what a product left, and its norm is in parts. */
     private Parts norm(
             KernelModule kernels,
-            boolean fp16,
+            int parts,
             Tensor before,
             Tensor sums,
             Tensor ofTokens,
             Tensor ofWeights,
             Tensor weight) {
         int n = before.dim(0);
-        Parts to = new Parts(fp16, n, WIDTH);
+        Parts to = new Parts(parts, n, WIDTH);
         engine().launch(kernels.kernel("many_norm"))
                 .put(before)
                 .put(sums)
@@ -203,13 +213,13 @@ abstract class ManyPartsContract extends KernelContract {
         return to;
     }
 
-    @ParameterizedTest(name = "fp16={0}")
-    @CsvSource({"true", "false"})
-    void partsHoldNumbersOfAnySizeAndProductsAreThoseOfThem(boolean fp16) {
+    @ParameterizedTest(name = "{0} parts")
+    @ValueSource(ints = {1, 2, 3})
+    void partsHoldNumbersOfAnySizeAndProductsAreThoseOfThem(int count) {
         int n = 19;
-        KernelModule kernels = kernels(fp16, true);
+        KernelModule kernels = kernels(count, true);
         float[] x = rows(n, INNER, 1e30, 1e-30);
-        Parts parts = skip(kernels, fp16, n, x);
+        Parts parts = skip(kernels, count, n, x);
         double[] x64 = new double[x.length];
         Arrays.setAll(x64, i -> x[i]);
         parts.assertHold(x64, 0);
@@ -220,12 +230,12 @@ abstract class ManyPartsContract extends KernelContract {
         }
         PackedWeight packed = PackedWeight.allocateTwice(fx.arena, WIDTH, INNER);
         fx.ops.matmul().pack(fx.stream, fx.of(w, WIDTH, INNER), packed);
-        PackedWeight multiplied = fp16 ? packed.fp16() : packed;
-        Tensor sums = fx.poisoned(fp16 ? 2 : 3, n, WIDTH);
+        PackedWeight multiplied = fp16(count) ? packed.fp16() : packed;
+        Tensor sums = fx.poisoned(count, n, WIDTH);
         Products products = new Products(engine(), Products.Precision.FP32);
-        CudaMatmul.manyParts(products, "test", parts.data.address(), multiplied, n, sums.address());
+        CudaMatmul.manyParts(products, "test", count, parts.data.address(), multiplied, n, sums.address());
         Tensor y = fx.zeros(n, WIDTH);
-        norm(kernels, fp16, y, sums, parts.powers, multiplied.scale(), null);
+        norm(kernels, count, y, sums, parts.powers, multiplied.scale(), null);
 
         double[] stored = ReferenceMatmul.bf16(w);
         float[] got = fx.read(y);
@@ -241,7 +251,7 @@ abstract class ManyPartsContract extends KernelContract {
                 float is = got[row * WIDTH + j];
                 String what = Kind.of(row) + " times " + Kind.of(j) + ": " + is + ", not " + sum + ", seed " + fx.seed;
                 if (Kind.of(row).finite()) {
-                    assertTrue(Math.abs(is - sum) <= PRODUCT * most + SMALLEST, what);
+                    assertTrue(Math.abs(is - sum) <= PRODUCT[count] * most + SMALLEST, what);
                 } else {
                     assertTrue(Float.isNaN(is), what);
                 }
@@ -249,20 +259,20 @@ abstract class ManyPartsContract extends KernelContract {
         }
     }
 
-    @ParameterizedTest(name = "centred={0}")
-    @CsvSource({"true", "false"})
-    void aNormsTwoPartsAreItsThree(boolean centred) {
+    @ParameterizedTest(name = "{0} parts centred={1}")
+    @CsvSource({"1,true", "1,false", "2,true", "2,false"})
+    void aNormsPartsAreItsThree(int count, boolean centred) {
         int n = 19;
         float[] x = rows(n, WIDTH, 1e12, 1e-30);
         Tensor weight = fx.of(fx.normal(WIDTH, 0.5), WIDTH);
-        Parts three = norm(kernels(false, centred), false, fx.of(x, n, WIDTH), null, null, null, weight);
-        Parts two = norm(kernels(true, centred), true, fx.of(x, n, WIDTH), null, null, null, weight);
+        Parts three = norm(kernels(3, centred), 3, fx.of(x, n, WIDTH), null, null, null, weight);
+        Parts fewer = norm(kernels(count, centred), count, fx.of(x, n, WIDTH), null, null, null, weight);
         double[] want = three.sums();
         for (int row = 0; row < n; row++) {
             boolean all = Arrays.stream(want, row * WIDTH, (row + 1) * WIDTH).allMatch(Double::isFinite);
             assertEquals(Kind.of(row).finite(), all, "row " + row);
         }
-        two.assertHold(want, 0x1p-22); // the compiler may round elsewhere
+        fewer.assertHold(want, 0x1p-22); // the compiler may round elsewhere
     }
 
     /** Each but those of which nobody would notice it. */
