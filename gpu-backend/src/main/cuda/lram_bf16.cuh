@@ -85,10 +85,11 @@ __device__ __forceinline__ void store(Bf16* p, const uint4& v) { *reinterpret_ca
 
 __device__ __forceinline__ void store(float* p, const float4& v) { *reinterpret_cast<float4*>(p) = v; }
 
-// Four numbers as the sums of three bf16 numbers each, which hold all of their 24 bits.
-__device__ __forceinline__ void splitInThree(float (&rest)[4], uint2 (&parts)[3]) {
+// Four numbers as the sums of bf16 numbers each: three hold all of their 24 bits, of two 2^-17 of a number is lost at most.
+template <int PARTS>
+__device__ __forceinline__ void inBf16(float (&rest)[4], uint2 (&parts)[PARTS]) {
 #pragma unroll
-    for (int part = 0; part < 3; part++) {
+    for (int part = 0; part < PARTS; part++) {
         parts[part] = pack4(rest);
         float taken[4];
         unpack4(parts[part], taken);

@@ -220,7 +220,7 @@ LRAM_KERNEL(split_bf16, Split) {
             }
         }
         uint2 parts[3];
-        splitInThree(x, parts);
+        inBf16(x, parts);
 #pragma unroll
         for (int part = 0; part < 3; part++) {
             store(p.parts + part * p.n + i, parts[part]);

@@ -16,7 +16,8 @@
 // six products of bf16 parts on tensor cores: keys times weights, and values, are sums of three bf16 numbers each, and what is
 // left out is below fp32's last place.
 //
-// C is fp32, or bf16 (CELL_BF16): rounded once at a fold, from sums in fp32, and answers are those of the rounded C.
+// C is fp32, or bf16 (CELL_BF16): rounded once at a fold, from sums in fp32, and answers are those of the rounded C. Two parts
+// each, three products, are enough for it: 2^-15 of a term is lost at most, where rounding takes up to 2^-8 of the sum.
 //
 // Compile:  as elementwise.cu, with the sizes that CellSteps.java defines. Dynamic shared memory: weightsBytes and
 // answersBytes there.
@@ -529,13 +530,14 @@ constexpr int GROUPS = (COLUMNS + GROUP - 1) / GROUP;
 constexpr int ROW_WARPS = LRAM_WARPS / GROUPS;
 constexpr int PAIRS = GROUP / 16;  // of tiles of eight columns, of a group
 constexpr int DEPTH = 16;          // tokens of an instruction
+constexpr int PARTS = NARROW ? 2 : 3;
 constexpr int SLAB = COLUMNS > 128 ? 48 : 64;
 static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
 
 // Stages, or a slab, are the first in shared memory, at a multiple of 128 bytes: 64 behind one, answers from C of a block of 206M x 64
 // take 114 us in place of 107, 80 behind one 130.
 constexpr int STAGE_QUADS = STAGES * WORDS * LRAM_THREADS;
-constexpr int SLAB_QUADS = SLAB / DEPTH * (GROUPS * PAIRS) * 3 * 32;
+constexpr int SLAB_QUADS = SLAB / DEPTH * (GROUPS * PAIRS) * PARTS * 32;
 constexpr int WORK_QUADS = STAGE_QUADS > SLAB_QUADS ? STAGE_QUADS : SLAB_QUADS;
 
 constexpr int TURN_QUADS = TURN_FLOATS / 4;
@@ -669,18 +671,18 @@ struct Fold {
             for (int k = 0; k < 2; k++) {
                 float first[4] = {x[0][k], x[1][k], x[2][k], x[3][k]};
                 float second[4] = {x[0][k + 2], x[1][k + 2], x[2][k + 2], x[3][k + 2]};
-                uint2 a[3];
-                uint2 b[3];
-                splitInThree(first, a);
-                splitInThree(second, b);
+                uint2 a[PARTS];
+                uint2 b[PARTS];
+                inBf16(first, a);
+                inBf16(second, b);
 #pragma unroll
-                for (int part = 0; part < 3; part++) {
+                for (int part = 0; part < PARTS; part++) {
                     uint4 words;
                     words.x = a[part].x;
                     words.y = a[part].y;
                     words.z = b[part].x;
                     words.w = b[part].y;
-                    slab[(3 * at + part) * 32 + 4 * (2 * quad + k) + four] = words;
+                    slab[(PARTS * at + part) * 32 + 4 * (2 * quad + k) + four] = words;
                 }
             }
         }
@@ -714,25 +716,25 @@ struct Fold {
                 upper[j] = weight * __uint_as_float(x[j].x);
                 lower[j] = weight * __uint_as_float(x[j].y);
             }
-            uint2 a[3];
-            uint2 b[3];
-            splitInThree(upper, a);
-            splitInThree(lower, b);
+            uint2 a[PARTS];
+            uint2 b[PARTS];
+            inBf16(upper, a);
+            inBf16(lower, b);
             const int next = s0 + DEPTH * (step + 1);
             const bool done = next >= folding;
             askKeys(done ? 0 : next, done ? d + 16 * ROW_WARPS : d, x);
-            const uint4* from = slab + step * (GROUPS * PAIRS * 3 * 32) + warp() % GROUPS * (PAIRS * 3 * 32) + lane();
+            const uint4* from = slab + step * (GROUPS * PAIRS * PARTS * 32) + warp() % GROUPS * (PAIRS * PARTS * 32) + lane();
 #pragma unroll
             for (int i = 0; i < PAIRS; i += 2) {  // four tiles beside each other, so that none waits for its own last product
-                uint4 v[2][3];
+                uint4 v[2][PARTS];
 #pragma unroll
-                for (int part = 0; part < 3; part++) {
-                    v[0][part] = from[(3 * i + part) * 32];
-                    v[1][part] = from[(3 * i + 3 + part) * 32];
+                for (int part = 0; part < PARTS; part++) {
+                    v[0][part] = from[(PARTS * i + part) * 32];
+                    v[1][part] = from[(PARTS * i + PARTS + part) * 32];
                 }
-                // The smallest products first; those below fp32's last place are left out.
+                // The smallest products first; those below the last part's last place are left out.
 #pragma unroll
-                for (int both = 2; both >= 0; both--) {
+                for (int both = PARTS - 1; both >= 0; both--) {
 #pragma unroll
                     for (int part = both; part >= 0; part--) {
 #pragma unroll
@@ -762,7 +764,7 @@ struct Fold {
     __device__ __forceinline__ void foldNormaliser(float* normaliser, int chunk) const {
         constexpr int SHARE = (DQ / 4 + CHUNKS - 1) / CHUNKS;
         constexpr int BESIDE = SHARE <= 4 * LRAM_WARPS ? 4 : 8;
-        constexpr int PARTS = 32 / BESIDE;
+        constexpr int SHARES = 32 / BESIDE;
         constexpr int BATCH = 8;  // keys of a lane on their way at once
         const int end = min(DQ / 4, (chunk + 1) * SHARE);
 #pragma unroll 1
@@ -775,16 +777,16 @@ struct Fold {
             }
             double sum[4] = {0, 0, 0, 0};
 #pragma unroll 1
-            for (int s0 = lane() / BESIDE; s0 < folding; s0 += BATCH * PARTS) {
+            for (int s0 = lane() / BESIDE; s0 < folding; s0 += BATCH * SHARES) {
                 float4 x[BATCH];
 #pragma unroll
                 for (int i = 0; i < BATCH; i++) {
-                    const int s = min(s0 + i * PARTS, folding - 1);
+                    const int s = min(s0 + i * SHARES, folding - 1);
                     x[i] = load4((s < newTokens ? oldKeys : keys) + static_cast<long long>(s) * DQ + 4 * min(quad, end - 1));
                 }
 #pragma unroll
                 for (int i = 0; i < BATCH; i++) {
-                    const int s = s0 + i * PARTS;
+                    const int s = s0 + i * SHARES;
                     if (s < folding) {
                         const double write = weights[s].w;
                         sum[0] += write * x[i].x;

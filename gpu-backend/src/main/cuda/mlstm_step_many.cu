@@ -168,7 +168,7 @@ __device__ __forceinline__ void storeParts(float (&x)[4], float by, Part* at, lo
 #if MANY_PARTS < 3
     inFp16(x, by, parts);
 #else
-    splitInThree(x, parts);
+    inBf16(x, parts);
 #endif
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {

@@ -23,10 +23,10 @@ final class CellSteps {
     /** Of cell_answers, as in the source: what is on its way of C and values. */
     private static final long STAGES_BYTES = 4L * 4 * 16 * Engine.THREADS;
 
-    /** Columns that a warp folds at once, and bytes of 16 tokens' values for 16 columns, as in the source. */
+    /** Columns that a warp folds at once, and bytes of a part of 16 tokens' values for 16 columns, as in the source. */
     private static final int GROUP = 64;
 
-    private static final long SQUARE_BYTES = 16 * 16 * 6;
+    private static final long SQUARE_BYTES = 16 * 16 * Short.BYTES;
 
     /** Blocks that a multiprocessor has at once; with fewer, columns are cut finer. */
     private static final int BLOCKS = 2;
@@ -106,7 +106,8 @@ final class CellSteps {
     private static long answersBytes(MlstmStepCall c, int columns) {
         int groups = (columns + GROUP - 1) / GROUP;
         int depth = columns > 128 ? 3 : 4;
-        long slab = depth * SQUARE_BYTES * groups * (GROUP / 16);
+        int parts = c.narrow() ? 2 : 3;
+        long slab = depth * parts * SQUARE_BYTES * groups * (GROUP / 16);
         return Float.BYTES * (4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
                 + Math.max(STAGES_BYTES, slab);
     }

@@ -18,7 +18,8 @@ public interface SessionOps {
      * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C when the schedule says so, or sooner. The
      * answer is that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
      *
-     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it, and folds are the schedule's; all sums are fp32 or wider.
+     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it, and folds are the schedule's; all sums are fp32 or wider, and
+     * a fold loses at most 2^-15 of each term that it adds, beside rounding.
      *
      * @param layer index of the layer, for staggering
      * @throws ai.lram.backend.UnsupportedKernelException if matC is BF16 and the engine has no kernels for that; nothing has been queued then
