@@ -55,8 +55,15 @@ class PolicyMemoryTest {
     void aPolicyWithANarrowStateTakesWhatIsTold() {
         try (Backend cuda = EmulatedCuda.open()) {
             told(cuda, DType.BF16, DType.BF16, DType.I8); // copies no fp32 weights, which the formula counts
+        }
+    }
+
+    @Test
+    void weightsInFp16AreTold() {
+        try (Backend cuda = EmulatedCuda.openWithFp16()) {
             assertTrue(cuda.ops().session().readsFp16(MANY)
                     && !cuda.ops().session().readsFp16(1));
+            told(cuda, DType.BF16, DType.BF16);
         }
     }
 

@@ -26,7 +26,7 @@ final class ManySteps {
     /** What x is multiplied in: {@code fp16x2} or {@code fp16x1} where weights have it, or {@code bf16x3}. */
     static final String PRODUCTS = "lram.cuda.many";
 
-    private static final List<String> IN_PARTS = List.of("fp16x2", "fp16x1", "bf16x3");
+    private static final List<String> IN_PARTS = List.of("bf16x3", "fp16x2", "fp16x1");
 
     private static final String KERNEL = "session.mlstmBlock";
     private static final int THREADS = 128;

@@ -158,6 +158,7 @@ class ManyStepsTest extends OnEmulator {
     @ParameterizedTest(name = "fp16={0}")
     @CsvSource({"true", "false"})
     void uAndZAreOneProductWhereTheirWeightsLieOneBehindTheOther(boolean fp16) {
+        reopen(ManySteps.PRODUCTS, fp16 ? "fp16x2" : "bf16x3");
         int sessions = 11;
         int width = 32;
         int inner = 64;
@@ -266,23 +267,26 @@ class ManyStepsTest extends OnEmulator {
     @Test
     void weightsAreReadInFp16WhereAllHaveItAndThePropertySaysSo() {
         int sessions = 9;
+        assertFalse(engine.ops().session().readsFp16(sessions));
+        step(List.of(layer(true, true, sessions)), sessions, 3, 32, 64);
+        assertEquals(List.of(3, 0), List.of(driver.products, driver.fp16Products));
+
+        reopen(ManySteps.PRODUCTS, "fp16x2");
         step(List.of(layer(true, true, sessions), layer(true, true, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(6, 6), List.of(driver.products, driver.fp16Products));
         step(List.of(layer(true, true, sessions), layer(true, false, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(6, 0), List.of(driver.products, driver.fp16Products));
         assertTrue(engine.ops().session().readsFp16(sessions));
         assertFalse(engine.ops().session().readsFp16(8));
-
-        reopen(ManySteps.PRODUCTS, "bf16x3");
-        assertFalse(engine.ops().session().readsFp16(sessions));
-        step(List.of(layer(true, true, sessions)), sessions, 3, 32, 64);
-        assertEquals(List.of(3, 0), List.of(driver.products, driver.fp16Products));
     }
 
     @ParameterizedTest(name = "{0}: {1} sessions {2}")
     @CsvSource({"many,3,true", "phases,9,false", "plain,9,false", "off,9,false", "auto,9,true"})
+    @SuppressWarnings("try")
     void aFormThatIsNotWantedReadsNothing(String form, int sessions, boolean reads) {
-        reopen(StepForms.PROPERTY, form);
+        try (Setting products = Setting.of(ManySteps.PRODUCTS, "fp16x1")) {
+            reopen(StepForms.PROPERTY, form);
+        }
         assertEquals(reads, engine.ops().session().readsFp16(sessions));
     }
 
