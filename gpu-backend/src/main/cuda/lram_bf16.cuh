@@ -1,7 +1,7 @@
 // Vectors of Bf16 in memory, fp32 in registers: four (8 bytes) and eight (16 bytes) elements. Single ones are converted by
 // `widened` and `store` of lram_common.cuh.
 //
-// The one place of our plain kernels with inline PTX: cvt.rn.bf16x2 rounds two numbers in one instruction and keeps NaN.
+// With inline PTX, which plain kernels have here and in lram_fp16.cuh alone: cvt.rn.bf16x2 rounds two numbers in one instruction and keeps NaN.
 #pragma once
 #include "lram_common.cuh"
 

@@ -22,7 +22,7 @@
 #define MANY_RESIDUAL 1
 #define MANY_HEAD_CENTRED 1
 #define MANY_HEAD_RESIDUAL 1
-#define MANY_PARTS 2
+#define MANY_PARTS 3
 #endif
 #define LRAM_THREADS 128
 #include "lram_fp16.cuh"
@@ -640,10 +640,10 @@ LRAM_KERNEL_OF(many_skip, SkipOfMany, SKIP_THREADS, SKIP_BLOCKS) {
         unpack(c[i], ofC);
         unpack(z[i].sum(powers[i], power), ofZ);
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
+        for (int e = 0; e < 4 && at + 4 * HEAD_LANES * i < DIM; e++) {
             const float normed = (h[i][e] - mean) * rstd * (one + ofWeight[e]);
             h[i][e] = fmaf(ofSkip[e], ofC[e], normed) * siluOf(ofZ[e]);
-            if (FP16 && at + 4 * HEAD_LANES * i < DIM) {
+            if constexpr (FP16) {
                 largest = fmaxf(largest, fabsf(h[i][e]));
             }
         }

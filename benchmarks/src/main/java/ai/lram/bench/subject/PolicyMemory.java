@@ -48,7 +48,7 @@ public final class PolicyMemory {
     /**
      * The same.
      *
-     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16} of so many slots
+     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16}
      */
     static long bytes(LramConfig config, int weightBytes, boolean fp16, DType state, int slots) {
         long parameters = parameters(config);
@@ -61,7 +61,7 @@ public final class PolicyMemory {
      * The same on a device, whose step reads fp32 weights where the model has them, by what is asked for: that tensors are aligned, the engine's
      * work space, code and the context come on top.
      *
-     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16} of so many slots
+     * @param fp16 whether the engine reads bf16 weights of blocks in fp16, too: {@code SessionOps.readsFp16}
      */
     public static long deviceBytes(LramConfig config, int weightBytes, boolean fp16, DType state, int slots) {
         long host = (long) Float.BYTES * config.actionDims() * config.vocabulary(); // where logits are fetched to

@@ -142,7 +142,7 @@ final class CpuMatmul implements MatmulOps {
                 packs(out.data().dtype()) && out.fp16() == null,
                 "pack: weights in " + out.data().dtype() + (out.fp16() == null ? "" : " and fp16"),
                 "this engine packs F32, BF16 and I8, each alone",
-                "ask packs and SessionOps.readsFp16");
+                "ask packs and packsTwice");
         MemorySegment from = w.segment();
         MemorySegment to = out.data().segment();
         for (int j = 0; j < n; j++) {

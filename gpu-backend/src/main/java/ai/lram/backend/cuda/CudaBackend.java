@@ -63,7 +63,8 @@ final class CudaBackend implements Backend {
 
     @Override
     public String describe() {
-        return engine.device() + ", products in " + ops.precision() + ", kernels "
+        return engine.device() + ", products in " + ops.precision() + ", of many sessions in "
+                + ops.productsOfMany() + ", kernels "
                 + engine.compiler().summary();
     }
 

@@ -119,6 +119,11 @@ final class CudaMatmul implements MatmulOps {
     }
 
     @Override
+    public boolean packsTwice() {
+        return true;
+    }
+
+    @Override
     public void pack(Stream s, Tensor w, PackedWeight out) {
         Check.f32("pack", "w", w, (long) out.rows() * out.columns());
         int type = type(out);

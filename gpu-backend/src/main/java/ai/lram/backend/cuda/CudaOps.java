@@ -26,7 +26,7 @@ final class CudaOps implements Ops {
     private final MlstmOps mlstm;
     private final SlstmOps slstm;
     private final AttentionOps attention;
-    private final SessionOps session;
+    private final CudaSession session;
     private final LossOps loss;
     private final OptimizerOps optimizer;
     private final MixedOps mixed;
@@ -56,6 +56,11 @@ final class CudaOps implements Ops {
 
     String precision() {
         return products.precision().name().toLowerCase(Locale.ROOT);
+    }
+
+    /** What steps of many sessions multiply. */
+    String productsOfMany() {
+        return session.productsOfMany();
     }
 
     @Override

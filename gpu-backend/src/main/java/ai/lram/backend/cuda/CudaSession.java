@@ -258,8 +258,13 @@ final class CudaSession implements SessionOps {
     }
 
     @Override
-    public boolean readsFp16(int sessions) {
-        return forms.many(sessions) && many.readsFp16();
+    public boolean readsFp16() {
+        return forms.many() && many.readsFp16();
+    }
+
+    /** What steps of many sessions multiply. */
+    String productsOfMany() {
+        return many.inParts();
     }
 
     @Override

@@ -57,6 +57,7 @@ final class ManySteps {
     private final CellSteps cells;
     private final long room;
     private final boolean on;
+    private final String inParts;
     private final int parts;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
@@ -100,22 +101,31 @@ final class ManySteps {
     }
 
     ManySteps(Engine engine, Products products, Rows rows, CellSteps cells) {
-        this(engine, products, rows, cells, Engine.WORKSPACE);
+        this(engine, products, rows, cells, Engine.WORKSPACE, Engine.chosen(PRODUCTS, IN_PARTS));
     }
 
-    /** @param room bytes of the engine's memory for partial sums that are used */
-    ManySteps(Engine engine, Products products, Rows rows, CellSteps cells, long room) {
+    /**
+     * @param room bytes of the engine's memory for partial sums that are used
+     * @param inParts what x is multiplied in
+     */
+    ManySteps(Engine engine, Products products, Rows rows, CellSteps cells, long room, String inParts) {
         this.engine = engine;
         this.products = products;
         this.rows = rows;
         this.cells = cells;
         this.room = room;
         on = !StepForms.off();
-        parts = switch (Engine.chosen(PRODUCTS, IN_PARTS)) {
+        this.inParts = inParts;
+        parts = switch (inParts) {
             case "fp16x1" -> 1;
             case "fp16x2" -> 2;
             default -> CudaMatmul.PARTS;
         };
+    }
+
+    /** What x is multiplied in. */
+    String inParts() {
+        return inParts;
     }
 
     /** Whether x is multiplied with weights that are there in fp16. */
@@ -313,11 +323,11 @@ final class ManySteps {
     }
 
     private void norm(MlstmBlockWeights w, Sums before, Tensor weight, Call c) {
-        long parts = c.memory().conv().address();
+        long normed = c.memory().conv().address();
         before.put(engine.launch(form(w, c).norm()).put(c.x()))
                 .put(weight)
-                .put(parts)
-                .put(c.powers(parts, w.width()))
+                .put(normed)
+                .put(c.powers(normed, w.width()))
                 .put(c.all())
                 .put(w.norm().eps())
                 .faults()

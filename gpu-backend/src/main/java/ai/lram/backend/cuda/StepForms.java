@@ -126,10 +126,9 @@ final class StepForms {
         return form;
     }
 
-    /** Whether the kernels of many are wanted for so many sessions of any size. */
-    boolean many(int sessions) {
-        StepForm wanted = only != null ? only : always;
-        return wanted == null ? sessions > MOST_ROWS : wanted == StepForm.MANY;
+    /** Whether the kernels of many can be the choice, for any sizes and number of sessions. */
+    boolean many() {
+        return only == null ? always != StepForm.PLAIN : only == StepForm.MANY;
     }
 
     static StepTable.Size size(MlstmBlockWeights w, MlstmBlockState state) {

@@ -14,10 +14,15 @@ public interface MatmulOps {
         return type == DType.BF16 || type == DType.I8;
     }
 
+    /** Whether {@link #pack} writes {@link PackedWeight#fp16}, too. */
+    default boolean packsTwice() {
+        return false;
+    }
+
     /**
      * Lays w (N, K) fp32 out in {@code out}, as it is or rounded: to the nearest bf16, ties to even; or to int8 with scale[n] =
      * max|w[n,:]| / 127, to the nearest of -127..127. Every w must be finite: {@code Backend.requireFinite} tells. Where {@code out} has fp16,
-     * that is written, too; an engine that never reads it ({@link SessionOps#readsFp16}) refuses it.
+     * that is written, too, or it is refused ({@link #packsTwice}).
      */
     void pack(Stream s, Tensor w, PackedWeight out);
 

@@ -12,7 +12,7 @@ import ai.lram.backend.TensorArena;
  * @param rows N
  * @param data (N rounded up to a multiple of {@link #TILE}, K): {@link DType#F32}, {@link DType#BF16}, or {@link DType#I8} or
  *     {@link DType#F16}, an element being data * scale of its row
- * @param scale (N) fp32; null unless int8 or fp16, where it is a power of two
+ * @param scale (N) fp32; null unless int8, or fp16, which has powers of two
  * @param fp16 bf16 weights once more, as the kernels of many sessions read them; null where nobody does ({@link SessionOps#readsFp16}). Weights
  *     below 2^-31 of their row's largest differ by up to 2^-39 of that, all others by nothing
  */

@@ -74,8 +74,8 @@ public interface SessionOps {
             MlstmBlockMemory memory,
             Tensor x);
 
-    /** Whether blocks of so many sessions read {@link PackedWeight#fp16} where their bf16 weights have it; no engine needs it. */
-    default boolean readsFp16(int sessions) {
+    /** Whether blocks of some number of sessions read {@link PackedWeight#fp16} where their bf16 weights have it; no engine needs it. */
+    default boolean readsFp16() {
         return false;
     }
 

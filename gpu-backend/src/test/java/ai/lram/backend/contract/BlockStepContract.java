@@ -52,7 +52,7 @@ public abstract class BlockStepContract extends KernelContract {
     private StepWeight weight(DType type, boolean copied, Tensor full) {
         int n = full.dim(0);
         int k = full.dim(1);
-        if (type == DType.BF16 && fx.ops.session().readsFp16(Integer.MAX_VALUE)) {
+        if (type == DType.BF16 && fx.ops.session().readsFp16()) {
             return StepWeight.copyTwice(full, fx.arena, fx.ops.matmul(), fx.stream);
         }
         if (type == DType.F32 && !(copied && fx.ops.matmul().packs(type))) {

@@ -62,7 +62,7 @@ public final class MlstmSessions {
         return state;
     }
 
-    static int[] distinct(Fixture fx, int of, int n) {
+    public static int[] distinct(Fixture fx, int of, int n) {
         List<Integer> all = new ArrayList<>();
         for (int s = 0; s < of; s++) {
             all.add(s);

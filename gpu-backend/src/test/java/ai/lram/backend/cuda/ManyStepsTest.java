@@ -11,17 +11,9 @@ import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.contract.Fixture;
-import ai.lram.backend.contract.MlstmSessions;
-import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.ops.Activation;
-import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockMemory;
-import ai.lram.backend.ops.MlstmBlockState;
-import ai.lram.backend.ops.MlstmBlockWeights;
 import ai.lram.backend.ops.MlstmLayer;
-import ai.lram.backend.ops.MlstmSlots;
-import ai.lram.backend.ops.MlstmSpec;
-import ai.lram.backend.ops.NormSpec;
 import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepForm;
 import ai.lram.backend.ops.StepWeight;
@@ -31,7 +23,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -44,18 +35,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 class ManyStepsTest extends OnEmulator {
     private static final int HEADS = 2;
 
-    /** The same numbers in every tensor of a shape. */
-    private Tensor waves(int... shape) {
-        float[] x = new float[Math.toIntExact(Tensor.sizeOf(shape))];
-        for (int i = 0; i < x.length; i++) {
-            x[i] = (float) Math.sin(i + 1);
-        }
-        return fx.of(x, shape);
-    }
-
     /** In bf16, and in fp16, too, if this is wanted. */
     private StepWeight weight(boolean fp16, Tensor full) {
-        return fp16 ? StepWeight.copyTwice(full, fx.arena, fx.ops.matmul(), fx.stream) : weight(DType.BF16, full);
+        return ManyLayers.weight(fx, fp16, full);
     }
 
     private StepWeight weight(DType type, Tensor full) {
@@ -75,34 +57,7 @@ class ManyStepsTest extends OnEmulator {
 
     private MlstmLayer layer(
             int sessions, int width, int inner, int group, StepWeight upU, StepWeight upZ, StepWeight down) {
-        Tensor block = waves(inner / group, group, group);
-        Tensor gate = fx.zeros(HEADS, 3 * inner);
-        Tensor bias = fx.zeros(HEADS);
-        Tensor channels = fx.zeros(inner);
-        MlstmBlockWeights w = new MlstmBlockWeights(
-                new NormSpec(1, 1e-5f, true, true),
-                fx.zeros(width),
-                upU,
-                upZ,
-                waves(inner, 4),
-                null,
-                block,
-                block,
-                block,
-                gate,
-                bias,
-                gate,
-                bias,
-                MlstmSpec.exponential(),
-                new NormSpec(HEADS, 1e-5f, true, true),
-                channels,
-                channels,
-                down);
-        int d = inner / HEADS;
-        FoldSchedule schedule = new FoldSchedule(6, 6, 1);
-        MlstmSlots state =
-                MlstmSessions.emptyPool(fx, DType.F32, new Sizes(sessions, HEADS, d, d, schedule.capacity()));
-        return new MlstmLayer(w, new MlstmBlockState(state, fx.zeros(sessions, 3, inner), schedule, 0));
+        return ManyLayers.layer(fx, sessions, width, inner, HEADS, group, upU, upZ, down);
     }
 
     /** Returns the names of the kernels of a step. */
@@ -185,7 +140,8 @@ class ManyStepsTest extends OnEmulator {
     private ManySteps manyWith(long room) {
         Engine e = engine.engine();
         Products products = new Products(e, Products.Precision.FP32);
-        return new ManySteps(e, products, new Rows(e, new KernelModule(e, "session")), new CellSteps(e), room);
+        Rows rows = new Rows(e, new KernelModule(e, "session"));
+        return new ManySteps(e, products, rows, new CellSteps(e), room, "bf16x3");
     }
 
     /** Of 33 tokens sums of u take 25,344 bytes, their parts afterwards 12,804, reports 1,184 a session. */
@@ -194,9 +150,15 @@ class ManyStepsTest extends OnEmulator {
     void withLittleRoomProductsAndReportsComeInTurns(long room, int products, int turns) {
         int sessions = 11;
         int inner = 64;
-        StepWeight up = weight(DType.BF16, waves(2 * inner, 32));
+        StepWeight up = weight(DType.BF16, ManyLayers.waves(fx, 2 * inner, 32));
         MlstmLayer l = layer(
-                sessions, 32, inner, 4, up.part(0, inner), up.part(inner, inner), weight(DType.BF16, waves(32, inner)));
+                sessions,
+                32,
+                inner,
+                4,
+                up.part(0, inner),
+                up.part(inner, inner),
+                weight(DType.BF16, ManyLayers.waves(fx, 32, inner)));
         float[] x = fx.normal(sessions * 3 * 32, 1);
         Tensor want = fx.of(x, sessions, 3, 32);
         step(List.of(l), sessions, 3, inner, want);
@@ -220,44 +182,6 @@ class ManyStepsTest extends OnEmulator {
         assertEquals(turns, Collections.frequency(kernels, "cell_answers"));
     }
 
-    /** A head's width, with one that takes several warps and one of few heads, changes which threads find a token's power. */
-    @ParameterizedTest(name = "sessions={0} L={1} D={2} I={3}")
-    @CsvSource({"9,3,32,64", "11,2,48,1040", "5,1,24,264"})
-    @SuppressWarnings("try")
-    void fewerPartsAnswerLikeThree(int sessions, int tokens, int width, int inner) {
-        float[] upU = fx.normal(inner * width, 0.3);
-        float[] upZ = fx.normal(inner * width, 0.3);
-        float[] down = fx.normal(width * inner, 0.1);
-        float[] x = fx.normal(sessions * tokens * width, 1);
-        Map<String, float[]> answers = new HashMap<>();
-        for (String parts : List.of("bf16x3", "fp16x2", "fp16x1")) {
-            boolean fp16 = parts.startsWith("fp16");
-            try (Setting form = Setting.of(StepForms.PROPERTY, "many")) {
-                reopen(ManySteps.PRODUCTS, parts);
-            }
-            MlstmLayer l = layer(
-                    sessions,
-                    width,
-                    inner,
-                    4,
-                    weight(fp16, fx.of(upU, inner, width)),
-                    weight(fp16, fx.of(upZ, inner, width)),
-                    weight(fp16, fx.of(down, width, inner)));
-            Tensor y = fx.of(x, sessions, tokens, width);
-            for (int step = 0; step < 3; step++) {
-                step(List.of(l, l), sessions, tokens, inner, y);
-                assertEquals(fp16 ? 6 : 0, driver.fp16Products);
-            }
-            answers.put(parts, fx.read(y));
-        }
-        double[] three = Fixture.doubles(answers.get("bf16x3"));
-        double two = Fixture.error(answers.get("fp16x2"), three);
-        double one = Fixture.error(answers.get("fp16x1"), three);
-        assertTrue(two < 2e-6, two + ", seed " + fx.seed);
-        assertTrue(one > 2e-6 && one < 2e-3, one + ", seed " + fx.seed);
-        assertTrue(Fixture.error(answers.get("fp16x2"), Fixture.doubles(x)) > 0.1, "blocks add nothing");
-    }
-
     private MlstmLayer layer(boolean up, boolean down, int sessions) {
         Tensor wide = fx.of(fx.normal(64 * 32, 0.1), 64, 32);
         Tensor high = fx.of(fx.normal(32 * 64, 0.1), 32, 64);
@@ -267,7 +191,7 @@ class ManyStepsTest extends OnEmulator {
     @Test
     void weightsAreReadInFp16WhereAllHaveItAndThePropertySaysSo() {
         int sessions = 9;
-        assertFalse(engine.ops().session().readsFp16(sessions));
+        assertFalse(engine.ops().session().readsFp16());
         step(List.of(layer(true, true, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(3, 0), List.of(driver.products, driver.fp16Products));
 
@@ -276,18 +200,18 @@ class ManyStepsTest extends OnEmulator {
         assertEquals(List.of(6, 6), List.of(driver.products, driver.fp16Products));
         step(List.of(layer(true, true, sessions), layer(true, false, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(6, 0), List.of(driver.products, driver.fp16Products));
-        assertTrue(engine.ops().session().readsFp16(sessions));
-        assertFalse(engine.ops().session().readsFp16(8));
+        assertTrue(engine.ops().session().readsFp16());
     }
 
-    @ParameterizedTest(name = "{0}: {1} sessions {2}")
-    @CsvSource({"many,3,true", "phases,9,false", "plain,9,false", "off,9,false", "auto,9,true"})
+    @ParameterizedTest(name = "{0}: {1}")
+    @CsvSource({"many,true", "phases,true", "plain,false", "off,false", "auto,true"})
     @SuppressWarnings("try")
-    void aFormThatIsNotWantedReadsNothing(String form, int sessions, boolean reads) {
+    void aFormThatIsNeverTakenReadsNothing(String form, boolean reads) {
         try (Setting products = Setting.of(ManySteps.PRODUCTS, "fp16x1")) {
             reopen(StepForms.PROPERTY, form);
+            assertEquals(reads, engine.ops().session().readsFp16());
+            assertTrue(engine.describe().contains("of many sessions in fp16x1"), engine.describe());
         }
-        assertEquals(reads, engine.ops().session().readsFp16(sessions));
     }
 
     @Test

@@ -301,9 +301,9 @@ public final class LramPolicy implements Policy {
         return weights != DType.F32 || parameters <= COPIED;
     }
 
-    /** Of an mLSTM block: once more as the kernels of many sessions read it, where a step of all rows takes these. */
+    /** Of an mLSTM block: once more as the kernels of many sessions read it, where the engine says so. */
     private StepWeight packOfBlock(Tensor w) {
-        return options.weights() == DType.BF16 && ops.session().readsFp16(options.maxBatch())
+        return options.weights() == DType.BF16 && ops.session().readsFp16()
                 ? StepWeight.copyTwice(w, arena, ops.matmul(), stream)
                 : pack(w);
     }
