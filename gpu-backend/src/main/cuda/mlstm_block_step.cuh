@@ -141,10 +141,6 @@ __device__ __forceinline__ int thread() {
     return self;
 }
 
-__host__ __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
-
-__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
-
 // How the warps share N rows of bf16 weights of depth K: tiles of eight rows by groups of warps, the depth by the warps of a
 // group. A warp keeps its tiles for one product in registers.
 constexpr int TILE_TOKENS = ALL < 5 ? ALL : 5;  // whose three parts are the sixteen rows of an instruction, but for one

@@ -538,7 +538,7 @@ static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
 // take 114 us in place of 107, 80 behind one 130.
 constexpr int STAGE_QUADS = STAGES * WORDS * LRAM_THREADS;
 constexpr int SLAB_QUADS = SLAB / DEPTH * (GROUPS * PAIRS) * PARTS * 32;
-constexpr int WORK_QUADS = STAGE_QUADS > SLAB_QUADS ? STAGE_QUADS : SLAB_QUADS;
+constexpr int WORK_QUADS = most(STAGE_QUADS, SLAB_QUADS);
 
 constexpr int TURN_QUADS = TURN_FLOATS / 4;
 constexpr int REPORT_QUADS = REPORT_FLOATS / 4;

@@ -286,16 +286,14 @@ struct WeightsOfRun {
     }
 };
 
-constexpr int leastOf(int a, int b) { return a < b ? a : b; }
-
 // Warps of a token's head, so that a lane has two quads at most; in fp16 one, where a block, which has a token's heads, can have
 // so many.
-constexpr int HEAD_WARPS = FP16 ? leastOf((DIM + RUN - 1) / RUN, 32 / HEADS) : (DIM <= 256 ? 1 : (DIM <= 512 ? 2 : 4));
+constexpr int HEAD_WARPS = FP16 ? least((DIM + RUN - 1) / RUN, 32 / HEADS) : (DIM <= 256 ? 1 : (DIM <= 512 ? 2 : 4));
 constexpr int HEAD_LANES = 32 * HEAD_WARPS;
 constexpr int SKIP_WARPS = FP16 ? HEADS * HEAD_WARPS : LRAM_WARPS;
 constexpr int SKIP_THREADS = 32 * SKIP_WARPS;
 constexpr int SKIP_LOADS = (DIM / 4 + HEAD_LANES - 1) / HEAD_LANES;
-constexpr int SKIP_BLOCKS = FP16 && SKIP_LOADS == 1 ? leastOf(1536 / SKIP_THREADS, 8) : 1;  // of a multiprocessor
+constexpr int SKIP_BLOCKS = FP16 && SKIP_LOADS == 1 ? least(1536 / SKIP_THREADS, 8) : 1;  // of a multiprocessor
 
 // Over the warps of a head, for all of them. Each use has a number of its own.
 template <int USE>
@@ -316,7 +314,7 @@ __device__ __forceinline__ float headSum(float x) {
     return x;
 }
 
-// Over a block of so many warps, for every thread. NaN is not a maximum.
+// Over a block of so many warps, for every thread; once in a kernel. NaN is not a maximum.
 template <int WARPS>
 __device__ __forceinline__ float largestOf(float x) {
     __shared__ float tops[WARPS];
@@ -331,21 +329,6 @@ __device__ __forceinline__ float largestOf(float x) {
         x = fmaxf(x, tops[w]);
     }
     return x;
-}
-
-// blockSum of x and the largest of y, once in a kernel.
-__device__ __forceinline__ void sumAndLargest(float& x, float& y) {
-    __shared__ float sums[LRAM_WARPS];
-    x = warpSum(x);
-    if (lane() == 0) {
-        sums[warp()] = x;
-    }
-    y = largestOf<LRAM_WARPS>(y);
-    x = 0.f;
-#pragma unroll
-    for (int w = 0; w < LRAM_WARPS; w++) {
-        x += sums[w];
-    }
 }
 
 }  // namespace lram
@@ -410,12 +393,10 @@ LRAM_KERNEL(many_norm, NormOfMany) {
             }
         }
     }
+    const float rstd = 1.f / sqrtf(blockSum(squares) / static_cast<float>(WIDTH) + p.eps);
     if constexpr (FP16) {
-        sumAndLargest(squares, largest);
-    } else {
-        squares = blockSum(squares);
+        largest = largestOf<LRAM_WARPS>(largest);
     }
-    const float rstd = 1.f / sqrtf(squares / static_cast<float>(WIDTH) + p.eps);
     const PowerOfRow own(largest * rstd);
     if (FP16 && threadIdx.x == 0) {
         p.parts.ofToken[blockIdx.x] = own.back;

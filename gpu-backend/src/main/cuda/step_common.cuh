@@ -6,6 +6,10 @@ namespace lram {
 
 constexpr int TOKENS = 3;  // of a session, at most, and rows of a dot product
 
+__host__ __device__ constexpr int most(int a, int b) { return a > b ? a : b; }
+
+__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
+
 __device__ __forceinline__ float4 load4(const float* w) { return *reinterpret_cast<const float4*>(w); }
 
 __device__ __forceinline__ float4 widened(const float4& x) { return x; }

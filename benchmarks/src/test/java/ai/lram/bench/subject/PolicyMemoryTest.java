@@ -22,7 +22,6 @@ import org.junit.jupiter.api.Test;
 class PolicyMemoryTest {
     private static final Pattern LIVE = Pattern.compile("policy (\\d+) bytes");
     private static final int ACTIONS = 3;
-
     private static final ModelCard CARD = Shapes.card(Shapes.vector("t", 204, ACTIONS, 100));
 
     /** Bytes that a policy of so many slots holds, by its own account, and its model's parameters. */

@@ -126,7 +126,13 @@ final class CudaMatmul implements MatmulOps {
     @Override
     public void pack(Stream s, Tensor w, PackedWeight out) {
         Check.f32("pack", "w", w, (long) out.rows() * out.columns());
-        int type = type(out);
+        pack(w, out, type(out));
+        if (out.fp16() != null) {
+            pack(w, out.fp16(), FP16);
+        }
+    }
+
+    private void pack(Tensor w, PackedWeight out, int type) {
         engine.launch(pack)
                 .put(w)
                 .put(out.data())
@@ -135,16 +141,6 @@ final class CudaMatmul implements MatmulOps {
                 .put(out.columns())
                 .put(type)
                 .run((out.rows() + WARPS - 1) / WARPS);
-        if (out.fp16() != null) {
-            engine.launch(pack)
-                    .put(w)
-                    .put(out.fp16().data())
-                    .put(out.fp16().scale())
-                    .put(out.rows())
-                    .put(out.columns())
-                    .put(FP16)
-                    .run((out.rows() + WARPS - 1) / WARPS);
-        }
     }
 
     @Override

@@ -62,11 +62,7 @@ final class CudaSlstm implements SlstmOps {
         }
 
         static List<Resident> load(Engine engine) {
-            String wanted = System.getProperty(PROPERTY, "auto");
-            if (!List.of("auto", "general").contains(wanted)) {
-                throw new IllegalArgumentException(
-                        "-D" + PROPERTY + "=" + wanted + " is none of auto and general; choose one of these");
-            }
+            String wanted = Engine.chosen(PROPERTY, List.of("auto", "general"));
             List<Resident> all = new ArrayList<>();
             if (wanted.equals("auto")) {
                 KernelModule module = new KernelModule(engine, "slstm_resident");

@@ -115,8 +115,9 @@ final class Engine implements AutoCloseable {
     static String chosen(String property, List<String> values) {
         String wanted = System.getProperty(property, values.getFirst());
         if (!values.contains(wanted)) {
-            throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of "
-                    + String.join(", ", values) + "; choose one of these");
+            String others = String.join(", ", values.subList(0, values.size() - 1));
+            throw new IllegalArgumentException("-D" + property + "=" + wanted + " is none of " + others + " and "
+                    + values.getLast() + "; choose one of these");
         }
         return wanted;
     }
@@ -640,7 +641,8 @@ final class Engine implements AutoCloseable {
         int status = Driver.NOT_READY;
         long now = driver.nanoTime();
         long patience = now + PATIENCE_NS;
-        long asking = listens ? now + ASKING_NS : now;
+        long pause = listens ? ASKING_NS : 0;
+        long asking = now + pause;
         while (spins && status == Driver.NOT_READY && now - patience < 0) {
             Thread.onSpinWait();
             now = driver.nanoTime(); // before looking: whoever comes back late looks once more
@@ -648,7 +650,7 @@ final class Engine implements AutoCloseable {
                 status = Driver.SUCCESS;
             } else if (now - asking >= 0) {
                 status = driver.queryStream(stream);
-                asking = listens ? now + ASKING_NS : now;
+                asking = now + pause;
             }
         }
         check(status == Driver.NOT_READY ? driver.synchronizeStream(stream) : status, WAITING);

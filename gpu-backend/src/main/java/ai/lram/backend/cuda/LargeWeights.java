@@ -1,6 +1,5 @@
 package ai.lram.backend.cuda;
 
-import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.PackedWeight;
@@ -41,23 +40,20 @@ final class LargeWeights {
                     "the other arguments need (" + n + ", " + k + ")",
                     "pass weights of one model");
         }
-        DType stored = data(w).dtype();
-        Check.size(kernel, "weight", data(w), stored, data(w).size());
         if (w.full() != null) {
             Check.f32(kernel, "weight", w.full(), (long) n * k);
+            return;
         }
-        if (scale(w) != null) {
-            Check.f32(kernel, "weight's scale", scale(w), n);
+        check(kernel, w.packed(), n);
+        if (w.packed().fp16() != null) {
+            check(kernel, w.packed().fp16(), n);
         }
-        PackedWeight fp16 = w.full() != null ? null : w.packed().fp16();
-        if (fp16 != null) {
-            Check.size(
-                    kernel,
-                    "weight in fp16",
-                    fp16.data(),
-                    DType.F16,
-                    fp16.data().size());
-            Check.f32(kernel, "its scale", fp16.scale(), n);
+    }
+
+    private static void check(String kernel, PackedWeight w, int n) {
+        Check.size(kernel, "weight", w.data(), w.data().dtype(), w.data().size());
+        if (w.scale() != null) {
+            Check.f32(kernel, "weight's scale", w.scale(), n);
         }
     }
 }

@@ -130,7 +130,7 @@ final class ManySteps {
 
     /** Whether x is multiplied with weights that are there in fp16. */
     boolean readsFp16() {
-        return on && parts < CudaMatmul.PARTS;
+        return parts < CudaMatmul.PARTS;
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */

@@ -128,11 +128,7 @@ final class TensorCores {
 
     /** Null where they cannot or shall not be used. */
     static TensorCores load(Engine engine, DType operands) {
-        String wanted = System.getProperty(PROPERTY, "auto");
-        if (!List.of("auto", "fast", "general").contains(wanted)) {
-            throw new IllegalArgumentException(
-                    "-D" + PROPERTY + "=" + wanted + " is none of auto, fast and general; choose one of these");
-        }
+        String wanted = Engine.chosen(PROPERTY, List.of("auto", "fast", "general"));
         if (wanted.equals("general") || !engine.compiler().canCompile(KernelSource.load("mlstm_forward"))) {
             return null;
         }

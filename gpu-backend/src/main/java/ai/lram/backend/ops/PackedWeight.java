@@ -22,8 +22,7 @@ public record PackedWeight(int rows, Tensor data, Tensor scale, PackedWeight fp1
 
     public PackedWeight {
         boolean plain = (data.dtype() == DType.F32 || data.dtype() == DType.BF16) && scale == null;
-        boolean scaled =
-                (data.dtype() == DType.I8 || data.dtype() == DType.F16) && scale != null && scale.size() == rows;
+        boolean scaled = hasScale(data.dtype()) && scale != null && scale.size() == rows;
         boolean twice = fp16 == null
                 || data.dtype() == DType.BF16
                         && fp16.data().dtype() == DType.F16
@@ -46,8 +45,7 @@ public record PackedWeight(int rows, Tensor data, Tensor scale, PackedWeight fp1
 
     /** An empty one for weights (n, k). */
     public static PackedWeight allocate(TensorArena arena, DType type, int n, int k) {
-        return new PackedWeight(
-                n, arena.allocate(type, padded(n), k), type == DType.I8 || type == DType.F16 ? arena.f32(n) : null);
+        return new PackedWeight(n, arena.allocate(type, padded(n), k), hasScale(type) ? arena.f32(n) : null);
     }
 
     /** An empty one for weights (n, k) in bf16 and once more in fp16. */
@@ -74,6 +72,10 @@ public record PackedWeight(int rows, Tensor data, Tensor scale, PackedWeight fp1
                 data.slice(first, padded(n)),
                 scale == null ? null : scale.slice(first, n),
                 fp16 == null ? null : fp16.part(first, n));
+    }
+
+    private static boolean hasScale(DType type) {
+        return type == DType.I8 || type == DType.F16;
     }
 
     private static int padded(int n) {

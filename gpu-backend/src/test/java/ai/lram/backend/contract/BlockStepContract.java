@@ -18,11 +18,11 @@ import ai.lram.backend.ops.MlstmLayer;
 import ai.lram.backend.ops.MlstmSlots;
 import ai.lram.backend.ops.MlstmSpec;
 import ai.lram.backend.ops.NormSpec;
-import ai.lram.backend.ops.PackedWeight;
 import ai.lram.backend.ops.StepWeight;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.BiFunction;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -50,26 +50,28 @@ public abstract class BlockStepContract extends KernelContract {
     }
 
     private StepWeight weight(DType type, boolean copied, Tensor full) {
-        int n = full.dim(0);
-        int k = full.dim(1);
         if (type == DType.BF16 && fx.ops.session().readsFp16()) {
             return StepWeight.copyTwice(full, fx.arena, fx.ops.matmul(), fx.stream);
         }
         if (type == DType.F32 && !(copied && fx.ops.matmul().packs(type))) {
             return StepWeight.of(full);
         }
-        PackedWeight packed = PackedWeight.allocate(fx.arena, type, n, k);
-        fx.ops.matmul().pack(fx.stream, full, packed);
-        return StepWeight.of(packed);
+        return StepWeight.copy(full, type, fx.arena, fx.ops.matmul(), fx.stream);
     }
 
     private MlstmBlockWeights weights(DType type, boolean copied, int width, int inner, int heads, int group) {
+        return weights((n, k) -> weight(type, copied, n, k), width, inner, heads, group);
+    }
+
+    /** @param large draws a matrix (n, k) */
+    private MlstmBlockWeights weights(
+            BiFunction<Integer, Integer, StepWeight> large, int width, int inner, int heads, int group) {
         int groups = inner / group;
         return new MlstmBlockWeights(
                 new NormSpec(1, 1e-5f, true, true),
                 drawn(0.2, width),
-                weight(type, copied, inner, width),
-                weight(type, copied, inner, width),
+                large.apply(inner, width),
+                large.apply(inner, width),
                 drawn(0.5, inner, TAPS),
                 drawn(0.1, inner),
                 drawn(0.5, groups, group, group),
@@ -83,7 +85,7 @@ public abstract class BlockStepContract extends KernelContract {
                 new NormSpec(heads, 1e-5f, true, true),
                 drawn(0.2, inner),
                 drawn(1, inner),
-                weight(type, copied, width, inner));
+                large.apply(width, inner));
     }
 
     private static float[] fill(int n, float v) {
@@ -228,9 +230,7 @@ public abstract class BlockStepContract extends KernelContract {
     @ParameterizedTest(name = "{0} batch={1} D={2} I={3} NH={4}")
     @CsvSource({"BF16,7,48,96,2", "BF16,14,48,192,3", "I8,9,48,96,2", "F32,7,24,48,2"})
     void sessionsOfAnySizeShareABatch(DType type, int batch, int width, int inner, int heads) {
-        MlstmBlockWeights drawn = weights(type, true, width, inner, heads, 4);
-        MlstmBlockWeights w =
-                with(drawn, uneven(type, inner, width), uneven(type, inner, width), uneven(type, width, inner));
+        MlstmBlockWeights w = weights((n, k) -> uneven(type, n, k), width, inner, heads, 4);
         FoldSchedule schedule = new FoldSchedule(6, 6, 1);
         MlstmBlockState fused = state(batch, inner, heads, schedule);
         MlstmBlockState parts = state(batch, inner, heads, schedule);
@@ -504,28 +504,6 @@ public abstract class BlockStepContract extends KernelContract {
                 w.headNormWeight(),
                 w.skip(),
                 w.down());
-    }
-
-    private static MlstmBlockWeights with(MlstmBlockWeights w, StepWeight upU, StepWeight upZ, StepWeight down) {
-        return new MlstmBlockWeights(
-                w.norm(),
-                w.normWeight(),
-                upU,
-                upZ,
-                w.conv(),
-                w.convBias(),
-                w.q(),
-                w.k(),
-                w.v(),
-                w.inputGate(),
-                w.inputGateBias(),
-                w.forgetGate(),
-                w.forgetGateBias(),
-                w.cell(),
-                w.headNorm(),
-                w.headNormWeight(),
-                w.skip(),
-                down);
     }
 
     private List<MlstmLayer> extreme(List<MlstmLayer> layers) {

@@ -588,7 +588,7 @@ class CudaEngineTest {
         }
         try (Setting changed = Setting.of(Engine.WAIT, "sleep")) {
             IllegalArgumentException e = assertThrows(IllegalArgumentException.class, this::open);
-            assertTrue(e.getMessage().contains("spin, block"), e.getMessage());
+            assertTrue(e.getMessage().contains("spin and block"), e.getMessage());
         }
     }
 
