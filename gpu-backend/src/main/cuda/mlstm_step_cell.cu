@@ -16,8 +16,10 @@
 // six products of bf16 parts on tensor cores: keys times weights, and values, are sums of three bf16 numbers each, and what is
 // left out is below fp32's last place.
 //
-// C is fp32, or bf16 (CELL_BF16): rounded once at a fold, from sums in fp32, and answers are those of the rounded C. Two parts
-// each, three products, are enough for it: 2^-15 of a term is lost at most, where rounding takes up to 2^-8 of the sum.
+// C and the ring's keys and values are fp32, or bf16 (CELL_BF16). C is rounded once at a fold, from sums in fp32, and answers are
+// those of the rounded C; a key and a value are rounded as they go into the ring, and the answers of the step that brings them
+// are those of the numbers it brings. Values of bf16 are parts as they are, and two parts of keys times weights are enough: two
+// products, 2^-16 of a term is lost at most, where rounding takes up to 2^-8 of the sum.
 //
 // Compile:  as elementwise.cu, with the sizes that CellSteps.java defines. Dynamic shared memory: weightsBytes and
 // answersBytes there.
@@ -44,7 +46,7 @@ constexpr bool SIGMOID = CELL_SIGMOID;
 constexpr bool NORMALIZE = CELL_NORMALIZE;
 constexpr int CHUNKS = (DV + COLUMNS - 1) / COLUMNS;
 
-// What four columns of C are in memory.
+// What an element and four columns of C are in memory.
 #if CELL_BF16
 using StateElement = Bf16;
 using StateQuad = uint2;
@@ -54,6 +56,15 @@ using StateQuad = float4;
 #endif
 constexpr bool NARROW = sizeof(StateElement) < sizeof(float);
 
+// The ring's keys and values are as wide as C.
+using RingElement = StateElement;
+using RingQuad = StateQuad;
+#if CELL_BF16
+using RingPair = unsigned;
+#else
+using RingPair = uint2;
+#endif
+
 __device__ __forceinline__ StateQuad stateQuad(const float* x) {
 #if CELL_BF16
     return pack4(x);
@@ -61,6 +72,27 @@ __device__ __forceinline__ StateQuad stateQuad(const float* x) {
     return packFloats(x);
 #endif
 }
+
+// Four numbers of a new token as they go into the ring.
+__device__ __forceinline__ RingQuad ringQuad(const float* from) {
+#if CELL_BF16
+    float x[4];
+    unpack(load4(from), x);
+    return pack4(x);
+#else
+    return load4(from);
+#endif
+}
+
+__device__ __forceinline__ float firstOf(const uint2& pair) { return __uint_as_float(pair.x); }
+
+__device__ __forceinline__ float firstOf(unsigned pair) { return lowHalf(pair); }
+
+__device__ __forceinline__ float secondOf(const uint2& pair) { return __uint_as_float(pair.y); }
+
+__device__ __forceinline__ float secondOf(unsigned pair) { return highHalf(pair); }
+
+__device__ __forceinline__ RingQuad loadRing(const RingElement* from) { return *reinterpret_cast<const RingQuad*>(from); }
 
 // Nobody reads C again in this step.
 __device__ __forceinline__ void storeState(StateElement* to, const StateQuad& x) {
@@ -89,6 +121,10 @@ struct CellStep : MlstmStepTensors {
     float scale;
     float eps;
     Faults faults;
+
+    __device__ __forceinline__ RingElement* keys() const { return static_cast<RingElement*>(ringK); }
+
+    __device__ __forceinline__ RingElement* values() const { return static_cast<RingElement*>(ringV); }
 };
 
 // What a head is about to do. A head's turn is the next one of its kind, whichever head is there first; who has which changes no
@@ -153,21 +189,22 @@ struct alignas(16) Report {
 
 constexpr int TURN_FLOATS = sizeof(Turn) / 4;
 constexpr int REPORT_FLOATS = sizeof(Report) / 4;
+constexpr int FIRST_KEYS_FLOATS = (TOKENS * DQ * static_cast<int>(sizeof(RingElement)) + 15) / 16 * 4;
 
 // The turn of this number, and a head's report, which have nothing else in common.
 struct ReportOf {
     Turn* turn;
     Report* head;
     float* weights;
-    float* keys;
+    RingElement* keys;
 
     __device__ __forceinline__ ReportOf(const CellStep& p, int pair) {
         const int most = p.ring + TOKENS;
-        float* at = p.reports + static_cast<long long>(pair) * (TURN_FLOATS + REPORT_FLOATS + 4 * most + TOKENS * DQ);
+        float* at = p.reports + static_cast<long long>(pair) * (TURN_FLOATS + REPORT_FLOATS + 4 * most + FIRST_KEYS_FLOATS);
         turn = reinterpret_cast<Turn*>(at);
         head = reinterpret_cast<Report*>(at + TURN_FLOATS);
         weights = at + TURN_FLOATS + REPORT_FLOATS;
-        keys = weights + 4 * most;
+        keys = reinterpret_cast<RingElement*>(weights + 4 * most);
     }
 };
 
@@ -320,13 +357,91 @@ __device__ __forceinline__ int nextTurn(const CellStep& p, bool folds) {
 // The ring's first keys and the normaliser, into the second-level cache: more than these would take longer to ask for than they
 // save.
 __device__ __forceinline__ void fetchKeys(const CellStep& p, const HeadOfCell& u, int thread, int threads) {
-    const char* keys = reinterpret_cast<const char*>(p.ringK + u.ring(p) * DQ);
-    const int bytes = min(u.held, 48) * DQ * 4;
+    const char* keys = reinterpret_cast<const char*>(p.keys() + u.ring(p) * DQ);
+    constexpr int KEY_BYTES = DQ * static_cast<int>(sizeof(RingElement));
+    const int bytes = min(u.held, 48 * 4 * DQ / KEY_BYTES) * KEY_BYTES;
     for (int at = 128 * thread; at < bytes; at += 128 * threads) {
         fetchLine(keys + at);
     }
     if (u.hasC && 128 * thread < 4 * DQ) {
         fetchLine(reinterpret_cast<const char*>(p.vecN + static_cast<long long>(u.cell) * DQ) + 128 * thread);
+    }
+}
+
+// What a lane has of a row of DQ elements: KEY_WIDE beside each other, 16 bytes of a key where the ring is narrow and rows allow
+// it, from 32 KEY_WIDE elements to the next.
+constexpr int KEY_WIDE = NARROW && DQ % 8 == 0 ? 8 : 4;
+constexpr int KEY_LOADS = (DQ + 32 * KEY_WIDE - 1) / (32 * KEY_WIDE);
+
+template <typename Quad>
+struct alignas(16 < KEY_WIDE / 4 * sizeof(Quad) ? 16 : KEY_WIDE / 4 * sizeof(Quad)) Piece {
+    Quad quads[KEY_WIDE / 4];
+};
+
+// Quads between a lane's first and second one of the queries, which lie so that lanes read quads beside each other.
+__host__ __device__ constexpr int queryStep(int load) {
+    return DQ / 8 - 32 * load < 32 ? DQ / 8 - 32 * load : 32;
+}
+
+// Where quad i of the queries' rows lies.
+__device__ __forceinline__ int queryPlace(int i) {
+    if (KEY_WIDE == 4) {
+        return i;
+    }
+    const int own = i % (DQ / 4);
+    const int load = own / 64;
+    return i - own + 64 * load + own % 2 * queryStep(load) + own % 64 / 2;
+}
+
+// Products of the queries with rows of DQ elements, up to the last row, which is taken for zeros unless `hasLast`. A warp a row,
+// and its next ones beside it, ROWS in all, whose loads are on their way at once.
+template <typename Quad, int WARPS, int ROWS, typename RowOf>
+__device__ __forceinline__ void dotRows(int first, int last, int hasLast, const RowOf& rowOf, const float* queries, float* dots,
+                                        int pitch) {
+#pragma unroll 1
+    for (int s0 = first; s0 <= last; s0 += WARPS * ROWS) {
+        Piece<Quad> x[ROWS][KEY_LOADS];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            const int s = s0 + i * WARPS;
+            const auto* row = rowOf(s, last);
+#pragma unroll
+            for (int j = 0; j < KEY_LOADS; j++) {
+                const int d = KEY_WIDE * (32 * j + lane());
+                x[i][j] = d < DQ && (s < last || (s == last && hasLast)) ? *reinterpret_cast<const Piece<Quad>*>(row + d)
+                                                                         : Piece<Quad>();
+            }
+        }
+        float sum[ROWS][TOKENS];
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
+        }
+#pragma unroll
+        for (int j = 0; j < KEY_LOADS; j++) {
+            const int d = KEY_WIDE * (32 * j + lane());
+            if (d < DQ) {
+#pragma unroll
+                for (int k = 0; k < KEY_WIDE / 4; k++) {
+#pragma unroll
+                    for (int t = 0; t < TOKENS; t++) {
+                        const float4 query = load4(queries + t * DQ + 4 * (KEY_WIDE / 4 * 32 * j + k * queryStep(j) + lane()));
+#pragma unroll
+                        for (int i = 0; i < ROWS; i++) {
+                            sum[i][t] = dot4(widened(x[i][j].quads[k]), query, sum[i][t]);
+                        }
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < ROWS; i++) {
+            const int s = s0 + i * WARPS;
+            const float dot = threeSums(lane(), sum[i][0], sum[i][1], sum[i][2]);
+            if (lane() < TOKENS && s <= last) {
+                dots[lane() * pitch + s] = dot;
+            }
+        }
     }
 }
 
@@ -373,59 +488,30 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
     for (int i = static_cast<int>(threadIdx.x); i < TOKENS * DQ / 4; i += THREADS) {
         const int t = i / (DQ / 4);
         const float* q = p.q + (u.token + static_cast<long long>(t) * p.heads) * DQ;
-        reinterpret_cast<float4*>(queries)[i] = t < u.n ? load4(q + 4 * (i % (DQ / 4))) : none();
+        reinterpret_cast<float4*>(queries)[queryPlace(i)] = t < u.n ? load4(q + 4 * (i % (DQ / 4))) : none();
     }
     if (warp() == WARPS - 1) {
         scanNew(p, u, row, head, sums, inputs);
     }
     __syncthreads();
-    // A warp a key, and its next ones beside it, all of whose loads are on their way at once: the ring's, the new ones, then the
-    // normaliser.
-    constexpr int LOADS = (DQ + 127) / 128;  // of a lane
-    constexpr int KEYS = LOADS <= 2 ? 3 : (LOADS > 5 ? 1 : (THREADS > 128 ? 4 : 2));
-#pragma unroll 1
-    for (int s0 = warp(); s0 <= all; s0 += WARPS * KEYS) {
-        float4 x[KEYS][LOADS];
-#pragma unroll
-        for (int i = 0; i < KEYS; i++) {
-            const int s = s0 + i * WARPS;
-            const float* key = s < u.held ? p.ringK + (u.ring(p) + s) * DQ
-                                          : (s < all ? p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ
-                                                     : p.vecN + static_cast<long long>(u.cell) * DQ);
-#pragma unroll
-            for (int j = 0; j < LOADS; j++) {
-                const int d = 128 * j + 4 * lane();
-                x[i][j] = d < DQ && (s < all || (s == all && u.hasC)) ? load4(key + d) : none();
-            }
-        }
-        float sum[KEYS][TOKENS];
-#pragma unroll
-        for (int i = 0; i < KEYS; i++) {
-            sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
-        }
-#pragma unroll
-        for (int j = 0; j < LOADS; j++) {
-            const int d = 128 * j + 4 * lane();
-            if (d < DQ) {
-#pragma unroll
-                for (int t = 0; t < TOKENS; t++) {
-                    const float4 query = load4(queries + t * DQ + d);
-#pragma unroll
-                    for (int i = 0; i < KEYS; i++) {
-                        sum[i][t] = dot4(x[i][j], query, sum[i][t]);
-                    }
-                }
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < KEYS; i++) {
-            const int s = s0 + i * WARPS;
-            const float dot = threeSums(lane(), sum[i][0], sum[i][1], sum[i][2]);
-            if (lane() < TOKENS && s <= all) {
-                dots[lane() * pitch + s] = dot;
-            }
-        }
-    }
+    // The ring's keys, the new ones, then the normaliser.
+    const auto fullRow = [&](int s, int last) {
+        return s < last ? p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ
+                        : p.vecN + static_cast<long long>(u.cell) * DQ;
+    };
+    const float* const asked = queries;
+#if CELL_BF16
+    constexpr int ROOM = (THREADS > 128 ? 144 : 72) / (KEY_LOADS * KEY_WIDE);
+    constexpr int KEYS = ROOM < 1 ? 1 : (ROOM > 6 ? 6 : ROOM);
+    dotRows<RingQuad, WARPS, KEYS>(
+            warp(), u.held - 1, true, [&](int s, int) { return p.keys() + (u.ring(p) + s) * DQ; }, asked, dots, pitch);
+    dotRows<float4, WARPS, 1>(u.held + WARPS - 1 - warp(), all, u.hasC, fullRow, asked, dots, pitch);
+#else
+    constexpr int KEYS = KEY_LOADS <= 2 ? 3 : (KEY_LOADS > 5 ? 1 : (THREADS > 128 ? 4 : 2));
+    dotRows<float4, WARPS, KEYS>(
+            warp(), all, u.hasC,
+            [&](int s, int last) { return s < u.held ? p.keys() + (u.ring(p) + s) * DQ : fullRow(s, last); }, asked, dots, pitch);
+#endif
     __syncthreads();
     const HeadOfCell v = *again;  // rather than in registers all the time
     const int held = v.held;
@@ -469,20 +555,20 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
         x.w = folds && s < held ? writes[s] : 0.f;
         *reinterpret_cast<float4*>(report.weights + 4 * s) = x;
     }
-    float* keys = p.ringK + v.ring(p) * DQ;
-    float* newKeysTo = keys + static_cast<long long>(v.stay()) * DQ;
+    RingElement* keys = p.keys() + v.ring(p) * DQ;
+    RingElement* newKeysTo = keys + static_cast<long long>(v.stay()) * DQ;
     const float* newKeys = p.k + v.token * DQ;
     const long long apart = static_cast<long long>(p.heads) * DQ;
     if (folds) {
         for (int i = static_cast<int>(threadIdx.x); i < min(n, held) * (DQ / 4); i += THREADS) {
-            *reinterpret_cast<float4*>(report.keys + 4 * i) = load4(keys + 4 * i);
+            *reinterpret_cast<RingQuad*>(report.keys + 4 * i) = loadRing(keys + 4 * i);
         }
         __syncthreads();  // the first keys are kept
     }
     for (int i = static_cast<int>(threadIdx.x); i < n * (DQ / 4); i += THREADS) {
         const int t = i / (DQ / 4);
         const int d = 4 * (i % (DQ / 4));
-        *reinterpret_cast<float4*>(newKeysTo + t * DQ + d) = load4(newKeys + t * apart + d);
+        *reinterpret_cast<RingQuad*>(newKeysTo + t * DQ + d) = ringQuad(newKeys + t * apart + d);
     }
 }
 
@@ -508,7 +594,7 @@ LRAM_KERNEL_OF(cell_weights_64, CellStep, 64, 16) {
 
 namespace lram {
 
-// Where a block reads what it answers from: a thread owns WIDE columns of C and the rows line, line + LINES, ..., then four
+// Where a block reads what it answers from: a thread owns WIDE columns of C and the rows line, line + LINES, ..., then the same
 // columns of the ring's values, so that a warp reads whole lines of both. WORDS times 16 bytes of a thread are a stage, and the
 // next STAGES - 1 of these are on their way into the thread's own places of shared memory while it adds one up.
 constexpr int WIDE = NARROW && DV % 8 == 0 ? 8 : 4;
@@ -516,12 +602,9 @@ constexpr int ACROSS = COLUMNS / WIDE;
 constexpr int LINES = LRAM_THREADS / ACROSS;
 constexpr int WORDS = 4;
 constexpr int STAGES = 4;
-constexpr int QUADS = COLUMNS / 4;
-constexpr int VALUE_LINES = LRAM_THREADS / QUADS;
-constexpr int STATE_ROWS = WORDS * LINES;  // of a stage
-constexpr int VALUE_ROWS = WORDS * VALUE_LINES;
-constexpr int STATE_STAGES = (DQ + STATE_ROWS - 1) / STATE_ROWS;
-static_assert(COLUMNS % WIDE == 0 && QUADS <= LRAM_THREADS, "a thread's columns are a block's");
+constexpr int STAGE_ROWS = WORDS * LINES;
+constexpr int STATE_STAGES = (DQ + STAGE_ROWS - 1) / STAGE_ROWS;
+static_assert(COLUMNS % WIDE == 0 && ACROSS <= LRAM_THREADS, "a thread's columns are a block's");
 
 // How a fold is shared: a warp has 16 rows and a group of 64 columns of C at a time, and SLAB tokens' values are in shared memory
 // as the parts that tensor cores take.
@@ -530,7 +613,8 @@ constexpr int GROUPS = (COLUMNS + GROUP - 1) / GROUP;
 constexpr int ROW_WARPS = LRAM_WARPS / GROUPS;
 constexpr int PAIRS = GROUP / 16;  // of tiles of eight columns, of a group
 constexpr int DEPTH = 16;          // tokens of an instruction
-constexpr int PARTS = NARROW ? 2 : 3;
+constexpr int KEY_PARTS = NARROW ? 2 : 3;  // of keys times weights
+constexpr int PARTS = NARROW ? 1 : 3;      // of values
 constexpr int SLAB = COLUMNS > 128 ? 48 : 64;
 static_assert(GROUPS <= LRAM_WARPS, "a warp for each group of columns");
 
@@ -551,6 +635,14 @@ __device__ __forceinline__ void copyWord(void* to, const StateElement* from) {
     }
 }
 
+__device__ __forceinline__ void copyValues(void* to, const RingElement* from) {
+    if (WIDE * sizeof(RingElement) == 16) {
+        copySixteen(to, from);
+    } else {
+        copyEight(to, from);
+    }
+}
+
 template <int N>
 __device__ __forceinline__ void addThree(const float4& a, const float4& x, float (&sum)[TOKENS][N], int from) {
     addTimes(a.x, x, sum[0] + from);
@@ -566,12 +658,27 @@ __device__ __forceinline__ void clear(float (&sum)[TOKENS][N]) {
     }
 }
 
+// Of C, or of values, which are as wide.
+__device__ __forceinline__ void addWord(float4 a, const float4* word, float (&sum)[TOKENS][WIDE]) {
+    const StateQuad* x = reinterpret_cast<const StateQuad*>(word);
+#pragma unroll
+    for (int i = 0; i < WIDE / 4; i++) {
+        addThree(a, widened(x[i]), sum, 4 * i);
+    }
+}
+
+__device__ __forceinline__ void putLine(float* to, const float (&sum)[WIDE]) {
+#pragma unroll
+    for (int i = 0; i < WIDE / 4; i++) {
+        store(to + 4 * i, packFloats(sum + 4 * i));
+    }
+}
+
 struct Stream {
-    const StateElement* c;  // own columns of row `line`; null where this thread has none
-    const float* values;    // likewise
+    const StateElement* c;      // own columns of row `line`; null where this thread has none
+    const RingElement* values;  // likewise
     float4* own;
     int line;
-    int valueLine;
     int stateStages;
     int stages;
     int held;
@@ -581,21 +688,21 @@ struct Stream {
     __device__ __forceinline__ void ask(int b) const {
         float4* to = place(b);
         if (b < stateStages) {
-            const int row = line + b * STATE_ROWS;
-            const StateElement* from = c + static_cast<long long>(b) * (STATE_ROWS * DV);
+            const int row = line + b * STAGE_ROWS;
+            const StateElement* from = c + static_cast<long long>(b) * (STAGE_ROWS * DV);
 #pragma unroll
             for (int j = 0; j < WORDS; j++) {
-                if (c != nullptr && (DQ % STATE_ROWS == 0 || row + j * LINES < DQ)) {
+                if (c != nullptr && (DQ % STAGE_ROWS == 0 || row + j * LINES < DQ)) {
                     copyWord(to + j * LRAM_THREADS, from + j * (LINES * DV));
                 }
             }
         } else if (b < stages && values != nullptr) {
-            const int row = valueLine + (b - stateStages) * VALUE_ROWS;
-            const float* from = values + static_cast<long long>(b - stateStages) * (VALUE_ROWS * DV);
+            const int row = line + (b - stateStages) * STAGE_ROWS;
+            const RingElement* from = values + static_cast<long long>(b - stateStages) * (STAGE_ROWS * DV);
 #pragma unroll
             for (int j = 0; j < WORDS; j++) {
-                if (row + j * VALUE_LINES < held) {
-                    copySixteen(to + j * LRAM_THREADS, from + j * (VALUE_LINES * DV));
+                if (row + j * LINES < held) {
+                    copyValues(to + j * LRAM_THREADS, from + j * (LINES * DV));
                 }
             }
         }
@@ -604,44 +711,62 @@ struct Stream {
 
     __device__ __forceinline__ void addState(int b, const float4* queries, float (&sum)[TOKENS][WIDE]) const {
         const float4* from = place(b);
-        const int row = line + b * STATE_ROWS;
+        const int row = line + b * STAGE_ROWS;
         if (c == nullptr) {
             return;
         }
 #pragma unroll
         for (int j = 0; j < WORDS; j++) {
-            if (DQ % STATE_ROWS == 0 || row + j * LINES < DQ) {
-                const float4 query = queries[row + j * LINES];
-                const StateQuad* x = reinterpret_cast<const StateQuad*>(from + j * LRAM_THREADS);
-#pragma unroll
-                for (int i = 0; i < WIDE / 4; i++) {
-                    addThree(query, widened(x[i]), sum, 4 * i);
-                }
+            if (DQ % STAGE_ROWS == 0 || row + j * LINES < DQ) {
+                addWord(queries[row + j * LINES], from + j * LRAM_THREADS, sum);
             }
         }
     }
 
-    __device__ __forceinline__ void addValues(int b, const float4* weights, float (&sum)[TOKENS][4]) const {
+    __device__ __forceinline__ void addValues(int b, const float4* weights, float (&sum)[TOKENS][WIDE]) const {
         const float4* from = place(b);
-        const int row = valueLine + (b - stateStages) * VALUE_ROWS;
+        const int row = line + (b - stateStages) * STAGE_ROWS;
         if (values == nullptr) {
             return;
         }
 #pragma unroll
         for (int j = 0; j < WORDS; j++) {
-            if (row + j * VALUE_LINES < held) {
-                addThree(weights[row + j * VALUE_LINES], from[j * LRAM_THREADS], sum, 0);
+            if (row + j * LINES < held) {
+                addWord(weights[row + j * LINES], from + j * LRAM_THREADS, sum);
             }
         }
     }
 };
 
+// Column `at` of four tokens' quads as parts.
+__device__ __forceinline__ void columnParts(const float4 (&x)[4], int at, uint2 (&parts)[3]) {
+    float column[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        float quad[4];
+        unpack(x[j], quad);
+        column[j] = quad[at];
+    }
+    inBf16(column, parts);
+}
+
+__device__ __forceinline__ void columnParts(const uint2 (&x)[4], int at, uint2 (&parts)[1]) {
+    unsigned bits[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const unsigned pair = at < 2 ? x[j].x : x[j].y;
+        bits[j] = at % 2 == 0 ? pair & 0xffffu : pair >> 16;
+    }
+    parts[0].x = bits[0] | bits[1] << 16;
+    parts[0].y = bits[2] | bits[3] << 16;
+}
+
 // A block's columns of a head that folds.
 struct Fold {
-    const float* oldKeys;  // of the first `newTokens` of the ring
-    const float* keys;
-    const float* values;  // at the block's first column
-    StateElement* c;      // likewise
+    const RingElement* oldKeys;  // of the first `newTokens` of the ring
+    const RingElement* keys;
+    const RingElement* values;  // at the block's first column
+    StateElement* c;            // likewise
     const float4* weights;
     const float4* queries;
     int newTokens;
@@ -662,19 +787,17 @@ struct Fold {
             const int at = item / 16;  // of the slab's squares of 16
             const int s = s0 + DEPTH * (at / (GROUPS * PAIRS)) + 4 * four;
             const int e = 16 * (at % (GROUPS * PAIRS)) + 4 * quad;
-            float x[4][4];
+            RingQuad x[4];
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                unpack(s + j < folding && e < width ? load4(values + static_cast<long long>(s + j) * DV + e) : none(), x[j]);
+                x[j] = s + j < folding && e < width ? loadRing(values + static_cast<long long>(s + j) * DV + e) : RingQuad();
             }
 #pragma unroll
             for (int k = 0; k < 2; k++) {
-                float first[4] = {x[0][k], x[1][k], x[2][k], x[3][k]};
-                float second[4] = {x[0][k + 2], x[1][k + 2], x[2][k + 2], x[3][k + 2]};
                 uint2 a[PARTS];
                 uint2 b[PARTS];
-                inBf16(first, a);
-                inBf16(second, b);
+                columnParts(x, k, a);
+                columnParts(x, k + 2, b);
 #pragma unroll
                 for (int part = 0; part < PARTS; part++) {
                     uint4 words;
@@ -689,21 +812,21 @@ struct Fold {
     }
 
     // This lane's keys of 16 tokens from s on, two rows from d on.
-    __device__ __forceinline__ void askKeys(int s, int d, uint2 (&x)[4]) const {
+    __device__ __forceinline__ void askKeys(int s, int d, RingPair (&x)[4]) const {
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const int own = s + 4 * (lane() % 4) + j;
-            x[j].x = x[j].y = 0;
+            x[j] = RingPair();
             if (own < folding && d < DQ) {
-                x[j] = *reinterpret_cast<const uint2*>((own < newTokens ? oldKeys : keys) +
-                                                       static_cast<long long>(own) * DQ + d);
+                x[j] = *reinterpret_cast<const RingPair*>((own < newTokens ? oldKeys : keys) +
+                                                          static_cast<long long>(own) * DQ + d);
             }
         }
     }
 
     // Adds tokens of the slab to a warp's tile: keys times weights are the left side, values the right one. The first keys are
     // at hand, and afterwards those that follow: of the next slab, or of the next rows.
-    __device__ __forceinline__ void addSlab(int s0, int d, const uint4* slab, uint2 (&x)[4], float (&acc)[PAIRS][2][4]) const {
+    __device__ __forceinline__ void addSlab(int s0, int d, const uint4* slab, RingPair (&x)[4], float (&acc)[PAIRS][2][4]) const {
         const int depth = (min(SLAB, folding - s0) + DEPTH - 1) / DEPTH;
 #pragma unroll 1
         for (int step = 0; step < depth; step++) {
@@ -713,11 +836,11 @@ struct Fold {
             for (int j = 0; j < 4; j++) {
                 const int own = s0 + DEPTH * step + 4 * (lane() % 4) + j;
                 const float weight = own < folding ? weights[own].w : 0.f;
-                upper[j] = weight * __uint_as_float(x[j].x);
-                lower[j] = weight * __uint_as_float(x[j].y);
+                upper[j] = weight * firstOf(x[j]);
+                lower[j] = weight * secondOf(x[j]);
             }
-            uint2 a[PARTS];
-            uint2 b[PARTS];
+            uint2 a[KEY_PARTS];
+            uint2 b[KEY_PARTS];
             inBf16(upper, a);
             inBf16(lower, b);
             const int next = s0 + DEPTH * (step + 1);
@@ -734,11 +857,11 @@ struct Fold {
                 }
                 // The smallest products first; those below the last part's last place are left out.
 #pragma unroll
-                for (int both = PARTS - 1; both >= 0; both--) {
+                for (int both = KEY_PARTS - 1; both >= 0; both--) {
 #pragma unroll
                     for (int part = both; part >= 0; part--) {
 #pragma unroll
-                        for (int j = 0; j < 2; j++) {
+                        for (int j = 0; j < 2 && both - part < PARTS; j++) {
                             const uint4& right = v[j][both - part];
                             mma(acc[i + j][0], a[part].x, b[part].x, a[part].y, b[part].y, right.x, right.y);
                             mma(acc[i + j][1], a[part].x, b[part].x, a[part].y, b[part].y, right.z, right.w);
@@ -778,21 +901,22 @@ struct Fold {
             double sum[4] = {0, 0, 0, 0};
 #pragma unroll 1
             for (int s0 = lane() / BESIDE; s0 < folding; s0 += BATCH * SHARES) {
-                float4 x[BATCH];
+                RingQuad x[BATCH];
 #pragma unroll
                 for (int i = 0; i < BATCH; i++) {
                     const int s = min(s0 + i * SHARES, folding - 1);
-                    x[i] = load4((s < newTokens ? oldKeys : keys) + static_cast<long long>(s) * DQ + 4 * min(quad, end - 1));
+                    x[i] = loadRing((s < newTokens ? oldKeys : keys) + static_cast<long long>(s) * DQ + 4 * min(quad, end - 1));
                 }
 #pragma unroll
                 for (int i = 0; i < BATCH; i++) {
                     const int s = s0 + i * SHARES;
                     if (s < folding) {
                         const double write = weights[s].w;
-                        sum[0] += write * x[i].x;
-                        sum[1] += write * x[i].y;
-                        sum[2] += write * x[i].z;
-                        sum[3] += write * x[i].w;
+                        const float4 key = widened(x[i]);
+                        sum[0] += write * key.x;
+                        sum[1] += write * key.y;
+                        sum[2] += write * key.z;
+                        sum[3] += write * key.w;
                     }
                 }
             }
@@ -826,7 +950,7 @@ struct Fold {
             sum[i][0] = sum[i][1] = sum[i][2] = 0.f;
         }
         int loaded = 0;
-        uint2 x[4];
+        RingPair x[4];
         askKeys(0, 16 * (warp() / GROUPS) + 2 * (lane() / 4), x);
 #pragma unroll 1
         for (int round = 0; round < (DQ + 16 * ROW_WARPS - 1) / (16 * ROW_WARPS); round++) {
@@ -983,7 +1107,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     const int e0 = chunk * COLUMNS;
     const int width = min(COLUMNS, DV - e0);
     StateElement* c = static_cast<StateElement*>(p.matC) + static_cast<long long>(turn.cell) * DQ * DV + e0;
-    float* values = p.ringV + static_cast<long long>(turn.cell) * p.ring * DV + e0;
+    RingElement* values = p.values() + static_cast<long long>(turn.cell) * p.ring * DV + e0;
     float4* work = memory;  // stages or a slab, then sums of the lines
     float4* queries = work + WORK_QUADS;
     float4* copied = queries + DQ;
@@ -992,16 +1116,14 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     float* fresh = reinterpret_cast<float*>(copied + TURN_QUADS + REPORT_QUADS + p.ring + TOKENS);  // values of the new tokens
     const bool folds = turn.folding > 0;
     const int column = WIDE * (static_cast<int>(threadIdx.x) % ACROSS);
-    const int valueColumn = 4 * (static_cast<int>(threadIdx.x) % QUADS);
     Stream from = {};
     from.line = static_cast<int>(threadIdx.x) / ACROSS;
-    from.valueLine = static_cast<int>(threadIdx.x) / QUADS;
     from.own = work + threadIdx.x;
     from.c = from.line < LINES && column < width ? c + from.line * DV + column : nullptr;
-    from.values = from.valueLine < VALUE_LINES && valueColumn < width ? values + from.valueLine * DV + valueColumn : nullptr;
+    from.values = from.line < LINES && column < width ? values + from.line * DV + column : nullptr;
     from.held = turn.held;
     from.stateStages = turn.hasC ? STATE_STAGES : 0;
-    from.stages = from.stateStages + (turn.held + VALUE_ROWS - 1) / VALUE_ROWS;
+    from.stages = from.stateStages + (turn.held + STAGE_ROWS - 1) / STAGE_ROWS;
     if (!folds) {
 #pragma unroll
         for (int b = 0; b < STAGES - 1; b++) {
@@ -1028,9 +1150,9 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         }
     }
     float* lines = reinterpret_cast<float*>(work);
-    int ended = LINES + VALUE_LINES;
+    int ended = 2 * LINES;
     if (folds) {
-        Fold fold = {report.keys,  p.ringK + static_cast<long long>(turn.cell) * p.ring * DQ,
+        Fold fold = {report.keys,  p.keys() + static_cast<long long>(turn.cell) * p.ring * DQ,
                      values,       c,
                      weights,      queries,
                      n,            turn.folding,
@@ -1056,7 +1178,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
     } else {
         __syncthreads();
         float sum[TOKENS][WIDE];
-        float valueSum[TOKENS][4];
+        float valueSum[TOKENS][WIDE];
         clear(sum);
         clear(valueSum);
         const int last = max(0, from.stateStages - (STAGES - 1));
@@ -1093,13 +1215,10 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
                 for (int e = 0; e < WIDE; e++) {
                     sum[t][e] *= carried;
                 }
-#pragma unroll
-                for (int i = 0; i < WIDE / 4; i++) {
-                    store(lines + (from.line * TOKENS + t) * COLUMNS + column + 4 * i, packFloats(sum[t] + 4 * i));
-                }
+                putLine(lines + (from.line * TOKENS + t) * COLUMNS + column, sum[t]);
             }
             if (from.values != nullptr) {
-                store(lines + ((LINES + from.valueLine) * TOKENS + t) * COLUMNS + valueColumn, packFloats(valueSum[t]));
+                putLine(lines + ((LINES + from.line) * TOKENS + t) * COLUMNS + column, valueSum[t]);
             }
         }
     }
@@ -1126,7 +1245,7 @@ LRAM_KERNEL_OF(cell_answers, CellStep, LRAM_THREADS, 2) {
         const int j = i / (COLUMNS / 4);
         const int e = 4 * (i % (COLUMNS / 4));
         if (e < width) {
-            store(values + static_cast<long long>(stay + j) * DV + e, load4(fresh + j * COLUMNS + e));
+            store(values + static_cast<long long>(stay + j) * DV + e, ringQuad(fresh + j * COLUMNS + e));
         }
     }
 }

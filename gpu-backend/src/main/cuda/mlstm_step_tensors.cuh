@@ -11,8 +11,8 @@ struct MlstmStepTensors {
     void* matC;  // fp32 or bf16
     float* vecN;
     float* scaM;
-    float* ringK;
-    float* ringV;
+    void* ringK;  // as wide as matC
+    void* ringV;  // likewise
     float* ringI;
     float* ringF;
     int* ringLength;

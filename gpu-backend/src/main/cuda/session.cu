@@ -1,7 +1,8 @@
 // The control step: mLSTM with deferred folding, causal convolution, the check of slots, and the choice among logits.
 //
 // Contract: ai.lram.backend.ops.SessionOps. Bytes of an mLSTM step: the matrix state once (DHQK DHHV elements of fp32 or bf16 a
-// head, twice when it is folded) and the ring's keys and values once; every block of 64 value columns reads the keys again, from the caches.
+// head, twice when it is folded) and the ring's keys and values, as wide as it, once; every block of 64 value columns reads the keys
+// again, from the caches.
 //
 // Compile:  as elementwise.cu. Dynamic shared memory: mlstmStepSharedBytes().
 #include "lram_common.cuh"
@@ -150,7 +151,14 @@ struct Fold {
     float m;
 };
 
+// First of a head's keys in the ring.
+template <typename State>
+__device__ __forceinline__ State* ringKeys(const MlstmStep& p, const Unit& u) {
+    return static_cast<State*>(p.ringK) + static_cast<long long>(u.cell) * p.ring * p.dimQk;
+}
+
 // Stabiliser, normaliser (in shared memory) and weights of the ring's tokens as they are folded.
+template <typename State>
 __device__ __forceinline__ Fold prepareFold(const MlstmStep& p, const Unit& u, const Shared& w) {
     gateSums(p, u, w, u.folding, 0);
     const double total = w.sums[u.folding - 1];
@@ -168,10 +176,11 @@ __device__ __forceinline__ Fold prepareFold(const MlstmStep& p, const Unit& u, c
         w.writes[s] = static_cast<float>(w.factors[s]);
     }
     __syncthreads();
+    const State* keys = ringKeys<State>(p, u);
     for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
         double n = u.hasC ? fold.keep * p.vecN[static_cast<long long>(u.cell) * p.dimQk + d] : 0;
         for (int s = 0; s < u.folding; s++) {
-            n += w.factors[s] * p.ringK[(static_cast<long long>(u.cell) * p.ring + s) * p.dimQk + d];
+            n += w.factors[s] * widened(keys[static_cast<long long>(s) * p.dimQk + d]);
         }
         w.normaliser[d] = n;
     }
@@ -179,7 +188,18 @@ __device__ __forceinline__ Fold prepareFold(const MlstmStep& p, const Unit& u, c
     return fold;
 }
 
+// A query times a key, by a warp.
+template <typename Element>
+__device__ __forceinline__ float dotKey(const float* query, const Element* key, int dim) {
+    float dot = 0.f;
+    for (int d = lane(); d < dim; d += 32) {
+        dot = fmaf(query[d], widened(key[d]), dot);
+    }
+    return warpSum(dot);
+}
+
 // Weights of state and ring in the new tokens' answers, and the answers' divisors.
+template <typename State>
 __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const Shared& w, int held, double m0,
                                       bool hasC, bool prepared) {
     const int all = held + u.n;
@@ -198,6 +218,7 @@ __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const S
         w.factors[s] = exp(before - m - w.sums[s] + w.inputs[s]);
     }
     const double keep = hasC ? exp(before + m0 - m) : 0;
+    const State* keys = ringKeys<State>(p, u);
     __syncthreads();
     for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
         double n = 0;
@@ -205,7 +226,7 @@ __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const S
             n = keep * (prepared ? w.normaliser[d] : p.vecN[static_cast<long long>(u.cell) * p.dimQk + d]);
         }
         for (int s = 0; s < held; s++) {
-            n += w.factors[s] * p.ringK[(static_cast<long long>(u.cell) * p.ring + s) * p.dimQk + d];
+            n += w.factors[s] * widened(keys[static_cast<long long>(s) * p.dimQk + d]);
         }
         w.normaliser[d] = n;
     }
@@ -231,13 +252,10 @@ __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const S
         for (int s = warp(); s < all; s += LRAM_WARPS) {
             float weight = 0.f;
             if (s <= at) {
-                const float* key = s < held ? p.ringK + (static_cast<long long>(u.cell) * p.ring + s) * p.dimQk
-                                            : p.k + (u.token + static_cast<long long>(s - held) * p.heads) * p.dimQk;
-                float dot = 0.f;
-                for (int d = lane(); d < p.dimQk; d += 32) {
-                    dot = fmaf(p.q[token + d], key[d], dot);
-                }
-                weight = static_cast<float>(exp(base - w.sums[s] + w.inputs[s])) * p.scale * warpSum(dot);
+                const float* fresh = p.k + (u.token + static_cast<long long>(s - held) * p.heads) * p.dimQk;
+                const float dot = s < held ? dotKey(p.q + token, keys + static_cast<long long>(s) * p.dimQk, p.dimQk)
+                                           : dotKey(p.q + token, fresh, p.dimQk);
+                weight = static_cast<float>(exp(base - w.sums[s] + w.inputs[s])) * p.scale * dot;
             }
             if (lane() == 0) {
                 w.weights[t * pitch + s] = weight;
@@ -255,7 +273,8 @@ __device__ __forceinline__ void weigh(const MlstmStep& p, const Unit& u, const S
 }
 
 // Answers and the columns of C and the ring's values. What all blocks of a head read stays as it is until mlstm_commit. C is
-// rounded where a fold writes it, and read again by the thread that wrote.
+// rounded where a fold writes it, and read again by the thread that wrote; values are rounded as they go into the ring, of which
+// this step reads what earlier ones left.
 template <typename State>
 __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) {
     if (faulted(p.faults)) {
@@ -271,13 +290,13 @@ __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) 
     const int e = static_cast<int>(blockIdx.y) * COLUMNS + column;
     const bool inside = e < p.dimHv;
     State* c = static_cast<State*>(p.matC) + static_cast<long long>(u.cell) * p.dimQk * p.dimHv + e;
-    float* values = p.ringV + static_cast<long long>(u.cell) * p.ring * p.dimHv + e;
-    const float* keys = p.ringK + static_cast<long long>(u.cell) * p.ring * p.dimQk;
+    State* values = static_cast<State*>(p.ringV) + static_cast<long long>(u.cell) * p.ring * p.dimHv + e;
+    const State* keys = ringKeys<State>(p, u);
     int held = u.held;
     bool hasC = u.hasC;
     double m0 = p.scaM[u.cell];
     if (u.folding > 0) {
-        const Fold fold = prepareFold(p, u, w);
+        const Fold fold = prepareFold<State>(p, u, w);
         const float keep = static_cast<float>(fold.keep);
         for (int d0 = part * FOLD; d0 < p.dimQk && inside; d0 += PARTS * FOLD) {
             float sum[FOLD];
@@ -286,12 +305,12 @@ __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) 
                 sum[j] = hasC && d0 + j < p.dimQk ? keep * widened(c[static_cast<long long>(d0 + j) * p.dimHv]) : 0.f;
             }
             for (int s = 0; s < u.folding; s++) {
-                float value = w.writes[s] * values[static_cast<long long>(s) * p.dimHv];
-                const float* key = keys + static_cast<long long>(s) * p.dimQk + d0;
+                float value = w.writes[s] * widened(values[static_cast<long long>(s) * p.dimHv]);
+                const State* key = keys + static_cast<long long>(s) * p.dimQk + d0;
 #pragma unroll
                 for (int j = 0; j < FOLD; j++) {
                     if (d0 + j < p.dimQk) {
-                        sum[j] = fmaf(key[j], value, sum[j]);
+                        sum[j] = fmaf(widened(key[j]), value, sum[j]);
                     }
                 }
             }
@@ -306,7 +325,7 @@ __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) 
         hasC = true;
         m0 = fold.m;
     }
-    weigh(p, u, w, held, m0, hasC, u.folding > 0);
+    weigh<State>(p, u, w, held, m0, hasC, u.folding > 0);
     const int pitch = p.ring + p.tokens;
     for (int t = 0; t < u.n; t += GROUP) {
         const int more = min(GROUP, u.n - t);
@@ -325,7 +344,7 @@ __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) 
             }
         }
         for (int s = part; s < held + u.n && inside; s += PARTS) {
-            float x = s < held ? values[static_cast<long long>(s) * p.dimHv]
+            float x = s < held ? widened(values[static_cast<long long>(s) * p.dimHv])
                                : p.v[(u.token + static_cast<long long>(s - held) * p.heads) * p.dimHv + e];
 #pragma unroll
             for (int j = 0; j < GROUP; j++) {
@@ -350,8 +369,49 @@ __device__ __forceinline__ void stepColumns(const MlstmStep& p, double* memory) 
         __syncthreads();
     }
     for (int t = part; t < u.n && inside; t += PARTS) {
-        values[static_cast<long long>(held + t) * p.dimHv] =
-                p.v[(u.token + static_cast<long long>(t) * p.heads) * p.dimHv + e];
+        store(values[static_cast<long long>(held + t) * p.dimHv],
+              p.v[(u.token + static_cast<long long>(t) * p.heads) * p.dimHv + e]);
+    }
+}
+
+// What the blocks of a head share: normaliser, stabiliser, keys, gates and lengths.
+template <typename State>
+__device__ __forceinline__ void commit(const MlstmStep& p, double* memory) {
+    if (faulted(p.faults)) {
+        return;
+    }
+    const Unit u(p);
+    if (u.n == 0) {
+        return;
+    }
+    const Shared w(p, memory);
+    int held = u.held;
+    if (u.folding > 0) {
+        const Fold fold = prepareFold<State>(p, u, w);
+        for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
+            p.vecN[static_cast<long long>(u.cell) * p.dimQk + d] = static_cast<float>(w.normaliser[d]);
+        }
+        if (threadIdx.x == 0) {
+            p.scaM[u.cell] = fold.m;
+            p.folded[u.cell] = 1;
+        }
+        held = 0;
+    }
+    State* keys = ringKeys<State>(p, u);
+    __syncthreads();
+    for (int t = 0; t < u.n; t++) {
+        const long long from = u.token + static_cast<long long>(t) * p.heads;
+        const long long to = static_cast<long long>(u.cell) * p.ring + held + t;
+        for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
+            store(keys[static_cast<long long>(held + t) * p.dimQk + d], p.k[from * p.dimQk + d]);
+        }
+        if (threadIdx.x == 0) {
+            p.ringI[to] = p.i[from];
+            p.ringF[to] = static_cast<float>(logSigmoidOf(p.f[from]));
+        }
+    }
+    if (threadIdx.x == 0) {
+        p.ringLength[u.cell] = held + u.n;
     }
 }
 
@@ -399,50 +459,21 @@ LRAM_KERNEL(mlstm_step, MlstmStep) {
     stepColumns<float>(p, memory);
 }
 
-// With C in bf16.
+// With C and the ring's keys and values in bf16.
 LRAM_KERNEL(mlstm_step_bf16, MlstmStep) {
     LRAM_DYNAMIC_SHARED(double, memory);
     stepColumns<Bf16>(p, memory);
 }
 
-// What the blocks of a head share: normaliser, stabiliser, keys, gates and lengths. Grid (rows NH).
+// What the blocks of a head share. Grid (rows NH).
 LRAM_KERNEL(mlstm_commit, MlstmStep) {
     LRAM_DYNAMIC_SHARED(double, memory);
-    if (faulted(p.faults)) {
-        return;
-    }
-    const Unit u(p);
-    if (u.n == 0) {
-        return;
-    }
-    const Shared w(p, memory);
-    int held = u.held;
-    if (u.folding > 0) {
-        const Fold fold = prepareFold(p, u, w);
-        for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
-            p.vecN[static_cast<long long>(u.cell) * p.dimQk + d] = static_cast<float>(w.normaliser[d]);
-        }
-        if (threadIdx.x == 0) {
-            p.scaM[u.cell] = fold.m;
-            p.folded[u.cell] = 1;
-        }
-        held = 0;
-    }
-    __syncthreads();
-    for (int t = 0; t < u.n; t++) {
-        const long long from = u.token + static_cast<long long>(t) * p.heads;
-        const long long to = static_cast<long long>(u.cell) * p.ring + held + t;
-        for (int d = static_cast<int>(threadIdx.x); d < p.dimQk; d += LRAM_THREADS) {
-            p.ringK[to * p.dimQk + d] = p.k[from * p.dimQk + d];
-        }
-        if (threadIdx.x == 0) {
-            p.ringI[to] = p.i[from];
-            p.ringF[to] = static_cast<float>(logSigmoidOf(p.f[from]));
-        }
-    }
-    if (threadIdx.x == 0) {
-        p.ringLength[u.cell] = held + u.n;
-    }
+    commit<float>(p, memory);
+}
+
+LRAM_KERNEL(mlstm_commit_bf16, MlstmStep) {
+    LRAM_DYNAMIC_SHARED(double, memory);
+    commit<Bf16>(p, memory);
 }
 
 // One thread a row and channel, which owns its column of the history.

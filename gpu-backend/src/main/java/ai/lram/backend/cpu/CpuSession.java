@@ -87,6 +87,7 @@ final class CpuSession implements SessionOps {
                     "its steps read and fold fp32",
                     "use a state in fp32 (--state fp32), or choose device=cuda");
         }
+        state.requireRingAsMatrix(kernel);
     }
 
     private static final String NO_SLOTS = "session step: slots are missing";

@@ -88,7 +88,8 @@ final class CellSteps {
 
     /** Of one head, as {@code ReportOf} in the source. */
     private static long reportFloats(MlstmStepCall c) {
-        return REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * c.dimQk();
+        long keys = (long) TOKENS * c.dimQk() * c.state().ringK().dtype().bytes();
+        return REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (keys + 15) / 16 * 4;
     }
 
     /** Of a row. */
@@ -106,7 +107,7 @@ final class CellSteps {
     private static long answersBytes(MlstmStepCall c, int columns) {
         int groups = (columns + GROUP - 1) / GROUP;
         int depth = columns > 128 ? 3 : 4;
-        int parts = c.narrow() ? 2 : 3;
+        int parts = c.narrow() ? 1 : 3;
         long slab = depth * parts * SQUARE_BYTES * groups * (GROUP / 16);
         return Float.BYTES * (4L * c.dimQk() + REPORT_FLOATS + 4L * (c.ring() + TOKENS) + (long) TOKENS * columns)
                 + Math.max(STAGES_BYTES, slab);

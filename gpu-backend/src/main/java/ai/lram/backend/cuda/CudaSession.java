@@ -36,6 +36,7 @@ final class CudaSession implements SessionOps {
     private final Kernel mlstmStep;
     private final Kernel mlstmStepBf16;
     private final Kernel mlstmCommit;
+    private final Kernel mlstmCommitBf16;
     private final Kernel convStep;
     private final Kernel slstmStep;
     private final BlockSteps blocks;
@@ -59,6 +60,7 @@ final class CudaSession implements SessionOps {
         mlstmStep = session.kernel("mlstm_step", mostShared);
         mlstmStepBf16 = session.kernel("mlstm_step_bf16", mostShared);
         mlstmCommit = session.kernel("mlstm_commit", mostShared);
+        mlstmCommitBf16 = session.kernel("mlstm_commit_bf16", mostShared);
         convStep = session.kernel("conv_step");
         slstmStep = slstm.kernel("slstm_step");
         blocks = new BlockSteps(engine);
@@ -114,7 +116,8 @@ final class CudaSession implements SessionOps {
             cellSteps.run(call);
             return;
         }
-        for (Kernel step : new Kernel[] {call.narrow() ? mlstmStepBf16 : mlstmStep, mlstmCommit}) {
+        Kernel first = call.narrow() ? mlstmStepBf16 : mlstmStep;
+        for (Kernel step : new Kernel[] {first, call.narrow() ? mlstmCommitBf16 : mlstmCommit}) {
             call.put(engine.launch(step))
                     .put(batch)
                     .put(tokens)
@@ -133,7 +136,7 @@ final class CudaSession implements SessionOps {
                     .faults()
                     .run(
                             (long) batch * heads,
-                            step == mlstmCommit ? 1 : (dimHv + COLUMNS - 1) / COLUMNS,
+                            step == first ? (dimHv + COLUMNS - 1) / COLUMNS : 1,
                             1,
                             Engine.THREADS,
                             shared);
@@ -348,6 +351,7 @@ final class CudaSession implements SessionOps {
     @Override
     public void mlstmReset(Stream s, MlstmSlots state, int slot) {
         String kernel = "session.mlstmReset";
+        state.requireRingAsMatrix(kernel);
         int pool = state.matC().dim(0);
         if (!(slot >= 0 && slot < pool)) {
             throw Check.mismatch(

@@ -28,6 +28,7 @@ record MlstmStepCall(
                     "sizes are read from matC (P, NH, DHQK, DHHV), ringK (P, NH, R, DHQK) and q (B, L, NH, DHQK)",
                     "give these tensors all four dimensions");
         }
+        state.requireRingAsMatrix(kernel);
         int pool = pool();
         int heads = heads();
         int dimQk = dimQk();
@@ -35,11 +36,12 @@ record MlstmStepCall(
         int ring = ring();
         int tokens = tokens();
         long cells = (long) pool * heads;
-        Check.size(kernel, "matC", state.matC(), narrow() ? DType.BF16 : DType.F32, cells * dimQk * dimHv);
+        DType type = narrow() ? DType.BF16 : DType.F32;
+        Check.size(kernel, "matC", state.matC(), type, cells * dimQk * dimHv);
         Check.f32(kernel, "vecN", state.vecN(), cells * dimQk);
         Check.f32(kernel, "scaM", state.scaM(), cells);
-        Check.f32(kernel, "ringK", state.ringK(), cells * ring * dimQk);
-        Check.f32(kernel, "ringV", state.ringV(), cells * ring * dimHv);
+        Check.size(kernel, "ringK", state.ringK(), type, cells * ring * dimQk);
+        Check.size(kernel, "ringV", state.ringV(), type, cells * ring * dimHv);
         Check.f32(kernel, "ringI", state.ringI(), cells * ring);
         Check.f32(kernel, "ringF", state.ringF(), cells * ring);
         Check.size(kernel, "ringLength", state.ringLength(), DType.I32, cells);
@@ -88,7 +90,7 @@ record MlstmStepCall(
         return state.ringK().dim(2);
     }
 
-    /** Whether C is in bf16. */
+    /** Whether C, and the ring's keys and values, are in bf16. */
     boolean narrow() {
         return state.matC().dtype() == DType.BF16;
     }

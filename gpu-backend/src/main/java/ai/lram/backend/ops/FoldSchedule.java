@@ -3,7 +3,7 @@ package ai.lram.backend.ops;
 import ai.lram.backend.DType;
 
 /**
- * When the ring is folded into the matrix state at the latest. Reading C costs DHQK*DHHV elements a step, a ring token DHQK + DHHV floats, a fold
+ * When the ring is folded into the matrix state at the latest. Reading C costs DHQK*DHHV elements a step, a ring token DHQK + DHHV, a fold
  * twice C: so the first fold comes late (C is zero and not read before it) and later ones sooner.
  *
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
@@ -39,8 +39,9 @@ public record FoldSchedule(int first, int period, int stagger) {
     }
 
     /**
-     * From the byte counts for one head with a matrix state in {@code state}. The period is fp32's: for bf16 the fewest bytes would be those of
-     * one shorter by a root of two, two per cent less, but every fold rounds.
+     * From the byte counts for one head with matrix state and ring in {@code state}. The period is that of the fewest bytes, the same for each type.
+     * In bf16 the first fold comes sooner than these ask for, when the ring is as large as half of C and a period's tokens: it is what a session's memory
+     * must have room for.
      */
     public static FoldSchedule forHead(int dimQk, int dimHv, DType state) {
         double c = (double) dimQk * dimHv;

@@ -1,5 +1,6 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 
 /**
@@ -15,8 +16,10 @@ import ai.lram.backend.Tensor;
  *     place, 2^-8 of it at most, leaves it as it is
  * @param vecN (P, NH, DHQK)
  * @param scaM (P, NH)
- * @param ringK (P, NH, R, DHQK), unscaled keys
- * @param ringV (P, NH, R, DHHV)
+ * @param ringK (P, NH, R, DHQK), unscaled keys; of matC's type: BF16 rounds a key once, to the nearest, ties to even, as it goes into the ring.
+ *     The answers of the step that brings a token are those of its key and value as they come, also its later tokens'; those of later steps,
+ *     and what is folded into C and n, are of the rounded ones
+ * @param ringV (P, NH, R, DHHV), likewise
  * @param ringI (P, NH, R), input gate pre-activations
  * @param ringF (P, NH, R), log forget gates logsigmoid(f)
  * @param ringLength I32 (P, NH), tokens in the ring; none where a step's tokens are folded at once; heads differ where folds are staggered
@@ -31,4 +34,19 @@ public record MlstmSlots(
         Tensor ringI,
         Tensor ringF,
         Tensor ringLength,
-        Tensor folded) {}
+        Tensor folded) {
+    /** @throws ShapeMismatchException unless the ring's keys and values are kept in matC's type */
+    public void requireRingAsMatrix(String kernel) {
+        requireAsMatrix(kernel, "ringK", ringK);
+        requireAsMatrix(kernel, "ringV", ringV);
+    }
+
+    private void requireAsMatrix(String kernel, String name, Tensor ring) {
+        if (ring != null && ring.dtype() != matC.dtype()) {
+            throw new ShapeMismatchException(
+                    kernel + ": matC is " + matC.dtype() + ", " + name + " is " + ring.dtype(),
+                    "a ring's keys and values are kept in the type of the matrix state that they are folded into",
+                    "allocate matC, ringK and ringV all in F32, or all in BF16 on an engine that steps with it");
+        }
+    }
+}

@@ -18,11 +18,14 @@ public interface SessionOps {
      * Appends to the ring, answers h under one stabiliser for C and ring, and folds the ring into C when the schedule says so, or sooner. The
      * answer is that of {@link MlstmOps#forward} run over all tokens since the slot was reset.
      *
-     * <p>With matC in BF16 the answer is that of the state as the folds have rounded it, and folds are the schedule's; all sums are fp32 or wider, and
-     * a fold loses at most 2^-15 of each term that it adds, beside rounding.
+     * <p>With matC, ringK and ringV in BF16 the answer is that of the state as the folds have rounded it and of keys and values as the ring has: each
+     * is rounded once, to the nearest, ties to even, when it goes into the ring. The tokens of this step count in its own answers, also in those of its
+     * later tokens, with k and v as they come; what later steps answer, and what is folded into C and n, is of the rounded ones. Folds are the schedule's;
+     * all sums are fp32 or wider, and a fold loses at most 2^-16 of each term that it adds, beside rounding.
      *
      * @param layer index of the layer, for staggering
      * @throws ai.lram.backend.UnsupportedKernelException if matC is BF16 and the engine has no kernels for that; nothing has been queued then
+     * @throws ai.lram.backend.ShapeMismatchException if ringK or ringV is of another type than matC, as for other sizes; likewise
      */
     void mlstmStep(
             Stream s,
@@ -114,6 +117,7 @@ public interface SessionOps {
      * Empties one slot of an mLSTM layer: zero state, empty ring, not folded.
      *
      * @throws ai.lram.backend.UnsupportedKernelException as {@link #mlstmStep}
+     * @throws ai.lram.backend.ShapeMismatchException likewise
      */
     void mlstmReset(Stream s, MlstmSlots state, int slot);
 }

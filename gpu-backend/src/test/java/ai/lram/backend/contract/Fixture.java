@@ -73,6 +73,15 @@ public final class Fixture implements AutoCloseable {
         return Float.isNaN(x) ? 0x7fc0 : (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
     }
 
+    /** The nearest bf16 numbers, ties to even. */
+    static float[] rounded(float[] values) {
+        float[] a = new float[values.length];
+        for (int i = 0; i < a.length; i++) {
+            a[i] = Float.intBitsToFloat(bf16(values[i]) << 16);
+        }
+        return a;
+    }
+
     public Tensor ofInts(int[] values, int... shape) {
         Tensor t = arena.allocate(DType.I32, shape);
         try (Arena host = Arena.ofConfined()) {

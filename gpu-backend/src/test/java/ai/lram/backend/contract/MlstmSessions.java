@@ -37,7 +37,7 @@ public final class MlstmSessions {
                 : new MlstmSpec(InputGate.SIGMOID, kind.equals("sig"), 1e-6f, true, 0);
     }
 
-    /** Not reset: no number of it is one. */
+    /** Not reset: no number of it is one. Matrix state, keys and values are of {@code type}. */
     static MlstmSlots pool(Fixture fx, DType type, Sizes z) {
         int p = z.slots;
         int n = z.heads;
@@ -45,8 +45,8 @@ public final class MlstmSessions {
                 fx.poisoned(type, p, n, z.dimQk, z.dimHv),
                 fx.poisoned(p, n, z.dimQk),
                 fx.poisoned(p, n),
-                fx.poisoned(p, n, z.ring, z.dimQk),
-                fx.poisoned(p, n, z.ring, z.dimHv),
+                fx.poisoned(type, p, n, z.ring, z.dimQk),
+                fx.poisoned(type, p, n, z.ring, z.dimHv),
                 fx.poisoned(p, n, z.ring),
                 fx.poisoned(p, n, z.ring),
                 fx.ofInts(new int[p * n], p, n),

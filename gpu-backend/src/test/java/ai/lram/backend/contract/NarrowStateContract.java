@@ -2,9 +2,11 @@ package ai.lram.backend.contract;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.DType;
+import ai.lram.backend.ShapeMismatchException;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.contract.MlstmSessions.Draw;
 import ai.lram.backend.contract.MlstmSessions.Sizes;
@@ -21,8 +23,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * A control step whose matrix state is bf16. The reference folds when the schedule says so, in fp64, and rounds; where a sum lies between two
- * bf16 numbers so closely that an engine cannot tell, its choice of these two is taken over. So answers are held to fp32's limit.
+ * A control step whose matrix state, keys and values are bf16. The reference folds when the schedule says so, in fp64, and rounds; where a sum lies
+ * between two bf16 numbers so closely that an engine cannot tell, its choice of these two is taken over. What it keeps is of rounded keys and values,
+ * what a step answers of those that this step brings. So answers are held to fp32's limit, and rings to the last bit.
  */
 public abstract class NarrowStateContract extends KernelContract {
     private static final int L = MlstmSessions.L;
@@ -31,24 +34,81 @@ public abstract class NarrowStateContract extends KernelContract {
     private static final double ANSWERS = 5e-5;
 
     /** What a fold may lose of all that is added up: less than a hundredth of what rounding takes. */
-    private static final double FOLDS = 0x1p-15;
+    private static final double FOLDS = 0x1p-16;
 
     /** The same of the normaliser, in fp32. */
     private static final double NORMALISERS = 1e-6;
 
-    /** A head of a session in fp64: the state as of its last token, and what the engine must hold as of its last fold. */
-    private static final class Head {
+    /** Of a head, in fp64. */
+    private static class State {
         double[] c;
         double[] n;
-        double[] m = {0};
+        double[] m;
+
+        State(double[] c, double[] n, double[] m) {
+            this.c = c;
+            this.n = n;
+            this.m = m;
+        }
+
+        /** The reference of one more token, from the state here, which stays as it is. */
+        final ReferenceMlstm next(MlstmSpec spec, float[] q, float[] k, float[] v, float i, float f) {
+            ReferenceMlstm r = new ReferenceMlstm(
+                    1,
+                    1,
+                    1,
+                    k.length,
+                    v.length,
+                    spec.inputGate() == InputGate.EXPONENTIAL,
+                    spec.normalize(),
+                    spec.eps());
+            r.q = Fixture.doubles(q);
+            r.k = Fixture.doubles(k);
+            r.v = Fixture.doubles(v);
+            r.i = new double[] {i};
+            r.f = new double[] {f};
+            r.c0 = c;
+            r.n0 = n;
+            r.m0 = m;
+            r.step();
+            return r;
+        }
+
+        final void become(ReferenceMlstm r) {
+            c = r.c;
+            n = r.n;
+            m = r.m;
+        }
+    }
+
+    /** A head of a session: the state as of its last token, of keys and values as the ring has them, and what the engine must hold of it. */
+    private static final class Head extends State {
+        final float[] keys;
+        final float[] values;
         double addedC; // magnitudes of what went into c, at most
         double addedN;
         int held;
         boolean folded;
 
         Head(Sizes z) {
-            c = new double[z.dimQk() * z.dimHv()];
-            n = new double[z.dimQk()];
+            super(new double[z.dimQk() * z.dimHv()], new double[z.dimQk()], new double[] {0});
+            keys = new float[z.ring() * z.dimQk()];
+            values = new float[z.ring() * z.dimHv()];
+        }
+
+        /** Goes on by a token as the ring has it. */
+        void keep(MlstmSpec spec, float[] k, float[] v, float i, float f) {
+            System.arraycopy(k, 0, keys, held * k.length, k.length);
+            System.arraycopy(v, 0, values, held * v.length, v.length);
+            held++;
+            ReferenceMlstm r = next(spec, k, k, v, i, f);
+            double forget = ReferenceMlstm.logSigmoid(r.f[0]);
+            double input = r.exponential ? r.i[0] : ReferenceMlstm.logSigmoid(r.i[0]);
+            double stays = Math.exp(forget + m[0] - r.m[0]);
+            double key = Math.exp(input - r.m[0]) * Fixture.largest(r.k);
+            addedC = stays * addedC + key * Fixture.largest(r.v);
+            addedN = stays * addedN + key;
+            become(r);
         }
     }
 
@@ -93,20 +153,35 @@ public abstract class NarrowStateContract extends KernelContract {
             float[] c = fx.read(state.matC());
             float[] n = fx.read(state.vecN());
             float[] m = fx.read(state.scaM());
+            float[] keys = fx.read(state.ringK());
+            float[] values = fx.read(state.ringV());
             int[] lengths = fx.readInts(state.ringLength());
             for (int row = 0; row < b; row++) {
                 for (int head = 0; head < z.heads(); head++) {
                     Head reference = heads[slots[row]][head];
                     fold(reference, slots[row] * z.heads() + head, head, counts[row], c, n, m);
+                    State answering = new State(reference.c, reference.n, reference.m);
                     for (int t = L - counts[row]; t < L; t++) {
-                        compare(reference, slots[row], ((row * L) + t) * z.heads() + head, in, got);
+                        compare(reference, answering, slots[row], ((row * L) + t) * z.heads() + head, in, got);
                     }
-                    reference.held += counts[row];
                     assertEquals(reference.held, lengths[slots[row] * z.heads() + head], "ring");
                 }
             }
             assertArrayEquals(stored, c, "C between folds; rerun with -Dlram.seed=" + fx.seed);
+            for (int cell = 0; cell < lengths.length; cell++) {
+                Head reference = heads[cell / z.heads()][cell % z.heads()];
+                assertRing("keys", reference.keys, keys, z.dimQk(), cell, reference.held);
+                assertRing("values", reference.values, values, z.dimHv(), cell, reference.held);
+            }
             return got;
+        }
+
+        private void assertRing(String what, float[] want, float[] all, int width, int cell, int held) {
+            int from = cell * z.ring() * width;
+            assertArrayEquals(
+                    Arrays.copyOf(want, held * width),
+                    Arrays.copyOfRange(all, from, from + held * width),
+                    what + " in the ring of cell " + cell + "; rerun with -Dlram.seed=" + fx.seed);
         }
 
         /** Where the schedule folds before the new tokens, the engine's state must be the reference's, rounded; it is taken over. */
@@ -143,35 +218,14 @@ public abstract class NarrowStateContract extends KernelContract {
             r.folded = true;
         }
 
-        /** One token, at {@code x} of (B, L, NH). */
-        private void compare(Head reference, int slot, int x, float[][] in, float[] got) {
-            ReferenceMlstm r = new ReferenceMlstm(
-                    1,
-                    1,
-                    1,
-                    z.dimQk(),
-                    z.dimHv(),
-                    spec.inputGate() == InputGate.EXPONENTIAL,
-                    spec.normalize(),
-                    spec.eps());
-            r.q = Fixture.doubles(Arrays.copyOfRange(in[0], x * z.dimQk(), (x + 1) * z.dimQk()));
-            r.k = Fixture.doubles(Arrays.copyOfRange(in[1], x * z.dimQk(), (x + 1) * z.dimQk()));
-            r.v = Fixture.doubles(Arrays.copyOfRange(in[2], x * z.dimHv(), (x + 1) * z.dimHv()));
-            r.i = new double[] {in[3][x]};
-            r.f = new double[] {in[4][x]};
-            r.c0 = reference.c;
-            r.n0 = reference.n;
-            r.m0 = reference.m;
-            r.step();
-            double forget = ReferenceMlstm.logSigmoid(r.f[0]);
-            double input = r.exponential ? r.i[0] : ReferenceMlstm.logSigmoid(r.i[0]);
-            double keep = Math.exp(forget + reference.m[0] - r.m[0]);
-            double key = Math.exp(input - r.m[0]) * Fixture.largest(r.k);
-            reference.addedC = keep * reference.addedC + key * Fixture.largest(r.v);
-            reference.addedN = keep * reference.addedN + key;
-            reference.c = r.c;
-            reference.n = r.n;
-            reference.m = r.m;
+        /** One token, at {@code x} of (B, L, NH): what it answers as it comes, and what of it is kept. */
+        private void compare(Head reference, State answering, int slot, int x, float[][] in, float[] got) {
+            float[] q = Arrays.copyOfRange(in[0], x * z.dimQk(), (x + 1) * z.dimQk());
+            float[] k = Arrays.copyOfRange(in[1], x * z.dimQk(), (x + 1) * z.dimQk());
+            float[] v = Arrays.copyOfRange(in[2], x * z.dimHv(), (x + 1) * z.dimHv());
+            ReferenceMlstm r = answering.next(spec, q, k, v, in[3][x], in[4][x]);
+            answering.become(r);
+            reference.keep(spec, Fixture.rounded(k), Fixture.rounded(v), in[3][x], in[4][x]);
             largest[slot] = Math.max(largest[slot], Fixture.largest(r.h));
             for (int e = 0; e < z.dimHv(); e++) {
                 float answer = got[x * z.dimHv() + e];
@@ -189,7 +243,9 @@ public abstract class NarrowStateContract extends KernelContract {
     @CsvSource({
         "exp,1,2,16,16,3,3,1,1000", "exp,3,2,16,24,20,7,2,150", "exp,64,1,8,12,12,9,3,20", "exp,3,2,7,33,12,12,4,60",
         "exp,1,1,32,32,60,39,1,150", "sig,3,2,16,16,10,6,2,80", "raw,1,2,20,16,9,5,3,80", "exp,2,2,1,1,5,4,1,40",
-        "exp,1,1,64,160,60,30,1,50", "raw,9,4,40,128,21,18,4,16", "exp,1,1,256,256,21,15,1,14"
+        "exp,1,1,64,160,60,30,1,50", "raw,9,4,40,128,21,18,4,16", "exp,1,1,256,256,21,15,1,14",
+                "sig,2,1,520,20,12,9,1,10",
+        "raw,1,1,268,8,30,15,2,16", "exp,8,3,8,256,66,36,1,40", "exp,60,2,24,8,9,6,2,8"
     })
     void foldsRoundOnceAndAnswersAreThoseOfTheRoundedState(
             String kind, int batch, int heads, int dq, int dv, int first, int period, int stagger, int steps) {
@@ -282,25 +338,48 @@ public abstract class NarrowStateContract extends KernelContract {
         for (int n = 0; n < 4; n++) {
             s.step(new int[] {0, 1}, new int[] {3, 3}, (part, width) -> fx.normal(width, 1));
         }
-        float[] before = fx.read(s.state.matC());
-        assertTrue(before[0] != 0 && before[16] != 0, "both have folded");
+        List<Tensor> parts = List.of(s.state.matC(), s.state.ringK(), s.state.ringV());
+        List<float[]> before = parts.stream().map(fx::read).toList();
         s.reset(0);
-        float[] after = fx.read(s.state.matC());
-        assertArrayEquals(new float[16], Arrays.copyOf(after, 16));
-        assertArrayEquals(Arrays.copyOfRange(before, 16, 32), Arrays.copyOfRange(after, 16, 32));
+        for (int part = 0; part < parts.size(); part++) {
+            float[] was = before.get(part);
+            float[] after = fx.read(parts.get(part));
+            int half = was.length / 2;
+            assertTrue(was[0] != 0 && was[half] != 0, "both have folded, and hold tokens");
+            assertArrayEquals(new float[half], Arrays.copyOf(after, half));
+            assertArrayEquals(Arrays.copyOfRange(was, half, 2 * half), Arrays.copyOfRange(after, half, 2 * half));
+        }
         s.step(new int[] {1, 0}, new int[] {3, 2}, (part, width) -> fx.normal(width, 1));
     }
 
     @Test
     void aStateOfAnotherTypeIsRefused() {
-        Sizes z = new Sizes(1, 1, 4, 4, 6);
-        MlstmSlots good = MlstmSessions.pool(fx, DType.BF16, z);
+        MlstmSlots good = MlstmSessions.pool(fx, DType.BF16, new Sizes(1, 1, 4, 4, 6));
+        refuse(good, fx.ofInts(new int[16], 1, 1, 4, 4), good.ringK(), good.ringV());
+    }
+
+    /** One of matrix state, keys and values is of another type than the other two. */
+    @ParameterizedTest(name = "matC={0} ringK={1} ringV={2}")
+    @CsvSource({"BF16,F32,F32", "F32,BF16,BF16", "BF16,F32,BF16", "BF16,BF16,F32", "F32,F32,BF16", "F32,BF16,F32"})
+    void aRingOfAnotherTypeThanTheMatrixStateIsRefused(DType matrix, DType keys, DType values) {
+        MlstmSlots good = MlstmSessions.pool(fx, DType.BF16, new Sizes(1, 1, 4, 4, 6));
+        MlstmSlots mixed = refuse(
+                good, fx.poisoned(matrix, 1, 1, 4, 4), fx.poisoned(keys, 1, 1, 6, 4), fx.poisoned(values, 1, 1, 6, 4));
+        String message = assertThrows(
+                        ShapeMismatchException.class, () -> fx.ops.session().mlstmReset(fx.stream, mixed, 0))
+                .getMessage();
+        assertTrue(message.contains("matC is " + matrix) && message.contains("all in F32, or all in BF16"), message);
+        assertTrue(Float.isNaN(fx.read(mixed.matC())[0]));
+    }
+
+    /** With these parts in place of the good ones. @return the state that was refused */
+    private MlstmSlots refuse(MlstmSlots good, Tensor matrix, Tensor keys, Tensor values) {
         MlstmSlots bad = new MlstmSlots(
-                fx.ofInts(new int[16], 1, 1, 4, 4),
+                matrix,
                 good.vecN(),
                 good.scaM(),
-                good.ringK(),
-                good.ringV(),
+                keys,
+                values,
                 good.ringI(),
                 good.ringF(),
                 good.ringLength(),
@@ -326,6 +405,8 @@ public abstract class NarrowStateContract extends KernelContract {
                                 gates,
                                 h),
                 h,
-                good.ringK());
+                keys,
+                values);
+        return bad;
     }
 }

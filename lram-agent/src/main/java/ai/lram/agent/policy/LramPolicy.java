@@ -65,8 +65,9 @@ public final class LramPolicy implements Policy {
      *
      * @param weights type the large weight matrices are stored in for the step: {@link DType#F32}, {@link DType#BF16} or {@link DType#I8}
      *     (a scale per row). Gates, norms and convolutions stay fp32
-     * @param state type of the mLSTM's matrix states: {@link DType#F32}, or {@link DType#BF16} on an engine that steps with it, which halves
-     *     what a step of many sessions reads and is not exact. The rest of the state, and a saved state, are fp32
+     * @param state type of the mLSTM's matrix states, and of the keys and values that are not in them yet: {@link DType#F32}, or {@link DType#BF16}
+     *     on an engine that steps with it, which halves what a step of many sessions reads and is not exact. The rest of the state, and a saved
+     *     state, are fp32
      */
     public record Options(
             int slots,
@@ -183,7 +184,7 @@ public final class LramPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final FoldSchedule schedule;
-    private final Tensor wideC;
+    private final Tensor wide;
     private final Layer[] layerArray;
     private final StepExchange exchange;
     private final StepDecisions decisions;
@@ -222,7 +223,8 @@ public final class LramPolicy implements Policy {
             schedule = options.schedule() != null
                     ? options.schedule()
                     : FoldSchedule.forHead(b.headDim(), b.headDim(), options.state());
-            wideC = options.state() == DType.F32 ? null : arena.f32(b.heads(), b.headDim(), b.headDim());
+            int rows = Math.max(b.headDim(), schedule.capacity());
+            wide = options.state() == DType.F32 ? null : arena.f32(b.heads(), rows, b.headDim());
             ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
             int actions = 1;
             for (TaskCard t : card.tasks()) {
@@ -361,8 +363,8 @@ public final class LramPolicy implements Policy {
                 arena.allocate(options.state(), p, c.heads(), d, d),
                 arena.f32(p, c.heads(), d),
                 arena.f32(p, c.heads()),
-                arena.f32(p, c.heads(), r, d),
-                arena.f32(p, c.heads(), r, d),
+                arena.allocate(options.state(), p, c.heads(), r, d),
+                arena.allocate(options.state(), p, c.heads(), r, d),
                 arena.f32(p, c.heads(), r),
                 arena.f32(p, c.heads(), r),
                 arena.i32(p, c.heads()),
@@ -694,8 +696,9 @@ public final class LramPolicy implements Policy {
             Tensor s = t.slice(slot, 1);
             long bytes = savedBytes(s);
             if (s.dtype() == DType.BF16) {
-                ops.mixed().widen(stream, s, wideC);
-                s = wideC;
+                Tensor full = widened(s);
+                ops.mixed().widen(stream, s, full);
+                s = full;
             }
             backend.download(stream, s, target.asSlice(at, bytes));
             at += bytes;
@@ -712,13 +715,19 @@ public final class LramPolicy implements Policy {
             Tensor s = t.slice(slot, 1);
             long bytes = savedBytes(s);
             boolean narrow = s.dtype() == DType.BF16;
-            backend.upload(stream, narrow ? wideC : s, source.asSlice(at, bytes));
+            Tensor full = narrow ? widened(s) : s;
+            backend.upload(stream, full, source.asSlice(at, bytes));
             if (narrow) {
-                ops.mixed().narrow(stream, wideC, s);
+                ops.mixed().narrow(stream, full, s);
             }
             at += bytes;
         }
         stream.synchronize();
+    }
+
+    /** Where a narrow part of a session is widened as it is saved, and from where it is narrowed. */
+    private Tensor widened(Tensor part) {
+        return wide.view(0, part.shape());
     }
 
     private void requireStateSize(MemorySegment m) {

@@ -33,11 +33,11 @@ import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestInstance;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Control steps as recordings of an engine that records: the same as kernel by kernel, and as on the CPU. */
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
@@ -213,11 +213,14 @@ abstract class StepRecordings {
         }
     }
 
-    @Test
-    void aSavedStateIsFp32WhateverItIsKeptIn() {
+    /** Rings shorter and longer than a head is wide. */
+    @ParameterizedTest(name = "rings of {0} tokens")
+    @ValueSource(ints = {10, 40})
+    void aSavedStateIsFp32WhateverItIsKeptIn(int ring) {
+        LramPolicy.Options options = OPTIONS.withSchedule(new FoldSchedule(ring, 6, 2));
         try (Lram model = LramPolicyTest.model(engine, 32, true, false);
-                LramPolicy full = new LramPolicy(model, LramPolicyTest.CARD, OPTIONS);
-                LramPolicy narrow = new LramPolicy(model, LramPolicyTest.CARD, OPTIONS.withState(DType.BF16))) {
+                LramPolicy full = new LramPolicy(model, LramPolicyTest.CARD, options);
+                LramPolicy narrow = new LramPolicy(model, LramPolicyTest.CARD, options.withState(DType.BF16))) {
             assertEquals(full.stateBytes(), narrow.stateBytes());
             play(narrow, STEPS, t -> {});
             byte[] state = saved(narrow, 2);
