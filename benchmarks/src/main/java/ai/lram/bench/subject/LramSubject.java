@@ -63,7 +63,7 @@ public final class LramSubject extends PolicySubject {
                     0.1,
                     (model, card, options) -> new LramPolicy(model, card, options.withWeights(DType.I8))));
 
-    /** A type of the matrix states by name. @throws BenchException if there is none of that name; the message lists those there are */
+    /** A type of matrix states, keys and values by name. @throws BenchException if there is none of that name; the message lists those there are */
     public static DType state(String name) {
         return switch (name) {
             case "fp32" -> DType.F32;
@@ -316,8 +316,8 @@ public final class LramSubject extends PolicySubject {
         double tokens = (double) Lram.TOKENS * context;
         double matrix = state.bytes() * d * d;
         double bytes = tokens < schedule.first()
-                ? Float.BYTES * 2 * d * tokens
-                : matrix + Float.BYTES * d * schedule.period() + 2 * matrix * Lram.TOKENS / schedule.period();
+                ? state.bytes() * 2 * d * tokens
+                : matrix + state.bytes() * d * schedule.period() + 2 * matrix * Lram.TOKENS / schedule.period();
         return weights.bytes() * usedWeights() + sessions * b.blocks() * b.heads() * bytes;
     }
 

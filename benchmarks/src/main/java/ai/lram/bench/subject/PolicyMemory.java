@@ -31,7 +31,7 @@ public final class PolicyMemory {
     private PolicyMemory() {}
 
     /**
-     * A model with its policy on the CPU, as {@code LramPolicy} lays it out: never less, and hardly more. The matrix states are fp32.
+     * A model with its policy on the CPU, as {@code LramPolicy} lays it out: never less, and hardly more. The state is fp32.
      *
      * @param weightBytes of a weight as the step reads it
      * @param slots sessions, all of which may go through one step
@@ -40,7 +40,7 @@ public final class PolicyMemory {
         return bytes(config, weightBytes, DType.F32, slots);
     }
 
-    /** As {@link #bytes(LramConfig, int, int)}, with the matrix states in {@code state}. */
+    /** As {@link #bytes(LramConfig, int, int)}, with matrix states, keys and values in {@code state}. */
     public static long bytes(LramConfig config, int weightBytes, DType state, int slots) {
         return bytes(config, weightBytes, false, state, slots);
     }
@@ -115,17 +115,22 @@ public final class PolicyMemory {
     /** The state of a session. */
     private static long stateBytes(XlstmConfig b, DType state) {
         long d = b.headDim();
-        long ring = FoldSchedule.forHead(b.headDim(), b.headDim(), state).capacity();
-        long mlstm = b.heads() * (d + 2 * d * ring + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
-        long matrices = b.heads() * d * d * state.bytes();
+        long ring = ring(b, state);
+        long mlstm = b.heads() * (d + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
+        long matrices = b.heads() * (d * d + 2 * d * ring) * state.bytes(); // with keys and values
         long slstm = (4L + XlstmConfig.CONV - 1) * b.width();
         long slstms = b.slstmAt().size();
         return slstms * Float.BYTES * slstm + (b.blocks() - slstms) * (Float.BYTES * mlstm + matrices);
     }
 
-    /** Where narrow matrices of a block are widened as a session is saved. */
+    /** Where narrow matrices, keys and values of a block are widened as a session is saved. */
     private static long saved(XlstmConfig b, DType state) {
-        return state == DType.F32 ? 0 : (long) Float.BYTES * b.heads() * b.headDim() * b.headDim();
+        long rows = Math.max(b.headDim(), ring(b, state));
+        return state == DType.F32 ? 0 : Float.BYTES * b.heads() * b.headDim() * rows;
+    }
+
+    private static long ring(XlstmConfig b, DType state) {
+        return FoldSchedule.forHead(b.headDim(), b.headDim(), state).capacity();
     }
 
     /** What a step needs for each session that goes through it, on the engine and on the host. */
