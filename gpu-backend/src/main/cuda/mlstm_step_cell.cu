@@ -494,23 +494,23 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
         scanNew(p, u, row, head, sums, inputs);
     }
     __syncthreads();
-    // The ring's keys, the new ones, then the normaliser.
+    // The ring's keys, then the new ones and the normaliser, which are fp32: where the ring is narrow, by the warps that have the fewest
+    // of its keys. KEYS at once are as many as registers hold.
     const auto fullRow = [&](int s, int last) {
         return s < last ? p.k + (u.token + static_cast<long long>(s - u.held) * p.heads) * DQ
                         : p.vecN + static_cast<long long>(u.cell) * DQ;
     };
-    const float* const asked = queries;
 #if CELL_BF16
     constexpr int ROOM = (THREADS > 128 ? 144 : 72) / (KEY_LOADS * KEY_WIDE);
     constexpr int KEYS = ROOM < 1 ? 1 : (ROOM > 6 ? 6 : ROOM);
     dotRows<RingQuad, WARPS, KEYS>(
-            warp(), u.held - 1, true, [&](int s, int) { return p.keys() + (u.ring(p) + s) * DQ; }, asked, dots, pitch);
-    dotRows<float4, WARPS, 1>(u.held + WARPS - 1 - warp(), all, u.hasC, fullRow, asked, dots, pitch);
+            warp(), u.held - 1, true, [&](int s, int) { return p.keys() + (u.ring(p) + s) * DQ; }, queries, dots, pitch);
+    dotRows<float4, WARPS, 1>(u.held + WARPS - 1 - warp(), all, u.hasC, fullRow, queries, dots, pitch);
 #else
     constexpr int KEYS = KEY_LOADS <= 2 ? 3 : (KEY_LOADS > 5 ? 1 : (THREADS > 128 ? 4 : 2));
     dotRows<float4, WARPS, KEYS>(
             warp(), all, u.hasC,
-            [&](int s, int last) { return s < u.held ? p.keys() + (u.ring(p) + s) * DQ : fullRow(s, last); }, asked, dots, pitch);
+            [&](int s, int last) { return s < u.held ? p.keys() + (u.ring(p) + s) * DQ : fullRow(s, last); }, queries, dots, pitch);
 #endif
     __syncthreads();
     const HeadOfCell v = *again;  // rather than in registers all the time

@@ -245,7 +245,7 @@ public abstract class NarrowStateContract extends KernelContract {
         "exp,1,1,32,32,60,39,1,150", "sig,3,2,16,16,10,6,2,80", "raw,1,2,20,16,9,5,3,80", "exp,2,2,1,1,5,4,1,40",
         "exp,1,1,64,160,60,30,1,50", "raw,9,4,40,128,21,18,4,16", "exp,1,1,256,256,21,15,1,14",
                 "sig,2,1,520,20,12,9,1,10",
-        "raw,1,1,268,8,30,15,2,16", "exp,8,3,8,256,66,36,1,40", "exp,60,2,24,8,9,6,2,8"
+        "raw,1,1,268,8,30,15,2,16", "exp,66,4,8,256,42,36,1,18", "exp,60,2,24,8,9,6,2,8"
     })
     void foldsRoundOnceAndAnswersAreThoseOfTheRoundedState(
             String kind, int batch, int heads, int dq, int dv, int first, int period, int stagger, int steps) {
