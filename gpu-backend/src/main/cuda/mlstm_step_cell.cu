@@ -501,7 +501,7 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
                         : p.vecN + static_cast<long long>(u.cell) * DQ;
     };
 #if CELL_BF16
-    constexpr int ROOM = (THREADS > 128 ? 144 : 72) / (KEY_LOADS * KEY_WIDE);
+    constexpr int ROOM = (THREADS > 128 ? 90 : 45) / (KEY_LOADS * KEY_WIDE / 2 + TOKENS);  // a key's elements and sums
     constexpr int KEYS = ROOM < 1 ? 1 : (ROOM > 6 ? 6 : ROOM);
     dotRows<RingQuad, WARPS, KEYS>(
             warp(), u.held - 1, true, [&](int s, int) { return p.keys() + (u.ring(p) + s) * DQ; }, queries, dots, pitch);
