@@ -223,12 +223,12 @@ struct HeadOfCell {
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
         const int index = p.layer * p.heads + head;
-        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, index, NARROW ? 0 : sooner(p));
+        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, index, sooner(p));
         folds = held > 0 && held + n > limit;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }
 
-    // Steps by which a state in fp32 is folded first sooner than the schedule says at the latest: fewer than it has phases. They
+    // Steps by which a head is folded first sooner than the schedule says at the latest: fewer than it has phases. They
     // follow from the bits of the first token's gate, so that sessions that began together fold in different steps, and a session
     // folds alike in every slot.
     __device__ __forceinline__ int sooner(const CellStep& p) const {

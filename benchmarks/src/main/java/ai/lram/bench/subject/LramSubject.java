@@ -183,7 +183,7 @@ public final class LramSubject extends PolicySubject {
     }
 
     private static long deviceBytes(Backend backend, LramConfig config, Weights weights, DType state, int sessions) {
-        boolean fp16 = backend.ops().session().readsFp16();
+        boolean fp16 = backend.ops().session().readsFp16(state, sessions);
         return PolicyMemory.deviceBytes(config, weights.bytes(), fp16, state, sessions);
     }
 

@@ -1,5 +1,6 @@
 package ai.lram.bench.subject;
 
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.agent.autodiff.Plan;
@@ -57,7 +58,8 @@ class PolicyMemoryTest {
     @Test
     void weightsInFp16AreTold() {
         try (Backend cuda = EmulatedCuda.openWithFp16()) {
-            assertTrue(cuda.ops().session().readsFp16());
+            assertTrue(cuda.ops().session().readsFp16(DType.F32, 9));
+            assertFalse(cuda.ops().session().readsFp16(DType.F32, 1), "one session has a form of its own");
             told(cuda, DType.BF16, DType.BF16);
         }
     }
@@ -66,7 +68,7 @@ class PolicyMemoryTest {
         for (XlstmConfig backbone : List.of(ModelSize.of("1M").backbone(), new XlstmConfig(160, 4, 4, List.of(1, 3)))) {
             LramConfig config = LramConfig.of(backbone).withActionDims(ACTIONS);
             for (int slots : List.of(1, 9)) {
-                boolean fp16 = backend.ops().session().readsFp16();
+                boolean fp16 = backend.ops().session().readsFp16(state, slots);
                 for (DType weights : stored) {
                     int bytes = weights == DType.F32 ? 4 : weights == DType.BF16 ? 2 : 1;
                     long told = PolicyMemory.bytes(config, bytes, fp16, state, slots);

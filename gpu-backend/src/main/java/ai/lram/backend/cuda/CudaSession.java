@@ -261,8 +261,8 @@ final class CudaSession implements SessionOps {
     }
 
     @Override
-    public boolean readsFp16() {
-        return forms.many() && many.readsFp16();
+    public boolean readsFp16(DType state, int sessions) {
+        return forms.many(state, sessions) && many.readsFp16();
     }
 
     /** What steps of many sessions multiply. */

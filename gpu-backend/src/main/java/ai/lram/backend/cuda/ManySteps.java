@@ -23,10 +23,13 @@ import java.util.Map;
  * parts of what the last product multiplies.
  */
 final class ManySteps {
-    /** What x is multiplied in: {@code fp16x2} or {@code fp16x1} where weights have it, or {@code bf16x3}. */
+    /**
+     * What x is multiplied in: {@code fp16x2} or {@code fp16x1} where weights have it, or {@code bf16x3}. {@code fp16} is two parts where the state is
+     * fp32 and one where it is bf16, which rounds more.
+     */
     static final String PRODUCTS = "lram.cuda.many";
 
-    private static final List<String> IN_PARTS = List.of("bf16x3", "fp16x2", "fp16x1");
+    private static final List<String> IN_PARTS = List.of("fp16", "fp16x2", "fp16x1", "bf16x3");
 
     private static final String KERNEL = "session.mlstmBlock";
     private static final int THREADS = 128;
@@ -58,7 +61,6 @@ final class ManySteps {
     private final long room;
     private final boolean on;
     private final String inParts;
-    private final int parts;
     private final Map<Sizes, Form> forms = new HashMap<>();
 
     /** What the kernels are compiled for. */
@@ -116,9 +118,13 @@ final class ManySteps {
         this.room = room;
         on = !StepForms.off();
         this.inParts = inParts;
-        parts = switch (inParts) {
+    }
+
+    private int parts(DType state) {
+        return switch (inParts) {
             case "fp16x1" -> 1;
             case "fp16x2" -> 2;
+            case "fp16" -> state == DType.BF16 ? 1 : 2;
             default -> CudaMatmul.PARTS;
         };
     }
@@ -130,7 +136,7 @@ final class ManySteps {
 
     /** Whether x is multiplied with weights that are there in fp16. */
     boolean readsFp16() {
-        return parts < CudaMatmul.PARTS;
+        return parts(DType.F32) < CudaMatmul.PARTS;
     }
 
     /** Whether all of these blocks are taken; others are put together from plain kernels. */
@@ -313,7 +319,8 @@ final class ManySteps {
                 pool = own;
             }
         }
-        Call call = new Call(slots, counts, m, x, inFp16(layers) ? parts : CudaMatmul.PARTS);
+        DType state = layers.getFirst().state().slots().matC().dtype();
+        Call call = new Call(slots, counts, m, x, inFp16(layers) ? parts(state) : CudaMatmul.PARTS);
         Sums before = Sums.NONE;
         for (MlstmLayer l : layers) {
             norm(l.weights(), before, l.weights().normWeight(), call);

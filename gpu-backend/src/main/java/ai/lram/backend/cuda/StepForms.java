@@ -1,5 +1,6 @@
 package ai.lram.backend.cuda;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.UnsupportedKernelException;
 import ai.lram.backend.ops.MlstmBlockState;
 import ai.lram.backend.ops.MlstmBlockWeights;
@@ -126,9 +127,16 @@ final class StepForms {
         return form;
     }
 
-    /** Whether the kernels of many can be the choice, for any sizes and number of sessions. */
-    boolean many() {
-        return only == null ? always != StepForm.PLAIN : only == StepForm.MANY;
+    /**
+     * Whether the kernels of many can be the choice, for some sizes and up to so many sessions. A state in bf16 has no other; of one in fp32 a session
+     * by itself has them only where they are asked for, or nothing else takes its sizes.
+     */
+    boolean many(DType state, int sessions) {
+        if (only != null || always != null) {
+            StepForm form = only != null ? only : always;
+            return form == StepForm.MANY || only == null && form != StepForm.PLAIN;
+        }
+        return state == DType.BF16 || sessions > 1;
     }
 
     static StepTable.Size size(MlstmBlockWeights w, MlstmBlockState state) {

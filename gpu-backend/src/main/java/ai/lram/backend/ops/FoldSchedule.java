@@ -9,9 +9,9 @@ import ai.lram.backend.DType;
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
  * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
  *
- * <p>An engine may fold a matrix state in fp32 sooner: a kernel of few sessions, whose C is in registers anyway, folds a step's tokens at once
- * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded when the
- * schedule says so and no sooner: each fold rounds it.
+ * <p>An engine may fold sooner: a kernel of few sessions, whose C is in fp32 and in registers anyway, folds a step's tokens at once
+ * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded first up to
+ * {@code stagger} - 1 steps sooner and later when the schedule says so: each fold rounds it.
  *
  * @param first ring length that triggers a head's first fold; 3..R
  * @param period ring length that triggers later folds; 3..R

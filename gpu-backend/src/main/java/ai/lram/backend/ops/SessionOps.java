@@ -1,5 +1,6 @@
 package ai.lram.backend.ops;
 
+import ai.lram.backend.DType;
 import ai.lram.backend.Stream;
 import ai.lram.backend.Tensor;
 import java.util.List;
@@ -77,8 +78,13 @@ public interface SessionOps {
             MlstmBlockMemory memory,
             Tensor x);
 
-    /** Whether blocks of some number of sessions read {@link PackedWeight#fp16} where their bf16 weights have it; no engine needs it. */
-    default boolean readsFp16() {
+    /**
+     * Whether blocks of some number of sessions read {@link PackedWeight#fp16} where their bf16 weights have it; no engine needs it.
+     *
+     * @param state element type of the matrix states
+     * @param sessions most of a step
+     */
+    default boolean readsFp16(DType state, int sessions) {
         return false;
     }
 

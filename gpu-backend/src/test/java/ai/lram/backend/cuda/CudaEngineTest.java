@@ -64,7 +64,7 @@ class CudaEngineTest {
         CudaBackend engine = open();
         assertEquals("cuda:0", engine.name());
         assertTrue(engine.describe().contains("Scripted GPU, compute capability 9.0"), engine.describe());
-        assertTrue(engine.describe().contains("products in fp32, of many sessions in bf16x3"), engine.describe());
+        assertTrue(engine.describe().contains("products in fp32, of many sessions in fp16,"), engine.describe());
         assertSame(engine, engine.stream().backend());
         assertFalse(driver.leaks().isEmpty());
         engine.close();

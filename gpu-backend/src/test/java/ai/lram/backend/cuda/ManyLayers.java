@@ -34,9 +34,24 @@ final class ManyLayers {
                 : StepWeight.copy(full, DType.BF16, fx.arena, fx.ops.matmul(), fx.stream);
     }
 
-    /** With these large weights, and a slot for each session, empty; folds come after two environment steps. */
+    /** With these large weights, and a slot for each session, empty, in fp32; folds come after two environment steps. */
     static MlstmLayer layer(
             Fixture fx,
+            int sessions,
+            int width,
+            int inner,
+            int heads,
+            int group,
+            StepWeight upU,
+            StepWeight upZ,
+            StepWeight down) {
+        return layer(fx, DType.F32, sessions, width, inner, heads, group, upU, upZ, down);
+    }
+
+    /** The same with a state in {@code type}. */
+    static MlstmLayer layer(
+            Fixture fx,
+            DType type,
             int sessions,
             int width,
             int inner,
@@ -70,8 +85,7 @@ final class ManyLayers {
                 down);
         int d = inner / heads;
         FoldSchedule schedule = new FoldSchedule(6, 6, 1);
-        MlstmSlots state =
-                MlstmSessions.emptyPool(fx, DType.F32, new Sizes(sessions, heads, d, d, schedule.capacity()));
+        MlstmSlots state = MlstmSessions.emptyPool(fx, type, new Sizes(sessions, heads, d, d, schedule.capacity()));
         return new MlstmLayer(w, new MlstmBlockState(state, fx.zeros(sessions, 3, inner), schedule, 0));
     }
 }

@@ -2,6 +2,7 @@ package ai.lram.backend.cuda;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.lram.backend.DType;
@@ -321,6 +322,37 @@ abstract class ManyPartsContract extends KernelContract {
         assertTrue(inexact > 0 && inexact < w.length / 10, inexact + " weights too small for their row");
         float[] padding = Arrays.copyOfRange(fp16, n * k, fp16.length);
         assertEquals(0f, padding[padding.length - 1]);
+    }
+
+    /** By default x is in two parts where the state is fp32, in one where it is bf16. */
+    @ParameterizedTest(name = "state={0}: {1}, not {2}")
+    @CsvSource({"F32,fp16x2,fp16x1", "BF16,fp16x1,fp16x2"})
+    void partsAreThoseThatTheStateIsWorth(DType state, String inParts, String others) {
+        int sessions = 9;
+        int width = 32;
+        int inner = 64;
+        StepWeight up = ManyLayers.weight(fx, true, fx.of(fx.normal(inner * width, 0.3), inner, width));
+        StepWeight down = ManyLayers.weight(fx, true, fx.of(fx.normal(width * inner, 0.1), width, inner));
+        float[] x = fx.normal(sessions * 3 * width, 1);
+        List<float[]> answers = new ArrayList<>();
+        for (String parts : List.of("fp16", inParts, others)) {
+            Engine e = engine();
+            Rows rows = new Rows(e, new KernelModule(e, "session"));
+            Products products = new Products(e, Products.Precision.FP32);
+            ManySteps many = new ManySteps(e, products, rows, new CellSteps(e), Engine.WORKSPACE, parts);
+            MlstmLayer layer = ManyLayers.layer(fx, state, sessions, width, inner, 2, 4, up, up, down);
+            MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, 3, width, inner, 2);
+            Tensor y = fx.of(x, sessions, 3, width);
+            Tensor slots = fx.ofInts(MlstmSessions.distinct(fx, sessions, sessions), sessions);
+            int[] counts = new int[sessions];
+            Arrays.fill(counts, 3);
+            Tensor news = fx.ofInts(counts, sessions);
+            assertTrue(many.take(List.of(layer), slots, news, memory, y));
+            many.run(List.of(layer), slots, news, memory, y);
+            answers.add(fx.read(y));
+        }
+        assertArrayEquals(answers.get(1), answers.get(0));
+        assertFalse(Arrays.equals(answers.get(2), answers.get(0)));
     }
 
     /**

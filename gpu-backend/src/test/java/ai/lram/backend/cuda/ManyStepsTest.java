@@ -191,16 +191,17 @@ class ManyStepsTest extends OnEmulator {
     @Test
     void weightsAreReadInFp16WhereAllHaveItAndThePropertySaysSo() {
         int sessions = 9;
-        assertFalse(engine.ops().session().readsFp16());
+        reopen(ManySteps.PRODUCTS, "bf16x3");
+        assertFalse(engine.ops().session().readsFp16(DType.F32, 9));
         step(List.of(layer(true, true, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(3, 0), List.of(driver.products, driver.fp16Products));
 
-        reopen(ManySteps.PRODUCTS, "fp16x2");
+        reopen(ManySteps.PRODUCTS, "fp16");
         step(List.of(layer(true, true, sessions), layer(true, true, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(6, 6), List.of(driver.products, driver.fp16Products));
         step(List.of(layer(true, true, sessions), layer(true, false, sessions)), sessions, 3, 32, 64);
         assertEquals(List.of(6, 0), List.of(driver.products, driver.fp16Products));
-        assertTrue(engine.ops().session().readsFp16());
+        assertTrue(engine.ops().session().readsFp16(DType.F32, 9));
     }
 
     @ParameterizedTest(name = "{0}: {1}")
@@ -209,7 +210,7 @@ class ManyStepsTest extends OnEmulator {
     void aFormThatIsNeverTakenReadsNothing(String form, boolean reads) {
         try (Setting products = Setting.of(ManySteps.PRODUCTS, "fp16x1")) {
             reopen(StepForms.PROPERTY, form);
-            assertEquals(reads, engine.ops().session().readsFp16());
+            assertEquals(reads, engine.ops().session().readsFp16(DType.F32, 9));
             assertTrue(engine.describe().contains("of many sessions in fp16x1"), engine.describe());
         }
     }

@@ -305,7 +305,7 @@ public final class LramPolicy implements Policy {
 
     /** Of an mLSTM block: once more as the kernels of many sessions read it, where the engine says so. */
     private StepWeight packOfBlock(Tensor w) {
-        return options.weights() == DType.BF16 && ops.session().readsFp16()
+        return options.weights() == DType.BF16 && ops.session().readsFp16(options.state(), options.maxBatch())
                 ? StepWeight.copyTwice(w, arena, ops.matmul(), stream)
                 : pack(w);
     }

@@ -7,6 +7,7 @@ import ai.lram.backend.ops.SessionOps;
 import ai.lram.backend.ops.StepInput;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 
 /**
  * What a control step takes from the host: one contiguous block in host-visible memory. On a device engine most kernels work on a copy in its
@@ -23,6 +24,7 @@ public final class StepExchange {
     public static final int RETURN = 2;
 
     private final int stateDim;
+    private final float[] state;
     private final Tensor hostIn;
     private final Tensor in;
 
@@ -32,6 +34,7 @@ public final class StepExchange {
      */
     public StepExchange(TensorArena arena, int maxBatch, int stateDim) {
         this.stateDim = stateDim;
+        state = new float[stateDim];
         int floats = StepInput.floats(maxBatch, widths(stateDim));
         hostIn = arena.hostVisible(DType.F32, floats);
         in = hostIn.isHost() ? hostIn : arena.f32(floats);
@@ -87,15 +90,11 @@ public final class StepExchange {
         public void fill(PolicyBatch batch, SlotBindings bindings, int tokens, boolean zeroRewards) {
             for (int row = 0; row < n; row++) {
                 TaskCodec codec = bindings.codec(batch.slot[row]);
-                float[] raw = batch.observation[row];
-                int size = codec.observationSize();
-                long base = (long) row * stateDim;
-                for (int i = 0; i < size; i++) {
-                    hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, codec.observation(i, raw[i]));
-                }
-                for (int i = size; i < stateDim; i++) {
-                    hostStates.setAtIndex(ValueLayout.JAVA_FLOAT, base + i, 0f);
-                }
+                // By rows, since numbers one by one take three times as long.
+                codec.observations(batch.observation[row], state);
+                Arrays.fill(state, codec.observationSize(), stateDim, 0f);
+                long at = (long) row * stateDim * Float.BYTES;
+                MemorySegment.copy(state, 0, hostStates, ValueLayout.JAVA_FLOAT, at, stateDim);
                 hostReturns.setAtIndex(ValueLayout.JAVA_FLOAT, row, codec.reward(batch.returnToGo[row]));
                 float reward = batch.first[row] || zeroRewards ? 0f : codec.reward(batch.reward[row]);
                 hostRewards.setAtIndex(ValueLayout.JAVA_FLOAT, row, reward);

@@ -66,6 +66,13 @@ public final class TaskCodec {
         return (raw - mean[i]) * inverseStd[i];
     }
 
+    /** {@link #observation} of all of a vector's numbers. */
+    void observations(float[] raw, float[] normalized) {
+        for (int i = 0; i < mean.length; i++) {
+            normalized[i] = (raw[i] - mean[i]) * inverseStd[i];
+        }
+    }
+
     /** Reward or return in the model's units; zero for imitation tasks. */
     public float reward(float raw) {
         return raw * inverseRewardScale;
