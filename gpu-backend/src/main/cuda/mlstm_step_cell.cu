@@ -223,15 +223,14 @@ struct HeadOfCell {
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
         const int index = p.layer * p.heads + head;
-        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, index, sooner(p));
+        const int limit = hasC ? p.period : firstFold(p.first, p.stagger, index + phase(p));
         folds = held > 0 && held + n > limit;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }
 
-    // Steps by which a head is folded first sooner than the schedule says at the latest: fewer than it has phases. They
-    // follow from the bits of the first token's gate, so that sessions that began together fold in different steps, and a session
-    // folds alike in every slot.
-    __device__ __forceinline__ int sooner(const CellStep& p) const {
+    // Of the session, one of the schedule's. It follows from the bits of the first token's gate, so that sessions that began
+    // together fold in different steps, and a session folds alike in every slot.
+    __device__ __forceinline__ int phase(const CellStep& p) const {
         const unsigned bits = 0x9e3779b1u * __float_as_uint(p.ringI[ring(p)]);
         return static_cast<int>(static_cast<unsigned long long>(bits) * static_cast<unsigned>(p.stagger) >> 32);
     }

@@ -25,10 +25,10 @@ struct MlstmStepTensors {
     float* h;
 };
 
-// Ring length at which head `index` = layer * NH + head folds first, as FoldSchedule.firstOf, `sooner` steps before that.
-__device__ __forceinline__ int firstFold(int first, int stagger, int index, int sooner) {
+// Ring length at which head `index` = layer * NH + head folds first, as FoldSchedule.firstOf.
+__device__ __forceinline__ int firstFold(int first, int stagger, int index) {
     const int phase = (index % stagger + stagger) % stagger;
-    return max(3, first - 3 * (phase + sooner));
+    return max(3, first - 3 * phase);
 }
 
 }  // namespace lram

@@ -82,7 +82,7 @@ struct Unit {
         cell = p.slots[row] * p.heads + head;
         held = p.ringLength[cell];
         hasC = p.folded[cell] != 0;
-        int limit = hasC ? p.period : firstFold(p.first, p.stagger, p.layer * p.heads + head, 0);
+        int limit = hasC ? p.period : firstFold(p.first, p.stagger, p.layer * p.heads + head);
         folding = held > 0 && held + n > limit ? held : 0;
         token = (static_cast<long long>(row) * p.tokens + p.tokens - n) * p.heads + head;
     }

@@ -22,6 +22,7 @@ import ai.lram.bench.subject.LramSubject;
 import ai.lram.bench.subject.Shapes;
 import ai.lram.bench.subject.Subject;
 import ai.lram.bench.subject.TransformerSubject;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.OptionalLong;
@@ -49,6 +50,9 @@ public final class GpuStepBench implements Benchmark {
     private static final double GROWTH = 0.1;
 
     private static final int FEW = 4;
+
+    /** Steps in a row. */
+    private static final int STRETCH = 5;
     /** Of the steps of one session, in batches and of the transformer. */
     private static final int SHARE = 10;
     /** Of the cheapest recording. */
@@ -374,6 +378,37 @@ public final class GpuStepBench implements Benchmark {
             } else {
                 report(b.name(), latencies, bytes, Double.NaN, note);
             }
+            if (b.context() >= STEADY_FROM && !b.apart()) {
+                beginning(ours, b, latencies.ms(50));
+            }
+        }
+
+        /**
+         * The first steps of episodes that begin together, in which all heads fold for the first time: the slowest stretch of them, by its median,
+         * so that a hiccup of the host's is none.
+         */
+        private void beginning(LramSubject ours, Batch b, double steadyMs) {
+            String name = b.name() + "-beginning";
+            run.progress(name);
+            ours.begin(b.sessions(), 0);
+            double[] ms = new double[b.context()];
+            for (int i = 0; i < ms.length; i++) {
+                ms[i] = ours.stepNs(name) / 1e6;
+            }
+            double worst = 0;
+            int at = 0;
+            for (int from = 0; from + STRETCH <= ms.length; from++) {
+                double[] stretch = Arrays.copyOfRange(ms, from, from + STRETCH);
+                Arrays.sort(stretch);
+                if (stretch[STRETCH / 2] > worst) {
+                    worst = stretch[STRETCH / 2];
+                    at = from;
+                }
+            }
+            run.result(Result.of(NAME, name, worst, "ms", Better.LOWER, STRETCH)
+                    .withFloor(steadyMs)
+                    .withNote("the slowest " + STRETCH + " steps of the first " + b.context() + ", from step " + at
+                            + "; floor: the step after them"));
         }
 
         /** Steps after a context, begun anew where it grows and costs with it. */

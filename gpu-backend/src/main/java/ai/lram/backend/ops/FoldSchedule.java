@@ -9,9 +9,9 @@ import ai.lram.backend.DType;
  * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
  * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
  *
- * <p>An engine may fold sooner: a kernel of few sessions, whose C is in fp32 and in registers anyway, folds a step's tokens at once
- * and leaves the ring empty; one of many sessions spreads their first folds over as many steps again. A state in bf16 is folded first up to
- * {@code stagger} - 1 steps sooner and later when the schedule says so: each fold rounds it.
+ * <p>An engine may give each session a phase of its own on top, and fold sooner: a kernel of few sessions, whose C is in fp32 and in registers
+ * anyway, folds a step's tokens at once and leaves the ring empty. A state in bf16 is folded at the ends of these periods and no sooner: each fold
+ * rounds it.
  *
  * @param first ring length that triggers a head's first fold; 3..R
  * @param period ring length that triggers later folds; 3..R
@@ -51,7 +51,11 @@ public record FoldSchedule(int first, int period, int stagger) {
         return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
     }
 
-    /** Ring length at which head {@code index} = layer * NH + head folds for the first time at the latest; at least 3. */
+    /**
+     * Ring length at which a head folds for the first time: at least 3, and one of {@code stagger} up to {@code first}.
+     *
+     * @param index layer * NH + head, and the session's phase where an engine has such
+     */
     public int firstOf(int index) {
         return Math.max(3, first - 3 * Math.floorMod(index, stagger));
     }

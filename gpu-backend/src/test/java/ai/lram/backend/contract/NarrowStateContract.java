@@ -160,7 +160,7 @@ public abstract class NarrowStateContract extends KernelContract {
                 for (int head = 0; head < z.heads(); head++) {
                     Head reference = heads[slots[row]][head];
                     int cell = slots[row] * z.heads() + head;
-                    if (folds(reference, cell, head, counts[row], lengths[cell])) {
+                    if (folds(reference, cell, counts[row], lengths[cell])) {
                         fold(reference, cell, c, n, m);
                     }
                     State answering = new State(reference.c, reference.n, reference.m);
@@ -187,12 +187,12 @@ public abstract class NarrowStateContract extends KernelContract {
                     what + " in the ring of cell " + cell + "; rerun with -Dlram.seed=" + fx.seed);
         }
 
-        /** Whether the engine folded before the new tokens: when the schedule says so, or a head that has not yet up to as many steps sooner as there are phases. */
-        private boolean folds(Head r, int cell, int head, int count, int length) {
+        /** Whether the engine folded before the new tokens: when the schedule says so, for the first time in any of its phases. */
+        private boolean folds(Head r, int cell, int count, int length) {
             if (count == 0 || r.held == 0) {
                 return false;
             }
-            int latest = r.folded ? schedule.period() : schedule.firstOf(layer * z.heads() + head);
+            int latest = r.folded ? schedule.period() : schedule.first();
             int soonest = r.folded ? latest : Math.max(L, latest - L * (schedule.stagger() - 1));
             boolean folds = length != r.held + count;
             int now = r.held + count;

@@ -289,7 +289,7 @@ public abstract class SessionContract extends KernelContract {
                 for (int head = 0; head < heads; head++) {
                     int was = folded[0][slots[0][row] * heads + head];
                     assertEquals(was, folded[1][slots[1][row] * heads + head], "step " + step);
-                    boolean late = L * (step + 1) > schedule.firstOf(layer * heads + head);
+                    boolean late = L * (step + 1) > schedule.first();
                     assertTrue(was != 0 || !late, "step " + step + ", head " + head);
                 }
             }
