@@ -311,7 +311,7 @@ public final class LramSubject extends PolicySubject {
     @Override
     public double stepBytes(int sessions, int context) {
         XlstmConfig b = model.config().backbone();
-        FoldSchedule schedule = FoldSchedule.forHead(headDim(), headDim(), state);
+        FoldSchedule schedule = FoldSchedule.forHead(headDim(), headDim());
         double d = headDim();
         double tokens = (double) Lram.TOKENS * context;
         double matrix = state.bytes() * d * d;

@@ -115,7 +115,7 @@ public final class PolicyMemory {
     /** The state of a session. */
     private static long stateBytes(XlstmConfig b, DType state) {
         long d = b.headDim();
-        long ring = ring(b, state);
+        long ring = ring(b);
         long mlstm = b.heads() * (d + 2 * ring + 3) + (XlstmConfig.CONV - 1L) * b.inner();
         long matrices = b.heads() * (d * d + 2 * d * ring) * state.bytes(); // with keys and values
         long slstm = (4L + XlstmConfig.CONV - 1) * b.width();
@@ -125,12 +125,12 @@ public final class PolicyMemory {
 
     /** Where narrow matrices, keys and values of a block are widened as a session is saved. */
     private static long saved(XlstmConfig b, DType state) {
-        long rows = Math.max(b.headDim(), ring(b, state));
+        long rows = Math.max(b.headDim(), ring(b));
         return state == DType.F32 ? 0 : Float.BYTES * b.heads() * b.headDim() * rows;
     }
 
-    private static long ring(XlstmConfig b, DType state) {
-        return FoldSchedule.forHead(b.headDim(), b.headDim(), state).capacity();
+    private static long ring(XlstmConfig b) {
+        return FoldSchedule.forHead(b.headDim(), b.headDim()).capacity();
     }
 
     /** What a step needs for each session that goes through it, on the engine and on the host. */

@@ -41,7 +41,8 @@ class GpuStepBenchTest {
                 List.of(
                         new Batch("step-tiny-b3-ctx5", 3, 5, false, false),
                         new Batch("step-tiny-b3-ctx5-apart", 3, 5, false, true),
-                        new Batch("steps-tiny-b2", 2, 6, true, false)),
+                        new Batch("steps-tiny-b2", 2, 6, true, false),
+                        new Batch("steps-tiny-b2-late", 2, 500, true, false)),
                 List.of(new Transformer(4, 0.2), new Transformer(9, Double.NaN)),
                 1.5);
         return new GpuStepSettings(List.of(tiny), LramSubject.weights(weights), state, 0, 0, List.of(), 0);
@@ -96,6 +97,9 @@ class GpuStepBenchTest {
         assertEquals(1.5, results.get("step-tiny-b1").peer());
         assertTrue(results.get("step-tiny-b1").note().contains("from the CPU's"), results.toString());
         assertTrue(results.get("step-tiny-b3-ctx5-apart").note().contains("begun a step apart"), results.toString());
+        Result beginning = results.get("steps-tiny-b2-late-beginning");
+        assertTrue(beginning.value() > 0 && beginning.floor() > 0, beginning.toString());
+        assertTrue(beginning.note().contains("of the first 500, from step "), beginning.note());
         assertEquals(0.2, results.get("dt-tiny-ctx4").peer());
         assertTrue(Double.isNaN(results.get("dt-tiny-ctx9").peer()));
         Result rate = results.get("steps-tiny-b2");

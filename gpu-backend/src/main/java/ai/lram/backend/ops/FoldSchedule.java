@@ -1,13 +1,11 @@
 package ai.lram.backend.ops;
 
-import ai.lram.backend.DType;
-
 /**
- * When the ring is folded into the matrix state at the latest. Reading C costs DHQK*DHHV elements a step, a ring token DHQK + DHHV, a fold
- * twice C: so the first fold comes late (C is zero and not read before it) and later ones sooner.
+ * When the ring is folded into the matrix state at the latest. Reading C costs DHQK*DHHV elements a step, a ring token DHQK + DHHV, a fold twice C.
  *
- * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, each shortened by
- * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h), for the first fold only; later folds keep the distance.
+ * <p>Head h of layer l folds when its ring would exceed {@code first} (nothing folded yet) or {@code period} tokens, the first shortened by
+ * a stagger in 0..stagger-1 steps of 3 tokens that depends on (l * NH + h); later folds keep the distance. So in a steady state each step has an equal
+ * share of the folds.
  *
  * <p>An engine may give each session a phase of its own on top, and fold sooner: a kernel of few sessions, whose C is in fp32 and in registers
  * anyway, folds a step's tokens at once and leaves the ring empty. A state in bf16 is folded at the ends of these periods and no sooner: each fold
@@ -33,22 +31,18 @@ public record FoldSchedule(int first, int period, int stagger) {
         return Math.max(first, period);
     }
 
-    /** From the byte counts for one head with a matrix state in fp32. */
-    public static FoldSchedule forHead(int dimQk, int dimHv) {
-        return forHead(dimQk, dimHv, DType.F32);
-    }
-
     /**
-     * From the byte counts for one head with matrix state and ring in {@code state}. The period is that of the fewest bytes, the same for each type.
-     * In bf16 the first fold comes sooner than these ask for, when the ring is as large as half of C and a period's tokens: it is what a session's memory
-     * must have room for.
+     * From the counts of elements for one head: the period of the fewest, and a first fold that has as many tokens, or as many more as phases have
+     * between them. While nothing is folded, a step reads no C, so fewer elements in all would be moved if the first fold came later. But it would be
+     * of several periods' tokens, and the steps in which it comes half as slow again, for all sessions that share them; and a ring of that length would
+     * be as large as C.
      */
-    public static FoldSchedule forHead(int dimQk, int dimHv, DType state) {
+    public static FoldSchedule forHead(int dimQk, int dimHv) {
         double c = (double) dimQk * dimHv;
         double token = dimQk + dimHv;
-        int period = (int) Math.ceil(Math.sqrt(12 * c / token));
-        int first = (int) Math.ceil(c * state.bytes() / Float.BYTES / token + period);
-        return new FoldSchedule(Math.max(6, first), Math.max(6, period), Math.max(1, period / 3));
+        int period = Math.max(6, (int) Math.ceil(Math.sqrt(12 * c / token)));
+        int stagger = period / 3;
+        return new FoldSchedule(period + 3 * (stagger - 1), period, stagger);
     }
 
     /**

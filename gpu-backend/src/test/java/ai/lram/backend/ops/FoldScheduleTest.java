@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import ai.lram.backend.DType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -24,11 +23,15 @@ class FoldScheduleTest {
         assertEquals(3, new FoldSchedule(6, 6, 3).firstOf(2), "never below a step's tokens");
     }
 
-    /** By hand: 12 c / (2 d) tokens between folds cost as much as folds; C is read from a first fold on, d / 2 tokens' worth of it. */
+    /** By hand: of 12 c / (2 d) tokens between folds the square root costs least; the first fold has a period's tokens, and those of its phase. */
     @ParameterizedTest(name = "head of {0}, {1}: {2}, {3}, {4}")
-    @CsvSource({"640,F32,382,62,20", "256,F32,168,40,13", "256,BF16,104,40,13"})
-    void aHeadsScheduleFollowsFromItsBytes(int dim, DType state, int first, int period, int stagger) {
-        assertEquals(new FoldSchedule(first, period, stagger), FoldSchedule.forHead(dim, dim, state));
+    @CsvSource({"640,640,119,62,20", "256,256,76,40,13", "64,128,41,23,7", "1,1,9,6,2"})
+    void aHeadsScheduleFollowsFromItsSize(int dimQk, int dimHv, int first, int period, int stagger) {
+        FoldSchedule schedule = FoldSchedule.forHead(dimQk, dimHv);
+        assertEquals(new FoldSchedule(first, period, stagger), schedule);
+        for (int index = 0; index < stagger; index++) {
+            assertTrue(schedule.firstOf(index) >= period, "a first fold of " + schedule.firstOf(index));
+        }
     }
 
     @ParameterizedTest(name = "first={0} period={1} stagger={2}")

@@ -220,9 +220,7 @@ public final class LramPolicy implements Policy {
         host = Arena.ofShared();
         try {
             XlstmConfig b = config.backbone();
-            schedule = options.schedule() != null
-                    ? options.schedule()
-                    : FoldSchedule.forHead(b.headDim(), b.headDim(), options.state());
+            schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
             int rows = Math.max(b.headDim(), schedule.capacity());
             wide = options.state() == DType.F32 ? null : arena.f32(b.heads(), rows, b.headDim());
             ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
