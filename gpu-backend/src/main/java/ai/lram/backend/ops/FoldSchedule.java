@@ -32,17 +32,15 @@ public record FoldSchedule(int first, int period, int stagger) {
     }
 
     /**
-     * From the counts of elements for one head: the period of the fewest, and a first fold that has as many tokens, or as many more as phases have
-     * between them. While nothing is folded, a step reads no C, so fewer elements in all would be moved if the first fold came later. But it would be
-     * of several periods' tokens, and the steps in which it comes half as slow again, for all sessions that share them; and a ring of that length would
-     * be as large as C.
+     * From the counts of elements for one head: the period of the fewest, in which the first fold comes, too, so that none has more tokens. While
+     * nothing is folded a step reads no C: fewer elements in all would be moved if the first fold came late. But the steps in which it comes would
+     * take three times as long as all others, also for sessions that share them, and a ring of that length would be as large as C.
      */
     public static FoldSchedule forHead(int dimQk, int dimHv) {
         double c = (double) dimQk * dimHv;
         double token = dimQk + dimHv;
         int period = Math.max(6, (int) Math.ceil(Math.sqrt(12 * c / token)));
-        int stagger = period / 3;
-        return new FoldSchedule(period + 3 * (stagger - 1), period, stagger);
+        return new FoldSchedule(period, period, period / 3);
     }
 
     /**
