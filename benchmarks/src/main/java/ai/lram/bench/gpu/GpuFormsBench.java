@@ -29,7 +29,7 @@ import java.util.function.Function;
 
 /**
  * The control step on an NVIDIA GPU with its mLSTM blocks in each {@link StepForm}: every form is held against the CPU engine's answers up to
- * the first folds, then timed from there on. Cases are named {@code form-SIZE-bK-FORM} for K sessions in one step; the peer of each is the
+ * the second folds, then timed from there on. Cases are named {@code form-SIZE-bK-FORM} for K sessions in one step; the peer of each is the
  * fastest of the others. The fastest ones are a {@link StepTable}.
  */
 public final class GpuFormsBench implements Benchmark {

@@ -25,7 +25,7 @@ public final class LramSubject extends PolicySubject {
     static final long SEED = 7;
 
     static final long INPUT_SEED = SEED;
-    /** Steps that {@link #check} goes beyond the first folds. */
+    /** Steps that {@link #check} goes beyond the second folds. */
     private static final int BEYOND_FOLDS = 8;
 
     /**
@@ -259,12 +259,13 @@ public final class LramSubject extends PolicySubject {
         return worst / largest;
     }
 
-    /** Steps after which every head of a size has folded its ring at least once. */
+    /** Steps after which every head of a size has folded its ring at least twice. */
     public static int checkedSteps(XlstmConfig b) {
-        return FoldSchedule.forHead(b.headDim(), b.headDim()).first() / Lram.TOKENS + BEYOND_FOLDS;
+        FoldSchedule schedule = FoldSchedule.forHead(b.headDim(), b.headDim());
+        return (schedule.first() + schedule.period()) / Lram.TOKENS + BEYOND_FOLDS;
     }
 
-    /** Logits of a policy's first steps under the inputs of {@link #INPUT_SEED}, beyond the first folds. */
+    /** Logits of a policy's first steps under the inputs of {@link #INPUT_SEED}, beyond the second folds. */
     static float[][] answers(LramPolicy policy, ModelCard card, ModelSize size) {
         TaskCard task = card.tasks().getFirst();
         Inputs inputs = new Inputs(task, INPUT_SEED);

@@ -46,9 +46,10 @@ class OrtSubjectTest {
     void anAnswerThatIsNotOursIsRefused() {
         try (ExportedModel exported = ExportedModel.write(SMALL, CARD, List.of(Weights.FP32));
                 OrtSubject subject = OrtSubject.open(exported, Weights.FP32, 1)) {
-            exported.answers()[20][3] += 0.1f;
+            int last = exported.answers().length - 1;
+            exported.answers()[last][3] += 0.1f;
             WrongAnswerException e = assertThrows(WrongAnswerException.class, subject::check);
-            assertTrue(e.getMessage().contains("step 20 differs from our own step"), e.getMessage());
+            assertTrue(e.getMessage().contains("step " + last + " differs from our own step"), e.getMessage());
         }
     }
 
