@@ -229,7 +229,7 @@ struct HeadOfCell {
     }
 
     // Of the session, one of the schedule's. It follows from the bits of the first token's gate, so that sessions that began
-    // together fold in different steps, and a session folds alike in every slot.
+    // together fold in different steps where their first observations differ, and a session folds alike in every slot.
     __device__ __forceinline__ int phase(const CellStep& p) const {
         const unsigned bits = 0x9e3779b1u * __float_as_uint(p.ringI[ring(p)]);
         return static_cast<int>(static_cast<unsigned long long>(bits) * static_cast<unsigned>(p.stagger) >> 32);
@@ -308,9 +308,22 @@ __device__ __forceinline__ void scanRing(const CellStep& p, const HeadOfCell& u,
     __syncwarp();
 }
 
-// The same warp: those of the new tokens, whose gates go into the ring.
-__device__ __forceinline__ void scanNew(const CellStep& p, const HeadOfCell& u, int row, int head, double* sums,
-                                        double* inputs) {
+// A lane's new token: what of its gates goes into the ring.
+struct NewGates {
+    float input = 0.f;
+    float forget = 0.f;
+
+    __device__ __forceinline__ void put(const CellStep& p, const HeadOfCell& u) const {
+        const long long to = u.ring(p) + u.stay() + lane();
+        p.ringI[to] = input;
+        p.ringF[to] = forget;
+    }
+};
+
+// The same warp: those of the new tokens. Their gates may go into the ring once all threads know whether the head folds, which
+// follows from the gate that the first one replaces.
+__device__ __forceinline__ NewGates scanNew(const CellStep& p, const HeadOfCell& u, int row, int head, double* sums,
+                                            double* inputs) {
     const int held = u.held;
     const int n = u.n;
     float newInput = 0.f;
@@ -334,11 +347,10 @@ __device__ __forceinline__ void scanNew(const CellStep& p, const HeadOfCell& u, 
             }
         }
     }
-    if (lane() < n) {
-        const long long to = u.ring(p) + u.stay() + lane();
-        p.ringI[to] = newInput;
-        p.ringF[to] = newForget;
-    }
+    NewGates gates;
+    gates.input = newInput;
+    gates.forget = newForget;
+    return gates;
 }
 
 // Number of this head's turn: from the first on where it folds, else from the last one back.
@@ -489,10 +501,14 @@ __device__ __forceinline__ void weighHead(const CellStep& p, double* memory) {
         const float* q = p.q + (u.token + static_cast<long long>(t) * p.heads) * DQ;
         reinterpret_cast<float4*>(queries)[queryPlace(i)] = t < u.n ? load4(q + 4 * (i % (DQ / 4))) : none();
     }
+    NewGates gates;
     if (warp() == WARPS - 1) {
-        scanNew(p, u, row, head, sums, inputs);
+        gates = scanNew(p, u, row, head, sums, inputs);
     }
     __syncthreads();
+    if (warp() == WARPS - 1 && lane() < u.n) {
+        gates.put(p, u);
+    }
     // The ring's keys, then the new ones and the normaliser, which are fp32: where the ring is narrow, by the warps that have the fewest
     // of its keys. KEYS at once are as many as registers hold.
     const auto fullRow = [&](int s, int last) {

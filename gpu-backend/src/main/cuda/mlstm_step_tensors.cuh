@@ -25,7 +25,7 @@ struct MlstmStepTensors {
     float* h;
 };
 
-// Ring length at which head `index` = layer * NH + head folds first, as FoldSchedule.firstOf.
+// Ring length at which a head folds first, as FoldSchedule.firstOf: `index` is layer * NH + head, and a session's phase.
 __device__ __forceinline__ int firstFold(int first, int stagger, int index) {
     const int phase = (index % stagger + stagger) % stagger;
     return max(3, first - 3 * phase);

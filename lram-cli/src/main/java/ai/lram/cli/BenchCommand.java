@@ -540,7 +540,7 @@ final class BenchCommand implements Runnable {
         @Option(
                 names = "--state",
                 paramLabel = "S",
-                description = "How the matrix states are kept: fp32, bf16 (default: ${DEFAULT-VALUE}).")
+                description = "How the recurrent state is kept: fp32, bf16 (default: ${DEFAULT-VALUE}).")
         private String state = "fp32";
 
         @Option(
@@ -676,7 +676,7 @@ final class BenchCommand implements Runnable {
                 names = "--state",
                 paramLabel = "S",
                 description =
-                        "bf16: compares matrix states in bf16 as well, which needs a GPU (default: ${DEFAULT-VALUE}).")
+                        "bf16: compares a recurrent state in bf16 as well, which needs a GPU (default: ${DEFAULT-VALUE}).")
         private String state = "fp32";
 
         @Option(names = "--steps", paramLabel = "N", description = "Steps to compare at most (default: 10000).")

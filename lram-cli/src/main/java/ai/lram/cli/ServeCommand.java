@@ -112,7 +112,7 @@ final class ServeCommand implements Runnable {
             names = "--state",
             paramLabel = "S",
             description =
-                    "How the recurrent matrix states are kept: fp32, or bf16, which is faster for many robots on a GPU and not exact (default: ${DEFAULT-VALUE}).")
+                    "How the recurrent state is kept: fp32, or bf16, which is faster for many robots on a GPU and not exact (default: ${DEFAULT-VALUE}).")
     private String state = "fp32";
 
     @Override

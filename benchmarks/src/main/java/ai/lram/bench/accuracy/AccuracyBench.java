@@ -53,7 +53,7 @@ public final class AccuracyBench implements Benchmark {
 
     /**
      * @param device engine that all are stepped on
-     * @param state type of the matrix states that is compared with fp32; F32 compares weights alone
+     * @param state type of matrix states, keys and values that is compared with fp32; F32 compares weights alone
      * @param model checkpoint
      * @param store stays the caller's, open while this runs
      * @param task of the model and the store

@@ -13,7 +13,7 @@ import java.util.TreeSet;
  * Which steps are compared in every form.
  *
  * @param weights of all sizes
- * @param state type of the matrix states
+ * @param state type of matrix states, keys and values
  * @param sessions numbers of sessions in a step, ascending; those that do not fit into the device's memory are left out
  * @param steps timed of each
  * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them

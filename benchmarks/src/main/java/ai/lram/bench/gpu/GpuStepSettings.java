@@ -14,7 +14,7 @@ import java.util.TreeSet;
  *
  * @param models one after the other
  * @param weights of our step
- * @param state type of its matrix states
+ * @param state type of its matrix states, keys and values
  * @param warmUpSeconds of steps before those that are timed
  * @param longestSeconds of timed steps; a case that takes longer ends with fewer of them
  * @param contexts environment steps behind one session of every size, ascending, beside those of the model's long course

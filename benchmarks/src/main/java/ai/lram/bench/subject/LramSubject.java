@@ -106,12 +106,12 @@ public final class LramSubject extends PolicySubject {
         this.what = what;
     }
 
-    /** Allocates the model on {@code backend}, which stays the caller's; matrix states are fp32. */
+    /** Allocates the model on {@code backend}, which stays the caller's; the state is fp32. */
     public static LramSubject open(Backend backend, ModelSize size, Weights weights, ModelCard card, int sessions) {
         return open(backend, size, weights, DType.F32, card, sessions);
     }
 
-    /** The same with the matrix states in {@code state}. */
+    /** The same with matrix states, keys and values in {@code state}. */
     public static LramSubject open(
             Backend backend, ModelSize size, Weights weights, DType state, ModelCard card, int sessions) {
         LramConfig config = config(size, card);

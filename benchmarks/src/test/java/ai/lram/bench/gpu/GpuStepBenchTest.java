@@ -125,6 +125,13 @@ class GpuStepBenchTest {
     }
 
     @Test
+    void theSlowestStretchIsNoHiccup() {
+        double[] ms = {1, 2, 2, 99, 2, 2, 2, 3, 5, 5, 5, 3, 1, 98, 97, 1};
+        assertEquals(6, GpuStepBench.slowest(ms)); // 2 3 5 5 5, and none of three that are large by chance
+        assertEquals(5, GpuStepBench.median(ms, 6));
+    }
+
+    @Test
     void aStateInBf16MovesFewerBytes() {
         Run run = new Run(what -> {});
         ModelCard card = Shapes.card(Shapes.vector("t", 204, 1, 100));

@@ -129,7 +129,7 @@ final class StepForms {
 
     /**
      * Whether the kernels of many can be the choice, for some sizes and up to so many sessions. A state in bf16 has no other; of one in fp32 a session
-     * by itself has them only where they are asked for, or nothing else takes its sizes.
+     * by itself is taken not to need them, without a look at tables and sizes: where they are its choice all the same, they do without a copy in fp16.
      */
     boolean many(DType state, int sessions) {
         if (only != null || always != null) {

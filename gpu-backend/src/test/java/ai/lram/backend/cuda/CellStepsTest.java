@@ -17,6 +17,7 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Which kernels the mLSTM's step of many sessions takes; what they answer is the contracts' business. */
 class CellStepsTest extends OnEmulator {
@@ -83,12 +84,13 @@ class CellStepsTest extends OnEmulator {
         assertEquals(List.of("check_rows", first, second), launched);
     }
 
-    @Test
-    void sessionsThatBeganTogetherFoldInDifferentSteps() {
+    @ParameterizedTest(name = "state={0}")
+    @EnumSource(names = {"F32", "BF16"})
+    void sessionsThatBeganTogetherFoldInDifferentSteps(DType type) {
         int rows = 24;
         FoldSchedule schedule = new FoldSchedule(30, 12, 6);
         Sizes z = new Sizes(rows, 1, 8, 8, schedule.capacity());
-        MlstmSlots state = MlstmSessions.emptyPool(fx, DType.F32, z);
+        MlstmSlots state = MlstmSessions.emptyPool(fx, type, z);
         int[] all = IntStream.range(0, rows).toArray();
         int[] counts = new int[rows];
         Arrays.fill(counts, MlstmSessions.L);

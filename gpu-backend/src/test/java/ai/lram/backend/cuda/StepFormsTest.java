@@ -66,6 +66,17 @@ class StepFormsTest {
     }
 
     @Test
+    void oneSessionWithAnFp32StateIsNotOneOfMany() {
+        assertFalse(forms().many(DType.F32, 1));
+        assertTrue(forms().many(DType.F32, 2));
+        assertTrue(forms().many(DType.BF16, 1), "nothing else takes such a state");
+        StepForms always = new StepForms("D", null, StepForm.MANY, List.of());
+        assertTrue(always.many(DType.F32, 1));
+        StepForms only = new StepForms("D", StepForm.RESIDENT, null, List.of());
+        assertFalse(only.many(DType.F32, 9));
+    }
+
+    @Test
     void theFirstTableThatHasTheSizeCounts() {
         StepForms both = forms(table("D", 4, StepForm.PLAIN), table("*", 2, StepForm.MANY));
         assertEquals(StepForm.RESIDENT, choose(both, SMALL, 1));

@@ -15,7 +15,7 @@ import java.util.function.LongSupplier;
  * step resets as it resets any. Single thread: the policy's owner.
  */
 public final class Rehearsal {
-    /** Steps of an episode: long enough for the first folds of the recurrent state in the published sizes (408M: 151 steps). */
+    /** Steps of an episode: long enough for the first folds of the recurrent state in the published sizes (408M: some 25 steps). */
     static final int EPISODE = 200;
 
     /** A warm-up is looked at so often; it ends after a part in which the compilers had nearly nothing to do. */

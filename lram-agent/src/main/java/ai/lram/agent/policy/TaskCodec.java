@@ -69,7 +69,7 @@ public final class TaskCodec {
     /** {@link #observation} of all of a vector's numbers. */
     void observations(float[] raw, float[] normalized) {
         for (int i = 0; i < mean.length; i++) {
-            normalized[i] = (raw[i] - mean[i]) * inverseStd[i];
+            normalized[i] = observation(i, raw[i]);
         }
     }
 

@@ -55,7 +55,7 @@ public final class Models {
         return open(model, device, threads, slots, maxBatch, DType.F32, DType.F32);
     }
 
-    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}, matrix states as {@code state}. */
+    /** As {@link #open(Path, String, int, int, int)}, with the large matrices stored as {@code weights}, the recurrent state as {@code state}. */
     public static Policy open(
             Path model, String device, int threads, int slots, int maxBatch, DType weights, DType state) {
         Path folder = resolve(model);
