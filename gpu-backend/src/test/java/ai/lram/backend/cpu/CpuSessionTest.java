@@ -1,6 +1,7 @@
 package ai.lram.backend.cpu;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -9,6 +10,8 @@ import ai.lram.backend.BackendOptions;
 import ai.lram.backend.DType;
 import ai.lram.backend.Tensor;
 import ai.lram.backend.UnsupportedKernelException;
+import ai.lram.backend.contract.MlstmSessions;
+import ai.lram.backend.contract.MlstmSessions.Sizes;
 import ai.lram.backend.contract.SessionContract;
 import ai.lram.backend.ops.FoldSchedule;
 import ai.lram.backend.ops.MlstmBlockState;
@@ -22,6 +25,26 @@ class CpuSessionTest extends SessionContract {
     @Override
     protected Backend openBackend() {
         return new CpuBackend(BackendOptions.threads(2));
+    }
+
+    /** A head's phase is all that it has here: sessions have none. */
+    @Test
+    void aHeadFoldsFirstWhenTheScheduleSaysSo() {
+        int heads = 5;
+        int layer = 2;
+        FoldSchedule schedule = new FoldSchedule(30, 12, 6);
+        Sizes z = new Sizes(2, heads, 8, 8, schedule.capacity());
+        MlstmSlots state = MlstmSessions.emptyPool(fx, DType.F32, z);
+        int[] counts = {MlstmSessions.L, MlstmSessions.L};
+        for (int held = 0; held <= schedule.first(); held += MlstmSessions.L) {
+            float[][] in = MlstmSessions.inputs(z, counts, (part, width) -> fx.normal(width, 1));
+            MlstmSessions.step(fx, MlstmSpec.exponential(), schedule, layer, state, z, new int[] {1, 0}, counts, in);
+            int[] folded = fx.readInts(state.folded());
+            for (int cell = 0; cell < folded.length; cell++) {
+                int first = schedule.firstOf(layer * heads + cell % heads);
+                assertEquals(held + MlstmSessions.L > first, folded[cell] != 0, "cell " + cell + " after " + held);
+            }
+        }
     }
 
     @Test
