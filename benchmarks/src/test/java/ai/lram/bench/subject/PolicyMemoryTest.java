@@ -57,7 +57,7 @@ class PolicyMemoryTest {
 
     @Test
     void weightsInFp16AreTold() {
-        try (Backend cuda = EmulatedCuda.openWithFp16()) {
+        try (Backend cuda = EmulatedCuda.open()) {
             assertTrue(cuda.ops().session().readsFp16(DType.F32, 9));
             assertFalse(cuda.ops().session().readsFp16(DType.F32, 1), "one session has a form of its own");
             told(cuda, DType.BF16, DType.BF16);

@@ -132,9 +132,11 @@ final class StepForms {
      * by itself is taken not to need them, without a look at tables and sizes: where they are its choice all the same, they do without a copy in fp16.
      */
     boolean many(DType state, int sessions) {
-        if (only != null || always != null) {
-            StepForm form = only != null ? only : always;
-            return form == StepForm.MANY || only == null && form != StepForm.PLAIN;
+        if (only != null) {
+            return only == StepForm.MANY;
+        }
+        if (always != null) {
+            return always != StepForm.PLAIN;
         }
         return state == DType.BF16 || sessions > 1;
     }

@@ -87,7 +87,7 @@ public abstract class AttentionContract {
                 assertEquals(0, d, 1e-6, "a single token's weight is 1 whatever its query");
             }
         }
-        fx.assertClose("dv", g.dv(), dv, 2 * tolerance);
+        fx.assertClose("dv", g.dv(), dv, tolerance);
     }
 
     @Test

@@ -14,14 +14,6 @@ public final class EmulatedCuda {
         return Emulator.open();
     }
 
-    /** The same, whose steps of many sessions read weights in fp16. */
-    @SuppressWarnings("try")
-    public static Backend openWithFp16() {
-        try (Setting products = Setting.of(ManySteps.PRODUCTS, "fp16x2")) {
-            return open();
-        }
-    }
-
     /** The same with the mLSTM blocks of a control step in one form alone. */
     public static Backend open(StepForm form) {
         Emulator.requireCompiler();

@@ -34,21 +34,7 @@ final class ManyLayers {
                 : StepWeight.copy(full, DType.BF16, fx.arena, fx.ops.matmul(), fx.stream);
     }
 
-    /** With these large weights, and a slot for each session, empty, in fp32; folds come after two environment steps. */
-    static MlstmLayer layer(
-            Fixture fx,
-            int sessions,
-            int width,
-            int inner,
-            int heads,
-            int group,
-            StepWeight upU,
-            StepWeight upZ,
-            StepWeight down) {
-        return layer(fx, DType.F32, sessions, width, inner, heads, group, upU, upZ, down);
-    }
-
-    /** The same with a state in {@code type}. */
+    /** With these large weights, and a slot for each session, empty, with a state in {@code type}; folds come after two environment steps. */
     static MlstmLayer layer(
             Fixture fx,
             DType type,

@@ -68,6 +68,13 @@ abstract class ManyPartsContract extends KernelContract {
         return ((CudaBackend) ((Unclosed) backend).engine()).engine();
     }
 
+    private ManySteps many(String inParts) {
+        Engine e = engine();
+        Rows rows = new Rows(e, new KernelModule(e, "session"));
+        Products products = new Products(e, Products.Precision.FP32);
+        return new ManySteps(e, products, rows, new CellSteps(e), Engine.WORKSPACE, inParts);
+    }
+
     private float[] rows(int n, int columns, double large, double small) {
         float[] x = fx.normal(n * columns, 1);
         for (int i = 0; i < x.length; i++) {
@@ -339,10 +346,7 @@ abstract class ManyPartsContract extends KernelContract {
         float[] x = fx.normal(sessions * 3 * width, 1);
         List<float[]> answers = new ArrayList<>();
         for (String parts : List.of("fp16", inParts, others)) {
-            Engine e = engine();
-            Rows rows = new Rows(e, new KernelModule(e, "session"));
-            Products products = new Products(e, Products.Precision.FP32);
-            ManySteps many = new ManySteps(e, products, rows, new CellSteps(e), Engine.WORKSPACE, parts);
+            ManySteps many = many(parts);
             MlstmLayer layer = ManyLayers.layer(fx, state, sessions, width, inner, 2, 4, up, up, down);
             MlstmBlockMemory memory = MlstmBlockMemory.allocate(fx.arena, sessions, 3, width, inner, 2);
             Tensor y = fx.of(x, sessions, 3, width);
@@ -375,11 +379,8 @@ abstract class ManyPartsContract extends KernelContract {
     })
     void blocksOfFewerPartsAnswerLikeThree(
             String inParts, DType state, int sessions, int tokens, int width, int inner, int heads) {
-        Engine e = engine();
-        Rows rows = new Rows(e, new KernelModule(e, "session"));
-        Products products = new Products(e, Products.Precision.FP32);
-        ManySteps fewer = new ManySteps(e, products, rows, new CellSteps(e), Engine.WORKSPACE, inParts);
-        ManySteps three = new ManySteps(e, products, rows, new CellSteps(e), Engine.WORKSPACE, "bf16x3");
+        ManySteps fewer = many(inParts);
+        ManySteps three = many("bf16x3");
         StepWeight upU = ManyLayers.weight(fx, true, fx.of(fx.normal(inner * width, 0.3), inner, width));
         StepWeight upZ = ManyLayers.weight(fx, true, fx.of(fx.normal(inner * width, 0.3), inner, width));
         StepWeight down = ManyLayers.weight(fx, true, fx.of(fx.normal(width * inner, 0.1), width, inner));

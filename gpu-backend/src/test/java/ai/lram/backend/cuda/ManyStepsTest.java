@@ -57,7 +57,7 @@ class ManyStepsTest extends OnEmulator {
 
     private MlstmLayer layer(
             int sessions, int width, int inner, int group, StepWeight upU, StepWeight upZ, StepWeight down) {
-        return ManyLayers.layer(fx, sessions, width, inner, HEADS, group, upU, upZ, down);
+        return ManyLayers.layer(fx, DType.F32, sessions, width, inner, HEADS, group, upU, upZ, down);
     }
 
     /** Returns the names of the kernels of a step. */
