@@ -352,7 +352,7 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void saveState(int slot, MemorySegment target) {
         bindings.requireSlot(slot);
-        requireStateSize(target);
+        requireStateSize(target.byteSize() >= stateBytes(), target);
         long at = 0;
         for (TransformerLayer layer : layers) {
             for (Tensor t : List.of(layer.keys(), layer.values(), layer.length())) {
@@ -367,7 +367,7 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void restoreState(int slot, MemorySegment source) {
         bindings.requireBound(slot);
-        requireStateSize(source);
+        requireStateSize(source.byteSize() == stateBytes(), source);
         long perLayer = stateBytes() / layers.size();
         int length = source.get(ValueLayout.JAVA_INT_UNALIGNED, perLayer - Integer.BYTES);
         for (int i = 1; i < layers.size(); i++) {
@@ -396,8 +396,8 @@ public final class DecisionTransformerPolicy implements Policy {
         }
     }
 
-    private void requireStateSize(MemorySegment m) {
-        if (m.byteSize() < stateBytes()) {
+    private void requireStateSize(boolean ok, MemorySegment m) {
+        if (!ok) {
             throw new PolicyException(
                     "a session state of " + m.byteSize() + " bytes",
                     "this model's state has " + stateBytes(),

@@ -184,8 +184,8 @@ public final class LramPolicy implements Policy {
     private final TensorArena arena;
     private final Arena host;
     private final FoldSchedule schedule;
-    private final Tensor wide;
     private final Layer[] layerArray;
+    private final SessionState state;
     private final StepExchange exchange;
     private final StepDecisions decisions;
     private final Frame[] frames;
@@ -222,7 +222,7 @@ public final class LramPolicy implements Policy {
             XlstmConfig b = config.backbone();
             schedule = options.schedule() != null ? options.schedule() : FoldSchedule.forHead(b.headDim(), b.headDim());
             int rows = Math.max(b.headDim(), schedule.capacity());
-            wide = options.state() == DType.F32 ? null : arena.f32(b.heads(), rows, b.headDim());
+            Tensor wide = options.state() == DType.F32 ? null : arena.f32(b.heads(), rows, b.headDim());
             ActionCodec bins = new ActionCodec(config.discreteActions(), config.bins());
             int actions = 1;
             for (TaskCard t : card.tasks()) {
@@ -245,6 +245,7 @@ public final class LramPolicy implements Policy {
                     model.headBias.rows(0, headRows).value());
             bindings = new SlotBindings(card, bins, options.slots(), options.maxBatch());
             layerArray = layers(model.stack().blocks(), b);
+            state = state(wide);
             exchange = new StepExchange(arena, options.maxBatch(), config.stateDim());
             images = card.tasks().stream().anyMatch(TaskCard::hasImage)
                     ? new StepImages(backend, arena, model.imageEncoder(), options.maxBatch(), b.width())
@@ -645,27 +646,16 @@ public final class LramPolicy implements Policy {
         return decisions.perRow();
     }
 
-    private List<Tensor> stateTensors() {
-        List<Tensor> all = new ArrayList<>();
+    private SessionState state(Tensor wide) {
+        SessionState all = new SessionState(backend, wide);
         for (Layer layer : layerArray) {
             switch (layer) {
                 case MlstmRun run -> {
                     for (MlstmLayer m : run.blocks()) {
-                        MlstmSlots s = m.state().slots();
-                        all.addAll(List.of(
-                                s.matC(),
-                                s.vecN(),
-                                s.scaM(),
-                                s.ringK(),
-                                s.ringV(),
-                                s.ringI(),
-                                s.ringF(),
-                                s.ringLength(),
-                                s.folded(),
-                                m.state().history()));
+                        all.add(m.state().slots(), m.state().history());
                     }
                 }
-                case SlstmLayer s -> all.addAll(List.of(s.state(), s.history()));
+                case SlstmLayer s -> all.add(s.state(), s.history());
             }
         }
         return all;
@@ -673,68 +663,19 @@ public final class LramPolicy implements Policy {
 
     @Override
     public long stateBytes() {
-        long n = 0;
-        for (Tensor t : stateTensors()) {
-            n += savedBytes(t) / options.slots();
-        }
-        return n;
-    }
-
-    /** As fp32, whatever it is kept in. */
-    private static long savedBytes(Tensor t) {
-        return t.dtype() == DType.BF16 ? Float.BYTES * t.size() : t.bytes();
+        return state.bytes();
     }
 
     @Override
     public void saveState(int slot, MemorySegment target) {
         bindings.requireSlot(slot);
-        requireStateSize(target);
-        long at = 0;
-        for (Tensor t : stateTensors()) {
-            Tensor s = t.slice(slot, 1);
-            long bytes = savedBytes(s);
-            if (s.dtype() == DType.BF16) {
-                Tensor full = widened(s);
-                ops.mixed().widen(stream, s, full);
-                s = full;
-            }
-            backend.download(stream, s, target.asSlice(at, bytes));
-            at += bytes;
-        }
-        stream.synchronize();
+        state.save(slot, target);
     }
 
     @Override
     public void restoreState(int slot, MemorySegment source) {
         bindings.requireBound(slot);
-        requireStateSize(source);
-        long at = 0;
-        for (Tensor t : stateTensors()) {
-            Tensor s = t.slice(slot, 1);
-            long bytes = savedBytes(s);
-            boolean narrow = s.dtype() == DType.BF16;
-            Tensor full = narrow ? widened(s) : s;
-            backend.upload(stream, full, source.asSlice(at, bytes));
-            if (narrow) {
-                ops.mixed().narrow(stream, full, s);
-            }
-            at += bytes;
-        }
-        stream.synchronize();
-    }
-
-    /** Where a narrow part of a session is widened as it is saved, and from where it is narrowed. */
-    private Tensor widened(Tensor part) {
-        return wide.view(0, part.shape());
-    }
-
-    private void requireStateSize(MemorySegment m) {
-        if (m.byteSize() < stateBytes()) {
-            throw new PolicyException(
-                    "a session state of " + m.byteSize() + " bytes",
-                    "this model's state has " + stateBytes(),
-                    "save and restore with the same model and fold schedule");
-        }
+        state.restore(slot, source);
     }
 
     /** Bytes of memory that this policy holds on its engine, the model's parameters left out. */

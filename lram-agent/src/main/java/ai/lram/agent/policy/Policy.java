@@ -39,10 +39,19 @@ public interface Policy extends AutoCloseable {
     /** Size of one saved session state in bytes. */
     long stateBytes();
 
-    /** Copies a slot's state bit-exactly into {@code target} (at least {@link #stateBytes()} long). */
+    /**
+     * Copies a slot's state bit-exactly into {@code target}, at least {@link #stateBytes()} long.
+     *
+     * @throws PolicyException if it is shorter
+     */
     void saveState(int slot, MemorySegment target);
 
-    /** Puts a state saved by {@link #saveState} of the same model into a slot that was {@link #reset} for the same task. */
+    /**
+     * Puts a state saved by {@link #saveState} of the same model into a slot that was {@link #reset} for the same task.
+     *
+     * @param source {@link #stateBytes()} long
+     * @throws PolicyException if it has another size or holds what no state does; then nothing has changed
+     */
     void restoreState(int slot, MemorySegment source);
 
     @Override

@@ -294,6 +294,8 @@ class DecisionTransformerTest {
                 assertArrayEquals(expected[t], row(policy, 0), "step " + t);
             }
             assertThrows(PolicyException.class, () -> policy.restoreState(1, saved.asSlice(0, 8)));
+            MemorySegment longer = arena.allocate(policy.stateBytes() + 4, 64);
+            assertThrows(PolicyException.class, () -> policy.restoreState(1, longer), "of a longer context");
             long perLayer = policy.stateBytes() / 2;
             saved.set(ValueLayout.JAVA_INT_UNALIGNED, perLayer - 4, 1000);
             assertThrows(PolicyException.class, () -> policy.restoreState(1, saved), "layers of different length");

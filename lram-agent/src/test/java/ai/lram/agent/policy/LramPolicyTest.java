@@ -447,6 +447,46 @@ class LramPolicyTest {
         }
     }
 
+    @Test
+    void aStateOfAnotherScheduleOrWithALengthThatNoRingHasIsRefused() {
+        LramPolicy.Options options = LramPolicy.Options.of(2, 1);
+        try (Lram model = model(32, false, false);
+                LramPolicy policy = new LramPolicy(model, CARD, options.withSchedule(new FoldSchedule(20, 9, 3)));
+                LramPolicy longer = new LramPolicy(model, CARD, options.withSchedule(new FoldSchedule(40, 9, 3)));
+                Arena arena = Arena.ofConfined()) {
+            PolicyBatch batch = new PolicyBatch(CARD, 1);
+            Session session = new Session(policy, 0, Play.random(TASK, 5, 3));
+            for (int t = 0; t < 5; t++) {
+                step(policy, batch, session);
+            }
+            policy.reset(1, TASK);
+            longer.reset(0, TASK);
+            MemorySegment before = arena.allocate(policy.stateBytes());
+            policy.saveState(0, before);
+            MemorySegment other = arena.allocate(longer.stateBytes());
+            longer.saveState(0, other);
+            message("this model's state has", () -> policy.restoreState(0, other));
+            message("this model's state has", () -> longer.restoreState(0, before));
+
+            XlstmConfig c = model.config().backbone();
+            long history = (XlstmConfig.CONV - 1L) * c.inner() * Float.BYTES;
+            long heads = (long) c.heads() * Integer.BYTES;
+            long folded = policy.stateBytes() - history - heads; // of the last layer
+            MemorySegment torn = arena.allocate(policy.stateBytes());
+            for (int wrong : new int[] {-1, 1000, Integer.MAX_VALUE}) {
+                torn.copyFrom(before);
+                torn.set(ValueLayout.JAVA_INT_UNALIGNED, folded - heads, wrong);
+                message("a session state with " + wrong, () -> policy.restoreState(0, torn));
+            }
+            torn.copyFrom(before);
+            torn.set(ValueLayout.JAVA_INT_UNALIGNED, folded, 2);
+            message("a session state with 2", () -> policy.restoreState(0, torn));
+            policy.saveState(0, torn);
+            assertEquals(-1, before.mismatch(torn), "nothing has changed");
+            policy.restoreState(1, before);
+        }
+    }
+
     /** A reset need not clear ring entries beyond the ring's length, so an emptied slot is compared by what it answers. */
     private static double ringAndStateDifference(LramPolicy policy, MemorySegment a, MemorySegment b) {
         PolicyBatch batch = new PolicyBatch(CARD, 2);
