@@ -164,6 +164,15 @@ public final class LramRuntime implements AutoCloseable {
         return environment.clock();
     }
 
+    /**
+     * Lets sessions, steps and latencies be counted from nothing, as after a rehearsal.
+     *
+     * @throws IllegalStateException if a session is open
+     */
+    public void forgetStats() {
+        meters.forget();
+    }
+
     /** Counts and latencies so far. */
     public Snapshot stats() {
         return meters.snapshot();

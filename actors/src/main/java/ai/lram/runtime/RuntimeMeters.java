@@ -70,6 +70,18 @@ final class RuntimeMeters {
         restarts++;
     }
 
+    /** @throws IllegalStateException if a session is open */
+    synchronized void forget() {
+        if (!open.isEmpty()) {
+            throw new IllegalStateException(open.size() + " sessions are counted: close them first");
+        }
+        closed.clear();
+        opened = 0;
+        refused = 0;
+        restarts = 0;
+        inference.forget();
+    }
+
     synchronized Snapshot snapshot() {
         List<SessionStats> sessions = new ArrayList<>();
         open.values().forEach(meter -> sessions.add(meter.stats()));

@@ -6,6 +6,7 @@ import ai.lram.agent.engine.EngineChoice;
 import ai.lram.backend.DType;
 import ai.lram.bridge.grpc.ControlServer;
 import ai.lram.bridge.grpc.Endpoint;
+import ai.lram.bridge.grpc.Rehearsal;
 import ai.lram.bridge.grpc.ServerSettings;
 import ai.lram.cli.config.InputException;
 import ai.lram.cli.config.Settings;
@@ -142,16 +143,18 @@ final class ServeCommand implements Runnable {
                             () -> Models.openWarm(folder, device, threads, slots, slots, stored, kept, timed),
                             runtimeSettings,
                             recording,
-                            LramRuntime.Environment.system());
-                    ControlServer server = ControlServer.start(runtime, serverSettings)) {
-                out.println(ServerProcess.READY + server.endpoint());
-                out.println("model " + folder + ", weights " + weights + ", state " + state + ", tasks "
-                        + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
-                out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
-                out.flush();
-                asked.await();
-                if (interrupt.getAsBoolean()) {
-                    statistics(out, runtime.stats());
+                            LramRuntime.Environment.system())) {
+                Rehearsal.of(runtime, serverSettings).ifPresent(r -> rehearsed(out, r));
+                try (ControlServer server = ControlServer.start(runtime, serverSettings)) {
+                    out.println(ServerProcess.READY + server.endpoint());
+                    out.println("model " + folder + ", weights " + weights + ", state " + state + ", tasks "
+                            + tasks.stream().map(TaskCard::id).toList() + ", at most " + slots + " robots");
+                    out.println("try: lram drive --env ENVIRONMENT --connect " + server.endpoint());
+                    out.flush();
+                    asked.await();
+                    if (interrupt.getAsBoolean()) {
+                        statistics(out, runtime.stats());
+                    }
                 }
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
@@ -208,6 +211,15 @@ final class ServeCommand implements Runnable {
                         "--record " + record, "it is no folder", "name a folder, or one to be created");
             }
             return Optional.of(new LeRobotSinks(record));
+        }
+
+        private static void rehearsed(PrintWriter out, Rehearsal.Outcome r) {
+            out.println(String.format(
+                    Locale.ROOT,
+                    "rehearsed %,d steps: %.2f ms the first, %.2f ms the last",
+                    r.steps(),
+                    r.firstMs(),
+                    r.lastMs()));
         }
 
         private static void statistics(PrintWriter out, Snapshot s) {

@@ -31,7 +31,18 @@ public final class InferenceMeter {
         failures.lazySet(failures.get() + 1);
     }
 
-    /** What happened since the runtime started, restarts included. */
+    /** Counts from nothing; while nothing is counted. */
+    public void forget() {
+        queue.forget();
+        encode.forget();
+        step.forget();
+        batches.set(0);
+        rows.set(0);
+        largestBatch.set(0);
+        failures.set(0);
+    }
+
+    /** What happened since the runtime started, or {@link #forget}, restarts included. */
     public InferenceStats stats() {
         return new InferenceStats(
                 batches.get(),

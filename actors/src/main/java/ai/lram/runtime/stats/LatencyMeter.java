@@ -18,7 +18,7 @@ public final class LatencyMeter {
         recorder.recordValue(Math.clamp(durationNs, 0, LONGEST_NS));
     }
 
-    /** The distribution since the meter was made. */
+    /** The distribution since the meter was made, or last forgot. */
     public synchronized LatencySummary summary() {
         interval = recorder.getIntervalHistogram(interval);
         total.add(interval);
@@ -30,5 +30,11 @@ public final class LatencyMeter {
                         total.getValueAtPercentile(99),
                         total.getValueAtPercentile(99.9),
                         total.getMaxValue());
+    }
+
+    /** Counts from nothing. */
+    public synchronized void forget() {
+        interval = recorder.getIntervalHistogram(interval);
+        total.reset();
     }
 }

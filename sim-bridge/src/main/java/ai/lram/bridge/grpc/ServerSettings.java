@@ -15,6 +15,7 @@ import java.time.Duration;
  * @param streamsPerConnection sessions over one connection
  * @param ioThreads threads that read and write connections
  * @param keepAlive how often a silent peer is asked whether it is still there
+ * @param rehearsal how long a server drives its own model before it listens; zero for not at all
  */
 public record ServerSettings(
         Endpoint endpoint,
@@ -23,7 +24,8 @@ public record ServerSettings(
         int burst,
         int streamsPerConnection,
         int ioThreads,
-        Duration keepAlive) {
+        Duration keepAlive,
+        Duration rehearsal) {
     public ServerSettings {
         range("max-message-bytes", maxMessageBytes, 1024, 256 << 20);
         range("observations-per-second", observationsPerSecond, 1, 10_000_000);
@@ -31,6 +33,7 @@ public record ServerSettings(
         range("streams-per-connection", streamsPerConnection, 1, 10_000);
         range("io-threads", ioThreads, 1, 256);
         range("keep-alive", keepAlive.toMillis(), 1_000, 3_600_000);
+        range("rehearsal", rehearsal.toMillis(), 0, 60_000);
     }
 
     /** The settings of {@code application.conf}, system properties and {@code reference.conf} on the class path. */
@@ -49,7 +52,8 @@ public record ServerSettings(
                     c.getInt("burst"),
                     c.getInt("streams-per-connection"),
                     c.getInt("io-threads"),
-                    c.getDuration("keep-alive"));
+                    c.getDuration("keep-alive"),
+                    c.getDuration("rehearsal"));
         } catch (ConfigException | ArithmeticException e) {
             throw new BridgeConfigException(
                     "lram.bridge settings cannot be read", e.getMessage(), "compare with reference.conf", e);
@@ -59,7 +63,14 @@ public record ServerSettings(
     /** The same settings at another address. */
     public ServerSettings at(Endpoint other) {
         return new ServerSettings(
-                other, maxMessageBytes, observationsPerSecond, burst, streamsPerConnection, ioThreads, keepAlive);
+                other,
+                maxMessageBytes,
+                observationsPerSecond,
+                burst,
+                streamsPerConnection,
+                ioThreads,
+                keepAlive,
+                rehearsal);
     }
 
     private static void range(String key, long value, long min, long max) {

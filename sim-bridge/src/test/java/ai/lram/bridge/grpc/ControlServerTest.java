@@ -13,7 +13,6 @@ import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.ObservationFeature;
 import ai.lram.agent.card.TaskCard;
 import ai.lram.agent.policy.EpisodeReturn;
-import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
 import ai.lram.bridge.grpc.RobotReply.Outcome;
 import ai.lram.bridge.v1.ControlReply;
@@ -50,7 +49,6 @@ import io.grpc.reflection.v1.ServerReflectionResponse;
 import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.ClientResponseObserver;
 import io.grpc.stub.StreamObserver;
-import java.lang.foreign.MemorySegment;
 import java.net.InetSocketAddress;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
@@ -73,7 +71,6 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.LockSupport;
-import java.util.function.Consumer;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -104,10 +101,10 @@ class ControlServerTest {
             new ModelCard(ModelCard.FORMAT_VERSION, "scripted", List.of(ARM, BUTTONS, CAMERA), Map.of());
 
     private final Deque<AutoCloseable> open = new ArrayDeque<>();
-    private final LinkedBlockingQueue<Gated> policies = new LinkedBlockingQueue<>();
+    private final LinkedBlockingQueue<GatedPolicy> policies = new LinkedBlockingQueue<>();
     private LramRuntime runtime;
     private ControlServer server;
-    private Gated policy;
+    private GatedPolicy policy;
 
     /** Rates are low so that a deadline of one period is never missed by accident. */
     private static TaskCard arm(String id, int discrete) {
@@ -133,62 +130,6 @@ class ControlServerTest {
                 discrete > 0 ? List.of(1.0) : List.of(0.0, 0.5));
     }
 
-    /** The scripted policy with a hook in front of its step. */
-    private static final class Gated implements Policy {
-        private final Policy inner;
-        volatile Consumer<PolicyBatch> before = batch -> {};
-
-        Gated(Policy inner) {
-            this.inner = inner;
-        }
-
-        @Override
-        public ModelCard card() {
-            return inner.card();
-        }
-
-        @Override
-        public int slots() {
-            return inner.slots();
-        }
-
-        @Override
-        public int maxBatch() {
-            return inner.maxBatch();
-        }
-
-        @Override
-        public void reset(int slot, TaskCard task) {
-            inner.reset(slot, task);
-        }
-
-        @Override
-        public void step(PolicyBatch batch) {
-            before.accept(batch);
-            inner.step(batch);
-        }
-
-        @Override
-        public long stateBytes() {
-            return inner.stateBytes();
-        }
-
-        @Override
-        public void saveState(int slot, MemorySegment target) {
-            inner.saveState(slot, target);
-        }
-
-        @Override
-        public void restoreState(int slot, MemorySegment source) {
-            inner.restoreState(slot, source);
-        }
-
-        @Override
-        public void close() {
-            inner.close();
-        }
-    }
-
     @AfterEach
     void closeAll() throws Exception {
         while (!open.isEmpty()) {
@@ -210,7 +151,7 @@ class ControlServerTest {
         var config = ConfigFactory.parseString(String.join("\n", settings)).withFallback(ConfigFactory.load());
         runtime = keep(LramRuntime.start(
                 () -> {
-                    Gated made = new Gated(new LinearFeedbackPolicy(MODEL, slots, slots, SEED));
+                    GatedPolicy made = new GatedPolicy(new LinearFeedbackPolicy(MODEL, slots, slots, SEED));
                     policies.add(made);
                     return made;
                 },
