@@ -12,6 +12,7 @@ import ai.lram.runtime.recording.EpisodeSinkFactory;
 import ai.lram.runtime.recording.RecorderActor;
 import ai.lram.runtime.session.DescriptionCheck;
 import ai.lram.runtime.session.SessionActor;
+import ai.lram.runtime.session.SessionEnd;
 import ai.lram.runtime.session.SessionMeter;
 import ai.lram.runtime.time.WakeTimer;
 import akka.actor.typed.ActorRef;
@@ -19,6 +20,7 @@ import akka.actor.typed.Behavior;
 import akka.actor.typed.ChildFailed;
 import akka.actor.typed.DispatcherSelector;
 import akka.actor.typed.MailboxSelector;
+import akka.actor.typed.PostStop;
 import akka.actor.typed.Props;
 import akka.actor.typed.Terminated;
 import akka.actor.typed.javadsl.AbstractBehavior;
@@ -49,6 +51,9 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         RESTART
     }
 
+    /** A session. */
+    private record Running(long id, SessionEnd end) {}
+
     private record FromInference(InferenceActor.Event event) implements Command {}
 
     private final RuntimeSettings settings;
@@ -60,7 +65,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     private final WakeTimer.Alarm restartAlarm;
     private final ActorRef<InferenceActor.Event> inferenceEvents;
     private final ActorRef<RecorderActor.Command> recorder;
-    private final Map<ActorRef<?>, Long> sessions = new HashMap<>();
+    private final Map<ActorRef<?>, Running> sessions = new HashMap<>();
     private final Deque<Long> restartsNs = new ArrayDeque<>();
 
     private ActorRef<InferenceActor.Command> starting;
@@ -146,6 +151,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 .onMessage(Shutdown.class, shutdown -> onShutdown())
                 .onSignal(ChildFailed.class, this::onChildFailed)
                 .onSignal(Terminated.class, signal -> onTerminated(signal.getRef()))
+                .onSignal(PostStop.class, signal -> onPostStop())
                 .build();
     }
 
@@ -212,6 +218,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     private void spawnSession(Open open, TaskCard task, double target) {
         long id = nextId++;
         SessionMeter meter = new SessionMeter(id, open.spec().robot(), task.id());
+        SessionEnd end = new SessionEnd(open.listener());
         SessionActor.Setup setup = new SessionActor.Setup(
                 id,
                 card,
@@ -226,7 +233,8 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 open.spec().record() ? recorder : null,
                 meters.recording(),
                 meter,
-                open.listener());
+                open.listener(),
+                end);
         // Before the session can say that it is open: who has heard it must find it counted.
         meters.opened(meter);
         ActorRef<SessionActor.Command> session = getContext()
@@ -234,7 +242,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                         SessionActor.create(setup, inference),
                         "session-" + id,
                         dispatcher("session", 4 * settings.window() + 64));
-        sessions.put(session, id);
+        sessions.put(session, new Running(id, end));
         getContext().watch(session);
     }
 
@@ -279,9 +287,10 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     }
 
     private Behavior<Command> onTerminated(ActorRef<Void> stopped) {
-        Long session = sessions.remove(stopped);
+        Running session = sessions.remove(stopped);
         if (session != null) {
-            meters.closed(session);
+            meters.closed(session.id());
+            tellEnd(session);
         } else if (stopped.equals(starting)) {
             onInferenceStopped();
         } else if (stopped.equals(recorder)) {
@@ -291,6 +300,15 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
             }
         }
         return closing ? continueShutdown() : this;
+    }
+
+    /** A listener that fails is not the runtime's end. */
+    private void tellEnd(Running session) {
+        try {
+            session.end().tell();
+        } catch (RuntimeException failure) {
+            getContext().getLog().error("session {} is over, which its listener could not take", session.id(), failure);
+        }
     }
 
     private void onInferenceStopped() {
@@ -326,6 +344,13 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         getContext().getLog().warn("the policy stopped and is made anew: {}", downReason);
         restartsNs.addLast(nowNs);
         restartAlarm.set(nowNs + settings.restartDelay().toNanos());
+    }
+
+    /** Sessions that were stopped with the runtime, of which no signal comes any more. */
+    private Behavior<Command> onPostStop() {
+        sessions.values().forEach(this::tellEnd);
+        sessions.clear();
+        return this;
     }
 
     private void restartLimitReached() {

@@ -23,6 +23,7 @@ import ai.lram.runtime.protocol.OpenRefusal;
 import ai.lram.runtime.protocol.Refusal;
 import ai.lram.runtime.protocol.RobotDescription;
 import ai.lram.runtime.protocol.RobotSession;
+import ai.lram.runtime.protocol.SessionListener;
 import ai.lram.runtime.protocol.SessionSpec;
 import ai.lram.runtime.scripted.LinearFeedbackPolicy;
 import ai.lram.runtime.session.SessionStats;
@@ -32,6 +33,7 @@ import ai.lram.runtime.testing.FaultyPolicy;
 import ai.lram.runtime.testing.ManualTime;
 import ai.lram.runtime.testing.RecordingListener;
 import com.typesafe.config.ConfigFactory;
+import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -660,7 +662,7 @@ class LramRuntimeTest {
         assertEquals(
                 CloseReason.CLIENT,
                 first.listener.next(RecordingListener.Closed.class).reason());
-        awaitOpenSessions(1);
+        assertEquals(1, runtime.stats().openSessions(), "who has heard of the end finds the slot free");
         Robot fourth = new Robot(REACHER);
         fourth.send();
         fourth.expectOk();
@@ -669,12 +671,40 @@ class LramRuntimeTest {
         assertEquals(3, runtime.stats().sessionsOpened());
     }
 
-    private void awaitOpenSessions(int count) {
-        long giveUpNs = System.nanoTime() + 20_000_000_000L;
-        while (runtime.stats().openSessions() != count) {
-            assertTrue(System.nanoTime() < giveUpNs, "open sessions become " + count);
-            Thread.onSpinWait();
+    @Test
+    void theOnlySlotIsFreeForWhoHasHeardOfTheEnd() throws InterruptedException {
+        start(1);
+        for (int i = 0; i < 100; i++) {
+            Robot robot = new Robot(REACHER);
+            robot.send();
+            robot.expectOk();
+            robot.session.close();
+            robot.listener.next(RecordingListener.Closed.class);
         }
+        assertEquals(100, runtime.stats().sessionsOpened());
+        assertEquals(0, runtime.stats().sessionsRefused());
+    }
+
+    @Test
+    void aListenerThatFailsAtTheEndIsNotTheEndOfTheRuntime() throws InterruptedException {
+        start(1);
+        RecordingListener events = new RecordingListener();
+        SessionListener failing = (SessionListener) Proxy.newProxyInstance(
+                SessionListener.class.getClassLoader(),
+                new Class<?>[] {SessionListener.class},
+                (proxy, method, args) -> {
+                    method.invoke(events, args);
+                    if (method.getName().equals("closed")) {
+                        throw new IllegalStateException("the connection is gone");
+                    }
+                    return null;
+                });
+        runtime.openSession(spec(REACHER), failing);
+        events.next(RobotSession.class).close();
+        events.next(RecordingListener.Closed.class);
+        Robot next = new Robot(REACHER);
+        next.send();
+        next.expectOk();
     }
 
     @Test
@@ -691,7 +721,7 @@ class LramRuntimeTest {
         RecordingListener.Closed closed = robot.listener.next(RecordingListener.Closed.class);
         assertEquals(CloseReason.IDLE, closed.reason());
         assertTrue(closed.message().contains("5000 ms"), closed.message());
-        awaitOpenSessions(0);
+        assertEquals(0, runtime.stats().openSessions());
         assertEquals(alarms, time.alarmCount());
     }
 

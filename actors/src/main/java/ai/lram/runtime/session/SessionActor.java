@@ -10,7 +10,6 @@ import ai.lram.runtime.protocol.CloseReason;
 import ai.lram.runtime.protocol.EpisodeReport;
 import ai.lram.runtime.protocol.FallbackCause;
 import ai.lram.runtime.protocol.Observation;
-import ai.lram.runtime.protocol.OpenRefusal;
 import ai.lram.runtime.protocol.Refusal;
 import ai.lram.runtime.protocol.RobotSession;
 import ai.lram.runtime.protocol.SessionListener;
@@ -80,6 +79,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
      * @param longestBudgetNs longest deadline accepted
      * @param recorder where episodes go, or null for none
      * @param memory the recorder's memory, or null
+     * @param end told to the listener by who spawns the session, when it has stopped
      */
     public record Setup(
             long id,
@@ -95,7 +95,8 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
             ActorRef<RecorderActor.Command> recorder,
             RecordingMemory memory,
             SessionMeter meter,
-            SessionListener listener) {}
+            SessionListener listener,
+            SessionEnd end) {}
 
     /** An accepted observation until its step has ended. Reused. */
     private static final class Pending {
@@ -143,8 +144,6 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
     private long episodeSteps;
     private double rewardSum;
     private long lastActivityNs;
-    private CloseReason closeReason = CloseReason.FAILURE;
-    private String closeMessage = "the session stopped unexpectedly";
 
     /** A session that asks {@code inference} for a slot and opens when it is granted. */
     public static Behavior<Command> create(Setup setup, ActorRef<InferenceActor.Command> inference) {
@@ -223,6 +222,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         haveSlot = true;
         if (!opened) {
             opened = true;
+            setup.end.opened();
             lastActivityNs = clock.nowNs();
             setAlarm();
             listener.opened(new Handle(
@@ -605,8 +605,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
     }
 
     private Behavior<Command> onClose(Close close) {
-        closeReason = close.reason();
-        closeMessage = close.message();
+        setup.end.because(close.reason(), close.message());
         return Behaviors.stopped();
     }
 
@@ -614,13 +613,6 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         alarm.cancel();
         if (tape != null && episodeRunning) {
             tape.end(false, new EpisodeReport(episode, episodeSteps, rewardSum, EpisodeReport.Recording.STORED, ""));
-        }
-        if (opened) {
-            listener.closed(closeReason, closeMessage);
-        } else {
-            listener.refused(
-                    closeReason == CloseReason.SHUTDOWN ? OpenRefusal.SHUTTING_DOWN : OpenRefusal.POLICY_DOWN,
-                    closeMessage);
         }
         return this;
     }

@@ -11,7 +11,6 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.locks.LockSupport;
 
 /**
  * Drives a runtime before its server listens, over a server and a client of its own at another address of the same kind: classes are loaded
@@ -40,8 +39,8 @@ public final class Rehearsal {
     }
 
     /**
-     * Takes {@link ServerSettings#rehearsal()}, and one episode of every task at least if that is not zero. Blocks. Afterwards the runtime has
-     * no session, and counts from nothing.
+     * Drives episodes of {@value #EPISODE_STEPS} steps of one task after the other, as long as {@link ServerSettings#rehearsal()} says, but one at least if that is
+     * not zero. Blocks. Afterwards the runtime has no session, and counts from nothing.
      *
      * @return empty if the settings want none
      * @throws BridgeException if a robot would not be served
@@ -58,7 +57,6 @@ public final class Rehearsal {
             case Endpoint.Tcp tcp -> rehearsal.over(runtime, settings.at(new Endpoint.Tcp(tcp.host(), 0)));
             case Endpoint.Unix unix -> rehearsal.overSocketFile(runtime, settings);
         }
-        awaitNoSession(runtime);
         runtime.forgetStats();
         return Optional.of(rehearsal.outcome());
     }
@@ -85,7 +83,7 @@ public final class Rehearsal {
         try (ControlServer server = ControlServer.start(runtime, settings);
                 ControlClient client = ControlClient.connect(server.endpoint())) {
             List<TaskDescription> tasks = client.describe().tasks();
-            for (int i = 0; i < tasks.size() || System.nanoTime() < endNs; i++) {
+            for (int i = 0; i == 0 || System.nanoTime() < endNs; i++) {
                 episode(client, tasks.get(i % tasks.size()));
             }
         }
@@ -136,13 +134,5 @@ public final class Rehearsal {
     private Outcome outcome() {
         long[] sorted = last.stream().mapToLong(Long::longValue).sorted().toArray();
         return new Outcome(steps, 1e-6 * firstNs, 1e-6 * sorted[sorted.length / 2]);
-    }
-
-    /** The runtime hears of a session's end after the client. */
-    private static void awaitNoSession(LramRuntime runtime) {
-        long giveUpNs = System.nanoTime() + TimeUnit.SECONDS.toNanos(END_SECONDS);
-        while (runtime.stats().openSessions() > 0 && System.nanoTime() < giveUpNs) {
-            LockSupport.parkNanos(1_000_000);
-        }
     }
 }

@@ -83,7 +83,7 @@ class ControlServerTest {
             new ClientSettings(Duration.ofSeconds(20), Duration.ofSeconds(20), Duration.ofNanos(20_000));
     private static final TaskCard ARM = arm("arm", 0);
     private static final TaskCard BUTTONS = arm("buttons", 4);
-    private static final TaskCard CAMERA = new TaskCard(
+    static final TaskCard CAMERA = new TaskCard(
             "camera",
             "test",
             1,

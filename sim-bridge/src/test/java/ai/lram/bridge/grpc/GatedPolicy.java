@@ -7,10 +7,11 @@ import ai.lram.agent.policy.PolicyBatch;
 import java.lang.foreign.MemorySegment;
 import java.util.function.Consumer;
 
-/** A policy with a hook in front of its step. */
+/** A policy with hooks in front of its step and its resets. */
 final class GatedPolicy implements Policy {
     private final Policy inner;
     volatile Consumer<PolicyBatch> before = batch -> {};
+    volatile Consumer<TaskCard> onReset = task -> {};
 
     GatedPolicy(Policy inner) {
         this.inner = inner;
@@ -33,6 +34,7 @@ final class GatedPolicy implements Policy {
 
     @Override
     public void reset(int slot, TaskCard task) {
+        onReset.accept(task);
         inner.reset(slot, task);
     }
 
