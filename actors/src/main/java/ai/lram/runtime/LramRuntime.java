@@ -165,12 +165,23 @@ public final class LramRuntime implements AutoCloseable {
     }
 
     /**
-     * Lets sessions, steps and latencies be counted from nothing, as after a rehearsal.
+     * Lets sessions, steps and latencies be counted from nothing, as after a rehearsal. Blocks until they are.
      *
-     * @throws IllegalStateException if a session is open
+     * @throws IllegalStateException if a session is open, or the runtime does not answer
      */
     public void forgetStats() {
-        meters.forget();
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        system.tell(new RuntimeGuardian.ForgetStats(done));
+        try {
+            done.get(CLOSE_TIMEOUT.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (ExecutionException failure) {
+            throw new IllegalStateException(failure.getCause().getMessage(), failure);
+        } catch (TimeoutException stuck) {
+            throw new IllegalStateException("the runtime did not answer within " + CLOSE_TIMEOUT, stuck);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("the thread was interrupted", interrupted);
+        }
     }
 
     /** Counts and latencies so far. */

@@ -43,6 +43,9 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
 
     record Open(SessionSpec spec, SessionListener listener) implements Command {}
 
+    /** @param done fails with an IllegalStateException if a session is open */
+    record ForgetStats(CompletableFuture<Void> done) implements Command {}
+
     enum Shutdown implements Command {
         INSTANCE
     }
@@ -52,7 +55,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     }
 
     /** A session. */
-    private record Running(long id, SessionEnd end) {}
+    private record Running(long id, String robot, SessionEnd end) {}
 
     private record FromInference(InferenceActor.Event event) implements Command {}
 
@@ -148,6 +151,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 .onMessage(Open.class, this::onOpen)
                 .onMessage(FromInference.class, this::onInferenceEvent)
                 .onMessageEquals(Internal.RESTART, this::onRestart)
+                .onMessage(ForgetStats.class, this::onForgetStats)
                 .onMessage(Shutdown.class, shutdown -> onShutdown())
                 .onSignal(ChildFailed.class, this::onChildFailed)
                 .onSignal(Terminated.class, signal -> onTerminated(signal.getRef()))
@@ -211,7 +215,32 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
 
     private Behavior<Command> refuse(Open open, OpenRefusal reason, String message) {
         meters.refused();
-        open.listener().refused(reason, message);
+        tell(open.spec().robot(), () -> open.listener().refused(reason, message));
+        return this;
+    }
+
+    /** A listener that fails is not the runtime's end. */
+    private void tell(String robot, Runnable last) {
+        try {
+            last.run();
+        } catch (RuntimeException failure) {
+            getContext().getLog().error("what a session of {} was told last, it could not take", robot, failure);
+        }
+    }
+
+    private Behavior<Command> onForgetStats(ForgetStats message) {
+        if (!sessions.isEmpty()) {
+            message.done()
+                    .completeExceptionally(
+                            new IllegalStateException(sessions.size() + " sessions are counted: close them first"));
+            return this;
+        }
+        meters.forget();
+        if (inference == null) {
+            message.done().complete(null);
+        } else {
+            inference.tell(new InferenceActor.ForgetStats(message.done()));
+        }
         return this;
     }
 
@@ -242,7 +271,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                         SessionActor.create(setup, inference),
                         "session-" + id,
                         dispatcher("session", 4 * settings.window() + 64));
-        sessions.put(session, new Running(id, end));
+        sessions.put(session, new Running(id, open.spec().robot(), end));
         getContext().watch(session);
     }
 
@@ -289,8 +318,7 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
     private Behavior<Command> onTerminated(ActorRef<Void> stopped) {
         Running session = sessions.remove(stopped);
         if (session != null) {
-            meters.closed(session.id());
-            tellEnd(session);
+            end(session);
         } else if (stopped.equals(starting)) {
             onInferenceStopped();
         } else if (stopped.equals(recorder)) {
@@ -302,13 +330,9 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
         return closing ? continueShutdown() : this;
     }
 
-    /** A listener that fails is not the runtime's end. */
-    private void tellEnd(Running session) {
-        try {
-            session.end().tell();
-        } catch (RuntimeException failure) {
-            getContext().getLog().error("session {} is over, which its listener could not take", session.id(), failure);
-        }
+    private void end(Running session) {
+        meters.closed(session.id());
+        tell(session.robot(), session.end()::tell);
     }
 
     private void onInferenceStopped() {
@@ -348,8 +372,11 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
 
     /** Sessions that were stopped with the runtime, of which no signal comes any more. */
     private Behavior<Command> onPostStop() {
-        sessions.values().forEach(this::tellEnd);
+        sessions.values().forEach(this::end);
         sessions.clear();
+        if (inference != null) {
+            meters.healthy(false);
+        }
         return this;
     }
 

@@ -144,7 +144,11 @@ final class ServeCommand implements Runnable {
                             runtimeSettings,
                             recording,
                             LramRuntime.Environment.system())) {
-                Rehearsal.of(runtime, serverSettings).ifPresent(r -> rehearsed(out, r));
+                Rehearsal.of(runtime, serverSettings, runtimeSettings.longestDeadline(), interrupt)
+                        .ifPresent(r -> rehearsed(out, r));
+                if (interrupt.getAsBoolean()) {
+                    return;
+                }
                 try (ControlServer server = ControlServer.start(runtime, serverSettings)) {
                     out.println(ServerProcess.READY + server.endpoint());
                     out.println("model " + folder + ", weights " + weights + ", state " + state + ", tasks "
@@ -213,11 +217,11 @@ final class ServeCommand implements Runnable {
             return Optional.of(new LeRobotSinks(record));
         }
 
-        private static void rehearsed(PrintWriter out, Rehearsal.Outcome r) {
+        private static void rehearsed(PrintWriter out, Rehearsal.Result r) {
             out.println(String.format(
                     Locale.ROOT,
-                    "rehearsed %,d steps: %.2f ms the first, %.2f ms the last",
-                    r.steps(),
+                    "rehearsed %,d steps: %.2f ms the first, %.2f ms the last ones",
+                    r.actions(),
                     r.firstMs(),
                     r.lastMs()));
         }

@@ -17,6 +17,7 @@ import akka.actor.typed.javadsl.Behaviors;
 import akka.actor.typed.javadsl.Receive;
 import java.util.ArrayDeque;
 import java.util.Queue;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * Owns one policy on one thread, hands out its state slots and steps whoever is due in one batch.
@@ -34,10 +35,13 @@ public final class InferenceActor extends AbstractBehavior<InferenceActor.Comman
     private static final double STEP_TIME_WEIGHT = 0.1;
 
     /** What the actor is told. A {@link StepRequest} asks for a step. */
-    public sealed interface Command permits StepRequest, Acquire, Internal, Stop {}
+    public sealed interface Command permits StepRequest, Acquire, ForgetStats, Internal, Stop {}
 
     /** Asks for a state slot; it is freed when {@code session} has stopped. Waits for a slot that is about to be freed. */
     public record Acquire(StepRequest owner, ActorRef<?> session, ActorRef<SlotGranted> replyTo) implements Command {}
+
+    /** Counts from nothing, when the batch under way has been counted. */
+    public record ForgetStats(CompletableFuture<Void> done) implements Command {}
 
     /** Ends the actor and closes the policy. */
     public enum Stop implements Command {
@@ -146,6 +150,7 @@ public final class InferenceActor extends AbstractBehavior<InferenceActor.Comman
                 .onMessageEquals(Internal.FLUSH, this::onFlush)
                 .onMessageEquals(Internal.WAITED_ENOUGH, this::onWaitedEnough)
                 .onMessage(Acquire.class, this::onAcquire)
+                .onMessage(ForgetStats.class, this::onForgetStats)
                 .onMessage(Stop.class, stop -> Behaviors.stopped())
                 .onSignal(Terminated.class, this::onSessionStopped)
                 .onSignal(PostStop.class, this::onPostStop)
@@ -195,6 +200,12 @@ public final class InferenceActor extends AbstractBehavior<InferenceActor.Comman
         if (waitingCount > 0 && !flushing) {
             flush();
         }
+        return this;
+    }
+
+    private Behavior<Command> onForgetStats(ForgetStats message) {
+        meter.forget();
+        message.done().complete(null);
         return this;
     }
 

@@ -31,8 +31,8 @@ public final class InferenceMeter {
         failures.lazySet(failures.get() + 1);
     }
 
-    /** Counts from nothing; while nothing is counted. */
-    public void forget() {
+    /** Counts from nothing. */
+    void forget() {
         queue.forget();
         encode.forget();
         step.forget();

@@ -141,12 +141,14 @@ public final class LinearFeedbackPolicy implements Policy {
     @Override
     public void saveState(int slot, MemorySegment target) {
         checkSlot(slot);
+        PolicyException.requireRoom(target.byteSize(), stateBytes());
         MemorySegment.copy(state, slot * STATE_FLOATS, target, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, STATE_FLOATS);
     }
 
     @Override
     public void restoreState(int slot, MemorySegment source) {
         checkSlot(slot);
+        PolicyException.requireStateSize(source.byteSize(), stateBytes());
         MemorySegment.copy(source, ValueLayout.JAVA_FLOAT_UNALIGNED, 0, state, slot * STATE_FLOATS, STATE_FLOATS);
     }
 

@@ -6,7 +6,8 @@ import ai.lram.runtime.protocol.SessionListener;
 
 /**
  * How a session ended. Its listener hears it from who counts the sessions, when this one is counted no more: a robot that has heard it may
- * open its next one at once, if only one is allowed. Written by the session's thread, told when that actor has stopped.
+ * open its next one at once, if only one is allowed. Written by the session's thread, told when that actor has stopped; where the whole
+ * runtime is torn down, when all its actors have.
  */
 public final class SessionEnd {
     private final SessionListener listener;

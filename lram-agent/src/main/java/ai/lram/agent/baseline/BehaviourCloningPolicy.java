@@ -6,6 +6,7 @@ import ai.lram.agent.lram.ActionCodec;
 import ai.lram.agent.lram.LramConfig;
 import ai.lram.agent.policy.Policy;
 import ai.lram.agent.policy.PolicyBatch;
+import ai.lram.agent.policy.PolicyException;
 import ai.lram.agent.policy.SlotBindings;
 import ai.lram.agent.policy.TaskCodec;
 import ai.lram.backend.Backend;
@@ -154,6 +155,7 @@ final class BehaviourCloningPolicy implements Policy {
     @Override
     public void restoreState(int slot, MemorySegment source) {
         bindings.requireBound(slot);
+        PolicyException.requireStateSize(source.byteSize(), stateBytes());
     }
 
     @Override

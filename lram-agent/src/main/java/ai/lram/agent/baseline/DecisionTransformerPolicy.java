@@ -352,7 +352,7 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void saveState(int slot, MemorySegment target) {
         bindings.requireSlot(slot);
-        requireStateSize(target.byteSize() >= stateBytes(), target);
+        PolicyException.requireRoom(target.byteSize(), stateBytes());
         long at = 0;
         for (TransformerLayer layer : layers) {
             for (Tensor t : List.of(layer.keys(), layer.values(), layer.length())) {
@@ -367,7 +367,7 @@ public final class DecisionTransformerPolicy implements Policy {
     @Override
     public void restoreState(int slot, MemorySegment source) {
         bindings.requireBound(slot);
-        requireStateSize(source.byteSize() == stateBytes(), source);
+        PolicyException.requireStateSize(source.byteSize(), stateBytes());
         long perLayer = stateBytes() / layers.size();
         int length = source.get(ValueLayout.JAVA_INT_UNALIGNED, perLayer - Integer.BYTES);
         for (int i = 1; i < layers.size(); i++) {
@@ -392,15 +392,6 @@ public final class DecisionTransformerPolicy implements Policy {
             throw new PolicyException(
                     "a session state of " + length + " tokens",
                     "this policy's caches hold " + capacity + ", the same number in every layer",
-                    "save and restore with the same model and context");
-        }
-    }
-
-    private void requireStateSize(boolean ok, MemorySegment m) {
-        if (!ok) {
-            throw new PolicyException(
-                    "a session state of " + m.byteSize() + " bytes",
-                    "this model's state has " + stateBytes(),
                     "save and restore with the same model and context");
         }
     }

@@ -50,7 +50,7 @@ public interface Policy extends AutoCloseable {
      * Puts a state saved by {@link #saveState} of the same model into a slot that was {@link #reset} for the same task.
      *
      * @param source {@link #stateBytes()} long
-     * @throws PolicyException if it has another size or holds what no state does; then nothing has changed
+     * @throws PolicyException if it has another size, or lengths that no state has; then nothing has changed
      */
     void restoreState(int slot, MemorySegment source);
 

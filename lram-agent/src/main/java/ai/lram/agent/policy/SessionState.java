@@ -67,9 +67,7 @@ final class SessionState {
 
     /** @throws PolicyException if {@code target} is too small */
     void save(int slot, MemorySegment target) {
-        if (target.byteSize() < bytes) {
-            throw wrongSize(target, "allocate stateBytes() for it");
-        }
+        PolicyException.requireRoom(target.byteSize(), bytes);
         long at = 0;
         for (Part p : parts) {
             Tensor s = p.all.slice(slot, 1);
@@ -86,9 +84,7 @@ final class SessionState {
 
     /** @throws PolicyException if that is no state of this model and schedule; then nothing has changed */
     void restore(int slot, MemorySegment source) {
-        if (source.byteSize() != bytes) {
-            throw wrongSize(source, "save and restore with the same model and fold schedule");
-        }
+        PolicyException.requireStateSize(source.byteSize(), bytes);
         requireIntegers(source);
         long at = 0;
         for (Part p : parts) {
@@ -121,11 +117,6 @@ final class SessionState {
             }
             at += p.bytes();
         }
-    }
-
-    private PolicyException wrongSize(MemorySegment m, String fix) {
-        return new PolicyException(
-                "a session state of " + m.byteSize() + " bytes", "this model's state has " + bytes, fix);
     }
 
     private Tensor widened(Tensor part) {

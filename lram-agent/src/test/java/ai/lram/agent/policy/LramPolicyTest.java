@@ -465,8 +465,8 @@ class LramPolicyTest {
             policy.saveState(0, before);
             MemorySegment other = arena.allocate(longer.stateBytes());
             longer.saveState(0, other);
-            message("this model's state has", () -> policy.restoreState(0, other));
-            message("this model's state has", () -> longer.restoreState(0, before));
+            message("this policy's state has", () -> policy.restoreState(0, other));
+            message("this policy's state has", () -> longer.restoreState(0, before));
 
             XlstmConfig c = model.config().backbone();
             long history = (XlstmConfig.CONV - 1L) * c.inner() * Float.BYTES;
@@ -701,8 +701,8 @@ class LramPolicyTest {
             message("slots 0..3", () -> policy.saveState(-1, before[0]));
             message("slots 0..3", () -> policy.restoreState(9, before[0]));
             message("not bound", () -> policy.restoreState(3, before[0]));
-            message("this model's state has", () -> policy.restoreState(0, arena.allocate(16)));
-            message("this model's state has", () -> policy.saveState(0, arena.allocate(16)));
+            message("this policy's state has", () -> policy.restoreState(0, arena.allocate(16)));
+            message("this policy's state has", () -> policy.saveState(0, arena.allocate(16)));
             MemorySegment[] after = states(policy, arena);
             for (int i = 0; i < 2; i++) {
                 assertEquals(-1, before[i].mismatch(after[i]), "slot " + i);

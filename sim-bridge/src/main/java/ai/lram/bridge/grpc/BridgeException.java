@@ -8,7 +8,8 @@ public abstract sealed class BridgeException extends RuntimeException
                 ConnectFailedException,
                 SessionRefusedException,
                 ConnectionLostException,
-                MessageTooLargeException {
+                MessageTooLargeException,
+                RehearsalException {
     private static final long serialVersionUID = 1L;
 
     BridgeException(String what, String why, String fix, Throwable cause) {

@@ -9,6 +9,7 @@ import io.grpc.protobuf.services.HealthStatusManager;
 import io.grpc.protobuf.services.ProtoReflectionServiceV1;
 import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.net.ServerSocket;
 import java.net.UnixDomainSocketAddress;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
@@ -49,10 +50,7 @@ public final class ControlServer implements AutoCloseable {
      * @throws BridgeConfigException if the address is none this system has
      */
     public static ControlServer start(LramRuntime runtime, ServerSettings settings) {
-        switch (settings.endpoint()) {
-            case Endpoint.Tcp tcp -> requireLoopback(tcp);
-            case Endpoint.Unix unix -> removeStaleSocket(unix);
-        }
+        prepare(settings.endpoint());
         Transport transport = new Transport(settings.endpoint(), "lram-server", settings.ioThreads());
         ControlService service = new ControlService(runtime, settings);
         HealthStatusManager health = new HealthStatusManager();
@@ -74,11 +72,7 @@ public final class ControlServer implements AutoCloseable {
             server.start();
         } catch (IOException failure) {
             transport.close();
-            throw new ServerStartException(
-                    "cannot listen at " + settings.endpoint(),
-                    rootMessage(failure),
-                    "stop what uses the address, or choose another one with lram.bridge.listen",
-                    failure);
+            throw cannotListen(settings.endpoint(), failure);
         }
         Endpoint bound = bound(server, settings.endpoint());
         runtime.onHealth(healthy -> {
@@ -87,6 +81,39 @@ public final class ControlServer implements AutoCloseable {
             health.setStatus(ControlServiceGrpc.SERVICE_NAME, status);
         });
         return new ControlServer(server, transport, service, health, bound);
+    }
+
+    private static void prepare(Endpoint endpoint) {
+        switch (endpoint) {
+            case Endpoint.Tcp tcp -> requireLoopback(tcp);
+            case Endpoint.Unix unix -> removeStaleSocket(unix);
+        }
+    }
+
+    /**
+     * Finds out early what would keep a server from listening there.
+     *
+     * @throws BindRefusedException if other hosts could reach the address
+     * @throws ServerStartException if the address is in use or cannot be bound
+     */
+    static void requireFree(Endpoint endpoint) {
+        prepare(endpoint);
+        if (endpoint instanceof Endpoint.Tcp tcp && tcp.port() != 0) {
+            try (ServerSocket probe = new ServerSocket()) {
+                probe.setReuseAddress(true);
+                probe.bind(tcp.resolve());
+            } catch (IOException failure) {
+                throw cannotListen(endpoint, failure);
+            }
+        }
+    }
+
+    private static ServerStartException cannotListen(Endpoint endpoint, IOException failure) {
+        return new ServerStartException(
+                "cannot listen at " + endpoint,
+                rootMessage(failure),
+                "stop what uses the address, or choose another one with lram.bridge.listen",
+                failure);
     }
 
     /**

@@ -26,7 +26,7 @@ import java.util.function.Consumer;
 /**
  * One robot's stream on the server.
  *
- * <p>Requests come from the connection's thread, the session's answers from the session's thread; everything sent goes through
+ * <p>Requests come from the connection's thread, the session's answers from the session's thread, its end from the runtime's; everything sent goes through
  * one lock, which nobody holds for longer than it takes to hand a message to the transport. The client may have as many
  * requests under way as the session's window; a further one is read only when an answer has left and the transport takes
  * more, so a client that sends without reading fills its own buffers and not the server's.

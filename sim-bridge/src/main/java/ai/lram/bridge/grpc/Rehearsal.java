@@ -1,9 +1,8 @@
 package ai.lram.bridge.grpc;
 
+import ai.lram.bridge.grpc.RobotReply.Outcome;
 import ai.lram.runtime.LramRuntime;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
@@ -11,82 +10,87 @@ import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 
 /**
- * Drives a runtime before its server listens, over a server and a client of its own at another address of the same kind: classes are loaded
- * and code is compiled while no robot waits. What the policy needs for its own first step it has done before ({@code Policy.warmUp}).
+ * Drives a runtime before its server listens, over a server and a client of its own at another loopback port: classes are loaded and code is
+ * compiled while no robot waits. What the policy needs for its own first step it has done before ({@code Policy.warmUp}).
  */
 public final class Rehearsal {
     private static final int EPISODE_STEPS = 50;
     private static final int LAST = 100;
     private static final long END_SECONDS = 10;
+    private static final Duration PATIENCE = Duration.ofSeconds(1);
     private static final String ROBOT = "rehearsal";
 
     /**
-     * @param steps taken
+     * Actions of the policy that came in time.
+     *
      * @param firstMs round trip of the first one
      * @param lastMs median round trip of the last ones
      */
-    public record Outcome(int steps, double firstMs, double lastMs) {}
+    public record Result(int actions, double firstMs, double lastMs) {}
 
-    private final long endNs;
+    private final long deadlineNs;
+    private final BooleanSupplier enough;
     private final Deque<Long> last = new ArrayDeque<>();
-    private int steps;
+    private int actions;
     private long firstNs;
+    private RobotReply failure; // the last one
 
-    private Rehearsal(long endNs) {
-        this.endNs = endNs;
+    private Rehearsal(long deadlineNs, BooleanSupplier enough) {
+        this.deadlineNs = deadlineNs;
+        this.enough = enough;
     }
 
     /**
-     * Drives episodes of {@value #EPISODE_STEPS} steps of one task after the other, as long as {@link ServerSettings#rehearsal()} says, but one at least if that is
-     * not zero. Blocks. Afterwards the runtime has no session, and counts from nothing.
+     * Drives episodes of {@value #EPISODE_STEPS} steps, of one task after the other, for as long as {@link ServerSettings#rehearsal()} says: one step at
+     * least if that is not zero, and as many tasks as there is time for. Blocks. Afterwards the runtime has no session, and counts from nothing.
      *
+     * @param longestDeadline that the runtime accepts
+     * @param stop asked between steps
      * @return empty if the settings want none
-     * @throws BridgeException if a robot would not be served
+     * @throws BindRefusedException if other hosts could reach the settings' address
+     * @throws ServerStartException if that address is in use or cannot be bound
+     * @throws RehearsalException if no action came
      * @throws IllegalStateException if a session is open
      */
-    public static Optional<Outcome> of(LramRuntime runtime, ServerSettings settings) {
+    public static Optional<Result> of(
+            LramRuntime runtime, ServerSettings settings, Duration longestDeadline, BooleanSupplier stop) {
         if (settings.rehearsal().isZero()) {
             return Optional.empty();
         }
-        runtime.forgetStats();
-        Rehearsal rehearsal =
-                new Rehearsal(System.nanoTime() + settings.rehearsal().toNanos());
-        switch (settings.endpoint()) {
-            case Endpoint.Tcp tcp -> rehearsal.over(runtime, settings.at(new Endpoint.Tcp(tcp.host(), 0)));
-            case Endpoint.Unix unix -> rehearsal.overSocketFile(runtime, settings);
-        }
-        runtime.forgetStats();
-        return Optional.of(rehearsal.outcome());
+        long endNs = System.nanoTime() + settings.rehearsal().toNanos();
+        Duration deadline = longestDeadline.compareTo(PATIENCE) < 0 ? longestDeadline : PATIENCE;
+        return Optional.of(until(runtime, settings, deadline, () -> stop.getAsBoolean() || System.nanoTime() >= endNs));
     }
 
-    private void overSocketFile(LramRuntime runtime, ServerSettings settings) {
-        try {
-            Path folder = Files.createTempDirectory("lram");
-            try {
-                over(runtime, settings.at(new Endpoint.Unix(folder.resolve(ROBOT))));
-            } finally {
-                Files.deleteIfExists(folder.resolve(ROBOT));
-                Files.delete(folder);
-            }
-        } catch (IOException failure) {
-            throw new ServerStartException(
-                    "no socket for the rehearsal",
-                    failure.toString(),
-                    "make the folder for temporary files writable, or set lram.bridge.rehearsal = 0s",
-                    failure);
-        }
-    }
-
-    private void over(LramRuntime runtime, ServerSettings settings) {
-        try (ControlServer server = ControlServer.start(runtime, settings);
+    /**
+     * @param deadline of each action
+     * @param enough asked after every step
+     */
+    static Result until(LramRuntime runtime, ServerSettings settings, Duration deadline, BooleanSupplier enough) {
+        ControlServer.requireFree(settings.endpoint());
+        runtime.forgetStats();
+        Rehearsal rehearsal = new Rehearsal(deadline.toNanos(), enough);
+        try (ControlServer server = ControlServer.start(runtime, settings.at(new Endpoint.Tcp("127.0.0.1", 0)));
                 ControlClient client = ControlClient.connect(server.endpoint())) {
-            List<TaskDescription> tasks = client.describe().tasks();
-            for (int i = 0; i == 0 || System.nanoTime() < endNs; i++) {
-                episode(client, tasks.get(i % tasks.size()));
-            }
+            rehearsal.drive(client);
         }
+        try {
+            runtime.forgetStats();
+        } catch (IllegalStateException open) {
+            throw new RehearsalException("the rehearsal did not end", open.getMessage(), open);
+        }
+        return rehearsal.result();
+    }
+
+    private void drive(ControlClient client) {
+        List<TaskDescription> tasks = client.describe().tasks();
+        int i = 0;
+        do {
+            episode(client, tasks.get(i++ % tasks.size()));
+        } while (!enough.getAsBoolean());
     }
 
     private void episode(ControlClient client, TaskDescription task) {
@@ -99,21 +103,22 @@ public final class Rehearsal {
         }
         byte[] image = new byte[imageBytes(task.robot().imageShape())];
         try (RobotConnection robot = client.open(SessionOptions.of(ROBOT, task))) {
-            for (int t = 0; t < EPISODE_STEPS; t++) {
-                count(robot.act(observation, image, 0, t == 0, System.nanoTime(), 0)
-                        .roundTripNs());
-            }
+            int t = 0;
+            do {
+                RobotReply reply = robot.act(observation, image, 0, t == 0, System.nanoTime(), deadlineNs);
+                if (reply.outcome() != Outcome.OK) {
+                    failure = reply;
+                    return;
+                }
+                count(reply.roundTripNs());
+                t++;
+            } while (t < EPISODE_STEPS && !enough.getAsBoolean());
             robot.endEpisode(0, false).get(END_SECONDS, TimeUnit.SECONDS);
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
-            throw new ConnectionLostException(
-                    "the rehearsal was broken off", "the thread was interrupted", "start again", interrupted);
-        } catch (ExecutionException | TimeoutException failure) {
-            throw new ConnectionLostException(
-                    "an episode of the rehearsal was not ended",
-                    failure.toString(),
-                    "look at the server's log",
-                    failure);
+            throw new RehearsalException("the rehearsal was broken off", "the thread was interrupted", interrupted);
+        } catch (ExecutionException | TimeoutException broken) {
+            throw new RehearsalException("an episode of the rehearsal was not ended", broken.toString(), broken);
         }
     }
 
@@ -122,7 +127,7 @@ public final class Rehearsal {
     }
 
     private void count(long roundTripNs) {
-        if (steps++ == 0) {
+        if (actions++ == 0) {
             firstNs = roundTripNs;
         }
         last.addLast(roundTripNs);
@@ -131,8 +136,14 @@ public final class Rehearsal {
         }
     }
 
-    private Outcome outcome() {
+    private Result result() {
+        if (actions == 0) {
+            throw new RehearsalException(
+                    "a robot would get no action of this model",
+                    failure.outcome() + " " + failure.cause() + " " + failure.detail(),
+                    null);
+        }
         long[] sorted = last.stream().mapToLong(Long::longValue).sorted().toArray();
-        return new Outcome(steps, 1e-6 * firstNs, 1e-6 * sorted[sorted.length / 2]);
+        return new Result(actions, 1e-6 * firstNs, 1e-6 * sorted[sorted.length / 2]);
     }
 }

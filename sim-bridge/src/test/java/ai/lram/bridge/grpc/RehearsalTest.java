@@ -10,12 +10,15 @@ import ai.lram.agent.card.Fallback;
 import ai.lram.agent.card.ModelCard;
 import ai.lram.agent.card.ObservationFeature;
 import ai.lram.agent.card.TaskCard;
+import ai.lram.agent.policy.PolicyBatch;
+import ai.lram.agent.policy.PolicyException;
 import ai.lram.runtime.LramRuntime;
 import ai.lram.runtime.Snapshot;
 import ai.lram.runtime.scripted.LinearFeedbackPolicy;
 import com.typesafe.config.ConfigFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -23,6 +26,8 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -47,14 +52,22 @@ class RehearsalTest {
             new ModelCard(ModelCard.FORMAT_VERSION, "scripted", List.of(HOT, ControlServerTest.CAMERA), Map.of());
 
     private static final Endpoint ANY = new Endpoint.Tcp("127.0.0.1", 0);
+    private static final Duration FAR = Duration.ofSeconds(10);
 
     private final AtomicInteger steps = new AtomicInteger();
     private final Set<String> tasks = ConcurrentHashMap.newKeySet();
 
     private LramRuntime runtime() {
+        return runtime(batch -> {});
+    }
+
+    private LramRuntime runtime(Consumer<PolicyBatch> before) {
         return LramRuntime.start(() -> {
             GatedPolicy policy = new GatedPolicy(new LinearFeedbackPolicy(MODEL, 1, 1, 5));
-            policy.before = batch -> steps.addAndGet(batch.count);
+            policy.before = batch -> {
+                steps.addAndGet(batch.count);
+                before.accept(batch);
+            };
             policy.onReset = task -> tasks.add(task.id());
             return policy;
         });
@@ -66,12 +79,18 @@ class RehearsalTest {
                 .at(at);
     }
 
+    /** Asked after a step, and once more after a task's. */
+    private BooleanSupplier after(int actions) {
+        return () -> steps.get() >= actions;
+    }
+
     @Test
-    void itIsAnEpisodeAtLeastOfWhichNothingIsCounted() {
+    void allTasksAreDrivenAndNothingOfItIsCounted() {
         try (LramRuntime runtime = runtime()) {
-            Rehearsal.Outcome done = Rehearsal.of(runtime, settings(ANY, "1ms")).orElseThrow();
-            assertEquals(50, done.steps(), "an episode, however short the time");
-            assertEquals(50, steps.get(), "all by the policy");
+            Rehearsal.Result done = Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(175));
+            assertEquals(175, done.actions());
+            assertEquals(175, steps.get(), "all by the policy");
+            assertEquals(Set.of("hot", "camera"), tasks);
             assertTrue(done.firstMs() > 0 && done.lastMs() > 0, done.toString());
             Snapshot stats = runtime.stats();
             assertEquals(0, stats.sessionsOpened());
@@ -88,27 +107,54 @@ class RehearsalTest {
                     robot.act(new float[] {300}, 0, true);
                 }
                 assertEquals(1, runtime.stats().sessionsOpened());
-                assertEquals(1, runtime.stats().inference().rows());
             }
         }
     }
 
     @Test
-    void itGoesOnForItsTimeThroughAllTasks() {
+    void itIsOneStepAtLeast() {
         try (LramRuntime runtime = runtime()) {
-            int done =
-                    Rehearsal.of(runtime, settings(ANY, "500ms")).orElseThrow().steps();
-            assertTrue(done >= 100 && done % 50 == 0, done + " steps in whole episodes");
-            assertEquals(done, steps.get());
-            assertEquals(Set.of("hot", "camera"), tasks);
+            assertEquals(
+                    1,
+                    Rehearsal.of(runtime, settings(ANY, "1m"), FAR, () -> true)
+                            .orElseThrow()
+                            .actions());
+            assertEquals(1, steps.get());
         }
     }
 
     @Test
     void zeroIsNone() {
         try (LramRuntime runtime = runtime()) {
-            assertEquals(Optional.empty(), Rehearsal.of(runtime, settings(ANY, "0s")));
+            assertEquals(Optional.empty(), Rehearsal.of(runtime, settings(ANY, "0s"), FAR, () -> false));
             assertEquals(0, steps.get());
+        }
+    }
+
+    @Test
+    void aPolicyThatNeverActsIsNotServed() {
+        try (LramRuntime runtime = runtime(batch -> {
+            throw new PolicyException("this step", "the test says so", "none");
+        })) {
+            RehearsalException failure = assertThrows(
+                    RehearsalException.class, () -> Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
+            assertTrue(failure.getMessage().contains("POLICY_FAILURE"), failure.getMessage());
+            assertTrue(failure.getMessage().contains("lram.bridge.rehearsal"), failure.getMessage());
+        }
+    }
+
+    @Test
+    void aStepThatFailsIsNoAction() {
+        try (LramRuntime runtime = runtime(batch -> {
+            if (steps.get() == 10) {
+                throw new PolicyException("this step", "the test says so", "none");
+            }
+        })) {
+            assertEquals(
+                    29,
+                    Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(30))
+                            .actions());
+            assertEquals(0, runtime.stats().inference().failures());
         }
     }
 
@@ -116,18 +162,25 @@ class RehearsalTest {
     void theSocketThatRobotsWaitForIsNotThereYet(@TempDir Path folder) {
         Path socket = folder.resolve("robots");
         AtomicBoolean seen = new AtomicBoolean();
-        try (LramRuntime runtime = LramRuntime.start(() -> {
-            GatedPolicy policy = new GatedPolicy(new LinearFeedbackPolicy(MODEL, 1, 1, 5));
-            policy.before = batch -> seen.compareAndSet(false, Files.exists(socket));
-            return policy;
-        })) {
-            assertEquals(
-                    50,
-                    Rehearsal.of(runtime, settings(new Endpoint.Unix(socket), "1ms"))
-                            .orElseThrow()
-                            .steps());
+        try (LramRuntime runtime = runtime(batch -> seen.compareAndSet(false, Files.exists(socket)))) {
+            Rehearsal.until(runtime, settings(new Endpoint.Unix(socket), "1s"), FAR, after(10));
+            assertEquals(10, steps.get());
             assertFalse(seen.get());
             assertFalse(Files.exists(socket));
+        }
+    }
+
+    @Test
+    void anAddressThatCannotBeHadIsFoundFirst() {
+        try (LramRuntime runtime = runtime();
+                ControlServer other = ControlServer.start(runtime, settings(ANY, "0s"))) {
+            assertThrows(
+                    ServerStartException.class,
+                    () -> Rehearsal.until(runtime, settings(other.endpoint(), "1s"), FAR, after(1)));
+            Endpoint all = new Endpoint.Tcp("0.0.0.0", 7447);
+            assertThrows(
+                    BindRefusedException.class, () -> Rehearsal.until(runtime, settings(all, "1s"), FAR, after(1)));
+            assertEquals(0, steps.get());
         }
     }
 
@@ -139,7 +192,8 @@ class RehearsalTest {
                 RobotConnection robot =
                         client.open(SessionOptions.of("robot", client.describe().task("hot")))) {
             robot.act(new float[] {300}, 0, true);
-            assertThrows(IllegalStateException.class, () -> Rehearsal.of(runtime, settings(ANY, "1ms")));
+            assertThrows(
+                    IllegalStateException.class, () -> Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
             assertEquals(1, runtime.stats().sessionsOpened());
             assertEquals(1, steps.get());
         }
