@@ -27,7 +27,7 @@ import java.util.function.Consumer;
  * {@link #start} and {@link #close} do.
  */
 public final class LramRuntime implements AutoCloseable {
-    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(30);
+    private static final Duration ANSWER_TIMEOUT = Duration.ofSeconds(30);
 
     /**
      * What the runtime takes from its surroundings.
@@ -173,11 +173,11 @@ public final class LramRuntime implements AutoCloseable {
         CompletableFuture<Void> done = new CompletableFuture<>();
         system.tell(new RuntimeGuardian.ForgetStats(done));
         try {
-            done.get(CLOSE_TIMEOUT.toNanos(), TimeUnit.NANOSECONDS);
+            done.get(ANSWER_TIMEOUT.toNanos(), TimeUnit.NANOSECONDS);
         } catch (ExecutionException failure) {
             throw new IllegalStateException(failure.getCause().getMessage(), failure);
         } catch (TimeoutException stuck) {
-            throw new IllegalStateException("the runtime did not answer within " + CLOSE_TIMEOUT, stuck);
+            throw new IllegalStateException("the runtime did not answer within " + ANSWER_TIMEOUT, stuck);
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
             throw new IllegalStateException("the thread was interrupted", interrupted);
@@ -198,12 +198,12 @@ public final class LramRuntime implements AutoCloseable {
         closed = true;
         system.tell(RuntimeGuardian.Shutdown.INSTANCE);
         try {
-            system.getWhenTerminated().toCompletableFuture().get(CLOSE_TIMEOUT.toNanos(), TimeUnit.NANOSECONDS);
+            system.getWhenTerminated().toCompletableFuture().get(ANSWER_TIMEOUT.toNanos(), TimeUnit.NANOSECONDS);
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
             system.terminate();
         } catch (ExecutionException | TimeoutException stuck) {
-            system.log().error("the runtime did not stop within {}: terminating its threads", CLOSE_TIMEOUT, stuck);
+            system.log().error("the runtime did not stop within {}: terminating its threads", ANSWER_TIMEOUT, stuck);
             system.terminate();
         }
         environment.timer().close();

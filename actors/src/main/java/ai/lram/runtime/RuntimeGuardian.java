@@ -262,7 +262,6 @@ final class RuntimeGuardian extends AbstractBehavior<RuntimeGuardian.Command> {
                 open.spec().record() ? recorder : null,
                 meters.recording(),
                 meter,
-                open.listener(),
                 end);
         // Before the session can say that it is open: who has heard it must find it counted.
         meters.opened(meter);

@@ -70,10 +70,10 @@ final class RuntimeMeters {
         restarts++;
     }
 
-    /** Of everything but the inference thread, which counts for itself, and what is open. */
+    /** While no session is open; the inference thread forgets for itself. */
     synchronized void forget() {
         closed.clear();
-        opened = open.size();
+        opened = 0;
         refused = 0;
         restarts = 0;
     }

@@ -6,7 +6,7 @@ import ai.lram.agent.engine.EngineChoice;
 import ai.lram.backend.DType;
 import ai.lram.bridge.grpc.ControlServer;
 import ai.lram.bridge.grpc.Endpoint;
-import ai.lram.bridge.grpc.Rehearsal;
+import ai.lram.bridge.grpc.ServerRehearsal;
 import ai.lram.bridge.grpc.ServerSettings;
 import ai.lram.cli.config.InputException;
 import ai.lram.cli.config.Settings;
@@ -144,7 +144,7 @@ final class ServeCommand implements Runnable {
                             runtimeSettings,
                             recording,
                             LramRuntime.Environment.system())) {
-                Rehearsal.of(runtime, serverSettings, runtimeSettings.longestDeadline(), interrupt)
+                ServerRehearsal.of(runtime, serverSettings, runtimeSettings.longestDeadline(), interrupt)
                         .ifPresent(r -> rehearsed(out, r));
                 if (interrupt.getAsBoolean()) {
                     return;
@@ -217,7 +217,7 @@ final class ServeCommand implements Runnable {
             return Optional.of(new LeRobotSinks(record));
         }
 
-        private static void rehearsed(PrintWriter out, Rehearsal.Result r) {
+        private static void rehearsed(PrintWriter out, ServerRehearsal.Result r) {
             out.println(String.format(
                     Locale.ROOT,
                     "rehearsed %,d steps: %.2f ms the first, %.2f ms the last ones",

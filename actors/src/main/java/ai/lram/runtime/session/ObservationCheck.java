@@ -24,7 +24,7 @@ final class ObservationCheck {
             min[i] = (float) feature.min();
             max[i] = (float) feature.max();
         }
-        imageBytes = task.hasImage() ? task.imageShape().stream().reduce(1, (a, b) -> a * b) : 0;
+        imageBytes = task.imageBytes();
     }
 
     Refusal check(Observation o) {

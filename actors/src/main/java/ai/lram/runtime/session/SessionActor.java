@@ -79,7 +79,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
      * @param longestBudgetNs longest deadline accepted
      * @param recorder where episodes go, or null for none
      * @param memory the recorder's memory, or null
-     * @param end told to the listener by who spawns the session, when it has stopped
+     * @param end who listens; told by who spawns the session, when it has stopped
      */
     public record Setup(
             long id,
@@ -95,7 +95,6 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
             ActorRef<RecorderActor.Command> recorder,
             RecordingMemory memory,
             SessionMeter meter,
-            SessionListener listener,
             SessionEnd end) {}
 
     /** An accepted observation until its step has ended. Reused. */
@@ -134,7 +133,6 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
 
     private ActorRef<InferenceActor.Command> inference;
     private boolean haveSlot;
-    private boolean opened;
     private long nextSequence;
     private boolean stateLost;
     private boolean episodeOver = true;
@@ -160,7 +158,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         this.task = setup.task();
         this.clock = setup.clock();
         this.meter = setup.meter();
-        this.listener = setup.listener();
+        this.listener = setup.end().listener();
         this.check = new ObservationCheck(task, setup.longestBudgetNs());
         this.safety = new SafetyStage(task);
         this.returns = new EpisodeReturn(task);
@@ -220,9 +218,8 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         request.slot = granted.slot().slot();
         request.task = task;
         haveSlot = true;
-        if (!opened) {
-            opened = true;
-            setup.end.opened();
+        if (!setup.end.opened()) {
+            setup.end.open();
             lastActivityNs = clock.nowNs();
             setAlarm();
             listener.opened(new Handle(
@@ -235,7 +232,7 @@ public final class SessionActor extends AbstractBehavior<SessionActor.Command> {
         inference = null;
         haveSlot = false;
         stateLost = true;
-        if (!opened) {
+        if (!setup.end.opened()) {
             return onClose(
                     new Close(CloseReason.FAILURE, "session not opened; why: the policy stopped; fix: try again"));
         }

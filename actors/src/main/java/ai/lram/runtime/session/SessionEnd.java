@@ -19,7 +19,15 @@ public final class SessionEnd {
         this.listener = listener;
     }
 
-    void opened() {
+    SessionListener listener() {
+        return listener;
+    }
+
+    boolean opened() {
+        return opened;
+    }
+
+    void open() {
         opened = true;
     }
 

@@ -15,13 +15,12 @@ public final class Inputs {
 
     public Inputs(TaskCard task, long seed) {
         Random random = new Random(seed);
-        int pixels = task.hasImage() ? task.imageShape().stream().reduce(1, (a, b) -> a * b) : 0;
         for (int i = 0; i < DRAWN; i++) {
             observations[i] = new float[task.observationSize()];
             for (int j = 0; j < observations[i].length; j++) {
                 observations[i][j] = (float) random.nextGaussian();
             }
-            images[i] = new byte[pixels];
+            images[i] = new byte[task.imageBytes()];
             random.nextBytes(images[i]);
         }
     }

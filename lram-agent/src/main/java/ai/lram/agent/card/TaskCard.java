@@ -149,6 +149,11 @@ public record TaskCard(
         return !imageShape.isEmpty();
     }
 
+    /** Bytes of an image; 0 without one. */
+    public int imageBytes() {
+        return hasImage() ? imageShape.stream().reduce(1, Math::multiplyExact) : 0;
+    }
+
     public int observationSize() {
         return observation.size();
     }

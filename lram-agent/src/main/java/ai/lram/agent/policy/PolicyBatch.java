@@ -42,8 +42,7 @@ public final class PolicyBatch {
         for (TaskCard t : card.tasks()) {
             observations = Math.max(observations, t.observationSize());
             actions = Math.max(actions, t.actionSize());
-            imageBytes =
-                    Math.max(imageBytes, t.imageShape().stream().reduce(1, (a, b) -> a * b) * (t.hasImage() ? 1 : 0));
+            imageBytes = Math.max(imageBytes, t.imageBytes());
         }
         slot = new int[capacity];
         first = new boolean[capacity];

@@ -18,12 +18,12 @@ final class SessionState {
     /**
      * @param all of every slot, slots first
      * @param most the largest number that stands there, if they are integers; the least is 0
+     * @param at where it begins in a saved state
+     * @param bytes of a slot, as they are saved
      */
-    private record Part(Tensor all, int most) {
-        /** As it is saved. */
-        long bytes() {
-            long ofAll = all.dtype() == DType.BF16 ? Float.BYTES * all.size() : all.bytes();
-            return ofAll / all.shape()[0];
+    private record Part(Tensor all, int most, long at, long bytes) {
+        MemorySegment of(MemorySegment saved) {
+            return saved.asSlice(at, bytes);
         }
     }
 
@@ -43,21 +43,23 @@ final class SessionState {
     /** Next comes an mLSTM layer. */
     void add(MlstmSlots s, Tensor history) {
         add(s.matC(), s.vecN(), s.scaM(), s.ringK(), s.ringV(), s.ringI(), s.ringF());
-        add(new Part(s.ringLength(), s.ringI().shape()[2]));
-        add(new Part(s.folded(), 1));
+        add(s.ringLength(), s.ringI().shape()[2]);
+        add(s.folded(), 1);
         add(history);
     }
 
     /** Next come these. */
     void add(Tensor... floats) {
         for (Tensor t : floats) {
-            add(new Part(t, 0));
+            add(t, 0);
         }
     }
 
-    private void add(Part p) {
+    private void add(Tensor all, int most) {
+        long ofAll = all.dtype() == DType.BF16 ? Float.BYTES * all.size() : all.bytes();
+        Part p = new Part(all, most, bytes, ofAll / all.shape()[0]);
         parts.add(p);
-        bytes += p.bytes();
+        bytes += p.bytes;
     }
 
     /** Of one session. */
@@ -68,7 +70,6 @@ final class SessionState {
     /** @throws PolicyException if {@code target} is too small */
     void save(int slot, MemorySegment target) {
         PolicyException.requireRoom(target.byteSize(), bytes);
-        long at = 0;
         for (Part p : parts) {
             Tensor s = p.all.slice(slot, 1);
             if (s.dtype() == DType.BF16) {
@@ -76,8 +77,7 @@ final class SessionState {
                 backend.ops().mixed().widen(stream, s, full);
                 s = full;
             }
-            backend.download(stream, s, target.asSlice(at, p.bytes()));
-            at += p.bytes();
+            backend.download(stream, s, p.of(target));
         }
         stream.synchronize();
     }
@@ -86,26 +86,23 @@ final class SessionState {
     void restore(int slot, MemorySegment source) {
         PolicyException.requireStateSize(source.byteSize(), bytes);
         requireIntegers(source);
-        long at = 0;
         for (Part p : parts) {
             Tensor s = p.all.slice(slot, 1);
             boolean narrow = s.dtype() == DType.BF16;
             Tensor full = narrow ? widened(s) : s;
-            backend.upload(stream, full, source.asSlice(at, p.bytes()));
+            backend.upload(stream, full, p.of(source));
             if (narrow) {
                 backend.ops().mixed().narrow(stream, full, s);
             }
-            at += p.bytes();
         }
         stream.synchronize();
     }
 
     /** Kernels take lengths of rings for true. */
     private void requireIntegers(MemorySegment source) {
-        long at = 0;
         for (Part p : parts) {
             if (p.all.dtype() == DType.I32) {
-                for (long i = at; i < at + p.bytes(); i += Integer.BYTES) {
+                for (long i = p.at; i < p.at + p.bytes; i += Integer.BYTES) {
                     int n = source.get(ValueLayout.JAVA_INT_UNALIGNED, i);
                     if (n < 0 || n > p.most) {
                         throw new PolicyException(
@@ -115,7 +112,6 @@ final class SessionState {
                     }
                 }
             }
-            at += p.bytes();
         }
     }
 

@@ -42,7 +42,7 @@ public final class TaskCodec {
             relativeTo[i] = f.relativeTo() == null ? -1 : task.observationIndex(f.relativeTo());
         }
         inverseRewardScale = task.imitation() ? 0f : (float) (1 / task.rewardScale());
-        imageBytes = task.hasImage() ? task.imageShape().stream().reduce(1, Math::multiplyExact) : 0;
+        imageBytes = task.imageBytes();
     }
 
     public TaskCard task() {

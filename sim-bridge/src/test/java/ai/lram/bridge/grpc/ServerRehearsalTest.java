@@ -31,7 +31,7 @@ import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-class RehearsalTest {
+class ServerRehearsalTest {
     /** Never near zero, so an observation of zeros would be refused. */
     private static final TaskCard HOT = new TaskCard(
             "hot",
@@ -87,7 +87,7 @@ class RehearsalTest {
     @Test
     void allTasksAreDrivenAndNothingOfItIsCounted() {
         try (LramRuntime runtime = runtime()) {
-            Rehearsal.Result done = Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(175));
+            ServerRehearsal.Result done = ServerRehearsal.until(runtime, settings(ANY, "1s"), FAR, after(175));
             assertEquals(175, done.actions());
             assertEquals(175, steps.get(), "all by the policy");
             assertEquals(Set.of("hot", "camera"), tasks);
@@ -116,7 +116,7 @@ class RehearsalTest {
         try (LramRuntime runtime = runtime()) {
             assertEquals(
                     1,
-                    Rehearsal.of(runtime, settings(ANY, "1m"), FAR, () -> true)
+                    ServerRehearsal.of(runtime, settings(ANY, "1m"), FAR, () -> true)
                             .orElseThrow()
                             .actions());
             assertEquals(1, steps.get());
@@ -126,7 +126,7 @@ class RehearsalTest {
     @Test
     void zeroIsNone() {
         try (LramRuntime runtime = runtime()) {
-            assertEquals(Optional.empty(), Rehearsal.of(runtime, settings(ANY, "0s"), FAR, () -> false));
+            assertEquals(Optional.empty(), ServerRehearsal.of(runtime, settings(ANY, "0s"), FAR, () -> false));
             assertEquals(0, steps.get());
         }
     }
@@ -137,7 +137,7 @@ class RehearsalTest {
             throw new PolicyException("this step", "the test says so", "none");
         })) {
             RehearsalException failure = assertThrows(
-                    RehearsalException.class, () -> Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
+                    RehearsalException.class, () -> ServerRehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
             assertTrue(failure.getMessage().contains("POLICY_FAILURE"), failure.getMessage());
             assertTrue(failure.getMessage().contains("lram.bridge.rehearsal"), failure.getMessage());
         }
@@ -152,7 +152,7 @@ class RehearsalTest {
         })) {
             assertEquals(
                     29,
-                    Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(30))
+                    ServerRehearsal.until(runtime, settings(ANY, "1s"), FAR, after(30))
                             .actions());
             assertEquals(0, runtime.stats().inference().failures());
         }
@@ -163,7 +163,7 @@ class RehearsalTest {
         Path socket = folder.resolve("robots");
         AtomicBoolean seen = new AtomicBoolean();
         try (LramRuntime runtime = runtime(batch -> seen.compareAndSet(false, Files.exists(socket)))) {
-            Rehearsal.until(runtime, settings(new Endpoint.Unix(socket), "1s"), FAR, after(10));
+            ServerRehearsal.until(runtime, settings(new Endpoint.Unix(socket), "1s"), FAR, after(10));
             assertEquals(10, steps.get());
             assertFalse(seen.get());
             assertFalse(Files.exists(socket));
@@ -176,10 +176,11 @@ class RehearsalTest {
                 ControlServer other = ControlServer.start(runtime, settings(ANY, "0s"))) {
             assertThrows(
                     ServerStartException.class,
-                    () -> Rehearsal.until(runtime, settings(other.endpoint(), "1s"), FAR, after(1)));
+                    () -> ServerRehearsal.until(runtime, settings(other.endpoint(), "1s"), FAR, after(1)));
             Endpoint all = new Endpoint.Tcp("0.0.0.0", 7447);
             assertThrows(
-                    BindRefusedException.class, () -> Rehearsal.until(runtime, settings(all, "1s"), FAR, after(1)));
+                    BindRefusedException.class,
+                    () -> ServerRehearsal.until(runtime, settings(all, "1s"), FAR, after(1)));
             assertEquals(0, steps.get());
         }
     }
@@ -193,7 +194,8 @@ class RehearsalTest {
                         client.open(SessionOptions.of("robot", client.describe().task("hot")))) {
             robot.act(new float[] {300}, 0, true);
             assertThrows(
-                    IllegalStateException.class, () -> Rehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
+                    IllegalStateException.class,
+                    () -> ServerRehearsal.until(runtime, settings(ANY, "1s"), FAR, after(2)));
             assertEquals(1, runtime.stats().sessionsOpened());
             assertEquals(1, steps.get());
         }

@@ -1,7 +1,10 @@
 package ai.lram.bridge.grpc;
 
+import ai.lram.agent.card.ObservationFeature;
+import ai.lram.agent.card.TaskCard;
 import ai.lram.bridge.grpc.RobotReply.Outcome;
 import ai.lram.runtime.LramRuntime;
+import ai.lram.runtime.protocol.RobotDescription;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -14,9 +17,9 @@ import java.util.function.BooleanSupplier;
 
 /**
  * Drives a runtime before its server listens, over a server and a client of its own at another loopback port: classes are loaded and code is
- * compiled while no robot waits. What the policy needs for its own first step it has done before ({@code Policy.warmUp}).
+ * compiled while no robot waits. The policy by itself has been warmed up before ({@link ai.lram.agent.engine.Rehearsal}).
  */
-public final class Rehearsal {
+public final class ServerRehearsal {
     private static final int EPISODE_STEPS = 50;
     private static final int LAST = 100;
     private static final long END_SECONDS = 10;
@@ -38,7 +41,7 @@ public final class Rehearsal {
     private long firstNs;
     private RobotReply failure; // the last one
 
-    private Rehearsal(long deadlineNs, BooleanSupplier enough) {
+    private ServerRehearsal(long deadlineNs, BooleanSupplier enough) {
         this.deadlineNs = deadlineNs;
         this.enough = enough;
     }
@@ -72,10 +75,10 @@ public final class Rehearsal {
     static Result until(LramRuntime runtime, ServerSettings settings, Duration deadline, BooleanSupplier enough) {
         ControlServer.requireFree(settings.endpoint());
         runtime.forgetStats();
-        Rehearsal rehearsal = new Rehearsal(deadline.toNanos(), enough);
+        ServerRehearsal rehearsal = new ServerRehearsal(deadline.toNanos(), enough);
         try (ControlServer server = ControlServer.start(runtime, settings.at(new Endpoint.Tcp("127.0.0.1", 0)));
                 ControlClient client = ControlClient.connect(server.endpoint())) {
-            rehearsal.drive(client);
+            rehearsal.drive(client, runtime.card().tasks());
         }
         try {
             runtime.forgetStats();
@@ -85,24 +88,21 @@ public final class Rehearsal {
         return rehearsal.result();
     }
 
-    private void drive(ControlClient client) {
-        List<TaskDescription> tasks = client.describe().tasks();
+    private void drive(ControlClient client, List<TaskCard> tasks) {
         int i = 0;
         do {
             episode(client, tasks.get(i++ % tasks.size()));
         } while (!enough.getAsBoolean());
     }
 
-    private void episode(ControlClient client, TaskDescription task) {
+    private void episode(ControlClient client, TaskCard task) {
         float[] observation = new float[task.observationSize()];
         for (int i = 0; i < observation.length; i++) {
-            observation[i] = Math.clamp(
-                    0f,
-                    task.observationMin().get(i).floatValue(),
-                    task.observationMax().get(i).floatValue());
+            ObservationFeature f = task.observation().get(i);
+            observation[i] = Math.clamp(0f, (float) f.min(), (float) f.max());
         }
-        byte[] image = new byte[imageBytes(task.robot().imageShape())];
-        try (RobotConnection robot = client.open(SessionOptions.of(ROBOT, task))) {
+        byte[] image = new byte[task.imageBytes()];
+        try (RobotConnection robot = client.open(SessionOptions.of(ROBOT, task.id(), RobotDescription.of(task)))) {
             int t = 0;
             do {
                 RobotReply reply = robot.act(observation, image, 0, t == 0, System.nanoTime(), deadlineNs);
@@ -120,10 +120,6 @@ public final class Rehearsal {
         } catch (ExecutionException | TimeoutException broken) {
             throw new RehearsalException("an episode of the rehearsal was not ended", broken.toString(), broken);
         }
-    }
-
-    private static int imageBytes(List<Integer> shape) {
-        return shape.isEmpty() ? 0 : shape.stream().reduce(1, (a, b) -> a * b);
     }
 
     private void count(long roundTripNs) {
